@@ -1,0 +1,33 @@
+"""What can go wrong that a person can put right: one sentence each, and the exit code of the command."""
+
+
+class SanslabelError(Exception):
+    """A sentence that names the file or the flag and says what to do; the command prints it without a traceback."""
+
+    exit_code = 1
+
+
+class BadInput(SanslabelError):
+    """A file, flag or argument that cannot be used as it is."""
+
+    exit_code = 2
+
+
+class DiskError(SanslabelError):
+    """What was asked for could not be written."""
+
+    exit_code = 3
+
+
+class NotFinite(SanslabelError):
+    """The loss or its gradient stayed infinite or not a number for several steps in a row."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of an error sentence: the likeliest meant name, and all that there are."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]}? " if close else "") + f"There are: {', '.join(known)}."
