@@ -1,0 +1,31 @@
+"""sanslabel: learn an image encoder from pictures without labels, and measure it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sanslabel import encoders, losses, methods, views
+    from sanslabel.checkpoint import load_encoder
+    from sanslabel.evaluation import evaluate
+    from sanslabel.training.run import resume, train
+
+_HOMES = {
+    "evaluate": "sanslabel.evaluation",
+    "load_encoder": "sanslabel.checkpoint",
+    "resume": "sanslabel.training.run",
+    "train": "sanslabel.training.run",
+}
+_FOLDERS = {"encoders", "losses", "methods", "views"}
+
+__all__ = ["encoders", "evaluate", "load_encoder", "losses", "methods", "resume", "train", "views"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used (PEP 562): torch alone takes two seconds."""
+    if name in _FOLDERS:
+        return import_module(f"sanslabel.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'sanslabel' has no attribute {name!r}")

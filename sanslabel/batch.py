@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     """(N, C, H, W), uint8 or float in [0, 1]; a canvas padded to the right and below where sizes differ"""
     labels: Tensor
     """(N,) int64, -1 where there is none; read by supervised references alone"""
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     """(N,) int64, the sample's row in its source"""
     key: Tensor
     """(N,) int64, the hash of (seed, epoch, index): every draw for a sample comes from it"""

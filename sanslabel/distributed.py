@@ -29,7 +29,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> Tensor:
-        # Every process differentiates its own copy of the global loss with respect to all rows: the slice needs the sum.
+        # Every process differentiates its own copy of the global loss by all rows: the slice needs their sum.
         (grad,) = grads
         grad = grad.contiguous()
         dist.all_reduce(grad)

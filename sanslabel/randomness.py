@@ -20,9 +20,9 @@ _GOLDEN = 0x9E3779B9
 
 
 def mix(key: Key) -> Key:
-    """A bijection of 32-bit integers without visible pattern: the hash with the lowest known bias of two multiplications
-    (C. Wellons' search, "lowbias32"). Only shifts, exclusive or and multiplication modulo 2^64 are used, so that Python
-    integers and int64 tensors of every device agree."""
+    """A bijection of 32-bit integers without visible pattern: the hash of two multiplications with the lowest bias that
+    C. Wellons' search found ("lowbias32"). Only shifts, exclusive or and multiplication modulo 2^64 are used, so that
+    Python integers and int64 tensors of every device agree."""
     key = key ^ (key >> 16)
     key = (key * 0x7FEB352D) & _MASK
     key = key ^ (key >> 15)

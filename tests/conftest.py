@@ -9,3 +9,5 @@ except (ImportError, RuntimeError, OSError):
     _torchvision = torch.library.Library("torchvision", "DEF")
     _torchvision.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _torchvision.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+torch.set_num_threads(1)  # small tensors: more threads only wait for each other

@@ -1,0 +1,3 @@
+from sanslabel.cli import main
+
+main()

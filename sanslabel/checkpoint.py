@@ -1,0 +1,232 @@
+"""What a run leaves on disk: checkpoints that cannot be half-written, and the encoder.
+
+A checkpoint is a folder of safetensors and JSON. It is written under a temporary name, every file flushed to the disk,
+a manifest of sizes and sha256 last, and then renamed: whatever bears its name is whole, and `newest` proves it by the
+manifest before it is read. No pickle is read or written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from sanslabel import encoders
+from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput, DiskError
+
+FORMAT = 1
+"""of every JSON and safetensors file; a newer one is refused"""
+
+Tensors = Mapping[str, Tensor]
+
+
+def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[str, Any], keep: int = 2) -> Path:
+    """Writes `parts` (file name -> tensors) and `state` as checkpoint `step` in `folder`, and drops all but the `keep`
+    newest. DiskError if the disk refuses; older checkpoints are then as they were."""
+    name = f"step-{step:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*.part"):
+            shutil.rmtree(left)
+        partial = folder / f".{name}.part"
+        partial.mkdir()
+        for part, tensors in parts.items():
+            _write_tensors(partial / f"{part}.safetensors", tensors)
+        _write_json(partial / "state.json", {"format": FORMAT, "step": step, **state})
+        manifest = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(partial.iterdir())}
+        _write_json(partial / "manifest.json", {"format": FORMAT, "files": manifest})
+        _flush(partial)
+        shutil.rmtree(folder / name, ignore_errors=True)
+        partial.rename(folder / name)
+        _flush(folder)
+        for old in _checkpoints(folder)[keep:]:
+            shutil.rmtree(old)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"{folder}: the checkpoint could not be written ({error}); free some space.") from error
+    return folder / name
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint, with a warning for each that is not; None if there is none."""
+    for checkpoint in _checkpoints(folder):
+        if (fault := _fault(checkpoint)) is None:
+            return checkpoint
+        warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
+    return None
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    return read_json(checkpoint / "state.json")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as they were saved, those that share memory once more so."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("sanslabel", "{}"))
+            if about.get("format", FORMAT) != FORMAT:
+                raise BadInput(f"{path}: written by another version of sanslabel; upgrade to read it.")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable safetensors file ({error}).") from error
+    return tensors | {twin: tensors[name] for twin, name in about.get("shared", {}).items()}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """BadInput for what is no JSON object or of a newer format."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable JSON file ({error}).") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: not a JSON object.")
+    if content.get("format", 0) != FORMAT:
+        raise BadInput(
+            f"{path}: format {content.get('format')!r} where {FORMAT} is known; upgrade sanslabel to read it."
+        )
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all. DiskError if the disk refuses."""
+    with _replacing(path) as partial:
+        _write_json(partial, {"format": FORMAT, **content})
+
+
+def save_encoders(run: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Writes the encoders that a method exports: config.json, the first as encoder.safetensors, the others as
+    encoder-NAME.safetensors."""
+    first, *_ = networks
+    for name, network in networks.items():
+        with _replacing(_encoder_file(run, name, first)) as partial:
+            _write_tensors(partial, network.state_dict())
+    write_json(run / "config.json", {"encoder": networks[first].config, "networks": list(networks)})
+
+
+def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
+    """The trained encoder of a run folder, in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
+
+    network: which of the exported ones ("student", "teacher", …); the first by default. BadInput if the folder has no
+    encoder, or one whose weights do not match its configuration key by key.
+    """
+    run = Path(run)
+    if not (run / "config.json").is_file():
+        raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a finished run.")
+    config = read_json(run / "config.json")
+    names = config.get("networks") or ["student"]
+    if network is not None and network not in names:
+        raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(names)}.")
+    path = _encoder_file(run, network or names[0], names[0])
+    try:
+        encoder = encoders.build(**config["encoder"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{run / 'config.json'}: does not describe an encoder ({error!r}).") from error
+    load_strictly_(encoder, read_tensors(path), path)
+    return encoder.eval()
+
+
+def encoder_file(run: str | Path, network: str | None = None) -> Path:
+    """Where the weights of an exported encoder lie."""
+    names = read_json(Path(run) / "config.json")["networks"]
+    return _encoder_file(Path(run), network or names[0], names[0])
+
+
+def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
+    """Loads tensors whose names and shapes are just the module's; BadInput names the first that is not."""
+    own = module.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise BadInput(
+            f"{path}: {'lacks' if name in own else 'has an unknown'} tensor {name!r}; it is of another network."
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            shapes = f"{tuple(tensor.shape)} where {tuple(own[name].shape)} is needed"
+            raise BadInput(f"{path}: tensor {name!r} is of shape {shapes}; it is of another network.")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def _encoder_file(run: Path, network: str, first: str) -> Path:
+    return run / ("encoder.safetensors" if network == first else f"encoder-{network}.safetensors")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, by its manifest."""
+    path = checkpoint / "manifest.json"
+    if not path.is_file():
+        return f"{checkpoint} has no manifest"
+    try:
+        for name, facts in json.loads(path.read_text())["files"].items():
+            file = checkpoint / name
+            if not file.is_file() or file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
+                return f"{file} is not what was written"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{path} is not what was written"
+    return None
+
+
+def _write_tensors(path: Path, tensors: Tensors) -> None:
+    """Tensors that share memory whole (one module under two names) are written once."""
+    unique: dict[str, Tensor] = {}
+    names: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and place in names:
+            shared[name] = names[place]
+        else:
+            names[place] = name
+            unique[name] = tensor.detach().contiguous().cpu()
+    # One entry alone: the library writes several in an order that changes from run to run, and equal state is equal bytes.
+    save_file(unique, path, metadata={"sanslabel": json.dumps({"format": FORMAT, "shared": shared})})
+    _flush(path)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    _flush(path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which then takes the place of `path`."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.rename(path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(f"{path}: could not be written ({error}); free some space.") from error
+
+
+def _flush(path: Path) -> None:
+    """Waits until the disk has the file, or the folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""The command `sanslabel`. Nothing heavy is imported before a command that needs it: `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from sanslabel.errors import BadInput, SanslabelError, nearest
+
+HELP = """Learn an image encoder from pictures without labels, and measure it.
+
+  sanslabel train [METHOD] [--data PATH] …   train an encoder, then evaluate it; a bare `sanslabel train` shows it all
+  sanslabel train --resume RUN               continue a run that was stopped
+  sanslabel evaluate RUN [--data PATH] …     kNN and linear accuracy, beside raw pixels and a random encoder
+  sanslabel methods                          the methods, what they prevent collapse by, and their papers
+
+`sanslabel train METHOD --help` lists every number of a method.
+"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an encoder on images without labels, and evaluate it where labels exist."""
+
+    data: str = "fashion"
+    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion, digits, fashion-mnist"""
+    out: str | None = None
+    """the run folder; by default runs/METHOD-DATA-NUMBER"""
+    resume: str | None = None
+    """a run folder to continue; all else comes from its run.json"""
+    recipe: Literal["small", "paper"] = "small"
+    """the numbers for small images without an accelerator, or those of the paper"""
+    encoder: str | None = None
+    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small or vit_base; by default the recipe's"""
+    epochs: int | None = None
+    """passes over the data; by default the recipe's, as for the next two"""
+    batch: int | None = None
+    """images in one step"""
+    rate: float | None = None
+    """learning rate, before the recipe scales it with batch and time"""
+    chunk: int | None = None
+    """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
+    image_size: int | None = None
+    """side in pixels of the images that the encoder sees; by default the data's"""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default the fastest"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """by default bfloat16 where the device is fast at it"""
+    workers: int | None = None
+    """processes that decode images from a folder"""
+    seed: int = 0
+    evaluate: bool = True
+    """whether to evaluate at the end"""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the encoder of a run by kNN and a linear probe, beside raw pixels and a random encoder."""
+
+    run: str
+    """the run folder"""
+    data: str | None = None
+    """labeled data; by default those that the encoder was trained on"""
+    protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
+    network: str | None = None
+    """student or teacher; by default the first that the method exports"""
+    k: int = 20
+    """neighbors"""
+    temperature: float = 0.07
+    """of the neighbors' votes"""
+    labels_per_class: int = 10
+    """in the second round, with few labels"""
+    draws: int = 5
+    """of those few labels"""
+    seed: int = 0
+    device: str | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 128 + signal."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=sys.stderr)
+    try:
+        _run(arguments)
+    except SanslabelError as error:
+        print(f"sanslabel: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(0)
+
+
+def _run(arguments: list[str]) -> None:
+    commands = {"train": _train, "evaluate": _evaluate, "methods": _methods}
+    command, *rest = arguments or ["--help"]
+    if command in {"-h", "--help"}:
+        print(HELP)
+    elif command == "--version":
+        from sanslabel import __version__
+
+        print(f"sanslabel {__version__}")
+    elif command in commands:
+        commands[command](rest)
+    else:
+        raise BadInput(f"There is no command {command!r}: {nearest(command, list(commands))}")
+
+
+def _train(arguments: list[str]) -> None:
+    from sanslabel.methods import method_class, names, sentence
+
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if name is None and {"-h", "--help"} & set(arguments):
+        listed = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
+        flags = _parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
+    else:
+        # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
+        chosen = method_class(name or "simclr")
+        default = chosen.under(chosen.recipe if _given(arguments, "recipe") == "paper" else chosen.small)
+        flags = _parsed(_with_method(chosen, default), f"train {name or ''}".strip(), arguments, chosen.__doc__ or "")
+
+    from sanslabel.training.run import resume, train
+
+    if flags.resume is not None:
+        if extra := [a for a in arguments if a.startswith("--") and a.partition("=")[0] not in {"--resume", "--data"}]:
+            raise BadInput(f"{extra[0]}: does not go with --resume, which takes everything from the run's run.json.")
+        run = resume(flags.resume, method=name, data=_given(arguments, "data"))
+    else:
+        kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate"}}
+        run = train(**kept)
+    print(f"\nTrained {run.plan.method} for {run.plan.epochs} epochs in {run.seconds:.0f} s: {run.path}")
+    if run.bad_samples:
+        print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
+    if flags.evaluate:
+        _print_scores(run.path)
+    print(f"""
+Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
+        {run.path}/metrics.jsonl         loss, spread and rank of the embedding over time
+Next    sanslabel train {run.plan.method} --data FOLDER        your own pictures; no labels needed
+        sanslabel train vicreg                 another way to keep the energy from collapsing
+        sanslabel methods                      what else there is""")
+
+
+def _print_scores(run: Path) -> None:
+    from sanslabel.evaluation import Unlabeled, evaluate
+
+    try:
+        _print_table(evaluate(run, report=_progress))
+    except Unlabeled as reason:
+        print(f"Not evaluated: {reason}")
+
+
+def _evaluate(arguments: list[str]) -> None:
+    flags = _parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
+    from sanslabel.evaluation import evaluate
+
+    _print_table(evaluate(**vars(flags), report=_progress))
+
+
+def _methods(arguments: list[str]) -> None:
+    if arguments:
+        raise BadInput(f"methods takes no {arguments[0]!r}; for one method's numbers: sanslabel train METHOD --help.")
+    from rich.console import Console
+    from rich.table import Table
+
+    from sanslabel.methods import method_class, names
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "family", "prevents collapse by", "needs", "paper"):
+        table.add_column(column, overflow="fold")
+    for name in names():
+        m = method_class(name)
+        table.add_row(name, m.family, m.prevents_collapse, m.needs or "-", f"{m.paper} ({m.year})")
+    Console().print(table)
+
+
+def _parsed(flags: type, command: str, arguments: list[str], description: str) -> Any:
+    """An instance of the dataclass `flags`; an unknown flag exits with 2 and the nearest name."""
+    import tyro
+
+    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
+    return tyro.cli(flags, prog=f"sanslabel {command}", args=arguments, description=description, config=config)
+
+
+def _with_method(chosen: type, default: Any) -> type:
+    """The flags of `train` with those of one method, --method.temperature and so on."""
+    return make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
+
+
+def _given(arguments: list[str], flag: str) -> str | None:
+    """The value of a flag among raw arguments."""
+    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == f"--{flag}":
+            return value
+        if argument.startswith(f"--{flag}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _print_table(scores: Any) -> None:
+    from rich.console import Console
+
+    from sanslabel.evaluation.table import table
+
+    Console().print(table(scores))
+
+
+def _progress(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

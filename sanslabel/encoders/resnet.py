@@ -1,0 +1,138 @@
+"""Residual networks (He et al. 2016, "Deep residual learning for image recognition").
+
+Architecture and names are torchvision's, so that weights travel both ways.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from sanslabel.encoders.encoder import Encoder, Scaling
+from sanslabel.errors import BadInput, nearest
+
+
+class BasicBlock(nn.Module):
+    """x + two 3x3 convolutions: (N, C, h, w) -> (N, width, h / stride, w / stride), rounded up."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        # In place is safe: BatchNorm's backward reads its input, and that of ReLU reads its own output.
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+class Bottleneck(nn.Module):
+    """x + 1x1, 3x3 and 1x1 convolutions, the middle ones narrow: (N, C, h, w) -> (N, 4 width, h / stride, w / stride),
+    rounded up. The stride is in the 3x3, as in torchvision ("v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(self.expansion * width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut(channels, self.expansion * width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+def shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
+    """What makes x fit a block's output, None where it does already."""
+    if stride == 1 and channels == width:
+        return None
+    return nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+
+def initialize_(module: nn.Module) -> None:
+    """torchvision's start: convolutions keep the variance of the gradient (He et al. 2015), BatchNorm has 1 and 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Shape(NamedTuple):
+    block: type[BasicBlock] | type[Bottleneck]
+    depths: tuple[int, int, int, int]
+
+
+SHAPES = {
+    "resnet18": Shape(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": Shape(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": Shape(Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class ResNet(Encoder):
+    """ResNet-18 and -34 (width 512) and ResNet-50 (2048), global average pooling at the end.
+
+    stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", CIFAR's, a 3x3 of stride 1 and no
+        max-pool. None is "small" up to 64 pixels a side, where the other would leave maps of 2x2 or less.
+    scaling: (mean, std) of the channels, None to take images as they are.
+    """
+
+    def __init__(
+        self, name: str, channels: int, image_size: int, *, stem: str | None = None, scaling: Scaling | None = None
+    ):
+        if stem is None:
+            stem = "small" if image_size <= 64 else "imagenet"
+        if stem not in ("imagenet", "small"):
+            raise BadInput(f"--encoder {name}: there is no stem {stem!r}: {nearest(str(stem), ['imagenet', 'small'])}")
+        block, depths = SHAPES[name]
+        config = {"name": name, "channels": channels, "image_size": image_size, "stem": stem}
+        super().__init__(config, 512 * block.expansion, scaling)
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        else:
+            self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = _layer(block, 64, 64, depths[0], stride=1)
+        self.layer2 = _layer(block, 64 * block.expansion, 128, depths[1], stride=2)
+        self.layer3 = _layer(block, 128 * block.expansion, 256, depths[2], stride=2)
+        self.layer4 = _layer(block, 256 * block.expansion, 512, depths[3], stride=2)
+        initialize_(self)
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Five maps: of the stem, before its max-pool, and of the four layers."""
+        stem = self.relu(self.bn1(self.conv1(self.scaled(images))))
+        maps = [stem]
+        x = self.maxpool(stem)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def pooled(self, stage: Tensor) -> Tensor:
+        return stage.mean(dim=(2, 3))
+
+
+def _layer(block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, depth: int, stride: int):
+    """`depth` blocks, the stride in the first."""
+    rest = [block(block.expansion * width, width, 1) for _ in range(depth - 1)]
+    return nn.Sequential(block(channels, width, stride), *rest)

@@ -1,0 +1,214 @@
+"""Vision transformers (Dosovitskiy et al. 2021, "An image is worth 16x16 words").
+
+Architecture and names are timm's, so that weights travel both ways.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sanslabel.encoders.encoder import Encoder, Scaling
+from sanslabel.errors import BadInput, nearest
+
+
+def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """A soft look-up in a key-value store, for every query at once: softmax(Q Kᵀ / √d) V.
+
+    The store holds T pairs of a key and a value. A dictionary returns the value whose key equals the query. Here every
+    key answers in the measure of its likeness to the query, their dot product: the softmax of these scores over the
+    keys weighs the values, and their weighted mean is what is read, so that gradients reach queries, keys and values.
+    The dot product of two vectors of d independent numbers of variance 1 has variance d; dividing by √d keeps the
+    softmax from saturating.
+
+    queries, keys, values: (N, heads, T, d); all heads are independent stores. Returns (N, heads, T, d).
+    Vaswani et al. 2017, "Attention is all you need", eq. 1.
+    """
+    # The choice is by device and dtype alone. On CPUs in bf16 the fused kernel's backward is slow for short sequences.
+    # Forward + backward of 512 samples, 3 heads, d = 64, on 2 threads: T = 50 takes 48 ms as written out here and 170
+    # fused, T = 65 67 and 249. In fp32 fused is faster (T = 50: 63 and 47 ms; T = 65: 85 and 68), as it is everywhere
+    # for the forward pass alone, and it never holds the T x T weights.
+    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
+        scores = queries @ keys.mT / math.sqrt(queries.shape[-1])  # (N, heads, T, T)
+        return scores.softmax(dim=-1) @ values
+    return F.scaled_dot_product_attention(queries, keys, values)
+
+
+class Attention(nn.Module):
+    """Self-attention: every token writes one key and value into each head's store, and asks each one query."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        queries, keys, values = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        read = attention(queries, keys, values)  # (N, heads, T, d)
+        return self.proj(read.transpose(1, 2).flatten(2))  # (N, T, D)
+
+
+class Mlp(nn.Module):
+    """Two layers for each token by itself."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Block(nn.Module):
+    """Tokens read from each other, then each is worked on by itself; both results are added. (N, T, D) -> (N, T, D)"""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, 4 * width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class PatchEmbed(nn.Module):
+    """One linear map for every patch: (N, C, H, W) -> (N, H W / patch², D), row by row."""
+
+    def __init__(self, channels: int, width: int, patch: int):
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch, stride=patch)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).flatten(2).mT
+
+
+class Shape(NamedTuple):
+    depth: int
+    width: int
+    heads: int
+
+
+SHAPES = {
+    "vit_micro": Shape(6, 128, 4),
+    "vit_tiny": Shape(12, 192, 3),
+    "vit_small": Shape(12, 384, 6),
+    "vit_base": Shape(12, 768, 12),
+}
+
+
+class VisionTransformer(Encoder):
+    """ViT-Tiny, -Small and -Base, and for CPUs micro: 6 blocks of width 128, 1.2 M parameters.
+
+    Micro's time goes into moving tokens rather than into matrix products: forward + backward of 28x28 grey images in
+    bf16 is 2.3 times as fast as with width 192. Four heads of 32 cost a tenth more than two of 64.
+
+    patch: pixels a side. None is 16 for images from 112 pixels on, 8 from 56, 4 from 24, else 2: 4 to 14 patches a side
+        at the usual sizes (8, 28, 32, 64, 96, 224).
+    pool: "class", the class token, as ViT, DINO and timm have it, so that with timm's weights `forward` is timm's;
+        or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
+    scaling: (mean, std) of the channels, None to take images as they are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        image_size: int,
+        *,
+        patch: int | None = None,
+        pool: str = "class",
+        scaling: Scaling | None = None,
+    ):
+        if patch is None:
+            patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
+        if pool not in ("class", "mean"):
+            raise BadInput(f"--encoder {name}: there is no pool {pool!r}: {nearest(str(pool), ['class', 'mean'])}")
+        grid = _grid(image_size, image_size, patch)
+        depth, width, heads = SHAPES[name]
+        config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}
+        super().__init__(config, width, scaling)
+        self.patch, self.pool, self.grid = patch, pool, grid
+        self.patch_embed = PatchEmbed(channels, width, patch)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + math.prod(self.grid), width))
+        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self._initialize_()
+
+    def _initialize_(self) -> None:
+        """timm's start."""
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                nn.init.zeros_(part.bias)
+
+    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The representation, (N, D), of whole images or of the patches to `keep`, (N, K) int64."""
+        return self.pooled(self.norm(self.blocks(self.embed(images, keep))))
+
+    def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens with their positions, (N, 1 + T, D), the class token first.
+
+        keep: (N, K) int64, the patches to keep, counted row by row, in the order wanted, for (N, 1 + K, D). A patch
+            keeps the position that it has in the whole image.
+        """
+        height, width = images.shape[-2:]
+        positions = self.positions(*_grid(height, width, self.patch))
+        patches = self.patch_embed(self.scaled(images)) + positions[:, 1:]
+        if keep is not None:
+            patches = patches.gather(1, keep[:, :, None].expand(-1, -1, self.width))
+        first = (self.cls_token + positions[:, :1]).expand(len(patches), -1, -1)
+        return torch.cat([first, patches], dim=1)
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """What is added to the tokens of a grid of patches, (1, 1 + rows * columns, D): the trained positions, brought
+        to another grid by antialiased bicubic interpolation, as in timm. The class token's own stays as it is."""
+        if (rows, columns) == self.grid:
+            return self.pos_embed
+        grid = self.pos_embed[:, 1:].mT.unflatten(2, self.grid)  # (1, D, rows, columns), of old
+        wide = grid.to(torch.promote_types(grid.dtype, torch.float32))
+        grid = F.interpolate(wide, size=(rows, columns), mode="bicubic", antialias=True).to(grid.dtype)
+        return torch.cat([self.pos_embed[:, :1], grid.flatten(2).mT], dim=1)
+
+    def tokens_after_each_block(self, tokens: Tensor) -> list[Tensor]:
+        """The tokens that `embed` made, (N, T, D), after each block and before the last norm.
+
+        The module `blocks`, named so for timm's keys, returns the last of these.
+        """
+        after = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            after.append(tokens)
+        return after
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The tokens after each block, (N, 1 + T, D), the class token first, and those of the last block normalized."""
+        *before, last = self.tokens_after_each_block(self.embed(images))
+        return [*before, self.norm(last)]
+
+    def pooled(self, stage: Tensor) -> Tensor:
+        return stage[:, 0] if self.pool == "class" else stage[:, 1:].mean(dim=1)
+
+
+def _grid(height: int, width: int, patch: int) -> tuple[int, int]:
+    """The rows and columns of patches of an image."""
+    if patch < 1:
+        raise BadInput(f"patch is {patch}: give the pixels along one side of a patch, 1 or more.")
+    if height % patch or width % patch:
+        low = max(min(height, width) // patch, 1) * patch
+        raise BadInput(
+            f"Images of {height}x{width} pixels cannot be cut into patches of {patch}x{patch}: make both sides a "
+            f"multiple of {patch}, such as {low} or {low + patch} (--image-size), or the patch a divisor of both."
+        )
+    return height // patch, width // patch

@@ -1,0 +1,39 @@
+"""Classification by the nearest neighbors of a frozen representation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BLOCK = 1 << 25  # similarities held at once: 128 MiB in float32
+
+
+@torch.no_grad()
+def predictions(
+    train: Tensor, labels: Tensor, test: Tensor, *, classes: int, k: int = 20, temperature: float = 0.07
+) -> Tensor:
+    """The class with the largest Σ exp(cos / T) over the k nearest training rows by cosine, (M,) int64.
+
+    train: (N, D), labels: (N,) in [0, classes), test: (M, D). A temperature of infinity is the plain majority vote. Of
+    equally near rows the earlier ones count, of equal votes the lower class. k above N means all rows. Wu et al. 2018
+    (NPID), section 3.4; Caron et al. 2021 (DINO) for k = 20, T = 0.07. Holds at most 128 MiB of similarities at once.
+    """
+    train, test = F.normalize(train.float(), dim=1), F.normalize(test.float(), dim=1)
+    k = min(k, len(train))
+    rows = max(1, BLOCK // len(train))
+    return torch.cat([_vote(block @ train.T, labels, classes, k, temperature) for block in test.split(rows)])
+
+
+def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:
+    """(m, N) cosines -> (m,) classes."""
+    nearest, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    if nearest.shape[1] > k:
+        # topk leaves open which of several equal rows it takes; a stable sort does not, but is slow, so only where needed.
+        tied = (nearest[:, k - 1] == nearest[:, k]).nonzero()[:, 0]
+        index[tied] = similarity[tied].argsort(dim=1, descending=True, stable=True)[:, : k + 1]
+        nearest, index = nearest[:, :k], index[:, :k]
+    # Relative to the nearest, so that no temperature overflows.
+    weight = ((nearest - nearest[:, :1]) / temperature).exp()
+    votes = weight.new_zeros(len(similarity), classes).scatter_add_(1, labels[index], weight)
+    return votes.argmax(dim=1)

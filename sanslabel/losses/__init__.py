@@ -1,0 +1,7 @@
+"""Losses: pure functions of tensors. They compute in float32 (or float64 where given that), never gather, never read a
+configuration."""
+
+from sanslabel.losses.nt_xent import nt_xent
+from sanslabel.losses.vicreg import covariance, variance, vicreg
+
+__all__ = ["covariance", "nt_xent", "variance", "vicreg"]

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Normalized, temperature-scaled cross-entropy: each row must find its partner among all other rows.
+
+    a, b: (N, D), two views of the same N samples -> ().
+    ℓ(i) = -s(i, j)/τ + log Σ_{k≠i} exp(s(i, k)/τ), s the cosine and j the partner of i; the mean over the 2N rows.
+    ln(2N - 1) when all rows are equal. Chen et al. 2020, eq. 1.
+    """
+    z = normalize(torch.cat([a, b]), dim=1)  # (2N, D)
+    similarity = z @ z.T / temperature  # (2N, 2N)
+    similarity.fill_diagonal_(float("-inf"))
+    partner = torch.arange(len(z), device=z.device).roll(len(a))
+    return cross_entropy(similarity, partner)

@@ -1,0 +1,29 @@
+"""The precision that losses compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """The loss outside autocast, with its half-precision tensors as float32; float64 stays."""
+
+    @wraps(loss)
+    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = next(x.device.type for x in args if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return loss(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})  # pyright: ignore
+
+    return exact
+
+
+def _widened(value):
+    half = isinstance(value, Tensor) and value.dtype in {torch.float16, torch.bfloat16}
+    return value.float() if half else value

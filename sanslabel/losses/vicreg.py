@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import mse_loss, relu
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def variance(z: Tensor) -> Tensor:
+    """By how much the standard deviations of the columns fall short of 1, on average.
+
+    z: (N, D) -> (). v(Z) = 1/D Σ_d max(0, 1 - sqrt(Var(z_d) + 1e-4)); 0.99 at collapse. Bardes et al. 2022, eq. 1-2.
+    """
+    return relu(1 - (z.var(dim=0) + 1e-4).sqrt()).mean()
+
+
+@in_float32
+def covariance(z: Tensor) -> Tensor:
+    """The squared covariances between different columns, per column.
+
+    z: (N, D) -> (). c(Z) = 1/D Σ_{i≠j} C_ij², C the covariance matrix with N - 1. Bardes et al. 2022, eq. 3-4.
+    """
+    centered = z - z.mean(dim=0)
+    c = centered.T @ centered / (len(z) - 1)  # (D, D)
+    return (c.square().sum() - c.diagonal().square().sum()) / z.shape[1]
+
+
+@in_float32
+def vicreg(a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> Tensor:
+    """Views near each other, every column spread out, no two columns alike.
+
+    a, b: (N, D), two views of the same N samples -> ().
+    λ · mean squared difference + μ · (v(A) + v(B))/2 + ν · (c(A) + c(B)), as its authors' code weighs them; the paper's
+    pseudo-code does not halve the variance. 24.75 at collapse. Bardes et al. 2022, eq. 6.
+    """
+    return (
+        invariance * mse_loss(a, b)
+        + variance * (_variance(a) + _variance(b)) / 2
+        + covariance * (_covariance(a) + _covariance(b))
+    )
+
+
+_variance, _covariance = variance, covariance  # the weights of `vicreg` bear the terms' names

@@ -1,0 +1,90 @@
+"""The protocol: a method is frozen numbers and a generator, and `yield` is the optimizer step.
+
+`step` reads like the algorithm in the paper. Where the paper writes "backward; update", the method yields an
+`Objective`; what stands after the `yield` runs after that update. Two players are two yields. All that is trained or
+remembered lives in `Networks`, so that its `state_dict` is the whole state of the method.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+from torch import Tensor, nn
+
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.encoders import Encoder
+from sanslabel.recipe import Recipe
+
+
+class Objective(NamedTuple):
+    """What one optimizer step descends, and what may be watched meanwhile."""
+
+    loss: Tensor
+    """(), to descend"""
+    player: str = ""
+    """the submodule of the networks that descends it; "" is all of them"""
+    terms: Mapping[str, Tensor] = {}
+    """(), to log"""
+    embedding: Tensor | None = None
+    """(N, D), watched by the diagnostics"""
+    images: Mapping[str, Tensor] = {}
+    """(n, C, H, W) in [0, 1]: views, samples, reconstructions for the report"""
+    trivial: float | None = None
+    """the loss at collapse: ln(2N - 1), ln K, -1, D, …"""
+
+
+class Networks(nn.Module):
+    """Everything that is trained or remembered, as children and buffers. It has no forward and is never wrapped."""
+
+    def __init__(self, **children: nn.Module) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way to learn an encoder. Fields are the numbers of the paper's table, defaults are the paper's values; none is
+    ever assigned. A method inherits from this class alone."""
+
+    family: ClassVar[str]
+    """contrastive, clustering, redundancy reduction, distillation, pretext, generative or supervised"""
+    prevents_collapse: ClassVar[str]
+    """what keeps the energy from being low everywhere"""
+    paper: ClassVar[str]
+    year: ClassVar[int]
+    needs: ClassVar[str] = ""
+    """what it asks of data or encoder beyond images"""
+    recipe: ClassVar[Recipe]
+    """the paper's"""
+    small: ClassVar[Recipe]
+    """for small images and a processor without accelerator"""
+
+    @classmethod
+    def under(cls, recipe: Recipe) -> Self:
+        """The method with the numbers that go with the recipe."""
+        return cls(**recipe.numbers)
+
+    def sized(self, size: int) -> Self:
+        """The method with `size` as the side, in pixels, of every view whose size is open."""
+        open_views = {f.name: v for f in fields(self) if getattr(v := getattr(self, f.name), "size", 0) is None}
+        return replace(self, **{name: replace(view, size=size) for name, view in open_views.items()})
+
+    @abstractmethod
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        """All that this method trains or remembers, around the given encoder."""
+
+    @abstractmethod
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        """One pass over the batch: a yield is an optimizer step, and every write to a memory stands after it."""
+
+    def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
+        """What is exported, by name; the first is the default."""
+        students = {"student": net.encoder}
+        return students | {"teacher": net.teacher.encoder} if hasattr(net, "teacher") else students

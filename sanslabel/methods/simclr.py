@@ -1,0 +1,88 @@
+"""SimCLR: a sample's two views must find each other among all views of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+import torch
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.heads import projector
+from sanslabel.losses import nt_xent
+from sanslabel.memory import ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import LARS, AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLR(Method):
+    """A simple framework for contrastive learning (Chen et al. 2020). Energy of a pair: minus the cosine of its
+    embeddings. Defaults are the authors' code for ImageNet: three layers of width 2048 to 128 with BatchNorm after
+    each, the last one included; both views go through the network in one pass."""
+
+    family = "contrastive"
+    prevents_collapse = "every other image of the batch is a negative"
+    paper = "A Simple Framework for Contrastive Learning of Visual Representations"
+    year = 2020
+
+    temperature: float = 0.1
+    """τ; 0.5 in the paper's CIFAR-10 table"""
+    hidden: int = 2048
+    """width of the projector's hidden layers"""
+    width: int = 128
+    """of the embedding"""
+    layers: int = 3
+    """of the projector"""
+    norm: bool = True
+    """BatchNorm in the projector"""
+    teacher: float | None = None
+    """momentum of a second encoder that embeds the second view; the paper has none"""
+    view: views.AnyView = views.SIMCLR
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=LARS(rate=0.3, weight_decay=1e-6),
+        scaling="linear",
+        batch=4096,
+        epochs=100,
+        warmup=10,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=16,
+        warmup=2,
+        numbers=dict(temperature=0.2, hidden=512, layers=2, view=replace(views.SIMCLR, crop=(0.15, 1.0))),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
+        net = Networks(encoder=encoder, projector=projector(*widths, norm=self.norm, final_norm=self.norm))
+        if self.teacher is not None:
+            net.teacher = teacher_of(net)
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        first, second = self.view(batch, 0), self.view(batch, 1)  # (N, C, S, S) each
+        if self.teacher is None:
+            a, b = net.projector(net.encoder(torch.cat([first, second]))).chunk(2)  # (N, D) each
+        else:
+            a = net.projector(net.encoder(first))
+            with torch.no_grad():
+                b = net.teacher.projector(net.teacher.encoder(second))
+        a, b = gather(a), gather(b)
+        yield Objective(
+            nt_xent(a, b, self.temperature),
+            embedding=a,
+            images={"first view": first, "second view": second},
+            trivial=log(2 * len(a) - 1),
+        )
+        if self.teacher is not None:
+            ema_(net.teacher, net, self.teacher)

@@ -1,0 +1,64 @@
+"""Supervised: the labels themselves, as the ceiling that methods without labels are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import SGD, AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supervised(Method):
+    """Cross-entropy of a linear classifier on the representation. Energy of image and label: minus the label's logit.
+    Samples without a label (-1) are left out of the loss."""
+
+    family = "supervised"
+    prevents_collapse = "the labels"
+    paper = "Deep Residual Learning for Image Recognition"
+    year = 2016
+    needs = "labels"
+
+    smoothing: float = 0.0
+    """of the labels; 0 in the paper"""
+    view: views.AnyView = views.RECONSTRUCTION
+
+    recipe = Recipe(
+        encoder="resnet50", optimizer=SGD(rate=0.1, weight_decay=1e-4), scaling="linear", epochs=90, decay_all=True
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=3e-3, weight_decay=1e-2),
+        epochs=16,
+        warmup=2,
+        numbers=dict(view=replace(views.RECONSTRUCTION, crop=(0.5, 1.0))),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        if not facts.classes:
+            raise BadInput("supervised: the data has no labels; sort the images into one folder for each class.")
+        return Networks(encoder=encoder, classifier=nn.Linear(encoder.width, facts.classes))
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        view = self.view(batch, 0)  # (N, C, S, S)
+        representation = net.encoder(view)  # (N, D)
+        logits, labels = gather(net.classifier(representation)).float(), gather(batch.labels)  # (N, classes), (N,)
+        labeled = (labels >= 0).sum().clamp(min=1)
+        yield Objective(
+            cross_entropy(logits, labels, ignore_index=-1, label_smoothing=self.smoothing, reduction="sum") / labeled,
+            terms={"accuracy": (logits.argmax(dim=1) == labels).sum() / labeled},
+            embedding=representation,
+            images={"view": view},
+            trivial=log(logits.shape[1]),
+        )

@@ -1,0 +1,89 @@
+"""VICReg: views agree, every dimension of the embedding varies, and no two dimensions say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from sanslabel import losses, views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.heads import projector
+from sanslabel.memory import ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import LARS, AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class VICReg(Method):
+    """Variance, invariance and covariance regularization (Bardes, Ponce and LeCun 2022). Energy of a pair: the squared
+    distance of its embeddings. Defaults are the authors' code: an expander of three layers of width 8192, biases under
+    BatchNorm and none in the last layer; the views go through the network one after the other."""
+
+    family = "redundancy reduction"
+    prevents_collapse = "a hinge keeps each dimension's standard deviation at 1, and covariances are pushed to 0"
+    paper = "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning"
+    year = 2022
+
+    invariance: float = 25.0
+    """λ, of the mean squared difference"""
+    variance: float = 25.0
+    """μ, of the hinge on standard deviations; halved over the two views"""
+    covariance: float = 1.0
+    """ν, of the squared covariances over D; summed over the two views"""
+    width: int = 8192
+    """of all layers of the projector, which the paper calls expander"""
+    layers: int = 3
+    """of the projector"""
+    norm: bool = True
+    """BatchNorm in the projector"""
+    teacher: float | None = None
+    """momentum of a second encoder that embeds the second view; the paper has none"""
+    view: views.AnyView = views.VICREG
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=LARS(rate=0.2, weight_decay=1e-6),
+        scaling="linear",
+        batch=2048,
+        epochs=1000,
+        warmup=10,
+        final=0.001,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=16,
+        warmup=2,
+        numbers=dict(width=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        widths = [encoder.width, *[self.width] * self.layers]
+        net = Networks(encoder=encoder, projector=projector(*widths, norm=self.norm, bias=True))
+        if self.teacher is not None:
+            net.teacher = teacher_of(net)
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        first, second = self.view(batch, 0), self.view(batch, 1)  # (N, C, S, S) each
+        a = net.projector(net.encoder(first))  # (N, D)
+        if self.teacher is None:
+            b = net.projector(net.encoder(second))
+        else:
+            with torch.no_grad():
+                b = net.teacher.projector(net.teacher.encoder(second))
+        a, b = gather(a), gather(b)
+        yield Objective(
+            losses.vicreg(a, b, self.invariance, self.variance, self.covariance),
+            embedding=a,
+            images={"first view": first, "second view": second},
+            trivial=self.variance * 0.99,
+        )
+        if self.teacher is not None:
+            ema_(net.teacher, net, self.teacher)

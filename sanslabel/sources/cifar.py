@@ -1,0 +1,52 @@
+"""The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky 2009): records of one label byte, or of two (CIFAR-100:
+coarse, then fine, which is the one used), and 3 x 32 x 32 bytes of pixels, channel by channel."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sanslabel.errors import BadInput
+from sanslabel.sources.arrays import Part, Stored, checked_labels
+
+_PIXELS = 3 * 32 * 32
+
+
+def cifar(folder: Path) -> Stored:
+    """The splits whose files are in the folder; none if it holds no CIFAR files."""
+    ten = {"train": sorted(folder.glob("data_batch_*.bin")), "test": sorted(folder.glob("test_batch.bin"))}
+    hundred = {"train": sorted(folder.glob("train.bin")), "test": sorted(folder.glob("test.bin"))}
+    files, label_bytes, names = (
+        (ten, 1, "batches.meta.txt") if any(ten.values()) else (hundred, 2, "fine_label_names.txt")
+    )
+    if not any(files.values()):
+        return Stored({})
+    classes = tuple((folder / names).read_text().split()) if (folder / names).is_file() else ()
+    parts = {}
+    for split, paths in files.items():
+        if paths:
+            labels = np.concatenate([_labels(path, label_bytes, len(classes)) for path in paths])
+            parts[split] = Part(partial(_images, paths, label_bytes), labels, paths[0])
+    return Stored(parts, classes)
+
+
+def _records(path: Path, label_bytes: int) -> np.ndarray:
+    """(N, label bytes + 3072), mapped from the file."""
+    size, record = path.stat().st_size, label_bytes + _PIXELS
+    if size == 0 or size % record:
+        raise BadInput(
+            f"{path} has {size:,} bytes, no multiple of CIFAR's record of {record:,}: it is cut off or damaged;"
+            " fetch it again."
+        )
+    return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
+
+
+def _labels(path: Path, label_bytes: int, classes: int) -> np.ndarray:
+    return checked_labels(_records(path, label_bytes)[:, label_bytes - 1], path, classes)
+
+
+def _images(paths: list[Path], label_bytes: int) -> np.ndarray:
+    pixels = [_records(path, label_bytes)[:, label_bytes:].reshape(-1, 3, 32, 32) for path in paths]
+    return np.concatenate(pixels)

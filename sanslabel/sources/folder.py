@@ -1,0 +1,164 @@
+"""A folder of image files, with or without a sub-folder for each class, decoded when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sanslabel.errors import BadInput
+from sanslabel.randomness import permutation
+from sanslabel.sources.listing import Listing, listing
+from sanslabel.sources.picture import Unreadable, picture, short_side
+from sanslabel.sources.source import Loaded, Source, tolerated
+
+LARGEST_DEFAULT = 224
+SURVEYED = 64
+"""files looked at to tell color from grey and a fitting size"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Folder(Source):
+    """Image files. `height` and `width` are the side to train at; images are decoded somewhat larger, see `side`."""
+
+    root: Path
+    paths: list[str]
+    """relative to the root, sorted within each split"""
+    stamps: np.ndarray
+    """(N, 2) int64, bytes and time of last change in ns"""
+
+    @property
+    def side(self) -> int:
+        """The shorter side that larger images are reduced to, 256 for a training side of 224: crops need some room."""
+        return round(self.height * 8 / 7)
+
+    @cached_property
+    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        digest = hashlib.sha256(os.fsencode("\0".join(self.paths)))
+        digest.update(np.ascontiguousarray(self.stamps).data)
+        return digest.hexdigest()
+
+    def id(self, index: int) -> str:
+        return self.paths[index]
+
+    def load(self, index: list[int]) -> Loaded:
+        pictures, rows, replaced = [], [], []
+        for position, asked in enumerate(index):
+            pixels, row, unreadable = self._readable(asked)
+            pictures.append(pixels)
+            rows.append(row)
+            replaced += [(position, self.paths[bad], reason) for bad, reason in unreadable]
+        sizes = np.array([pixels.shape[1:] for pixels in pictures], np.int64).reshape(-1, 2)
+        height, width = sizes.max(0)
+        canvas = np.zeros((len(index), self.channels, height, width), np.uint8)
+        for image, pixels in zip(canvas, pictures, strict=True):
+            image[:, : pixels.shape[1], : pixels.shape[2]] = pixels
+        filled = bool((sizes == sizes[0]).all())
+        return Loaded(
+            torch.from_numpy(canvas), None if filled else torch.from_numpy(sizes), replaced, torch.tensor(rows)
+        )
+
+    def subset(self, index: Tensor) -> Self:
+        rows = index.tolist()
+        paths = [self.paths[row] for row in rows]
+        return replace(self, paths=paths, stamps=self.stamps[rows], labels=self.labels[index])
+
+    def _readable(self, asked: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
+        """The pixels of the row asked for or else of the next readable one, that row, and the bad ones before it."""
+        unreadable = []
+        for row in range(asked, asked + min(len(self), tolerated(len(self)) + 1)):
+            row %= len(self)
+            try:
+                return picture(self.root / self.paths[row], self.channels, self.side), row, unreadable
+            except Unreadable as error:
+                unreadable.append((row, str(error)))
+        raise BadInput(
+            f"{self.root}: {len(unreadable)} images in a row cannot be read, from {self.paths[asked]} on"
+            f" ({unreadable[0][1]}); remove or mend them."
+        )
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    """What the folder is divided into: train/ and test/ (or val/, where there is no test/), if it has both."""
+    return ("train", "test") if _part(root, "test") else ("train",)
+
+
+def folder(root: Path, split: str, image_size: int | None, channels: int | None) -> Folder:
+    """The images of one split, or of "all". The label is the sub-folder, if all images lie in sub-folders and there
+    are at least two. Without `image_size` or `channels`, a sample of the files decides."""
+    if channels not in (None, 1, 3):
+        raise BadInput(f"{root}: images in files can be had with 1 or 3 channels, not {channels}.")
+    files = listing(root)
+    if not files.paths:
+        raise BadInput(f"{root} holds no images (JPEG, PNG, WebP, BMP, GIF or TIFF); give a folder that does.")
+    parts = {part: _rows(files, _part(root, part)) for part in splits(root)}
+    rows = [row for part, members in parts.items() if split in (part, "all") for row in members]
+    if not rows:
+        raise BadInput(f"{root / _part(root, split)} holds no images (JPEG, PNG, WebP, BMP, GIF or TIFF).")
+    # Looked at for all splits together, so that training and test images get the same classes, channels and size.
+    named = {row: name for part, members in parts.items() for row, name in _names(files, members, _part(root, part))}
+    classes = tuple(sorted(set(named.values())))
+    labels = torch.full((len(rows),), -1)
+    if len(classes) > 1:
+        position = {name: label for label, name in enumerate(classes)}
+        labels = torch.tensor([position[named[row]] if row in named else -1 for row in rows])
+    if image_size is None or channels is None:
+        surveyed_size, surveyed_channels = _survey(root, files.paths)
+        image_size, channels = image_size or surveyed_size, channels or surveyed_channels
+    return Folder(
+        name=root.resolve().name,
+        split=split,
+        root=root,
+        paths=[files.paths[row] for row in rows],
+        stamps=files.stamps[rows],
+        labels=labels,
+        classes=classes if bool((labels >= 0).any()) else (),
+        channels=channels,
+        height=image_size,
+        width=image_size,
+    )
+
+
+def _part(root: Path, split: str) -> str:
+    """The sub-folder of a split with its slash; "" for the training split of a folder that is not divided, and for a
+    test split that there is not."""
+    test = next((name for name in ("test", "val") if (root / name).is_dir()), "")
+    if not test or not (root / "train").is_dir():
+        return ""
+    return f"{test}/" if split == "test" else "train/"
+
+
+def _rows(files: Listing, prefix: str) -> list[int]:
+    return [row for row, path in enumerate(files.paths) if path.startswith(prefix)]
+
+
+def _names(files: Listing, rows: list[int], prefix: str) -> list[tuple[int, str]]:
+    """The row and class name of each image; none if one of them lies in no sub-folder."""
+    split = [(row, *files.paths[row][len(prefix) :].partition("/")) for row in rows]
+    return [(row, name) for row, name, _, _ in split] if all(rest for _, _, _, rest in split) else []
+
+
+def _survey(root: Path, paths: list[str]) -> tuple[int, int]:
+    """A side to train at and a channel count that fit a fixed sample of the files: the median of the shorter sides, but
+    at most 224, and down to a multiple of 8 where there is room; 1 channel where no image has color."""
+    sides, color, reasons = [], False, []
+    for row in permutation(0, len(paths))[:SURVEYED].tolist():
+        try:
+            pixels = picture(root / paths[row], 3, SURVEYED)
+            sides.append(short_side(root / paths[row]))
+        except Unreadable as error:
+            reasons.append(f"{paths[row]}: {error}")
+        else:
+            color |= bool((pixels != pixels[:1]).any())
+    if not sides:
+        raise BadInput(f"{root}: none of the {len(reasons)} images looked at can be read ({reasons[0]}).")
+    side = min(LARGEST_DEFAULT, int(median(sides)))
+    return side // 8 * 8 if side >= 32 else side, 3 if color else 1

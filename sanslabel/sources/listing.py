@@ -1,0 +1,135 @@
+"""The image files below a folder, remembered between runs so that a million of them are listed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sanslabel.errors import BadInput
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+FORMAT = 1
+REMEMBERED_FROM = 1000
+"""files; listing fewer takes some ten milliseconds, and a remembered listing does not see a file rewritten in place"""
+SETTLED = 2_000_000_000
+"""ns; a folder changed later than this before it was listed may change again under the same time stamp"""
+
+
+class Listing(NamedTuple):
+    paths: list[str]
+    """relative to the folder, with forward slashes, sorted"""
+    stamps: np.ndarray
+    """(N, 2) int64, bytes and time of last change in ns"""
+
+
+class _Folders(NamedTuple):
+    paths: list[str]
+    times: np.ndarray
+    """(M,) int64, time of last change in ns, read before the folder was"""
+
+
+def listing(root: Path) -> Listing:
+    """All files with an image's suffix, at any depth. Hidden files and folders are left out, links are followed, and
+    each folder counts once, however many links lead to it."""
+    memory = _memory(root)
+    remembered = _remembered(root, memory)
+    if remembered is not None:
+        return remembered
+    now = time.time_ns()
+    files, folders = _walked(root)
+    if len(files.paths) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
+        _remember(files, folders, memory)
+    return files
+
+
+def _walked(root: Path) -> tuple[Listing, _Folders]:
+    files: list[tuple[str, int, int]] = []
+    folders: list[tuple[str, int]] = []
+    seen: set[tuple[int, int]] = set()
+    pending, links = [""], []
+    while pending or links:
+        folder = pending.pop() if pending else links.pop()  # links last: the path without one is the folder's name
+        try:
+            status = os.stat(root / folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders.append((folder, status.st_mtime_ns))
+            with os.scandir(root / folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.name.startswith("."):
+                        continue
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    # A link that leads in a circle makes entry.is_dir() raise, and os.path.isdir() false.
+                    link = entry.is_symlink()
+                    if os.path.isdir(entry.path) if link else entry.is_dir():
+                        (links if link else pending).append(path)
+                    elif os.path.splitext(path)[1].lower() not in SUFFIXES:
+                        continue
+                    elif os.path.isfile(entry.path) if link else entry.is_file():
+                        status = entry.stat()
+                        files.append((path, status.st_size, status.st_mtime_ns))
+        except OSError as error:
+            raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
+    files.sort()
+    stamps = np.array([stamp for _, *stamp in files], np.int64).reshape(-1, 2)
+    return (
+        Listing([path for path, _, _ in files], stamps),
+        _Folders([path for path, _ in folders], np.array([changed for _, changed in folders], np.int64)),
+    )
+
+
+def _memory(root: Path) -> Path:
+    """Where the listing of this folder is remembered."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(cache, "sanslabel", "listings", hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
+
+
+def _remembered(root: Path, memory: Path) -> Listing | None:
+    """The listing of an earlier run, if no folder in it has changed since."""
+    try:
+        with memory.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            if int(content["format"]) != FORMAT:
+                return None
+            times, folders = content["folder_times"].tolist(), _strings(content["folders"])
+            for folder, changed in zip(folders, times, strict=True):
+                if os.stat(root / folder).st_mtime_ns != changed:
+                    return None
+            return Listing(_strings(content["paths"]), content["stamps"])
+    except Exception:  # none there, or not whole in whatever way: list again
+        return None
+
+
+def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
+    temporary = memory.with_suffix(f".{os.getpid()}")
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                format=np.array(FORMAT),
+                paths=_bytes(files.paths),
+                stamps=files.stamps,
+                folders=_bytes(folders.paths),
+                folder_times=folders.times,
+            )
+        os.replace(temporary, memory)
+    except OSError:  # it only saves time: go on without
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _bytes(strings: list[str]) -> np.ndarray:
+    """Names as the file system has them, which need not be valid text, with a zero after each."""
+    return np.frombuffer(b"".join(os.fsencode(string) + b"\0" for string in strings), np.uint8)
+
+
+def _strings(content: np.ndarray) -> list[str]:
+    return os.fsdecode(content.tobytes()).split("\0")[:-1]

@@ -1,0 +1,138 @@
+"""The loop: one for all methods, and itself a generator.
+
+It takes what a method's `step` yields, descends it, and hands a `Record` on. Logging, checkpoints and progress are
+plain code in the `for record in optimize(...)` of whoever trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from sanslabel.batch import Batch, Clock
+from sanslabel.distributed import everywhere
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.recipe import Recipe
+
+
+class Record(NamedTuple):
+    """One pass of a method over a batch."""
+
+    clock: Clock
+    batch: Batch
+    objectives: list[Objective]
+    """as yielded, without their graphs"""
+    norms: list[Tensor]
+    """(), of each objective's gradient before clipping"""
+    refused: bool
+    """whether a loss or gradient was not finite: the rest of the pass was dropped"""
+
+
+@dataclass(frozen=True)
+class Player:
+    """A part of the networks, the optimizer that moves it and the recipe that says how."""
+
+    parameters: list[Tensor]
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    scale: float
+    """of the learning rate, for the batch"""
+
+    def descend(self, loss: Tensor, clock: Clock) -> tuple[Tensor, bool]:
+        """Moves the parameters down the loss, unless it or its gradient is not finite. The gradient's norm and whether
+        they were moved. `backward(inputs=…)` keeps one player's loss out of another's gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if not everywhere(torch.isfinite(loss.detach() + norm)):  # the one wait for the device in a step
+            return norm, False
+        if (limit := self.recipe.clip) is not None:
+            if self.recipe.clip_each:
+                for p in self.parameters:
+                    if p.grad is not None:
+                        clip_grads_with_norm_(p, limit, get_total_norm([p.grad]))
+            else:
+                clip_grads_with_norm_(self.parameters, limit, norm)
+        factor = self.recipe.rate(clock)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_rate"] * self.scale * (1.0 if group["constant"] else factor)
+            group["weight_decay"] = self.recipe.decay(clock, group["base_decay"])
+        self.optimizer.step()
+        return norm, True
+
+
+def players(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
+    """The recipe's players over the networks, for a global batch of this size; "" is all of the networks."""
+    found = {}
+    for name, optimizer in recipe.optimizers.items():
+        groups = recipe.parameter_groups(net.get_submodule(name), optimizer)
+        parameters = [p for group in groups for p in group["params"]]
+        found[name] = Player(parameters, optimizer.build(groups), recipe, recipe.scale(batch))
+    return found
+
+
+def optimize(
+    method: Method,
+    net: Networks,
+    sides: Mapping[str, Player],
+    batches: Iterable[tuple[Clock, Batch]],
+    precision: torch.dtype = torch.float32,
+) -> Iterator[Record]:
+    """Trains `net` in place, a record for each batch. Below float32 the method's step runs under autocast; losses and
+    updates stay in float32."""
+    statistics = _Statistics(net)
+    for clock, batch in batches:
+        device = batch.images.device.type
+        torch.manual_seed(clock.key)  # dropout and its like: a function of the step, too
+        objectives: list[Objective] = []
+        norms: list[Tensor] = []
+        refused = False
+        step = method.step(net, batch, clock)
+        while not refused:
+            statistics.keep()
+            with torch.autocast(device, precision) if precision != torch.float32 else nullcontext():
+                objective = next(step, None)
+            if objective is None:
+                break
+            norm, moved = sides[objective.player].descend(objective.loss, clock)
+            objectives.append(_without_graph(objective))
+            norms.append(norm)
+            if not moved:
+                refused = True
+                step.close()  # pyright: ignore[reportAttributeAccessIssue]
+                statistics.put_back()
+        yield Record(clock, batch, objectives, norms, refused)
+
+
+def _without_graph(objective: Objective) -> Objective:
+    return objective._replace(
+        loss=objective.loss.detach(),
+        terms={k: v.detach() for k, v in objective.terms.items()},
+        embedding=None if objective.embedding is None else objective.embedding.detach(),
+        images={k: v.detach() for k, v in objective.images.items()},
+    )
+
+
+class _Statistics:
+    """BatchNorm's running statistics, which a forward pass moves before its loss is known to be finite."""
+
+    def __init__(self, net: nn.Module) -> None:
+        norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
+        self.live = [b for m in norms for b in m.buffers()]
+        self.kept = [b.clone() for b in self.live]
+
+    def keep(self) -> None:
+        if self.live:
+            torch._foreach_copy_(self.kept, self.live)
+
+    def put_back(self) -> None:
+        if self.live:
+            torch._foreach_copy_(self.live, self.kept)

@@ -1,0 +1,70 @@
+"""The files that a run writes line by line: its figures, and the samples that it could not read."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from sanslabel import diagnostics
+from sanslabel.training.engine import Record
+
+
+class Metrics:
+    """metrics.jsonl, cut back to the step that a resume starts from."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        kept = [line for line in _lines(path) if line["step"] <= start]
+        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self.path, self.last = path, (start, time.monotonic())
+
+    def add(self, record: Record, rate: float) -> str:
+        """Writes the record's figures; those that a person follows, as text."""
+        step, now = record.clock.step + 1, time.monotonic()
+        then, before = self.last
+        self.last = (step, now)
+        speed = (step - then) * len(record.batch.index) / (now - before)
+        line: dict[str, Any] = {"step": step, "epoch": round(step / record.clock.steps_per_epoch, 4)}
+        for objective, norm in zip(record.objectives, record.norms, strict=True):
+            prefix = f"{objective.player}/" if objective.player else ""
+            figures = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
+            if objective.embedding is not None:
+                z = objective.embedding[:256].float()
+                figures |= {"embedding_std": diagnostics.spread(z), "effective_rank": diagnostics.effective_rank(z)}
+            line |= {prefix + name: _finite(float(value)) for name, value in figures.items()}
+        line |= {"rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
+        figures = [f"{short} {line[name]:.4g}" for name, short in names.items() if line.get(name) is not None]
+        return "  ".join([*figures, f"{speed:,.0f} images/s"])
+
+
+class BadSamples:
+    """bad_samples.jsonl: each sample that could not be read, once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen = {line["sample"] for line in _lines(path)}
+
+    def add(self, sample: str, reason: str) -> None:
+        if sample not in self.seen:
+            self.seen.add(sample)
+            with self.path.open("a") as file:
+                file.write(json.dumps({"sample": sample, "reason": reason}) + "\n")
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole: a run that was killed may have left half of its last one."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found

@@ -1,0 +1,52 @@
+"""Ways to run the same networks on less memory, applied from outside in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from sanslabel.encoders import Encoder
+
+
+def chunk_(net: nn.Module, size: int) -> bool:
+    """Lets every encoder in `net` work through its batch `size` images at a time, and again so in the backward pass:
+    the memory of one chunk, for one more forward pass. That is the gradient cache, and exact without BatchNorm in the
+    encoder; with it each chunk is normalized by itself. Heads are small and see the whole batch, so that their
+    statistics stay exact. Whether any encoder has BatchNorm."""
+    encoders = [m for m in net.modules() if isinstance(m, Encoder)]
+    for encoder in encoders:
+        encoder.forward = _Chunked(encoder, size)
+    return any(isinstance(m, _BatchNorm) for encoder in encoders for m in encoder.modules())
+
+
+class _Chunked:
+    """An encoder's forward, chunk by chunk."""
+
+    def __init__(self, encoder: Encoder, size: int) -> None:
+        self.encoder, self.forward, self.size = encoder, encoder.forward, size
+
+    def __call__(self, images: Tensor) -> Tensor:
+        parts = images.split(self.size)
+        if not torch.is_grad_enabled():
+            return torch.cat([self.forward(part) for part in parts])
+        contexts = lambda: (nullcontext(), _without_statistics(self.encoder))  # noqa: E731
+        return torch.cat([checkpoint(self.forward, p, use_reentrant=False, context_fn=contexts) for p in parts])
+
+
+@contextmanager
+def _without_statistics(module: nn.Module) -> Iterator[None]:
+    """Recomputation moves copies of BatchNorm's running statistics: the forward pass has counted the chunk already."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    live = [m._buffers for m in norms]
+    for m, buffers in zip(norms, live, strict=True):
+        m._buffers = {name: None if b is None else b.clone() for name, b in buffers.items()}
+    try:
+        yield
+    finally:
+        for m, buffers in zip(norms, live, strict=True):
+            m._buffers = buffers

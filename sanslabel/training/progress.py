@@ -1,0 +1,45 @@
+"""How a run shows itself: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sanslabel.batch import Clock
+
+Show = Callable[[Clock, str], None]
+PAUSE = 10.0
+"""seconds between plain lines"""
+
+
+@contextmanager
+def shown(title: str, done: int, steps: int) -> Iterator[Show]:
+    """Yields `show(clock, text)`, to be called after a step with the figures to show."""
+    if not sys.stderr.isatty():
+        yield _plain_lines(done)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=steps, completed=done, text="")
+        yield lambda clock, text: bar.update(task, completed=clock.step + 1, text=text)
+
+
+def _plain_lines(done: int) -> Show:
+    start = last = time.monotonic()
+
+    def show(clock: Clock, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        step = clock.step + 1
+        if now - last >= PAUSE or step == clock.steps:
+            last = now
+            left = (now - start) / (step - done) * (clock.steps - step)
+            epochs = clock.steps / clock.steps_per_epoch
+            print(f"epoch {step / clock.steps_per_epoch:.1f}/{epochs:.0f}  {text}  {left:.0f} s left", file=sys.stderr)
+
+    return show

@@ -1,0 +1,28 @@
+"""Views: how related inputs are drawn from one sample, batched, on the device of the batch.
+
+a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
+"""
+
+from sanslabel.views.masks import Masked, kept
+from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, VICREG, WEAK
+from sanslabel.views.resize import resized
+from sanslabel.views.view import Draw, Pair, View
+
+AnyView = View | Pair | Masked
+"""what a method's `view` may be"""
+
+__all__ = [
+    "BYOL",
+    "MASKED",
+    "RECONSTRUCTION",
+    "SIMCLR",
+    "VICREG",
+    "WEAK",
+    "AnyView",
+    "Draw",
+    "Masked",
+    "Pair",
+    "View",
+    "kept",
+    "resized",
+]

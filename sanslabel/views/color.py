@@ -1,0 +1,102 @@
+"""Brightness, contrast, saturation, hue and gray-scale as one affine map over channels.
+
+Every one of them is linear in the image and treats the luma apart from what is left without it (the chroma), so that
+without clamping in between they commute, and no order need be drawn. With w the luma's weights, 1 the white pixel and
+E = 1 wᵀ:
+
+    brightness b   x -> b x
+    contrast c     x -> c x + (1 - c) mean(wᵀ x) 1        the mean over the image
+    saturation s   x -> s x + (1 - s) E x
+    hue h          x -> (cos 2πh I + sin 2πh K + (1 - cos 2πh) E / Σw) x
+    gray-scale     x -> E x
+
+The first three and the last are torchvision's, but for its clamping to [0, 1] after each. Hue turns the chroma about
+the luma's axis, where torchvision turns in HSV, which is not linear and keeps the largest channel instead of the luma.
+Angles are those of HSV's hexagon, atan2(√3 (G - B), 2 R - G - B): a third of a turn brings red to green in both. K is
+the quarter turn.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LUMA = (0.2989, 0.587, 0.114)
+"""weights of red, green and blue, Rec. 601 in torchvision's rounding: their sum is 0.9999"""
+TOTAL = sum(LUMA)
+
+
+class Colors(NamedTuple):
+    """What is done to the colors of every sample; 1, 1, 1, 0 and False do nothing."""
+
+    brightness: Tensor
+    """(N,) factor"""
+    contrast: Tensor
+    """(N,) factor of the distance from the view's mean luma; that of its mean where images are not RGB"""
+    saturation: Tensor | None
+    """(N,) factor of the distance from the pixel's luma; None, as what follows, where images are not RGB"""
+    hue: Tensor | None
+    """(N,) in turns, positive from red to green"""
+    grayscale: Tensor | None
+    """(N,) bool"""
+
+
+def recolored(images: Tensor, colors: Colors) -> Tensor:
+    """The images with their colors changed, not clamped.
+
+    images: (N, C, H, W), floating, C = 3 where `colors` has a hue -> the same shape and dtype.
+    """
+    b, c, saturation, hue, grayscale = colors
+    mean = means(images)  # (N, C)
+    if saturation is None or hue is None or grayscale is None:
+        gain, offset = b * c, (1 - c) * b * mean.mean(dim=1)
+        return (images * _per_image(gain, images)).add_(_per_image(offset, images))
+    luma = mean @ mean.new_tensor(LUMA)
+    kept = (
+        b * (saturation + (1 - saturation) * TOTAL) * torch.where(grayscale, TOTAL, 1.0)
+    )  # what luma is multiplied by
+    offset = (1 - c) * kept * luma
+    matrix = rgb_map(b * c, saturation, hue, grayscale)
+    n, _, h, w = images.shape
+    offset = offset.to(images.dtype)[:, None, None].expand(n, 3, 1)
+    return torch.baddbmm(offset, matrix.to(images.dtype), images.flatten(2)).view(n, 3, h, w)
+
+
+def means(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C), of every channel, float32 or the wider dtype of the images. A product with a constant: in
+    bfloat16 on one core that took 1.2 ms for (64, 3, 224, 224), and `Tensor.mean` 25 ms. The constant is a power of 2,
+    exact in every dtype, and small enough that no sum overflows float16."""
+    n, c, h, w = images.shape
+    power = 2.0 ** -(h * w).bit_length()
+    sums = images.reshape(n * c, h * w) @ images.new_full((h * w, 1), power)
+    return sums.to(torch.promote_types(images.dtype, torch.float32)).view(n, c) / (h * w * power)
+
+
+def rgb_map(gain: Tensor, saturation: Tensor, hue: Tensor, grayscale: Tensor) -> Tensor:
+    """(N,) each -> (N, 3, 3): the linear part, I, E and K with their coefficients."""
+    angle = 2 * math.pi * hue
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    chroma = torch.where(grayscale, 0, gain * saturation)
+    gray, pale = saturation + (1 - saturation) * TOTAL, saturation * (1 - cos) / TOTAL + (1 - saturation)
+    toward_luma = gain * torch.where(grayscale, gray, pale)
+    coefficients = torch.stack([chroma * cos, toward_luma, chroma * sin], dim=1)
+    return (coefficients @ _basis(gain.dtype, gain.device)).view(-1, 3, 3)
+
+
+@lru_cache(maxsize=16)
+def _basis(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(3, 9): I, E and K."""
+    half, root = 0.5, math.sqrt(3) / 2
+    to_plane = torch.tensor([LUMA, (1, -half, -half), (0, root, -root)], dtype=torch.float64)  # luma, two of chroma
+    quarter_turn = torch.tensor([(0, 0, 0), (0, 0, -1), (0, 1, 0)], dtype=torch.float64)
+    luma = torch.ones(3, 1, dtype=torch.float64) * to_plane[0]
+    turned = torch.linalg.inv(to_plane) @ quarter_turn @ to_plane
+    return torch.stack([torch.eye(3, dtype=torch.float64), luma, turned]).flatten(1).to(device, dtype)
+
+
+def _per_image(values: Tensor, images: Tensor) -> Tensor:
+    return values.to(images.dtype)[:, None, None, None]

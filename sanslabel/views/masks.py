@@ -1,0 +1,68 @@
+"""Masks: patches that a view lacks, as index tensors from the samples' keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sanslabel.batch import Batch
+from sanslabel.errors import BadInput
+from sanslabel.randomness import bits, fold
+from sanslabel.views.view import View, resized_to
+
+BRANCH = 1
+"""of a stream, where masks come from; a view's numbers have another"""
+
+
+def kept(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
+    """The patches of every sample that are not masked, a uniformly random subset.
+
+    key: (N,) int64; patches: L, how many there are; ratio: the part that is masked, in [0, 1)
+    -> (N, K) int64, ascending, K = int(L · (1 - ratio)) as MAE has it. BadInput where that leaves none.
+    """
+    keep = int(patches * (1 - ratio))
+    if not 0 <= ratio < 1 or keep < 1:
+        raise BadInput(
+            f"Masking {ratio} of {patches} patches leaves none; give a smaller ratio from 0 up, or more patches."
+        )
+    order = bits(key, patches, fold(stream, BRANCH)).argsort(dim=1, stable=True)
+    return order[:, :keep].sort(dim=1).values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked:
+    """A view whose square patches are masked at random: they take the mean color of the view.
+
+    A network that drops tokens finds the patches that remain with `kept(batch.key, patches, ratio, stream)`, in rows
+    from the top left.
+    """
+
+    view: View
+    """what is done before"""
+    patch: int = 4
+    """side of a patch in pixels; a whole number of them makes the view's side"""
+    ratio: float = 0.75
+    """the part of the patches that is masked"""
+    size: int | None = None
+    """side of the view in pixels; None leaves it to the view"""
+
+    def __post_init__(self) -> None:
+        if self.patch < 1:
+            raise BadInput(f"A view's patch is {self.patch}; give a number of pixels from 1 up.")
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, stream: int) -> Tensor:
+        """(N, C, S, S). BadInput where patches do not fit."""
+        images = resized_to(self.size, self.view)(batch, stream)
+        n, _, side, _ = images.shape
+        if side % self.patch:
+            raise BadInput(
+                f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
+            )
+        grid = side // self.patch
+        keep = kept(batch.key, grid * grid, self.ratio, stream)
+        visible = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
+        visible = visible.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, self.patch, -1, self.patch)
+        return torch.where(visible.reshape(n, 1, side, side), images, images.mean(dim=(2, 3), keepdim=True))

@@ -1,0 +1,42 @@
+"""The views of papers, for any number of channels: without RGB, brightness and contrast remain of the colors.
+
+Sizes are open, and crops and strengths are those of the papers' code or of its settings for CIFAR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sanslabel.views.masks import Masked
+from sanslabel.views.view import Pair, View
+
+SIMCLR = View(
+    crop=(0.08, 1.0),
+    flip=0.5,
+    jitter=0.8,
+    brightness=0.8,
+    contrast=0.8,
+    saturation=0.8,
+    hue=0.2,
+    grayscale=0.2,
+    blur=0.5,
+    without_rgb="omit",
+)
+"""strong colors, for contrastive methods: Chen et al. 2020, appendix A"""
+
+WEAK = replace(SIMCLR, crop=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+"""half the strength and larger crops: MoCo v2 (Chen et al. 2020b) and SimSiam (Chen and He 2021)"""
+
+_MODERATE = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+
+BYOL = Pair(first=replace(_MODERATE, blur=1.0), second=replace(_MODERATE, blur=0.1, solarize=0.2))
+"""one view always blurred, the other seldom but solarized at times: Grill et al. 2020, appendix B"""
+
+VICREG = replace(_MODERATE, crop=(0.2, 1.0), blur=0.0, solarize=0.1)
+"""the settings of VICReg (Bardes et al. 2022) for CIFAR, both views alike"""
+
+RECONSTRUCTION = View(crop=(0.08, 1.0), flip=0.5)
+"""no color, for autoencoders and supervised references: MAE (He et al. 2022) has it with crops from 0.2"""
+
+MASKED = Masked(view=replace(SIMCLR, crop=None))
+"""75 % of the patches gone in place of the crop, for joint embeddings"""

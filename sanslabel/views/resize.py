@@ -1,0 +1,28 @@
+"""The view that evaluation takes: no draw in it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sanslabel.views.crops import central, resampled, resampling
+from sanslabel.views.pixels import precision, unit
+
+
+@torch.no_grad()
+def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
+    """The largest central square of every image, resized to `size` with antialiasing.
+
+    images: (N, C, H, W), uint8 or floating in [0, 1]; sizes: (N, 2), true height and width on the canvas
+    -> (N, C, size, size) float32 in [0, 1]; the pixels themselves where images already have that size.
+    """
+    n, _, height, width = images.shape
+    precision(images)
+    if sizes is None and height == width == size:
+        return unit(images, torch.float32)
+    sides = [torch.full((n,), side, device=images.device) for side in (height, width)]
+    top, left, side, _ = central(*(sides if sizes is None else sizes.unbind(1))).unbind(1)
+    with torch.autocast(images.device.type, enabled=False):
+        rows = resampling(top, side, height, size, torch.float32)
+        columns = resampling(left, side, width, size, torch.float32)
+        return resampled(unit(images, torch.float32), rows, columns).clamp_(0, 1)

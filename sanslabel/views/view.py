@@ -1,0 +1,187 @@
+"""A view: a random crop of an image in random colors, drawn from the sample's key and rendered by matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sanslabel.batch import Batch
+from sanslabel.errors import BadInput
+from sanslabel.randomness import fold, uniform
+from sanslabel.views.blur import blurring
+from sanslabel.views.color import Colors, recolored
+from sanslabel.views.crops import DRAWS, boxes, resampled, resampling, whole
+from sanslabel.views.pixels import precision, unit
+
+BRANCH = 0
+"""of a stream, where a view's numbers come from; masks have another"""
+BEFORE_BOX = 10
+"""columns of uniform numbers before those of the box. A column keeps its meaning forever: a new operation takes a
+branch of its own, and shifts nothing."""
+
+
+class Draw(NamedTuple):
+    """What was drawn for every sample of a batch; None where the view does not do it."""
+
+    boxes: Tensor
+    """(N, 4) int64: top, left, height, width"""
+    mirrored: Tensor | None = None
+    """(N,) bool"""
+    sigma: Tensor | None = None
+    """(N,) of the blur in pixels of the view, 0 where there is none"""
+    colors: Colors | None = None
+    solarized: Tensor | None = None
+    """(N,) bool"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Crop and resize, mirror, blur, change colors, solarize; each is left out unless asked for.
+
+    `view(batch, stream)` -> (N, C, S, S) in [0, 1]. A sample's draws are functions of its key and of `stream` alone, so
+    that its view is the same in every batch. Floating images keep their dtype; uint8 ones become what autocast computes
+    in, or float32. Colors are not clamped before the end (see `color`), and hue turns chroma at constant luma.
+    """
+
+    crop: tuple[float, float] | None = None
+    """range of the crop's part of the image's area; None takes the whole image"""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """range of the crop's width/height"""
+    size: int | None = None
+    """side of the view in pixels; None is the shorter side of the batch's canvas"""
+    flip: float = 0.0
+    """probability that left and right change places"""
+    jitter: float = 0.0
+    """probability that brightness, contrast, saturation and hue change"""
+    brightness: float = 0.0
+    """its factor is uniform in 1 ± this, and not below 0"""
+    contrast: float = 0.0
+    """its factor is uniform in 1 ± this, and not below 0"""
+    saturation: float = 0.0
+    """its factor is uniform in 1 ± this, and not below 0; for RGB"""
+    hue: float = 0.0
+    """its angle is uniform in 0 ± this, in turns, 0.5 at most; for RGB"""
+    grayscale: float = 0.0
+    """probability that all color goes; for RGB"""
+    blur: float = 0.0
+    """probability of a Gaussian blur; the kernel takes a tenth of the view, at least 3 pixels"""
+    sigma: tuple[float, float] = (0.1, 2.0)
+    """range of the blur's standard deviation, in pixels of the view"""
+    solarize: float = 0.0
+    """probability that values of 0.5 and above are inverted"""
+    without_rgb: Literal["refuse", "omit"] = "refuse"
+    """what becomes of saturation, hue and grayscale where images do not have three channels"""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
+        for name in ("brightness", "contrast", "saturation"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0 up")
+        _check("hue", self.hue, 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
+        low, high = self.crop or (1, 1)
+        _check("crop", self.crop, 0 < low <= high <= 1, "two numbers above 0 and up to 1, the smaller one first")
+        for name in ("ratio", "sigma"):
+            low, high = getattr(self, name)
+            _check(name, (low, high), 0 < low <= high, "two numbers above 0, the smaller one first")
+        _check("size", self.size, self.size is None or self.size >= 1, "a number of pixels from 1 up")
+
+    def __call__(self, batch: Batch, stream: int) -> Tensor:
+        """(N, C, S, S), the view of every sample that belongs to this stream."""
+        return self.render(batch, self.draw(batch, stream))
+
+    @torch.no_grad()
+    def draw(self, batch: Batch, stream: int) -> Draw:
+        """What this view does to every sample. BadInput where it needs RGB and has not got it."""
+        n, channels, *canvas = batch.images.shape
+        draws = uniform(batch.key, BEFORE_BOX + (DRAWS if self.crop else 0), fold(stream, BRANCH))
+        flip, *jitter, blur, sigma, solarize = draws[:, :BEFORE_BOX].unbind(1)
+        full = [batch.key.new_full((n,), side) for side in canvas]
+        height, width = full if batch.sizes is None else batch.sizes.unbind(1)
+        low, high = self.sigma
+        return Draw(
+            boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio)
+            if self.crop
+            else whole(height, width),
+            mirrored=flip < self.flip if self.flip else None,
+            sigma=torch.where(blur < self.blur, low + (high - low) * sigma, 0) if self.blur else None,
+            colors=self._colors(channels, *jitter),
+            solarized=solarize < self.solarize if self.solarize else None,
+        )
+
+    def _colors(
+        self, channels: int, on: Tensor, b: Tensor, c: Tensor, s: Tensor, h: Tensor, gray: Tensor
+    ) -> Colors | None:
+        rgb = channels == 3
+        for name in ("saturation", "hue", "grayscale"):
+            if not rgb and getattr(self, name) and self.without_rgb == "refuse":
+                raise BadInput(
+                    f"A view's {name} needs RGB, and the channels of these images are {channels}; set it to 0, "
+                    'or without_rgb to "omit".'
+                )
+        if not self.jitter and not (rgb and self.grayscale):
+            return None
+
+        changed = on < self.jitter
+
+        def factor(draw: Tensor, strength: float) -> Tensor:
+            low = max(0, 1 - strength)
+            return torch.where(changed, low + (1 + strength - low) * draw, 1)
+
+        return Colors(
+            brightness=factor(b, self.brightness),
+            contrast=factor(c, self.contrast),
+            saturation=factor(s, self.saturation) if rgb else None,
+            hue=torch.where(changed, self.hue * (2 * h - 1), 0) if rgb else None,
+            grayscale=gray < self.grayscale if rgb else None,
+        )
+
+    @torch.no_grad()
+    def render(self, batch: Batch, draw: Draw) -> Tensor:
+        """(N, C, S, S): color @ (rows @ image @ columns.T), clamped to [0, 1], then solarized."""
+        images, dtype = batch.images, precision(batch.images)
+        height, width = images.shape[2:]
+        size = self.size or min(height, width)
+        exact = torch.promote_types(dtype, torch.float32)  # positions in half precision would miss by whole pixels
+        top, left, tall, wide = draw.boxes.unbind(1)
+        with torch.autocast(images.device.type, enabled=False):
+            rows = resampling(top, tall, height, size, exact).to(dtype)
+            columns = resampling(left, wide, width, size, exact, draw.mirrored).to(dtype)
+            if draw.sigma is not None:
+                blurred = blurring(draw.sigma, size, dtype)
+                rows, columns = blurred @ rows, blurred @ columns
+            view = resampled(unit(images, dtype), rows, columns)
+            if draw.colors is not None:
+                view = recolored(view, draw.colors)
+            view = view.clamp_(0, 1)
+            if draw.solarized is not None:
+                # From 0.5 up, 1 - x is the smaller of the two; nothing in [0, 1] exceeds 2 - x.
+                limit = torch.where(draw.solarized, 1.0, 2.0).to(dtype)[:, None, None, None]
+                view = torch.minimum(view, limit - view)
+        return view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two views that are not made alike: even streams take the first, odd ones the second."""
+
+    first: View
+    second: View
+    size: int | None = None
+    """side of both in pixels; None leaves it to each"""
+
+    def __call__(self, batch: Batch, stream: int) -> Tensor:
+        """(N, C, S, S), the view of every sample that belongs to this stream."""
+        return resized_to(self.size, (self.first, self.second)[stream % 2])(batch, stream)
+
+
+def resized_to(size: int | None, view: View) -> View:
+    """The view with another size, or itself where that is None."""
+    return view if size is None else replace(view, size=size)
+
+
+def _check(name: str, value: object, good: bool, wanted: str) -> None:
+    if not good:
+        raise BadInput(f"A view's {name} is {value}; give {wanted}.")

@@ -1,0 +1,203 @@
+"""What every method must keep, whoever wrote it: this file finds the methods by itself."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields, replace
+from hashlib import sha256
+from itertools import islice
+
+import pytest
+import torch
+
+from sanslabel import encoders, methods
+from sanslabel.encoders import Encoder
+from sanslabel.methods.method import Method
+from sanslabel.plain import built, plain
+from sanslabel.recipe import Recipe
+from sanslabel.sources import open_source
+from sanslabel.sources.loader import batches
+from sanslabel.training.engine import optimize, players
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return open_source("digits", "train")
+
+
+def variants() -> list[tuple[str, dict]]:
+    """Every method as its small recipe has it, and with a teacher where it takes one."""
+    found = []
+    for name in methods.names():
+        found.append((name, {}))
+        if "teacher" in {f.name for f in fields(methods.method_class(name))}:
+            found.append((name, {"teacher": 0.9}))
+    return found
+
+
+every_method = pytest.mark.parametrize(
+    ("name", "numbers"), variants(), ids=lambda v: v if isinstance(v, str) else str(v)
+)
+
+
+def method_of(name: str, numbers: dict) -> tuple[Method, Recipe]:
+    chosen = methods.method_class(name)
+    return replace(chosen.under(chosen.small), **numbers).sized(8), chosen.small
+
+
+def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
+    """Networks, players and records of a short run."""
+    method, recipe = method_of(name, numbers)
+    torch.manual_seed(0)
+    encoder = encoders.build("conv", channels=source.channels, image_size=8)
+    net = method.networks(encoder, source.facts(8)).train()
+    sides = players(net, recipe, 64)
+    stream = batches(source, 64, seed=1, epochs=1, start=start, device=torch.device("cpu"))
+    if spoil is not None:
+        stream = spoiled(stream, spoil)
+    return method, net, sides, optimize(method, net, sides, stream, dtype)
+
+
+def spoiled(stream, step):
+    """The stream with one pixel of one batch that is not a number."""
+    for clock, batch in stream:
+        if clock.step == step:
+            images = batch.images.float() / 255
+            images[3] = float("nan")
+            batch = batch._replace(images=images)
+        yield clock, batch
+
+
+def tensors(net, sides) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from sorted(net.state_dict().items())
+    for side, player in sorted(sides.items()):
+        for i, slots in enumerate(player.optimizer.state.values()):
+            for slot, value in sorted(slots.items()):
+                yield f"{side}/{i}/{slot}", value
+
+
+def digest(net, sides) -> str:
+    """Of all that a run remembers."""
+    total = sha256()
+    for name, value in tensors(net, sides):
+        total.update(name.encode())
+        total.update(value.detach().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+@every_method
+def test_it_says_what_it_is(name, numbers):
+    chosen = methods.method_class(name)
+    method, _ = method_of(name, numbers)
+    assert chosen.__mro__[1:3] == (Method, Method.__mro__[1]), "a method inherits from Method alone"
+    assert chosen.family
+    assert chosen.prevents_collapse
+    assert chosen.paper
+    assert 1980 < chosen.year < 2100
+    assert isinstance(chosen.recipe, Recipe)
+    assert methods.sentence(name).endswith(".")
+    assert all(f.default is not f.default_factory for f in fields(method)), "every number has a default"
+    with pytest.raises(FrozenInstanceError):
+        setattr(method, fields(method)[0].name, None)
+
+
+@every_method
+def test_its_numbers_survive_a_file(name, numbers):
+    for method in (method_of(name, numbers)[0], methods.method_class(name)()):
+        assert built(type(method), json.loads(json.dumps(plain(method)))) == method
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_trains(digits, name, numbers, dtype):
+    method, net, _, records = session(digits, name, numbers, dtype=dtype)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    for record in islice(records, STEPS):
+        assert not record.refused
+        for objective in record.objectives:
+            assert objective.loss.dtype == torch.float32
+            assert objective.loss.ndim == 0
+            assert torch.isfinite(objective.loss)
+            for image in objective.images.values():
+                assert image.ndim == 4
+                assert image.min() >= 0
+                assert image.max() <= 1
+    after = net.state_dict()
+    trained = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert not [k for k in trained if torch.equal(before[k], after[k])], "every trained part moves"
+    assert {v.dtype for v in after.values()} <= {torch.float32, torch.int64}
+
+
+@every_method
+def test_it_exports_encoders(digits, name, numbers):
+    method, net, *_ = session(digits, name, numbers)
+    exported = method.encoders(net)
+    assert all(isinstance(encoder, Encoder) for encoder in exported.values())
+    assert ("teacher" in exported) == bool(numbers)
+    assert len({id(e) for e in exported.values()}) == len(exported)
+
+
+@every_method
+def test_no_gradient_reaches_a_teacher(digits, name, numbers):
+    method, net, sides, records = session(digits, name, numbers)
+    next(records)
+    frozen = [p for p in net.parameters() if not p.requires_grad]
+    assert bool(frozen) == bool(numbers)
+    assert all(p.grad is None for p in frozen)
+
+
+@every_method
+def test_a_spoiled_step_leaves_no_trace(digits, name, numbers):
+    _, net, sides, records = session(digits, name, numbers, spoil=3)
+    digests = [(digest(net, sides), record.refused) for record in islice(records, STEPS)]
+    assert [refused for _, refused in digests] == [False, False, False, True, False, False]
+    assert digests[3][0] == digests[2][0]
+    assert digests[4][0] != digests[3][0]
+
+
+@every_method
+def test_its_state_is_all_there_is(digits, name, numbers):
+    """Networks and optimizers put into a fresh session continue to the same bits, wherever the first one stopped."""
+    _, net, sides, records = session(digits, name, numbers)
+    states = []
+    for _ in islice(records, STEPS):
+        states.append(([v.clone() for _, v in tensors(net, sides)], digest(net, sides)))
+    for stop in (1, 3):
+        _, net, sides, records = session(digits, name, numbers, start=stop)
+        other = session(digits, name, numbers)
+        next(other[3])  # so that the optimizers have memories to be overwritten
+        net.load_state_dict(other[1].state_dict())
+        for player, twin in zip(sides.values(), other[2].values(), strict=True):
+            player.optimizer.load_state_dict(twin.optimizer.state_dict())
+        with torch.no_grad():
+            for (_, value), saved in zip(tensors(net, sides), states[stop - 1][0], strict=True):
+                value.copy_(saved)
+        for step, _ in zip(range(stop, STEPS), records, strict=False):
+            assert digest(net, sides) == states[step][1]
+
+
+@every_method
+def test_the_same_seed_gives_the_same_bits(digits, name, numbers):
+    digests = []
+    for _ in "ab":
+        torch.rand(3)
+        _, net, sides, records = session(digits, name, numbers)
+        list(islice(records, 3))
+        digests.append(digest(net, sides))
+    assert digests[0] == digests[1]
+
+
+def test_a_new_file_is_a_new_method(tmp_path, monkeypatch):
+    """Nothing but the file is needed: it is found, listed and trained."""
+    source = (methods._FOLDER / "simclr.py").read_text().replace("class SimCLR", "class Brandnew")
+    (tmp_path / "brandnew.py").write_text(source)
+    monkeypatch.setattr(methods, "_FOLDER", tmp_path)
+    monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
+    methods.names.cache_clear()
+    try:
+        assert methods.names() == ["brandnew"]
+        assert methods.method_class("brandnew").__name__ == "Brandnew"
+        assert methods.sentence("brandnew").startswith("SimCLR")
+    finally:
+        methods.names.cache_clear()

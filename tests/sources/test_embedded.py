@@ -1,0 +1,106 @@
+"""The sets that ship with the package, and what can be opened by name."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sanslabel import sources
+from sanslabel.batch import Facts
+from sanslabel.errors import BadInput
+from sanslabel.sources import Arrays, open_source, splits
+
+
+def test_fashion_is_the_balanced_subset_it_says():
+    train, test = open_source("fashion"), open_source("fashion", "test")
+    assert train.facts(None) == Facts(samples=8000, channels=1, height=28, width=28, classes=10)
+    assert len(test) == 2000
+    assert torch.bincount(train.labels).tolist() == [800] * 10
+    assert torch.bincount(test.labels).tolist() == [200] * 10
+    assert train.classes == test.classes == sources.open_source("fashion", "all").classes
+    assert train.classes[:2] == ("T-shirt/top", "trouser")
+    assert splits("fashion") == ("train", "test")
+    # What published numbers on this set refer to.
+    assert train.fingerprint == "c3e5b0aaccef7a56eacebf6b1cea61fae5d9b7a789ebf7f4445190e545f398e8"
+    mean, std = train.standardization()
+    np.testing.assert_allclose([*mean, *std], [0.286, 0.353], atol=0.01)  # of all 60,000
+
+
+def test_digits_are_scikit_learns():
+    images, labels = load_digits(return_X_y=True)
+    expected = {
+        (np.rint(image * 255 / 16).astype(np.uint8).tobytes(), int(label))
+        for image, label in zip(images, labels, strict=True)
+    }
+    train, test = open_source("digits"), open_source("digits", "test")
+    parts = [
+        {(image.numpy().tobytes(), int(label)) for image, label in zip(part.images, part.labels, strict=True)}
+        for part in (train, test)
+        if isinstance(part, Arrays)
+    ]
+    assert parts[0] | parts[1] == expected
+    assert not parts[0] & parts[1]
+    assert (len(train), len(test)) == (1438, 359)
+    shares = torch.bincount(test.labels) / (torch.bincount(test.labels) + torch.bincount(train.labels))
+    assert (shares - 0.2).abs().max() < 0.004
+
+
+def test_all_is_both_splits_and_ids_tell_them_apart():
+    whole, train, test = (open_source("digits", split) for split in ("all", "train", "test"))
+    assert isinstance(whole, Arrays)
+    assert isinstance(test, Arrays)
+    assert len(whole) == len(train) + len(test)
+    assert whole.id(3) == train.id(3) == "train/3"
+    assert whole.id(len(train) + 5) == test.id(5) == "test/5"
+    assert torch.equal(whole.images[len(train) :], test.images)
+
+
+def test_a_subset_keeps_names_and_rows_together():
+    whole = open_source("digits", "all")
+    part = whole.subset(torch.tensor([5, 1500, 2]))
+    assert [part.id(row) for row in range(len(part))] == ["train/5", whole.id(1500), "train/2"]
+    assert torch.equal(part.labels, whole.labels[[5, 1500, 2]])
+    assert torch.equal(part.load([1]).images, whole.load([1500]).images)
+    assert part.fingerprint != whole.fingerprint
+
+
+def test_fashion_mnist_is_found_or_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_FASHION_MNIST", tmp_path / "set")
+    with pytest.raises(BadInput, match="apt-get install dataset-fashion-mnist"):
+        open_source("fashion-mnist")
+    (tmp_path / "set").mkdir()
+    header = bytes([0, 0, 8, 3]) + np.array([2, 3, 4], ">u4").tobytes()
+    (tmp_path / "set" / "t10k-images-idx3-ubyte").write_bytes(header + bytes(24))
+    (tmp_path / "set" / "t10k-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 9, 0]))
+    source = open_source("fashion-mnist", "test")
+    assert source.name == "fashion-mnist"
+    assert [source.classes[label] for label in source.labels] == ["ankle boot", "T-shirt/top"]
+
+
+def test_names_and_paths_that_do_not_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"fashon: .*did you mean fashion\? There are: fashion, digits, fashion-mnist"):
+        open_source("fashon")
+    with pytest.raises(BadInput, match="no such file or folder"):
+        splits(tmp_path / "missing")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(BadInput, match=r"notes.txt is neither a folder nor an .npy or .npz file"):
+        open_source("notes.txt")
+    with pytest.raises(BadInput, match="digits: 3 channels are asked for, its images have 1"):
+        open_source("digits", channels=3)
+
+
+def test_a_folder_called_like_an_embedded_set_is_meant_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert len(open_source("digits")) == 1438
+    with pytest.raises(BadInput, match="holds no images"):
+        open_source("./digits")
+
+
+def test_arrays_open_without_pillow():
+    code = "import sys, sanslabel.sources as s; s.open_source('digits'); sys.exit('PIL' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

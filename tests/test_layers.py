@@ -1,0 +1,85 @@
+"""The house has floors and no stairs that lead back up: a file imports from its own floor's folder and from below."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sanslabel"
+FLOORS = [
+    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain"},
+    {"views", "encoders", "heads", "memory", "losses", "diagnostics"},
+    {"methods", "checkpoint", "sources"},
+    {"training", "evaluation"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
+
+
+def imports(text: str) -> list[str]:
+    """The parts of the package that a file names in imports, wherever they stand in it."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            found += [
+                f"{node.module}.{alias.name}" if node.module == "sanslabel" else node.module for alias in node.names
+            ]
+    return [name.split(".")[1] for name in found if name.startswith("sanslabel.")]
+
+
+def climbs(part: str, text: str) -> list[str]:
+    """What a file of `part` imports although it may not: from above, or from a neighbor on its own floor."""
+    neighbors = 1 if FLOOR[part] == 0 else 0  # on the ground the files are one floor, in the order of their imports
+    allowed = {name for name, level in FLOOR.items() if level < FLOOR[part] + neighbors} | {part, "__version__"}
+    return [name for name in imports(text) if name not in allowed]
+
+
+def files() -> list[Path]:
+    return [f for f in PACKAGE.rglob("*.py") if f != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_no_import_climbs(file):
+    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert climbs(part, file.read_text()) == []
+
+
+def test_an_import_turned_round_is_found():
+    assert climbs("losses", "from sanslabel.methods import names") == ["methods"]
+    assert climbs("methods", "def f():\n    from sanslabel.training.engine import optimize") == ["training"]
+    assert climbs("evaluation", "import sanslabel.training.run") == ["training"]
+    assert climbs("training", "from sanslabel import evaluation, views") == ["evaluation"]
+    assert climbs("recipe", "from sanslabel import encoders") == ["encoders"]
+    assert climbs("training", "from sanslabel import checkpoint, methods") == []
+
+
+def test_only_the_packages_that_the_project_names_are_imported():
+    allowed = {"sanslabel", "torch", "numpy", "PIL", "safetensors", "tyro", "rich"}
+    import sys
+
+    for file in files():
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            foreign = {n.split(".")[0] for n in names} - allowed - set(sys.stdlib_module_names)
+            assert not foreign, f"{file} imports {foreign}"
+
+
+def test_the_engine_names_no_method_and_losses_do_not_gather():
+    engine = (PACKAGE / "training" / "engine.py").read_text()
+    methods = {f.stem for f in (PACKAGE / "methods").glob("*.py")} - {"__init__", "method"}
+    assert not [m for m in methods if m in engine]
+    for loss in (PACKAGE / "losses").glob("*.py"):
+        text = loss.read_text()
+        assert "distributed" not in text
+        assert ".item()" not in text
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "methods").glob("*.py")), ids=lambda f: f.stem)
+def test_a_method_fits_on_two_screens(file):
+    assert len(file.read_text().splitlines()) <= 130

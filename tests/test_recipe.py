@@ -1,0 +1,55 @@
+import pytest
+from torch import nn
+
+from sanslabel.batch import Clock
+from sanslabel.optimizers import LARS, SGD
+from sanslabel.recipe import Group, Recipe
+from sanslabel.schedules import cosine, linear, warmup_cosine
+
+
+def test_schedules_at_their_ends_and_middle():
+    assert [cosine(p, 0.996, 1.0) for p in (0, 0.5, 1)] == pytest.approx([0.996, 0.998, 1.0])
+    assert [linear(p, 2.0, 4.0) for p in (0, 0.5, 1)] == pytest.approx([2, 3, 4])
+    factors = [warmup_cosine(step, 12, 2, 0.1) for step in range(13)]
+    assert factors[:3] == pytest.approx([0.5, 1.0, 1.0])
+    assert factors[7] == pytest.approx(0.55)
+    assert factors[12] == pytest.approx(0.1)
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert [warmup_cosine(step, 4, 0) for step in (0, 2)] == pytest.approx([1.0, 0.5])
+
+
+def test_warmup_is_in_epochs_and_never_longer_than_its_part():
+    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=100, warmup=10)
+    rates = [recipe.rate(Clock(0, 0, step, 1000, 10)) for step in (0, 49, 99)]
+    assert rates == pytest.approx([0.01, 0.5, 1.0])
+    short = [recipe.rate(Clock(0, 0, step, 20, 10)) for step in range(20)]
+    assert short.index(max(short)) in (5, 6)
+    assert short[0] == pytest.approx(1 / 6)
+
+
+def test_scaling_with_the_batch():
+    scales = [Recipe(optimizer=SGD(rate=1.0), epochs=1, scaling=s).scale(1024) for s in ("linear", "sqrt", "none")]
+    assert scales == [4.0, 32.0, 1.0]
+
+
+def test_groups():
+    net = nn.Module()
+    net.encoder = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    net.predictor = nn.Linear(3, 3)
+    net.encoder[0].weight.requires_grad_(False)
+    optimizer = LARS(rate=0.5, weight_decay=0.1)
+    recipe = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="predictor.*", rate=2.0, constant=True),))
+    groups = {(g["adapt"], g["constant"]): g for g in recipe.parameter_groups(net, optimizer)}
+    assert {key: (len(g["params"]), g["base_rate"], g["base_decay"]) for key, g in groups.items()} == {
+        (False, False): (3, 0.5, 0.0),
+        (True, True): (1, 1.0, 0.1),
+        (False, True): (1, 1.0, 0.0),
+    }
+    everything = Recipe(optimizer=optimizer, epochs=1, decay_all=True).parameter_groups(net, optimizer)
+    assert [(len(g["params"]), g["base_decay"]) for g in everything] == [(5, 0.1)]
+
+
+def test_players_by_name():
+    one, two = SGD(rate=1.0), SGD(rate=2.0)
+    assert Recipe(optimizer=one, epochs=1).optimizers == {"": one}
+    assert Recipe(optimizer={"critic": one, "generator": two}, epochs=1).optimizers["generator"] is two

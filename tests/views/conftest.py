@@ -1,0 +1,15 @@
+import pytest
+import torch
+
+from sanslabel.batch import Batch
+
+
+@pytest.fixture
+def batch_of():
+    """Images as a batch: samples 0 to N - 1 with keys of their own."""
+
+    def batch(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Batch:
+        index = torch.arange(len(images))
+        return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32, sizes)
+
+    return batch

@@ -1,0 +1,171 @@
+"""Boxes have torchvision's distribution, and the matrices give torchvision's antialiased resized crop."""
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional
+
+from sanslabel.randomness import uniform
+from sanslabel.views.crops import DRAWS, boxes, central, resampled, resampling, whole
+
+# (canvas height and width, box as top, left, height, width, size of the result)
+CASES = [
+    ((28, 28), (0, 0, 28, 28), 28),
+    ((28, 28), (3, 5, 9, 11), 28),  # enlarged
+    ((32, 32), (0, 7, 32, 25), 32),  # one axis kept, at three edges
+    ((50, 40), (13, 0, 37, 40), 16),  # reduced
+    ((64, 48), (10, 4, 7, 41), 20),  # enlarged in height, reduced in width
+    ((40, 90), (39, 89, 1, 1), 8),  # one pixel, in the corner
+    ((300, 260), (5, 6, 290, 251), 3),  # reduced by a hundred
+    ((33, 31), (1, 1, 31, 29), 224),
+    ((256, 256), (17, 3, 231, 250), 224),
+]
+
+
+def matrices(canvas, box, size, dtype, mirrored=None):
+    top, left, height, width = torch.tensor([box]).unbind(1)
+    exact = torch.promote_types(dtype, torch.float32)
+    rows = resampling(top, height, canvas[0], size, exact)
+    columns = resampling(left, width, canvas[1], size, exact, mirrored)
+    return rows.to(dtype), columns.to(dtype)
+
+
+def loop(start, length, pixels, size):
+    """The weights pixel by pixel, after the description of an antialiased linear filter."""
+    scale = length / size
+    support = max(scale, 1.0)
+    weights = torch.zeros(size, pixels, dtype=torch.float64)
+    for i in range(size):
+        center = start + scale * (i + 0.5)
+        for j in range(start, start + length):
+            weights[i, j] = max(0.0, 1 - abs(j + 0.5 - center) / support)
+        weights[i] /= weights[i].sum()
+    return weights
+
+
+@pytest.mark.parametrize(("canvas", "box", "size"), CASES)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 4 / 255)]
+)
+def test_crop_and_resize_agree_with_torchvision(canvas, box, size, dtype, tolerance):
+    images = torch.rand(1, 3, *canvas, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    ours = resampled(images, *matrices(canvas, box, size, dtype))
+    reference = images if dtype == torch.float64 else images.float()
+    theirs = functional.resized_crop(reference, *box, [size, size], antialias=True)
+    assert ours.dtype == dtype
+    assert (ours - theirs).abs().max() <= tolerance
+
+
+@pytest.mark.parametrize(("canvas", "box", "size"), CASES[:7])
+def test_matrices_equal_their_loops(canvas, box, size):
+    rows, columns = matrices(canvas, box, size, torch.float64)
+    assert torch.allclose(rows[0], loop(box[0], box[2], canvas[0], size), atol=1e-12)
+    assert torch.allclose(columns[0], loop(box[1], box[3], canvas[1], size), atol=1e-12)
+
+
+def test_a_mirrored_matrix_gives_the_mirrored_crop():
+    images = torch.rand(2, 3, 20, 30)
+    mirrored = torch.tensor([True, False])
+    (top, left, height, width) = torch.tensor([[1, 2, 13, 21], [1, 2, 13, 21]]).unbind(1)
+    rows = resampling(top, height, 20, 16, torch.float32)
+    ours = resampled(images, rows, resampling(left, width, 30, 16, torch.float32, mirrored))
+    plain = resampled(images, rows, resampling(left, width, 30, 16, torch.float32))
+    assert torch.allclose(ours[0], functional.horizontal_flip(plain[0]), atol=1e-6)
+    assert torch.equal(ours[1], plain[1])
+
+
+def test_an_image_of_the_right_size_passes_unchanged():
+    images = torch.rand(4, 2, 28, 28)
+    assert torch.equal(
+        resampled(images, *(m.expand(4, -1, -1) for m in matrices((28, 28), (0, 0, 28, 28), 28, torch.float32))), images
+    )
+
+
+def draw(n, height, width, scale, ratio, stream=0):
+    draws = uniform(torch.arange(n), DRAWS, stream)
+    full = torch.full((n,), height), torch.full((n,), width)
+    return boxes(draws, *full, scale, ratio)
+
+
+def one_sided(sample, cumulative):
+    """Kolmogorov's and Smirnov's distance of a sample from a distribution, in units of 1/sqrt(n)."""
+    n = len(sample)
+    expected = cumulative(sample.double().sort().values)
+    steps = torch.arange(n + 1) / n
+    return math.sqrt(n) * torch.maximum((steps[1:] - expected).abs(), (steps[:-1] - expected).abs()).max().item()
+
+
+def two_sided(a, b):
+    """The distance of two samples, in the unit that the larger n of a limit has: ties are no harm to integers here."""
+    values = torch.cat([a, b]).unique()
+    below = [torch.searchsorted(x.sort().values, values, right=True) / len(x) for x in (a, b)]
+    return math.sqrt(len(a) * len(b) / (len(a) + len(b))) * (below[0] - below[1]).abs().max().item()
+
+
+LIMIT = 1.95  # exceeded by chance once in a thousand; the draws are fixed, so that what passes keeps passing
+
+
+def test_area_is_uniform_and_ratio_log_uniform_where_every_candidate_fits():
+    _, _, h, w = draw(20_000, 4000, 4000, (0.1, 0.5), (3 / 4, 4 / 3)).double().unbind(1)
+    low, high = math.log(3 / 4), math.log(4 / 3)
+    assert one_sided(h * w / 4000**2, lambda x: ((x - 0.1) / 0.4).clamp(0, 1)) < LIMIT
+    assert one_sided((w / h).log(), lambda x: ((x - low) / (high - low)).clamp(0, 1)) < LIMIT
+    assert torch.corrcoef(torch.stack([h * w, (w / h).log()]))[0, 1].abs() < 0.03
+
+
+def test_position_is_uniform_over_all_places():
+    top, left, h, w = draw(30_000, 7, 8, (0.999, 1.0), (1.0, 1.0)).unbind(1)
+    assert set(h.tolist()) == {7}
+    assert set(w.tolist()) == {7}
+    assert set(top.tolist()) == {0}
+    assert abs(left.double().mean() - 0.5) < 0.012
+    assert set(left.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (40, 60), (61, 33)])
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.5, 1.0)])
+def test_boxes_have_the_distribution_of_torchvision(height, width, scale):
+    torch.manual_seed(height)
+    image = torch.empty(3, height, width)
+    theirs = torch.tensor([RandomResizedCrop.get_params(image, list(scale), [3 / 4, 4 / 3]) for _ in range(3000)])
+    ours = draw(20_000, height, width, scale, (3 / 4, 4 / 3))
+    for i, name in enumerate(("top", "left", "height", "width")):
+        assert two_sided(ours[:, i], theirs[:, i]) < LIMIT, name
+    assert two_sided(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]) < LIMIT
+    assert two_sided(ours[:, 2] + 100 * ours[:, 0], theirs[:, 2] + 100 * theirs[:, 0]) < LIMIT
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 100), (100, 10), (97, 13), (1, 9)])
+def test_what_never_fits_falls_back_to_the_center_as_torchvision_does(height, width):
+    theirs = RandomResizedCrop.get_params(torch.empty(1, height, width), [0.9, 1.0], [3 / 4, 4 / 3])
+    assert draw(50, height, width, (0.9, 1.0), (3 / 4, 4 / 3)).unique(dim=0).tolist() == [list(theirs)]
+
+
+def test_boxes_equal_their_loop_and_stay_inside_images_of_unequal_sizes():
+    n = 2000
+    draws = uniform(torch.arange(n), DRAWS, 1)
+    height, width = 5 + torch.arange(n) % 37, 4 + torch.arange(n) % 41
+    result = boxes(draws, height, width, (0.3, 1.0), (0.5, 1.5))
+    for u, h, w, box in zip(draws.double().tolist(), height.tolist(), width.tolist(), result.tolist(), strict=True):
+        top, left, tall, wide = box
+        assert top >= 0
+        assert left >= 0
+        assert tall >= 1
+        assert wide >= 1
+        assert top + tall <= h
+        assert left + wide <= w
+        for area, shape in zip(u[2:12], u[12:], strict=True):
+            area, ratio = h * w * (0.3 + 0.7 * area), math.exp(math.log(0.5) + math.log(3) * shape)
+            candidate = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if candidate[0] <= h and candidate[1] <= w:
+                assert (tall, wide) == candidate
+                assert (top, left) == (int(u[0] * (h - tall + 1)), int(u[1] * (w - wide + 1)))
+                break
+
+
+def test_whole_and_central_boxes():
+    height, width = torch.tensor([7, 4, 5]), torch.tensor([4, 7, 5])
+    assert whole(height, width).tolist() == [[0, 0, 7, 4], [0, 0, 4, 7], [0, 0, 5, 5]]
+    assert central(height, width).tolist() == [[1, 0, 4, 4], [0, 1, 4, 4], [0, 0, 5, 5]]
