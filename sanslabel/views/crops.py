@@ -41,7 +41,7 @@ def boxes(
     h = torch.where(found, heights.gather(1, first).squeeze(1), most)
     w = torch.where(found, widths.gather(1, first).squeeze(1), broadest)
     # A product with a number below 1 that is a multiple of 2^-24 stays below the integer in float32, too.
-    top = torch.where(found, (draws[:, 0] * (height - h)).long(), (height - h) // 2)
+    top = torch.where(found, (draws[:, 0] * (height - h + 1)).long(), (height - h) // 2)
     left = torch.where(found, (draws[:, 1] * (width - w + 1)).long(), (width - w) // 2)
     return torch.stack([top, left, h, w], dim=1)
 
