@@ -30,7 +30,7 @@ def effective_rank(z: Tensor, epsilon: float = 1e-7) -> Tensor:
     """
     # The eigenvalues of the smaller Gram matrix are the squared singular values and cost a third of them. Squaring
     # halves the digits: in float32 a matrix of rank one would have an effective rank of 1.4, so it is done in float64.
-    z = z.double()
+    z = (z.cpu() if z.device.type == "mps" else z).double()  # MPS has no float64
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and a watched embedding may well be infinite
         return gram.new_tensor(torch.nan)

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain"},
+    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain", "hardware"},
     {"views", "encoders", "heads", "memory", "losses", "diagnostics"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},

@@ -29,7 +29,7 @@ def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature:
     """(m, N) cosines -> (m,) classes."""
     nearest, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
     if nearest.shape[1] > k:
-        # topk leaves open which of several equal rows it takes; a stable sort does not, but is slow, so only where needed.
+        # topk leaves open which of several equal rows it takes. A stable sort does not, but is slow: only where needed.
         tied = (nearest[:, k - 1] == nearest[:, k]).nonzero()[:, 0]
         index[tied] = similarity[tied].argsort(dim=1, descending=True, stable=True)[:, : k + 1]
         nearest, index = nearest[:, :k], index[:, :k]

@@ -60,7 +60,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             # Pillow warns of large images and odd metadata; the size is checked here, and neither is the user's fault.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                if False:
+                if image.width * image.height > PIXELS:
                     raise Unreadable(f"{image.width} x {image.height} pixels, more than {PIXELS:,}")
                 yield image
     except Unreadable:

@@ -56,10 +56,8 @@ def recolored(images: Tensor, colors: Colors) -> Tensor:
         gain, offset = b * c, (1 - c) * b * mean.mean(dim=1)
         return (images * _per_image(gain, images)).add_(_per_image(offset, images))
     luma = mean @ mean.new_tensor(LUMA)
-    kept = (
-        b * (saturation + (1 - saturation) * TOTAL) 
-    )  # what luma is multiplied by
-    offset = (1 - c) * kept * luma
+    luma = luma * b * (saturation + (1 - saturation) * TOTAL) * torch.where(grayscale, TOTAL, 1.0)  # after the others
+    offset = (1 - c) * luma
     matrix = rgb_map(b * c, saturation, hue, grayscale)
     n, _, h, w = images.shape
     offset = offset.to(images.dtype)[:, None, None].expand(n, 3, 1)

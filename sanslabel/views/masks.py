@@ -10,6 +10,7 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import bits, fold
+from sanslabel.views.color import means
 from sanslabel.views.view import View, resized_to
 
 BRANCH = 1
@@ -65,4 +66,4 @@ class Masked:
         keep = kept(batch.key, grid * grid, self.ratio, stream)
         visible = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
         visible = visible.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, self.patch, -1, self.patch)
-        return torch.where(visible.reshape(n, 1, side, side), images, images.mean(dim=(2, 3), keepdim=True))
+        return torch.where(visible.reshape(n, 1, side, side), images, means(images).to(images.dtype)[:, :, None, None])

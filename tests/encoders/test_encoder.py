@@ -126,7 +126,7 @@ def test_gradient_under_bf16_autocast(name):
         (output.float() * target).mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in encoder.parameters()]))
         encoder.zero_grad()
-    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.95
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -63,6 +63,21 @@ def test_both_pools_are_timms(perturbed, pool, options):
     torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=0)
 
 
+def test_tokens_of_little_variance_are_normalized_as_in_timm(perturbed):
+    ours, theirs = twins(perturbed)
+    for network in (ours, theirs):  # variance of the tokens near the 1e-6 that LayerNorm adds to it
+        network.load_state_dict(
+            {
+                key: value * 1e-3
+                if key.startswith(("cls", "pos", "patch")) or ".proj." in key or ".fc2." in key
+                else value
+                for key, value in network.state_dict().items()
+            }
+        )
+    batch = images(3, 1, 28, 28)
+    torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 36), (56, 28), (4, 8)])
 def test_other_image_sizes_are_timms(perturbed, height, width):
     ours, theirs = twins(perturbed, dynamic_img_size=True)

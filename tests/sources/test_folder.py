@@ -131,6 +131,9 @@ def test_the_fingerprint_follows_names_sizes_and_times(tmp_path):
     seen.append(opened(root).fingerprint)
     seen.append(opened(root).subset(torch.tensor([0])).fingerprint)
     assert len(set(seen)) == 5
+    os.utime(root / "3.png", ns=(1, 1))  # no part of the subset
+    assert opened(root).subset(torch.tensor([0])).fingerprint == seen[-1]
+    assert opened(root).fingerprint != seen[-2]
 
 
 def test_a_bad_image_is_replaced_by_the_next_good_one(tmp_path):

@@ -1,0 +1,61 @@
+"""The picture of the README: python -m bench.neighbors RUN PICTURE.png"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn.functional import normalize
+
+import sanslabel
+from sanslabel.evaluation import pixels, represent
+from sanslabel.sources import open_source
+
+QUERIES, NEIGHBORS, SCALE, GAP = 5, 8, 2, 6
+
+
+def nearest(train: Tensor, test: Tensor) -> Tensor:
+    """(n, D) and (q, D) -> (q, NEIGHBORS), by cosine."""
+    return (normalize(test, dim=1) @ normalize(train, dim=1).T).topk(NEIGHBORS).indices
+
+
+def main(run: str, picture: str) -> None:
+    train, test = open_source("fashion", "train"), open_source("fashion", "test")
+    ways = {"pixels": pixels, "encoder": sanslabel.load_encoder(run)}
+    options = {"image_size": 28, "device": torch.device("cpu")}
+    bank, _ = represent(ways, train, **options)
+    asked, _ = represent(ways, test, **options)
+    found = {way: nearest(bank[way], asked[way]) for way in ways}
+    right = {way: train.labels[found[way]] == test.labels[:, None] for way in ways}
+    # The first test picture of every other class: chosen by class alone, not by how well it does.
+    queries = [int((test.labels == c).nonzero()[0]) for c in range(0, 2 * QUERIES, 2)]
+
+    side = 28 * SCALE
+    cell = side + GAP
+    canvas = Image.new("RGB", (cell * (NEIGHBORS + 1) + 4 * GAP, QUERIES * (2 * cell + 2 * GAP)), "white")
+    draw = ImageDraw.Draw(canvas)
+
+    def paste(image: Tensor, x: int, y: int, color: str | None) -> None:
+        tile = Image.fromarray(255 - image[0].numpy()).resize((side, side), Image.Resampling.BICUBIC)
+        if color:
+            draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), fill=color)
+        canvas.paste(tile, (x, y))
+
+    for row, query in enumerate(queries):
+        top = row * (2 * cell + 2 * GAP) + GAP
+        paste(test.images[query], GAP, top + cell // 2, None)
+        for line, way in enumerate(ways):
+            for column, index in enumerate(found[way][query].tolist()):
+                color = "#4a8" if right[way][query, column] else "#d22"
+                paste(train.images[index], cell * (column + 1) + 4 * GAP, top + line * cell, color)
+    Path(picture).parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(picture, optimize=True)
+    for way in ways:
+        print(f"{way}: {right[way].float().mean():.1%} of all neighbors are of the query's class")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

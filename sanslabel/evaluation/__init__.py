@@ -1,0 +1,169 @@
+"""Evaluation: how much labels can be read off a frozen representation.
+
+Everything here but `evaluate` knows only `images -> representation`; `evaluate` ties it to a run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from sanslabel import checkpoint, encoders
+from sanslabel.errors import BadInput, nearest
+from sanslabel.evaluation.linear import parts
+from sanslabel.evaluation.protocols import Division, Features, Protocol, Score, scores
+from sanslabel.evaluation.represent import PIXELS, Encoder, pixels, represent, settle_
+from sanslabel.randomness import fold
+from sanslabel.sources import Source, open_source, splits
+
+__all__ = ["Score", "Unlabeled", "evaluate", "pixels", "represent", "scores", "settle_"]
+
+
+class Unlabeled(BadInput):
+    """There are no labels to evaluate with."""
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    protocols: Sequence[Protocol] = ("knn", "linear"),
+    network: str | None = None,
+    baselines: bool = True,
+    k: int = 20,
+    temperature: float = 0.07,
+    labels_per_class: int = 10,
+    draws: int = 5,
+    seed: int = 0,
+    device: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Score]:
+    """The accuracies of a run's encoder, of raw pixels and of the same encoder with random weights.
+
+    data: labeled data, by default those that the run was trained on. Probes are fitted on their training split and
+        measured on their test split; without one, on a fifth of the labeled rows, fixed by the seed.
+    network: which of the exported encoders ("student", "teacher"), by default the first.
+    baselines: whether to measure pixels and random weights too.
+    k, temperature: of the kNN vote. labels_per_class, draws: of the second round, with few labels.
+    report: called with a sentence on what is done next.
+    Also writes RUN/evaluation/DATA.json. Raises Unlabeled where there are no labels, BadInput for a folder without an
+    encoder and for values that cannot be used, DiskError.
+    """
+    _check(protocols, k, temperature, labels_per_class, draws)
+    where = _device(device)
+    run = Path(run)
+    encoder = checkpoint.load_encoder(run, network)
+    said = checkpoint.read_json(run / "run.json")
+    size, workers = said["image_size"], said.get("workers", 0)
+    chosen = data or said["data"]
+    channels = said["encoder"]["channels"]
+    train, test, split = _divided(chosen, size, channels, seed)
+    if report:
+        report(f"Representing {len(train):,} + {len(test):,} images of {train.name}")
+
+    exported = network or checkpoint.read_json(run / "config.json")["networks"][0]
+    compared: dict[str, Encoder] = {}
+    if baselines:
+        reduced = channels * size**2 > PIXELS
+        compared["pixels, reduced to 32x32" if reduced else "pixels"] = pixels
+        compared["random encoder"] = _random(encoder.config, train, size, where, workers, seed)
+    compared[f"trained encoder ({exported})"] = encoder.to(where)
+    # In float32: the encoders run once, and bfloat16 would leave a tenth of a point to doubt.
+    options = {"image_size": size, "device": where, "workers": workers}
+    on_train, train_rows = represent(compared, train, **options)
+    on_test, test_rows = represent(compared, test, **options)
+    features = {name: Features(on_train[name], on_test[name]) for name in compared}
+    home = next(iter(on_train.values())).device
+    division = Division(train.labels[train_rows].to(home), test.labels[test_rows].to(home), len(train.classes), split)
+    found = scores(
+        features,
+        division,
+        protocols=protocols,
+        k=k,
+        temperature=temperature,
+        labels_per_class=labels_per_class,
+        draws=draws,
+        seed=seed,
+        report=report,
+    )
+    name = train.name if network is None else f"{train.name}-{network}"
+    content = {
+        "data": str(chosen),
+        "fingerprints": {"train": train.fingerprint, "test": test.fingerprint},
+        "split": split,
+        "seed": seed,
+        "encoder": {"network": exported, "sha256": checkpoint.sha256(checkpoint.encoder_file(run, network))},
+        "image_size": size,
+        "precision": "float32",
+        "protocols": list(protocols),
+        "scores": [asdict(score) for score in found],
+    }
+    checkpoint.write_json(run / "evaluation" / f"{name}.json", content)
+    return found
+
+
+def _divided(data: str | Path, size: int, channels: int, seed: int) -> tuple[Source, Source, str]:
+    """Labeled rows to fit on, labeled rows to measure on, and what the latter are called."""
+    train = _labeled(open_source(data, "train", image_size=size, channels=channels))
+    test = None
+    if "test" in splits(data):
+        test = _labeled(open_source(data, "test", image_size=size, channels=channels))
+    if len(train) == 0:
+        raise Unlabeled(f"{data} has no labels: kNN and linear accuracy need some; name labeled data with --data.")
+    if test is not None and len(test):
+        if test.classes != train.classes:
+            raise BadInput(f"{data}: training and test split have other classes; give both the same class folders.")
+        split = "test split"
+    else:
+        part = parts(train.labels, seed)
+        train, test = train.subset((part != 0).nonzero()[:, 0]), train.subset((part == 0).nonzero()[:, 0])
+        split = "a fifth of the labeled images"
+    if len(train.labels.unique()) < 2 or len(test) == 0:
+        raise Unlabeled(f"{data} has labels of one class alone: give labels of two classes or more with --data.")
+    return train, test, split
+
+
+def _labeled(source: Source) -> Source:
+    return source if bool((source.labels >= 0).all()) else source.subset((source.labels >= 0).nonzero()[:, 0])
+
+
+def _random(
+    config: Mapping[str, object], source: Source, size: int, device: torch.device, workers: int, seed: int
+) -> encoders.Encoder:
+    """The encoder as it was before training but for its seed, its BatchNorm statistics settled."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(seed, 4))
+        encoder = encoders.build(**config).to(device)  # pyright: ignore[reportArgumentType]
+    settle_(encoder, source, image_size=size, device=device, workers=workers)
+    return encoder
+
+
+def _check(protocols: Sequence[str], k: int, temperature: float, labels_per_class: int, draws: int) -> None:
+    for protocol in protocols:
+        if protocol not in get_args(Protocol):
+            known = list(get_args(Protocol))
+            raise BadInput(f"--protocols: there is no protocol {protocol!r}; {nearest(protocol, known)}")
+    if not protocols:
+        raise BadInput("--protocols: name at least one of knn and linear.")
+    for flag, number in {"k": k, "labels-per-class": labels_per_class, "draws": draws}.items():
+        if number < 1:
+            raise BadInput(f"--{flag} {number}: must be at least 1.")
+    if not temperature > 0:
+        raise BadInput(f"--temperature {temperature}: must be above 0; inf is the plain vote.")
+
+
+def _device(name: str | None) -> torch.device:
+    """The one named, or the fastest there is."""
+    if name is None and torch.backends.mps.is_available():
+        return torch.device("mps")
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"--device {name}: is not to be had here ({reason}); try --device cpu.") from error
+    return device

@@ -1,0 +1,164 @@
+"""How representations are compared: by nearest neighbors and by a linear probe, with all labels and with few.
+
+All representations meet the same rows, the same draws of few labels and the same held-out fifths. Whatever is chosen is
+chosen on training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean, stdev
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sanslabel.evaluation import knn, linear
+from sanslabel.randomness import fold, permutation
+
+Protocol = Literal["knn", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One accuracy and all that it depends on."""
+
+    protocol: Protocol
+    representation: str
+    split: str
+    """what is classified"""
+    labels_per_class: int | None
+    """drawn from the training split; None for all of it"""
+    value: float
+    """accuracy in %, the mean where there are several draws"""
+    spread: float | None
+    """the standard deviation over the draws"""
+    n_train: int
+    n_test: int
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Division(NamedTuple):
+    """The labels of training and test rows, which all representations share."""
+
+    train: Tensor
+    """(N,) int64 in [0, classes)"""
+    test: Tensor
+    """(M,)"""
+    classes: int
+    split: str
+    """what the test rows are called"""
+
+
+class Features(NamedTuple):
+    """One representation of a division's rows."""
+
+    train: Tensor
+    """(N, D)"""
+    test: Tensor
+    """(M, D)"""
+
+
+def scores(
+    representations: Mapping[str, Features],
+    division: Division,
+    *,
+    protocols: Sequence[Protocol] = ("knn", "linear"),
+    k: int = 20,
+    temperature: float = 0.07,
+    labels_per_class: int = 10,
+    draws: int = 5,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> list[Score]:
+    """Each representation under each protocol, with all labels and with `labels_per_class`, mean over `draws`.
+
+    report: hears what is measured next.
+    """
+    measured = {
+        "knn": partial(_knn, k=k, temperature=temperature),
+        "linear": partial(_linear, seed=seed),
+    }
+    every = torch.arange(len(division.train))
+    few = [drawn(division.train, labels_per_class, fold(seed, draw)) for draw in range(draws)]
+    found = []
+    for protocol in protocols:
+        for name, features in representations.items():
+            for count, subsets in ((None, [every]), (labels_per_class, few)):
+                if report:
+                    report(f"{protocol} of {name}, {'all labels' if count is None else f'{count} labels a class'}")
+                values, settings = zip(
+                    *(measured[protocol](features, division, rows, few=count is not None) for rows in subsets),
+                    strict=True,
+                )
+                found.append(
+                    Score(
+                        protocol=protocol,
+                        representation=name,
+                        split=division.split,
+                        labels_per_class=count,
+                        value=fmean(values),
+                        spread=stdev(values) if len(values) > 1 else None,
+                        n_train=len(subsets[0]),
+                        n_test=len(division.test),
+                        seed=seed,
+                        settings=_merged(settings),
+                    )
+                )
+    return found
+
+
+def drawn(labels: Tensor, per_class: int, key: int) -> Tensor:
+    """The rows of `per_class` labels of each class, or of all that a class has, in ascending order."""
+    order = permutation(key, len(labels))
+    order = order[labels.cpu()[order].argsort(stable=True)]  # by class, in random order within
+    sorted_labels = labels.cpu()[order]
+    place = torch.arange(len(order)) - torch.searchsorted(sorted_labels, sorted_labels)
+    return order[place < per_class].sort().values
+
+
+def _knn(
+    features: Features, division: Division, rows: Tensor, *, few: bool, k: int, temperature: float
+) -> tuple[float, dict[str, Any]]:
+    bank, labels = _taken(features.train, division.train, rows)
+    predicted = knn.predictions(bank, labels, features.test, classes=division.classes, k=k, temperature=temperature)
+    return _accuracy(predicted, division.test), {"k": k, "temperature": temperature}
+
+
+def _linear(
+    features: Features, division: Division, rows: Tensor, *, few: bool, seed: int
+) -> tuple[float, dict[str, Any]]:
+    train, labels = _taken(features.train, division.train, rows)
+    turns = linear.PARTS if few else 1  # few labels cannot spare a fifth: each fifth of those drawn is held out in turn
+    choice = linear.chosen_penalty(train, labels, classes=division.classes, turns=turns, seed=seed)
+    probe = linear.fitted(train, labels, classes=division.classes, penalty=choice.best.penalty)
+    settings = {
+        "selection": f"lowest cross-entropy on {'each fifth' if few else 'a held-out fifth'} of the "
+        f"{'drawn' if few else 'training'} rows, seed {seed}",
+        "penalty": choice.best.penalty,
+        "held_out_cross_entropy": choice.best.cross_entropy,
+        "held_out_accuracy": choice.best.accuracy,
+        "penalty_at_edge": choice.at_edge,
+    }
+    return _accuracy(probe.predictions(features.test), division.test), settings
+
+
+def _taken(features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows, without a copy where they are all."""
+    if len(rows) == len(labels):
+        return features, labels
+    rows = rows.to(features.device)
+    return features[rows], labels[rows]
+
+
+def _accuracy(predicted: Tensor, labels: Tensor) -> float:
+    return 100 * float((predicted == labels).double().mean())
+
+
+def _merged(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the draws have in common once, what differs as a list."""
+    values = {key: [one[key] for one in settings] for key in settings[0]}
+    return {key: each[0] if all(v == each[0] for v in each) else each for key, each in values.items()}

