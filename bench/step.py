@@ -100,7 +100,10 @@ def main() -> None:
     for name in flags.methods:
         for case, (*facts, block) in CASES.items():
             whole, bare, share = compared(
-                lambda n=name, f=facts: whole_steps(n, *f), lambda n=name, f=facts: bare_steps(n, *f), block, flags.pairs
+                lambda n=name, f=facts: whole_steps(n, *f),
+                lambda n=name, f=facts: bare_steps(n, *f),
+                block,
+                flags.pairs,
             )
             batch = facts[3]
             print(f"{name:<10}{case:<24}{batch / whole:>16,.0f}{batch / bare:>16,.0f}{share:>8.1%}", flush=True)

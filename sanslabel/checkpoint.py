@@ -200,7 +200,7 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
         else:
             names[place] = name
             unique[name] = tensor.detach().contiguous().cpu()
-    # One entry alone: the library writes several in an order that changes from run to run, and equal state is equal bytes.
+    # One entry alone, since the library writes several in a random order, and equal state is to be equal bytes.
     save_file(unique, path, metadata={"sanslabel": json.dumps({"format": FORMAT, "shared": shared})})
     _flush(path)
 

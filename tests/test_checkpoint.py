@@ -54,36 +54,35 @@ def test_a_harmed_checkpoint_is_found_and_the_one_before_it_used(tmp_path, harm)
     assert str(bad) in str(warned[0].message)
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename", "open"])
-def test_a_save_that_fails_at_any_point_leaves_the_one_before(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize(
+    ("home", "name"), [(os, "fsync"), (Path, "rename"), (Path, "write_text"), (checkpoint, "save_file")]
+)
+def test_a_save_that_fails_at_any_call_leaves_the_one_before(tmp_path, monkeypatch, home, name):
     good = checkpoint.save(tmp_path, 1, parts(1), {})
-    home, name = {"fsync": (os, "fsync"), "rename": (Path, "rename"), "open": (Path, "write_text")}[call]
     original = getattr(home, name)
-    total = failures = 0
-    while True:
-        calls = 0
+    calls: list[int] = []
 
-        def failing(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls == total + 1:
+    def failing_at(fatal: int):
+        def call(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == fatal:
                 raise OSError(28, "No space left on device")
             return original(*args, **kwargs)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(home, name, failing)
-            try:
-                checkpoint.save(tmp_path, 2, parts(2), {}, keep=5)
-            except DiskError as error:
-                assert "No space left" in str(error)
-                failures += 1
-            else:
-                break
-        assert checkpoint.newest(tmp_path).name in {good.name, "step-00000002"}
-        assert checkpoint.read_tensors(good / "networks.safetensors")["weight"][0, 0] == 1
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home, name, failing_at(-1))
+        checkpoint.save(tmp_path, 2, parts(2), {}, keep=5)
+    for fatal in range(1, len(calls) + 1):
         shutil.rmtree(tmp_path / "step-00000002", ignore_errors=True)
-        total += 1
-    assert failures == total >= 1
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(home, name, failing_at(fatal))
+            with pytest.raises(DiskError, match="No space left"):
+                checkpoint.save(tmp_path, 2, parts(2), {}, keep=5)
+        assert checkpoint.newest(tmp_path) in {good, tmp_path / "step-00000002"}
+        assert checkpoint.read_tensors(good / "networks.safetensors")["weight"][0, 0] == 1
     checkpoint.save(tmp_path, 3, parts(3), {})
     assert not list(tmp_path.glob(".*"))
 

@@ -57,7 +57,7 @@ def batches(
 def ordered(source: Source, batch: int, *, device: torch.device, workers: int = 0) -> Iterator[Batch]:
     """Every sample once, in the source's order, on each process; the last batch holds what is left."""
     rows = (torch.arange(begin, min(begin + batch, len(source))) for begin in range(0, len(source), batch))
-    labels, key = source.labels.to(device), fold(0, 0)
+    labels, key = source.labels.to(device), fold(0, 0, 0)
     for loaded in _loaded(source, rows, device, workers, None):
         yield _batch(loaded, labels, key)
 
@@ -86,7 +86,7 @@ def _batches(
     for (clock, _), loaded in zip(
         clocks, _loaded(source, (rows for _, rows in ahead), device, workers, report), strict=True
     ):
-        yield clock, _batch(loaded, labels, fold(clock.seed, clock.epoch))
+        yield clock, _batch(loaded, labels, fold(clock.seed, 0, clock.epoch))
 
 
 def _batch(loaded: Loaded, labels: Tensor, key: int) -> Batch:

@@ -66,7 +66,7 @@ class Source(ABC):
         height, width = (image_size, image_size) if image_size else (self.height, self.width)
         return Facts(len(self), self.channels, height, width, len(self.classes))
 
-    def standardization(self, limit: int = 2048) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel's pixels in [0, 1], over `limit` fixed samples drawn from all.
 
         The deviation is at least one step of eight bits, so that a constant channel can be divided by it.

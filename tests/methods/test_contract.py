@@ -111,7 +111,7 @@ def test_its_numbers_survive_a_file(name, numbers):
 @every_method
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_trains(digits, name, numbers, dtype):
-    method, net, _, records = session(digits, name, numbers, dtype=dtype)
+    _, net, _, records = session(digits, name, numbers, dtype=dtype)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     for record in islice(records, STEPS):
         assert not record.refused
@@ -140,7 +140,7 @@ def test_it_exports_encoders(digits, name, numbers):
 
 @every_method
 def test_no_gradient_reaches_a_teacher(digits, name, numbers):
-    method, net, sides, records = session(digits, name, numbers)
+    _, net, _, records = session(digits, name, numbers)
     next(records)
     frozen = [p for p in net.parameters() if not p.requires_grad]
     assert bool(frozen) == bool(numbers)
@@ -160,9 +160,7 @@ def test_a_spoiled_step_leaves_no_trace(digits, name, numbers):
 def test_its_state_is_all_there_is(digits, name, numbers):
     """Networks and optimizers put into a fresh session continue to the same bits, wherever the first one stopped."""
     _, net, sides, records = session(digits, name, numbers)
-    states = []
-    for _ in islice(records, STEPS):
-        states.append(([v.clone() for _, v in tensors(net, sides)], digest(net, sides)))
+    states = [([v.clone() for _, v in tensors(net, sides)], digest(net, sides)) for _ in islice(records, STEPS)]
     for stop in (1, 3):
         _, net, sides, records = session(digits, name, numbers, start=stop)
         other = session(digits, name, numbers)

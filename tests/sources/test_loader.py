@@ -52,7 +52,7 @@ def test_order_and_keys_are_functions_of_seed_epoch_and_row(digits):
         rows = order[position * batch : (position + 1) * batch]
         assert clock == (seed, epoch, step, 2 * 14, 14)
         assert got.index.tolist() == rows
-        assert got.key.tolist() == [fold(seed, epoch, row) for row in rows]
+        assert got.key.tolist() == [fold(seed, 0, epoch, row) for row in rows]
         assert got.key.dtype == torch.int64
         assert got.labels.tolist() == [int(digits.labels[row]) for row in rows]
         assert torch.equal(got.images, digits.images[rows])
@@ -121,7 +121,7 @@ def test_ordered_is_once_through(digits):
     assert torch.equal(torch.cat([batch.index for batch in got]), torch.arange(1438))
     assert torch.equal(torch.cat([batch.images for batch in got]), digits.images)
     assert torch.equal(torch.cat([batch.labels for batch in got]), digits.labels)
-    assert got[0].key[5] == fold(0, 0, 5)
+    assert got[0].key[5] == fold(0, 0, 0, 5)
 
 
 def test_arrays_add_less_than_a_millisecond():
@@ -183,7 +183,7 @@ def test_bad_samples_are_replaced_and_reported_once(folder):
     for _, batch in batches(source, 10, seed=2, epochs=3, device=CPU, report=lambda *bad: reported.append(bad)):
         assert set(batch.index.tolist()) <= good
         assert torch.equal(batch.labels, source.labels[batch.index])
-        assert torch.equal(batch.key, fold(fold(2, _.epoch), batch.index))
+        assert torch.equal(batch.key, fold(fold(2, 0, _.epoch), batch.index))
     assert sorted(name for name, _ in reported) == ["a/00.png", "a/02.png", "b/01.png"]
     assert {reason for _, reason in reported} == {"no JPEG, PNG, WebP, BMP, GIF or TIFF"}
 

@@ -63,9 +63,8 @@ def test_masked_patches_take_the_mean_and_the_others_stay(batch_of, channels, dt
                 assert torch.equal(there, plain[i, :, rows, columns])
             else:
                 mean = plain[i].float().mean(dim=(1, 2))[:, None, None].expand(-1, 3, 3)
-                assert torch.allclose(
-                    there.float(), mean, atol=1e-6 if dtype == torch.float32 else 2**-8
-                )  # two roundings
+                rounding = 1e-6 if dtype == torch.float32 else 2**-8  # of the sum, and again of the mean
+                assert torch.allclose(there.float(), mean, atol=rounding)
 
 
 def test_the_size_can_be_given_from_outside_and_must_hold_whole_patches(batch_of):

@@ -44,7 +44,7 @@ def represent(
     home = device if device.type == "cuda" else torch.device("cpu")
     features: dict[str, Tensor] = {}
     rows, count = torch.empty(len(source), dtype=torch.int64), 0
-    with _evaluating(encoders.values()), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with _evaluating(encoders.values()), _computing(device, dtype):
         for begin, images, index in _images(source, image_size, batch, device, workers):
             # A sample that could not be read came as a copy of another one, which would then count twice.
             own = index == torch.arange(begin, begin + len(index), device=device)
@@ -73,6 +73,7 @@ def settle_(
     *,
     image_size: int,
     device: torch.device,
+    dtype: torch.dtype = torch.float32,
     batch: int = 512,
     workers: int = 0,
 ) -> None:
@@ -88,7 +89,7 @@ def settle_(
     if len(drawn) > batch:
         drawn = drawn[: len(drawn) // batch * batch]
     momenta = [norm.momentum for norm in norms]
-    with _evaluating([encoder]):
+    with _evaluating([encoder]), _computing(device, dtype):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
@@ -107,6 +108,10 @@ def _images(
     for images, _, index, _, sizes, _ in ordered(source, batch, device=device, workers=workers):
         yield begin, resized(images, size, sizes).contiguous(memory_format=torch.channels_last), index
         begin += len(index)
+
+
+def _computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager
