@@ -129,7 +129,11 @@ def _train(arguments: list[str]) -> None:
     from sanslabel.training.run import resume, train
 
     if flags.resume is not None:
-        if extra := [a for a in arguments if a.startswith("--") and a.partition("=")[0] not in {"--resume", "--data"}]:
+        if extra := [
+            a
+            for a in arguments
+            if a.startswith("--") and a.partition("=")[0] not in {"--resume", "--data", "--evaluate", "--no-evaluate"}
+        ]:
             raise BadInput(f"{extra[0]}: does not go with --resume, which takes everything from the run's run.json.")
         run = resume(flags.resume, method=name, data=_given(arguments, "data"))
     else:

@@ -17,6 +17,7 @@ from sanslabel.errors import BadInput, nearest
 from sanslabel.evaluation.linear import parts
 from sanslabel.evaluation.protocols import Division, Features, Protocol, Score, scores
 from sanslabel.evaluation.representation import PIXELS, Encoder, pixels, represent, settle_
+from sanslabel.hardware import chosen_device
 from sanslabel.randomness import fold
 from sanslabel.sources import Source, open_source, splits
 
@@ -54,7 +55,7 @@ def evaluate(
     encoder and for values that cannot be used, DiskError.
     """
     _check(protocols, k, temperature, labels_per_class, draws)
-    where = _device(device)
+    where = chosen_device(device)
     run = Path(run)
     encoder = checkpoint.load_encoder(run, network)
     said = checkpoint.read_json(run / "run.json")
@@ -153,16 +154,3 @@ def _check(protocols: Sequence[str], k: int, temperature: float, labels_per_clas
             raise BadInput(f"--{flag} {number}: must be at least 1.")
     if not temperature > 0:
         raise BadInput(f"--temperature {temperature}: must be above 0; inf is the plain vote.")
-
-
-def _device(name: str | None) -> torch.device:
-    """The one named, or the fastest there is."""
-    if name is None and torch.backends.mps.is_available():
-        return torch.device("mps")
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"--device {name}: is not to be had here ({reason}); try --device cpu.") from error
-    return device

@@ -106,7 +106,7 @@ def chosen_penalty(features: Tensor, labels: Tensor, *, classes: int, turns: int
 
 def parts(labels: Tensor, seed: int) -> Tensor:
     """(N,) int64 in [0, 5): a division of the rows in fifths of the same classes, fixed by the seed."""
-    order = permutation(fold(seed, PARTS), len(labels)).to(labels.device)
+    order = permutation(fold(seed, 5), len(labels)).to(labels.device)
     order = order[labels[order].argsort(stable=True)]
     part = torch.empty_like(labels)
     part[order] = torch.arange(len(labels), device=labels.device) % PARTS

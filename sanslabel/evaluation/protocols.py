@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
@@ -83,7 +84,7 @@ def scores(
         "linear": partial(_linear, seed=seed),
     }
     every = torch.arange(len(division.train))
-    few = [drawn(division.train, labels_per_class, fold(seed, draw)) for draw in range(draws)]
+    few = [drawn(division.train, labels_per_class, fold(seed, 6, draw)) for draw in range(draws)]
     found = []
     for protocol in protocols:
         for name, features in representations.items():
@@ -125,7 +126,8 @@ def _knn(
 ) -> tuple[float, dict[str, Any]]:
     bank, labels = _taken(features.train, division.train, rows)
     predicted = knn.predictions(bank, labels, features.test, classes=division.classes, k=k, temperature=temperature)
-    return _accuracy(predicted, division.test), {"k": k, "temperature": temperature}
+    # JSON knows no infinity: null stands for the plain vote.
+    return _accuracy(predicted, division.test), {"k": k, "temperature": temperature if isfinite(temperature) else None}
 
 
 def _linear(

@@ -1,0 +1,171 @@
+"""The linear probe, against scikit-learn, finite differences and closed forms."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from sanslabel.evaluation import linear
+from sanslabel.evaluation.linear import chosen_penalty, fitted, parts
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-3])
+@pytest.mark.parametrize("rows", [1438, 40])  # more rows than features, and fewer
+def test_the_fit_is_that_of_scikit_learn(digits, penalty, rows):
+    train, labels, test, truth = digits
+    train, labels = train[:rows].double(), labels[:rows]
+    scaler = StandardScaler().fit(train)
+    peer = LogisticRegression(C=1 / (rows * penalty), tol=1e-8, max_iter=20_000)
+    peer.fit(scaler.transform(train), labels)
+    probe = fitted(train, labels, classes=10, penalty=penalty, tolerance=1e-13)
+    assert probe.weight.dtype == torch.float64
+    assert np.abs(probe.weight.T.numpy() - peer.coef_).max() < 2e-3 * np.abs(peer.coef_).max()
+    # Only differences of biases matter; scikit-learn's may be shifted.
+    bias, expected = probe.bias.numpy(), peer.intercept_
+    assert np.abs((bias - bias.mean()) - (expected - expected.mean())).max() < 2e-3 * np.abs(expected).max()
+    expected = torch.from_numpy(peer.predict(scaler.transform(test.double())))
+    assert (probe.predictions(test) == expected).float().mean() > 0.995
+
+
+def test_float32_at_the_default_tolerance_has_the_same_accuracy(digits):
+    train, labels, test, truth = digits
+    exact = fitted(train.double(), labels, classes=10, penalty=1e-2, tolerance=1e-13)
+    probe = fitted(train, labels, classes=10, penalty=1e-2)
+    assert probe.weight.dtype == torch.float32
+    assert (probe.predictions(test) == exact.predictions(test)).float().mean() > 0.995
+
+
+def test_the_fit_is_stationary(generator):
+    """The gradient of mean cross-entropy + penalty / 2 · ‖W‖², by autograd, on the standardized features."""
+    features = 3 * torch.randn(80, 5, generator=generator).double() + 7
+    labels = torch.randint(3, (80,), generator=generator)
+    probe = fitted(features, labels, classes=3, penalty=0.05, tolerance=1e-14)
+    weight, bias = probe.weight.clone().requires_grad_(), probe.bias.clone().requires_grad_()
+    standardized = (features - features.mean(0)) / features.std(0, correction=0)
+    loss = F.cross_entropy(standardized @ weight + bias, labels) + 0.05 / 2 * weight.square().sum()
+    loss.backward()
+    assert weight.grad is not None
+    assert bias.grad is not None
+    assert max(weight.grad.abs().max(), bias.grad.abs().max()) < 1e-6
+
+
+def test_one_hot_features_are_read_off_and_constant_ones_give_the_majority(generator):
+    labels = torch.randint(6, (90,), generator=generator)
+    hot = F.one_hot(labels, 6).float()
+    penalty = chosen_penalty(hot, labels, classes=6, turns=1, seed=0).best.penalty
+    assert torch.equal(fitted(hot, labels, classes=6, penalty=penalty).predictions(hot), labels)
+
+    constant = torch.full((90, 4), 0.1)
+    probe = fitted(constant, labels, classes=6, penalty=1e-3)
+    assert probe.predictions(torch.randn(10, 4, generator=generator)).tolist() == [int(labels.mode().values)] * 10
+
+
+def test_a_feature_constant_in_training_says_nothing_later(digits):
+    train, labels, test, _ = digits
+    wider = torch.cat([train, torch.full((len(train), 1), 1000.1)], dim=1)
+    probe = fitted(wider, labels, classes=10, penalty=1e-2)
+    assert float(probe.scale[-1]) == 0
+    odd = torch.cat([test, torch.full((len(test), 1), -5e4)], dim=1)
+    expected = fitted(train, labels, classes=10, penalty=1e-2).predictions(test)
+    assert (probe.predictions(odd) == expected).float().mean() > 0.995
+
+
+def test_shift_and_scale_of_features_do_not_matter(digits):
+    train, labels, test, _ = digits
+    expected = fitted(train, labels, classes=10, penalty=1e-2).predictions(test)
+    moved = fitted(1e3 * train + 50, labels, classes=10, penalty=1e-2).predictions(1e3 * test + 50)
+    assert (moved == expected).float().mean() > 0.995
+
+
+def test_blocks_do_not_matter(digits, monkeypatch):
+    train, labels, *_ = digits
+    numbers = {"classes": 10, "penalty": 1e-2, "tolerance": 1e-13}
+    expected = fitted(train.double(), labels, **numbers).weight
+    choice = chosen_penalty(train, labels, classes=10, turns=5, seed=0)
+    monkeypatch.setattr(linear, "BLOCK", 5000)
+    assert torch.allclose(fitted(train.double(), labels, **numbers).weight, expected, atol=1e-5)
+    again = chosen_penalty(train, labels, classes=10, turns=5, seed=0)
+    assert again.best.penalty == choice.best.penalty
+    assert again.best.cross_entropy == pytest.approx(choice.best.cross_entropy, rel=1e-3)
+
+
+def test_parts_are_alike_fixed_by_the_seed_and_mixed():
+    labels = torch.tensor([0] * 50 + [1] * 23 + [2] * 4)
+    part = parts(labels, 0)
+    assert part.bincount().tolist() == [16, 16, 15, 15, 15]
+    for label, size in ((0, 50), (1, 23), (2, 4)):
+        counts = part[labels == label].bincount(minlength=5)
+        assert counts.max() - counts.min() <= 1
+        assert counts.sum() == size
+    assert torch.equal(parts(labels, 0), part)
+    assert not torch.equal(parts(labels, 1), part)
+    assert part[:50].diff().abs().sum() > 20  # in no order
+
+
+@pytest.mark.parametrize("turns", [1, 5])
+def test_held_out_figures_are_those_of_separate_fits(digits, turns):
+    """The joint fit of all turns, against one fit for each on the rows that it keeps."""
+    train, labels, *_ = digits
+    train, labels = train[:200], labels[:200]
+    part = parts(labels, 3)
+    choice = chosen_penalty(train, labels, classes=10, turns=turns, seed=3)
+    mean, deviation = train.mean(0), train.std(0, correction=0)
+    standardized = torch.where(deviation > 0, (train - mean) / deviation, 0).numpy().astype(np.float64)
+    entropy, right, count = 0.0, 0, 0
+    for turn in range(turns):
+        kept, out = (part != turn).numpy(), (part == turn).numpy()
+        peer = LogisticRegression(C=1 / (kept.sum() * choice.best.penalty), tol=1e-8, max_iter=10_000)
+        peer.fit(standardized[kept], labels[kept])
+        probability = peer.predict_proba(standardized[out])
+        entropy -= np.log(probability[np.arange(out.sum()), labels[out]]).sum()
+        right += (probability.argmax(1) == labels[out].numpy()).sum()
+        count += out.sum()
+    assert choice.best.cross_entropy == pytest.approx(entropy / count, rel=5e-3)
+    assert choice.best.accuracy == pytest.approx(100 * right / count, abs=1)
+
+
+def test_the_path_runs_from_strong_to_weak_until_it_gets_worse(digits):
+    train, labels, *_ = digits
+    choice = chosen_penalty(train, labels, classes=10, turns=1, seed=0)
+    penalties = [tried.penalty for tried in choice.path]
+    entropies = [tried.cross_entropy for tried in choice.path]
+    assert penalties[0] == linear.STRONGEST
+    assert all(b == pytest.approx(a / 10**0.5) for a, b in zip(penalties, penalties[1:], strict=False))
+    assert choice.best == choice.path[-2]
+    assert entropies[-1] > entropies[-2]
+    assert not choice.at_edge
+
+
+def test_an_optimum_at_the_edge_is_told(generator):
+    """Noise has the strongest penalty as its best, a perfect feature the weakest."""
+    labels = torch.arange(2).repeat(50)
+    noise = chosen_penalty(torch.randn(100, 50, generator=generator), labels, classes=2, turns=5, seed=0)
+    assert noise.at_edge
+    assert noise.best.penalty == linear.STRONGEST
+
+
+def test_the_penalty_matters_and_is_chosen_well(generator):
+    """Twenty good features among five hundred: hardly any penalty costs over ten points, the chosen one hardly any."""
+    labels = torch.randint(4, (600,), generator=generator)
+    means = torch.randn(4, 500, generator=generator) * (torch.arange(500) < 20)
+    features = means[labels] * 0.6 + torch.randn(600, 500, generator=generator)
+    train, fresh = features[:200], features[200:]
+
+    def accuracy(penalty: float) -> float:
+        probe = fitted(train, labels[:200], classes=4, penalty=penalty)
+        return 100 * float((probe.predictions(fresh) == labels[200:]).float().mean())
+
+    chosen = chosen_penalty(train, labels[:200], classes=4, turns=5, seed=0).best.penalty
+    tried = [accuracy(10.0**-power) for power in range(-1, 6)]
+    assert accuracy(chosen) > max(tried) - 2.5
+    assert accuracy(chosen) > accuracy(1e-6) + 2.5
+
+
+def test_very_few_rows_are_no_error():
+    for rows in (1, 2, 3):
+        features, labels = torch.eye(4)[:rows], torch.arange(rows)
+        choice = chosen_penalty(features, labels, classes=4, turns=5, seed=0)
+        probe = fitted(features, labels, classes=4, penalty=choice.best.penalty)
+        assert torch.equal(probe.predictions(features), labels)
