@@ -124,7 +124,9 @@ def _train(arguments: list[str]) -> None:
         # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
         chosen = method_class(name or "simclr")
         default = chosen.under(chosen.recipe if _given(arguments, "recipe") == "paper" else chosen.small)
-        flags = _parsed(_with_method(chosen, default), f"train {name or ''}".strip(), arguments, chosen.__doc__ or "")
+        flags = _parsed(
+            _with_method(chosen, default), f"train {name or ''}".strip(), arguments, sentence(name or "simclr")
+        )
 
     from sanslabel.training.run import resume, train
 

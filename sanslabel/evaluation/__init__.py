@@ -57,7 +57,8 @@ def evaluate(
     _check(protocols, k, temperature, labels_per_class, draws)
     where = chosen_device(device)
     run = Path(run)
-    encoder = checkpoint.load_encoder(run, network)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before those of the file replace them
+        encoder = checkpoint.load_encoder(run, network)
     said = checkpoint.read_json(run / "run.json")
     size, workers = said["image_size"], said.get("workers", 0)
     chosen = data or said["data"]

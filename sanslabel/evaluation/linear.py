@@ -84,7 +84,9 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int, penalty: float, to
     return Probe(frame.mean, frame.scale, frame.axes @ weights.rotated, weights.bias)
 
 
-def chosen_penalty(features: Tensor, labels: Tensor, *, classes: int, turns: int, seed: int) -> Choice:
+def chosen_penalty(
+    features: Tensor, labels: Tensor, *, classes: int, turns: int, seed: int, tolerance: float = 1e-6
+) -> Choice:
     """The penalty with the lowest cross-entropy on held-out fifths of the rows, which have the same classes each.
 
     turns: how many of the five fifths are held out in turn, 1 where rows are many, 5 where they are few. Penalties run
@@ -98,7 +100,7 @@ def chosen_penalty(features: Tensor, labels: Tensor, *, classes: int, turns: int
     problem = _Problem(frame.coordinates(features), labels, share, frame.variance, classes)
     weights, path, penalty = problem.zeros(), [], STRONGEST
     while penalty > WEAKEST and (len(path) < 2 or path[-1].cross_entropy < path[-2].cross_entropy):
-        weights = problem.minimum(penalty, weights, 1e-6)
+        weights = problem.minimum(penalty, weights, tolerance)
         path.append(HeldOut(penalty, *_held_out(problem, weights, part)))
         penalty *= STEP
     return Choice(tuple(path))

@@ -39,7 +39,7 @@ class Record(NamedTuple):
 class Player:
     """A part of the networks, the optimizer that moves it and the recipe that says how."""
 
-    parameters: list[Tensor]
+    parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     scale: float

@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import platform
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.errors import BadInput, DiskError, NotFinite
+from sanslabel.errors import BadInput, DiskError
 from sanslabel.hardware import Precision, chosen_device, fast_precision
-from sanslabel.methods.method import Method, Networks
+from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
-from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
-from sanslabel.sources import Source, open_source
-from sanslabel.sources.loader import batches
-from sanslabel.training.engine import Player, Record, optimize, players
-from sanslabel.training.journal import BadSamples, Metrics
-from sanslabel.training.parallel import chunk_
-from sanslabel.training.progress import Show, shown
-from sanslabel.training.signals import Stopped, asked_to_stop
-
-LOG_EVERY = 10
-"""steps between lines of metrics.jsonl"""
-SAVE_AFTER = 60.0
-"""seconds after which the end of an epoch brings a checkpoint; five times that bring one at any step"""
-REFUSALS = 3
-"""steps in a row that may be refused before the run stops"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that decides a run, resolved; with the versions it is run.json, and a resume needs nothing else."""
-
-    data: str
-    fingerprint: str
-    samples: int
-    method: str
-    """the name of its file; a class's name for a method of one's own"""
-    numbers: dict[str, Any]
-    recipe: dict[str, Any]
-    encoder: dict[str, Any]
-    image_size: int
-    epochs: int
-    batch: int
-    chunk: int | None
-    workers: int
-    seed: int
-    device: str
-    precision: Precision
-    threads: int
+from sanslabel.sources import Arrays, Source, open_source
+from sanslabel.training.plan import Plan
+from sanslabel.training.session import opened
 
 
 @dataclass(frozen=True)
@@ -179,79 +141,13 @@ def resume(run: str | Path, *, method: str | Method | None = None, data: str | P
 
 
 def _trained(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source, fresh: bool) -> Run:
-    device = torch.device(plan.device)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(fold(plan.seed, 3))
-        encoder = encoders.build(**plan.encoder)
-        net = method.networks(encoder, source.facts(plan.image_size))
-        net.to(device).to(memory_format=torch.channels_last).train()
-        if plan.chunk is not None and chunk_(net, plan.chunk):
-            warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=3)
-        sides = players(net, recipe, plan.batch)
+        session = opened(run, plan, method, recipe, source)
         if fresh:
             _begin(run, plan)
-        start = _restored(run, net, sides)
-        bad = BadSamples(run / "bad_samples.jsonl")
-        stream = batches(
-            source,
-            plan.batch,
-            seed=plan.seed,
-            epochs=plan.epochs,
-            start=start,
-            workers=plan.workers,
-            device=device,
-            report=bad.add,
-        )
         began = time.monotonic()
-        records = optimize(method, net, sides, stream, getattr(torch, plan.precision))
-        steps = len(source) // plan.batch * plan.epochs
-        with asked_to_stop() as heard, shown(f"{plan.method} on {source.name}", start, steps) as show:
-            _follow(run, records, net, sides, recipe, start, heard, show)
-        checkpoint.save_encoders(run, method.encoders(net))
-    return Run(run, plan, time.monotonic() - began, len(bad.seen))
-
-
-def _follow(
-    run: Path,
-    records: Iterator[Record],
-    net: Networks,
-    sides: dict[str, Player],
-    recipe: Recipe,
-    start: int,
-    heard: list[int],
-    show: Show,
-) -> None:
-    """All that happens beside the optimization: metrics, progress, checkpoints, and reasons to stop."""
-    metrics = Metrics(run / "metrics.jsonl", start)
-    folder = run / "checkpoints"
-    refusals, unsaved = 0, 0
-    saved_at = time.monotonic()
-    for record in records:
-        clock = record.clock
-        done = clock.step + 1
-        refusals = refusals + 1 if record.refused else 0
-        if refusals == REFUSALS:
-            raise NotFinite(
-                f"{run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step {done}; "
-                "lower the learning rate with --rate. The last good checkpoint is kept."
-            )
-        if done % LOG_EVERY == 0 or done == clock.steps or record.refused:
-            show(clock, metrics.add(record, recipe.rate(clock)))
-        waited = time.monotonic() - saved_at
-        due = waited > SAVE_AFTER if done % clock.steps_per_epoch == 0 else waited > 5 * SAVE_AFTER
-        if due or heard or done == clock.steps:
-            try:
-                parts = {"networks": net.state_dict(), "optimizers": _optimizer_tensors(net, sides)}
-                checkpoint.save(folder, done, parts, {"epoch": clock.epoch})
-                unsaved = 0
-            except DiskError as error:
-                unsaved += 1
-                if unsaved == REFUSALS or heard or done == clock.steps:
-                    raise
-                warnings.warn(f"{error} Training goes on.", stacklevel=2)
-            saved_at = time.monotonic()
-        if heard:
-            raise Stopped(heard[0], f"stopped after step {done}; continue with: sanslabel train --resume {run}")
+        bad_samples = session.follow()
+    return Run(run, plan, time.monotonic() - began, bad_samples)
 
 
 def _begin(run: Path, plan: Plan) -> None:
@@ -268,35 +164,6 @@ def _begin(run: Path, plan: Plan) -> None:
     checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": versions})
 
 
-def _restored(run: Path, net: Networks, sides: dict[str, Player]) -> int:
-    """Puts the newest checkpoint into networks and optimizers; the steps done, 0 if there is none."""
-    found = checkpoint.newest(run / "checkpoints")
-    if found is None:
-        return 0
-    path = found / "networks.safetensors"
-    checkpoint.load_strictly_(net, checkpoint.read_tensors(path), path)
-    tensors = checkpoint.read_tensors(found / "optimizers.safetensors")
-    parameters = dict(net.named_parameters())
-    for key, tensor in tensors.items():
-        side, slot, name = key.split("/")
-        parameter = parameters[name]
-        like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(tensor)
-        sides[side].optimizer.state[parameter][slot] = like.copy_(tensor)
-    return checkpoint.read_state(found)["step"]
-
-
-def _optimizer_tensors(net: Networks, sides: dict[str, Player]) -> dict[str, Tensor]:
-    """The optimizers' memories, as player/slot/parameter."""
-    names = {parameter: name for name, parameter in net.named_parameters()}
-    return {
-        f"{side}/{slot}/{names[parameter]}": value
-        for side, player in sides.items()
-        for parameter, slots in player.optimizer.state.items()
-        for slot, value in slots.items()
-        if isinstance(value, Tensor)
-    }
-
-
 def _is_ours(chosen: type[Method]) -> bool:
     return chosen.__module__.rpartition(".")[0] == methods.__name__
 
@@ -306,4 +173,4 @@ def _free_folder(method: str, data: str) -> Path:
 
 
 def _workers(source: Source) -> int:
-    return 0 if hasattr(source, "images") else max(1, torch.get_num_threads() // 2)
+    return 0 if isinstance(source, Arrays) else max(1, torch.get_num_threads() // 2)

@@ -15,7 +15,7 @@ from sanslabel.errors import BadInput, DiskError, NotFinite
 from sanslabel.methods.method import Objective
 from sanslabel.optimizers import SGD
 from sanslabel.recipe import Recipe
-from sanslabel.training import run as training
+from sanslabel.training import session as training
 from sanslabel.training.signals import Stopped
 
 SMALL = dict(data="digits", encoder="conv", batch=256, epochs=3, precision="float32", device="cpu")
@@ -110,14 +110,14 @@ def test_killed_without_warning_it_resumes_to_the_same_bits(tmp_path, monkeypatc
     whole = sanslabel.train(out=tmp_path / "whole", **SMALL)
     program = f"""
 import os, signal, sanslabel
-from sanslabel.training import run
-run.SAVE_AFTER = 0.0
-original = run.checkpoint.save
+from sanslabel.training import session
+session.SAVE_AFTER = 0.0
+original = session.checkpoint.save
 def killed(folder, step, *rest, **more):
     if step == 11:
         os.kill(os.getpid(), signal.SIGKILL)
     return original(folder, step, *rest, **more)
-run.checkpoint.save = killed
+session.checkpoint.save = killed
 sanslabel.train(out={str(tmp_path / "killed")!r}, **{SMALL!r})
 """
     threads = str(torch.get_num_threads())

@@ -1,0 +1,167 @@
+"""From a run folder to scores and a JSON file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sanslabel import checkpoint, encoders, evaluation
+from sanslabel.errors import BadInput
+from sanslabel.evaluation import Unlabeled, evaluate
+from sanslabel.sources import open_source
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder as training leaves it; the encoder's weights are random."""
+    torch.manual_seed(0)
+    student, teacher = (encoders.build("conv", channels=1, image_size=8) for _ in range(2))
+    folder = tmp_path / "run"
+    checkpoint.save_encoders(folder, {"student": student, "teacher": teacher})
+    plan = {"data": "digits", "image_size": 8, "seed": 0, "encoder": student.config, "precision": "float32"}
+    checkpoint.write_json(folder / "run.json", plan)
+    return folder
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    """Writes 60 rows of digits, with labels as asked, and says where."""
+
+    def write(labels, name="few"):
+        images = open_source("digits").images[:60, 0].numpy()
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, images=images, labels=np.asarray(labels))
+        return path
+
+    return write
+
+
+def test_scores_of_pixels_random_and_trained(run):
+    heard = []
+    found = evaluate(run, draws=2, report=heard.append)
+    assert list(dict.fromkeys(s.representation for s in found)) == [
+        "pixels",
+        "random encoder",
+        "trained encoder (student)",
+    ]
+    values = {(s.representation, s.protocol, s.labels_per_class): s.value for s in found}
+    assert values["pixels", "knn", None] > 95
+    assert values["random encoder", "linear", None] > 85  # about 20 without settled statistics
+    assert heard[0] == "Representing 1,438 + 359 images of digits"
+
+
+def test_the_file_says_what_was_done(run):
+    found = evaluate(run, draws=2, protocols=("knn",), seed=5)
+    content = json.loads((run / "evaluation" / "digits.json").read_text())
+    assert content["format"] == 1
+    assert content["data"] == "digits"
+    assert content["split"] == "test split"
+    assert content["seed"] == 5
+    assert content["precision"] == "float32"
+    assert content["encoder"] == {
+        "network": "student",
+        "sha256": checkpoint.sha256(run / "encoder.safetensors"),
+    }
+    assert content["fingerprints"] == {split: open_source("digits", split).fingerprint for split in ("train", "test")}
+    assert [s["value"] for s in content["scores"]] == [s.value for s in found]
+    assert content["scores"][0]["settings"] == {"k": 20, "temperature": 0.07}
+    assert [p.name for p in (run / "evaluation").iterdir()] == ["digits.json"]
+
+
+def test_evaluation_repeats_and_leaves_the_global_generator_alone(run):
+    state = torch.get_rng_state()
+    first = evaluate(run, draws=2, protocols=("knn",))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    assert evaluate(run, draws=2, protocols=("knn",)) == first
+
+
+def test_another_network_and_no_baselines(run):
+    student = evaluate(run, protocols=("knn",), baselines=False)
+    teacher = evaluate(run, protocols=("knn",), baselines=False, network="teacher")
+    assert {s.representation for s in teacher} == {"trained encoder (teacher)"}
+    assert [s.value for s in teacher] != [s.value for s in student]
+    assert sorted(p.name for p in (run / "evaluation").iterdir()) == ["digits-teacher.json", "digits.json"]
+
+
+def test_pixels_and_random_weights_come_from_the_same_configuration(run, monkeypatch):
+    """A random encoder is built with the trained one's configuration and a seed of its own."""
+    built = []
+    build = encoders.build
+    monkeypatch.setattr(encoders, "build", lambda **config: built.append(config) or build(**config))
+    evaluate(run, protocols=("knn",))
+    assert built[0] == built[1]
+
+
+def test_data_without_a_test_split_are_divided(run, arrays):
+    labels = np.arange(60) % 3
+    found = evaluate(run, data=arrays(labels), draws=2, protocols=("knn",))
+    assert {(s.n_train, s.n_test) for s in found if s.labels_per_class is None} == {(48, 12)}
+    assert found[0].split == "a fifth of the labeled images"
+    assert (run / "evaluation" / "few.json").is_file()
+
+
+def test_rows_without_a_label_are_left_out(run, arrays):
+    labels = np.where(np.arange(60) < 40, np.arange(60) % 2, -1)
+    found = evaluate(run, data=arrays(labels), draws=2, protocols=("knn",))
+    assert (found[0].n_train, found[0].n_test) == (32, 8)
+
+
+def test_a_folder_of_classes(run, tmp_path):
+    images = open_source("digits")
+    for row in range(40):
+        place = tmp_path / "folder" / f"class{int(images.labels[row])}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.images[row, 0].numpy()).save(place / f"{row}.png")
+    found = evaluate(run, data=tmp_path / "folder", draws=2, protocols=("knn",))
+    assert found[0].n_train + found[0].n_test == 40
+
+
+def test_large_images_pixels_are_reduced(run, monkeypatch):
+    monkeypatch.setattr(evaluation, "PIXELS", 63)
+    found = evaluate(run, protocols=("knn",), draws=1)
+    assert found[0].representation == "pixels, reduced to 32x32"
+
+
+def test_a_plain_vote_can_be_written(run):
+    evaluate(run, protocols=("knn",), temperature=math.inf, baselines=False, draws=1)
+    content = json.loads((run / "evaluation" / "digits.json").read_text())
+    assert content["scores"][0]["settings"]["temperature"] is None
+
+
+def test_data_without_labels(run, arrays):
+    with pytest.raises(Unlabeled, match=r"few.npz has no labels: .* --data"):
+        evaluate(run, data=arrays(np.full(60, -1)))
+    with pytest.raises(Unlabeled, match="labels of one class alone"):
+        evaluate(run, data=arrays(np.zeros(60, dtype=int)))
+    assert not (run / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"protocols": ("kn",)}, "--protocols: there is no protocol 'kn'; did you mean knn?"),
+        ({"protocols": ()}, "--protocols: name at least one"),
+        ({"k": 0}, "--k 0: must be at least 1"),
+        ({"labels_per_class": 0}, "--labels-per-class 0"),
+        ({"draws": -1}, "--draws -1"),
+        ({"temperature": 0.0}, "--temperature 0.0: must be above 0"),
+        ({"temperature": math.nan}, "--temperature nan"),
+        ({"device": "abacus"}, "--device abacus"),
+        ({"network": "critic"}, "has no network 'critic'"),
+        ({"data": "nowhere"}, "nowhere"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(run, wrong, sentence):
+    with pytest.raises(BadInput) as error:
+        evaluate(run, **wrong)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(BadInput, match="no trained encoder here"):
+        evaluate(tmp_path)

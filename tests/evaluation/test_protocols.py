@@ -1,0 +1,103 @@
+"""What is compared on what: the same rows for all, choices from training rows alone, draws fixed by the seed."""
+
+from dataclasses import replace
+from io import StringIO
+from statistics import fmean, stdev
+
+import pytest
+import torch
+from rich.console import Console
+
+from sanslabel.evaluation import knn, linear
+from sanslabel.evaluation.protocols import Division, Features, drawn, scores
+from sanslabel.evaluation.table import table
+from sanslabel.randomness import fold
+
+
+@pytest.fixture
+def division(digits):
+    return Division(train=digits[1], test=digits[3], classes=10, split="test split")
+
+
+@pytest.fixture
+def representations(digits):
+    return {"pixels": Features(digits[0], digits[2]), "half": Features(digits[0][:, ::2], digits[2][:, ::2])}
+
+
+def test_drawn_rows_are_so_many_of_each_class():
+    labels = torch.tensor([0] * 30 + [1] * 4 + [2] * 50 + [0] * 30)
+    rows = drawn(labels, 10, 7)
+    assert labels[rows].bincount().tolist() == [10, 4, 10]
+    assert torch.equal(rows, rows.unique())
+    assert torch.equal(rows, drawn(labels, 10, 7))
+    assert not torch.equal(rows, drawn(labels, 10, 8))
+    singles = torch.cat([drawn(labels, 1, key) for key in range(300)])
+    assert singles[labels[singles] == 0].unique().numel() > 50  # of the 60 rows of class 0
+
+
+def test_all_combinations_are_scored(division, representations):
+    heard = []
+    found = scores(representations, division, draws=3, labels_per_class=4, report=heard.append)
+    assert [(s.protocol, s.representation, s.labels_per_class) for s in found] == [
+        (protocol, name, count) for protocol in ("knn", "linear") for name in ("pixels", "half") for count in (None, 4)
+    ]
+    assert len(heard) == len(found)
+    for score in found:
+        assert (score.n_train, score.n_test) == (1438 if score.labels_per_class is None else 40, 359)
+        assert (score.spread is None) == (score.labels_per_class is None)
+        assert 50 < score.value < 100
+        assert score.split == "test split"
+
+
+def test_values_are_those_of_the_protocols(division, representations):
+    found = scores(representations, division, k=7, temperature=0.2, labels_per_class=5, draws=4, seed=3)
+    value = {(s.protocol, s.representation, s.labels_per_class): s for s in found}
+    train, test = representations["half"]
+
+    def accuracy(predicted):
+        return 100 * float((predicted == division.test).double().mean())
+
+    def nearest(rows):
+        return accuracy(knn.predictions(train[rows], division.train[rows], test, classes=10, k=7, temperature=0.2))
+
+    few = [drawn(division.train, 5, fold(3, 6, draw)) for draw in range(4)]
+    every = torch.arange(len(train))
+    assert value["knn", "half", None].value == pytest.approx(nearest(every))
+    assert value["knn", "half", 5].value == pytest.approx(fmean(map(nearest, few)))
+    assert value["knn", "half", 5].spread == pytest.approx(stdev(map(nearest, few)))
+    assert value["knn", "half", 5].settings == {"k": 7, "temperature": 0.2}
+
+    settings = value["linear", "half", None].settings
+    choice = linear.chosen_penalty(train, division.train, classes=10, turns=1, seed=3)
+    assert settings["penalty"] == choice.best.penalty
+    assert settings["held_out_accuracy"] == choice.best.accuracy
+    assert settings["selection"] == "lowest cross-entropy on a held-out fifth of the training rows, seed 3"
+    probe = linear.fitted(train, division.train, classes=10, penalty=choice.best.penalty)
+    assert value["linear", "half", None].value == pytest.approx(accuracy(probe.predictions(test)))
+    assert len(value["linear", "half", 5].settings["held_out_accuracy"]) == 4
+
+
+def test_nothing_is_chosen_on_the_test_rows(division, representations):
+    """Other test labels change values, and nothing else."""
+    wrong = division._replace(test=(division.test + 1) % 10)
+    for right, other in zip(scores(representations, division), scores(representations, wrong), strict=True):
+        assert right.value != other.value
+        assert right.settings == other.settings
+
+
+def test_scores_repeat_and_depend_on_the_seed(division, representations):
+    first = scores(representations, division, protocols=["knn"])
+    assert scores(representations, division, protocols=["knn"]) == first
+    assert scores(representations, division, protocols=["knn"], seed=1)[1].value != first[1].value
+
+
+def test_the_table_has_representations_side_by_side(division, representations):
+    found = scores(representations, division, draws=2)
+    found = [replace(s, value=80 + i, spread=s.spread and 1.25) for i, s in enumerate(found)]
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(table(found))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert " ".join(lines[0]) == "Accuracy in % on 359 images (test split)"
+    assert " ".join(lines[1]) == "representation kNN linear kNN, 10 a class linear, 10 a class"
+    assert " ".join(lines[2]) == "pixels 80.00 84.00 81.00 ± 1.25 85.00 ± 1.25"
+    assert " ".join(lines[3]) == "half 82.00 86.00 83.00 ± 1.25 87.00 ± 1.25"
