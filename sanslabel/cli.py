@@ -215,8 +215,12 @@ def _print_table(scores: Any) -> None:
 
     from sanslabel.evaluation.table import table
 
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
     Console().print(table(scores))
 
 
 def _progress(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    """What is done now: on a terminal in one line that changes."""
+    terminal = sys.stderr.isatty()
+    print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=sys.stderr, flush=True)

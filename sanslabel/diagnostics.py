@@ -1,7 +1,7 @@
 """Measures of embeddings that need no labels: how far they are from having collapsed.
 
 Each takes a matrix (N, D) of any float type, computes without a gradient, and returns a scalar tensor on the matrix's
-device, float32 unless said. They run every few steps: (256, 128) takes 0.2 to 2 ms on one CPU core.
+device, float32 unless said. They run every few steps: (256, 128) takes 0.1 to 0.7 ms on one CPU core.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def effective_rank(z: Tensor, epsilon: float = 1e-7) -> Tensor:
     et al. 2023, equation 2.
     """
     # The eigenvalues of the smaller Gram matrix are the squared singular values and cost a third of them. Squaring
-    # halves the digits: in float32 a matrix of rank one would have an effective rank of 1.4, so it is done in float64.
+    # halves the digits: in float32 a matrix of rank one of 128 columns would have an effective rank of 1.06.
     z = (z.cpu() if z.device.type == "mps" else z).double()  # MPS has no float64
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and a watched embedding may well be infinite
@@ -67,9 +67,9 @@ def uniformity(z: Tensor) -> Tensor:
     """ln of the mean of exp(-2 ‖zᵢ - zⱼ‖²) over pairs i < j of normalized embeddings.
 
     0 when all are equal, towards -4 when spread evenly over a sphere of many dimensions. Wang and Isola 2020, with
-    t = 2. Takes N² values: 256 MiB at N = 8,192, so hand a sample of a large set.
+    t = 2. Holds N² numbers, 256 MiB at N = 8,192, so hand it a sample of a large set; nan for a single embedding.
     """
     z = F.normalize(z.float(), dim=1)
-    first, second = torch.triu_indices(len(z), len(z), offset=1, device=z.device)
-    squared = 2 - 2 * (z @ z.T)[first, second]
-    return torch.logsumexp(-2 * squared.clamp(min=0), dim=0) - torch.tensor(float(len(squared)), device=z.device).log()
+    squared = (2 - 2 * (z @ z.T)).clamp_(min=0)
+    closeness = squared.mul_(-2).exp_().fill_diagonal_(0)
+    return (closeness.sum() / (len(z) * (len(z) - 1))).log() if len(z) > 1 else z.new_tensor(torch.nan)

@@ -101,6 +101,7 @@ def test_uniformity_loop():
 
 def test_uniformity_oracles():
     assert close(uniformity(torch.ones(10, 4)), 0, 1e-6)
+    assert uniformity(torch.ones(1, 4)).isnan()
     assert close(uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])), -8, 1e-6)
     for dimensions, expected in ((2, -1.58), (8, -3.08), (64, -3.88), (128, -3.94)):
         assert close(uniformity(sphere(3000, dimensions)), expected, 0.02)

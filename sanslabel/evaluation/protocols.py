@@ -88,9 +88,9 @@ def scores(
     found = []
     for protocol in protocols:
         for name, features in representations.items():
+            if report:
+                report(f"Measuring {name}: {protocol}")
             for count, subsets in ((None, [every]), (labels_per_class, few)):
-                if report:
-                    report(f"{protocol} of {name}, {'all labels' if count is None else f'{count} labels a class'}")
                 values, settings = zip(
                     *(measured[protocol](features, division, rows, few=count is not None) for rows in subsets),
                     strict=True,

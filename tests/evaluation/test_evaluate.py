@@ -71,6 +71,17 @@ def test_the_file_says_what_was_done(run):
     assert [p.name for p in (run / "evaluation").iterdir()] == ["digits.json"]
 
 
+def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(run):
+    plan = checkpoint.read_json(run / "run.json")
+    exact = evaluate(run, protocols=("linear",), draws=1)
+    checkpoint.write_json(run / "run.json", plan | {"precision": "bfloat16"})
+    short = evaluate(run, protocols=("linear",), draws=1)
+    assert json.loads((run / "evaluation" / "digits.json").read_text())["precision"] == "bfloat16"
+    trained = [next(s for s in found if "trained" in s.representation) for found in (exact, short)]
+    assert trained[0].settings != trained[1].settings  # cross-entropies differ in their last digits
+    assert trained[0].value == pytest.approx(trained[1].value, abs=1)
+
+
 def test_evaluation_repeats_and_leaves_the_global_generator_alone(run):
     state = torch.get_rng_state()
     first = evaluate(run, draws=2, protocols=("knn",))

@@ -41,7 +41,7 @@ def test_all_combinations_are_scored(division, representations):
     assert [(s.protocol, s.representation, s.labels_per_class) for s in found] == [
         (protocol, name, count) for protocol in ("knn", "linear") for name in ("pixels", "half") for count in (None, 4)
     ]
-    assert len(heard) == len(found)
+    assert heard == [f"Measuring {name}: {p}" for p in ("knn", "linear") for name in ("pixels", "half")]
     for score in found:
         assert (score.n_train, score.n_test) == (1438 if score.labels_per_class is None else 40, 359)
         assert (score.spread is None) == (score.labels_per_class is None)

@@ -1,0 +1,41 @@
+"""The gates that train: what the project claims of its learning, on the data that it ships and on Debian's.
+
+Minutes each on two cores; run with -m learning. Thresholds are those that the README states.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500)]
+
+
+def scores(tmp_path, *arguments: str) -> dict[str, dict[str, float]]:
+    """Representation -> protocol -> accuracy in %, of a run of the command as a person types it."""
+    out = tmp_path / "run"
+    subprocess.run([sys.executable, "-m", "sanslabel", "train", *arguments, "--out", str(out)], check=True)
+    (file,) = (out / "evaluation").iterdir()
+    found: dict[str, dict[str, float]] = {}
+    for score in json.loads(file.read_text())["scores"]:
+        if score["labels_per_class"] is None:
+            found.setdefault(score["representation"].split()[0], {})[score["protocol"]] = score["value"]
+    print(found)
+    return found
+
+
+def test_the_bare_command_beats_pixels_and_the_random_encoder(tmp_path):
+    found = scores(tmp_path)
+    trained, pixels, random = found["trained"], found["pixels"], found["random"]
+    assert trained["linear"] >= random["linear"] + 4
+    assert trained["knn"] >= random["knn"] + 7
+    assert trained["linear"] >= pixels["linear"] + 1
+    assert trained["knn"] >= pixels["knn"] + 2
+
+
+@pytest.mark.parametrize(("method", "linear", "knn"), [("simclr", 88.0, 86.0), ("vicreg", 86.5, 0.0)])
+def test_fashion_mnist_without_labels(tmp_path, method, linear, knn):
+    trained = scores(tmp_path, method, "--data", "fashion-mnist", "--epochs", "6")["trained"]
+    assert trained["linear"] >= linear
+    assert trained["knn"] >= knn
