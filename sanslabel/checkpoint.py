@@ -135,7 +135,8 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
         raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(names)}.")
     path = _encoder_file(run, network or names[0], names[0])
     try:
-        encoder = encoders.build(**config["encoder"])
+        with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
+            encoder = encoders.build(**config["encoder"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{run / 'config.json'}: does not describe an encoder ({error!r}).") from error
     load_strictly_(encoder, read_tensors(path), path)

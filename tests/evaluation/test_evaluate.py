@@ -10,7 +10,8 @@ from PIL import Image
 
 from sanslabel import checkpoint, encoders, evaluation
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import Unlabeled, evaluate
+from sanslabel.evaluation import Unlabeled, evaluate, represent, settle_
+from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 
 
@@ -49,7 +50,7 @@ def test_scores_of_pixels_random_and_trained(run):
     ]
     values = {(s.representation, s.protocol, s.labels_per_class): s.value for s in found}
     assert values["pixels", "knn", None] > 95
-    assert values["random encoder", "linear", None] > 85  # about 20 without settled statistics
+    assert values["random encoder", "linear", None] > 85
     assert heard[0] == "Representing 1,438 + 359 images of digits"
 
 
@@ -96,6 +97,22 @@ def test_another_network_and_no_baselines(run):
     assert {s.representation for s in teacher} == {"trained encoder (teacher)"}
     assert [s.value for s in teacher] != [s.value for s in student]
     assert sorted(p.name for p in (run / "evaluation").iterdir()) == ["digits-teacher.json", "digits.json"]
+
+
+def test_the_random_encoder_has_settled_statistics_and_weights_of_the_seed(run, monkeypatch):
+    """Its features are those of the same steps by hand, on the training split."""
+    seen = {}
+    measure = evaluation.scores
+    monkeypatch.setattr(evaluation, "scores", lambda f, *a, **o: seen.update(f) or measure(f, *a, **o))
+    evaluate(run, protocols=("knn",), draws=1, seed=2)
+    source, options = open_source("digits"), {"image_size": 8, "device": torch.device("cpu")}
+    torch.manual_seed(fold(2, 4))
+    encoder = encoders.build(**checkpoint.read_json(run / "config.json")["encoder"])
+    raw, _ = represent({"random": encoder}, source, **options)
+    settle_(encoder, source, **options)
+    settled, _ = represent({"random": encoder}, source, **options)
+    assert torch.allclose(seen["random encoder"].train, settled["random"], atol=1e-4)
+    assert not torch.allclose(seen["random encoder"].train, raw["random"], atol=0.1)
 
 
 def test_pixels_and_random_weights_come_from_the_same_configuration(run, monkeypatch):

@@ -74,7 +74,11 @@ def test_values_are_those_of_the_protocols(division, representations):
     assert settings["selection"] == "lowest cross-entropy on a held-out fifth of the training rows, seed 3"
     probe = linear.fitted(train, division.train, classes=10, penalty=choice.best.penalty)
     assert value["linear", "half", None].value == pytest.approx(accuracy(probe.predictions(test)))
-    assert len(value["linear", "half", 5].settings["held_out_accuracy"]) == 4
+
+    choices = [linear.chosen_penalty(train[r], division.train[r], classes=10, turns=5, seed=3).best for r in few]
+    settings = value["linear", "half", 5].settings
+    assert settings["held_out_cross_entropy"] == [choice.cross_entropy for choice in choices]
+    assert settings["selection"] == "lowest cross-entropy on each fifth of the drawn rows, seed 3"
 
 
 def test_nothing_is_chosen_on_the_test_rows(division, representations):
