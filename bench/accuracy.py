@@ -1,8 +1,8 @@
 """Accuracy on Fashion-MNIST over seeds, for the tables: python -m bench.accuracy RESULTS.jsonl
 
-Trains each method on the 60,000 training images without labels as `sanslabel train METHOD --data fashion-mnist --epochs 6
---seed S` does, and evaluates on the 10,000 test images as it does. A line for each finished run; what is already there
-is not run again.
+Trains each method on the 60,000 training images without labels, as `sanslabel train METHOD --data fashion-mnist
+--epochs 6 --seed S` does, and evaluates on the 10,000 test images as it does. A line for each finished run; what is
+already there is not run again.
 """
 
 from __future__ import annotations

@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
 from sanslabel import encoders, methods
-from sanslabel.sources.arrays import Arrays
-from sanslabel.sources.loader import batches
+from sanslabel.sources import batches, open_source
 from sanslabel.training.engine import optimize, players
 from sanslabel.training.journal import Metrics
 
@@ -31,8 +33,10 @@ def session(name: str, encoder: str, channels: int, size: int, batch: int):
     chosen = methods.method_class(name)
     method = chosen.under(chosen.small).sized(size)
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (max(2 * batch, 1024), channels, size, size), dtype=torch.uint8)
-    source = Arrays(images, name="noise")
+    images = torch.randint(0, 256, (1024, channels, size, size), dtype=torch.uint8)
+    with TemporaryDirectory() as folder:
+        np.save(Path(folder) / "noise.npy", images.numpy())
+        source = open_source(Path(folder) / "noise.npy")
     scaling = ((0.5,) * channels, (0.25,) * channels)
     net = method.networks(
         encoders.build(encoder, channels=channels, image_size=size, scaling=scaling), source.facts(size)
@@ -44,9 +48,6 @@ def session(name: str, encoder: str, channels: int, size: int, batch: int):
 
 def whole_steps(name: str, *case) -> Iterator[None]:
     """Everything that `sanslabel train` does between two steps, metrics every tenth step included."""
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     method, net, sides, stream = session(name, *case)
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
