@@ -15,4 +15,5 @@ def test_layers_norms_and_biases_are_where_the_papers_have_them():
         "Linear",
     ]
     assert kinds(projector(8, 16, 4, norm=False)) == ["Linear+bias", "ReLU", "Linear+bias"]
+    assert [p.requires_grad for p in projector(8, 16, 4, final_norm=True).parameters()] == [True] * 5 + [False]
     assert [m.out_features for m in projector(8, 16, 4) if isinstance(m, nn.Linear)] == [16, 4]

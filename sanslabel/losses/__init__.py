@@ -2,6 +2,6 @@
 configuration."""
 
 from sanslabel.losses.nt_xent import nt_xent
-from sanslabel.losses.vicreg import covariance, variance, vicreg
+from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg
 
-__all__ = ["covariance", "nt_xent", "variance", "vicreg"]
+__all__ = ["covariance_penalty", "nt_xent", "variance_hinge", "vicreg"]

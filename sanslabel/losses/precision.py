@@ -17,7 +17,7 @@ def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     @wraps(loss)
     def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        device = next(x.device.type for x in args if isinstance(x, Tensor))
+        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
         with torch.autocast(device, enabled=False):
             return loss(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})  # pyright: ignore
 

@@ -7,7 +7,7 @@ from sanslabel.losses.precision import in_float32
 
 
 @in_float32
-def variance(z: Tensor) -> Tensor:
+def variance_hinge(z: Tensor) -> Tensor:
     """By how much the standard deviations of the columns fall short of 1, on average.
 
     z: (N, D) -> (). v(Z) = 1/D Σ_d max(0, 1 - sqrt(Var(z_d) + 1e-4)); 0.99 at collapse. Bardes et al. 2022, eq. 1-2.
@@ -16,14 +16,17 @@ def variance(z: Tensor) -> Tensor:
 
 
 @in_float32
-def covariance(z: Tensor) -> Tensor:
+def covariance_penalty(z: Tensor) -> Tensor:
     """The squared covariances between different columns, per column.
 
     z: (N, D) -> (). c(Z) = 1/D Σ_{i≠j} C_ij², C the covariance matrix with N - 1. Bardes et al. 2022, eq. 3-4.
     """
+    n, d = z.shape
     centered = z - z.mean(dim=0)
-    c = centered.T @ centered / (len(z) - 1)  # (D, D)
-    return (c.square().sum() - c.diagonal().square().sum()) / z.shape[1]
+    # ‖ZᵀZ‖² = ‖ZZᵀ‖²: the smaller of the two products does, a quarter of the work at N = 256, D = 1024.
+    gram = centered.T @ centered if d <= n else centered @ centered.T
+    diagonal = centered.square().sum(dim=0)  # of ZᵀZ, (D,)
+    return (gram.square().sum() - diagonal.square().sum()) / ((n - 1) ** 2 * d)
 
 
 @in_float32
@@ -36,9 +39,6 @@ def vicreg(a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.
     """
     return (
         invariance * mse_loss(a, b)
-        + variance * (_variance(a) + _variance(b)) / 2
-        + covariance * (_covariance(a) + _covariance(b))
+        + variance * (variance_hinge(a) + variance_hinge(b)) / 2
+        + covariance * (covariance_penalty(a) + covariance_penalty(b))
     )
-
-
-_variance, _covariance = variance, covariance  # the weights of `vicreg` bear the terms' names

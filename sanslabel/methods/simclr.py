@@ -57,7 +57,7 @@ class SimCLR(Method):
         encoder="conv",
         optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
         batch=256,
-        epochs=16,
+        epochs=20,
         warmup=2,
         numbers=dict(temperature=0.2, hidden=512, layers=2, view=replace(views.SIMCLR, crop=(0.15, 1.0))),
     )

@@ -40,7 +40,7 @@ class Supervised(Method):
     small = Recipe(
         encoder="conv",
         optimizer=AdamW(rate=3e-3, weight_decay=1e-2),
-        epochs=16,
+        epochs=20,
         warmup=2,
         numbers=dict(view=replace(views.RECONSTRUCTION, crop=(0.5, 1.0))),
     )

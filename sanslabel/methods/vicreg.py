@@ -43,7 +43,8 @@ class VICReg(Method):
     """BatchNorm in the projector"""
     teacher: float | None = None
     """momentum of a second encoder that embeds the second view; the paper has none"""
-    view: views.AnyView = views.VICREG
+    view: views.AnyView = views.BYOL
+    """the authors' code has the views of BYOL"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -58,7 +59,7 @@ class VICReg(Method):
         encoder="conv",
         optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
         batch=256,
-        epochs=16,
+        epochs=20,
         warmup=2,
         numbers=dict(width=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )

@@ -69,6 +69,11 @@ def test_gradient_is_orthogonal_to_each_row_and_right():
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.2), (a, b))
 
 
+def test_arguments_may_be_named():
+    a, b = torch.randn(2, 6, 5)
+    assert torch.equal(nt_xent(a=a, b=b, temperature=0.3), nt_xent(a, b, 0.3))
+
+
 def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
     a, b = torch.randn(2, 64, 32).bfloat16()
     exact = nt_xent(a.double(), b.double(), 0.05).item()
