@@ -18,7 +18,7 @@ import torch
 
 from sanslabel import encoders, methods
 from sanslabel.sources import batches, open_source
-from sanslabel.training.engine import optimize, players
+from sanslabel.training.engine import optimize, players_of
 from sanslabel.training.journal import Metrics
 
 CASES = {
@@ -43,7 +43,7 @@ def session(name: str, encoder: str, channels: int, size: int, batch: int):
     )
     net.to(memory_format=torch.channels_last).train()
     stream = batches(source, batch, seed=0, epochs=10**6, device=torch.device("cpu"))
-    return method, net, players(net, chosen.small, batch), stream
+    return method, net, players_of(net, chosen.small, batch), stream
 
 
 def whole_steps(name: str, *case) -> Iterator[None]:

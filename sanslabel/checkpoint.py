@@ -33,8 +33,9 @@ Tensors = Mapping[str, Tensor]
 
 
 def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[str, Any], keep: int = 2) -> Path:
-    """Writes `parts` (file name -> tensors) and `state` as checkpoint `step` in `folder`, and drops all but the `keep`
-    newest. DiskError if the disk refuses; older checkpoints are then as they were."""
+    """Writes `parts` (file name -> tensors) and `state` as checkpoint `step` in `folder`, and drops all but the last
+    `keep` up to it; later ones are of a past that a resume has left. DiskError if the disk refuses; older checkpoints
+    are then as they were."""
     name = f"step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,16 +52,23 @@ def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[s
         shutil.rmtree(folder / name, ignore_errors=True)
         partial.rename(folder / name)
         _flush(folder)
-        for old in _checkpoints(folder)[keep:]:
+        later = [c for c in checkpoints(folder) if c.name > name]
+        for old in later + [c for c in checkpoints(folder) if c not in later][keep:]:
             shutil.rmtree(old)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder / f".{name}.part", ignore_errors=True)
         raise DiskError(f"{folder}: the checkpoint could not be written ({error}); free some space.") from error
     return folder / name
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """All that bear a checkpoint's name, the newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
 def newest(folder: Path) -> Path | None:
     """The newest whole checkpoint, with a warning for each that is not; None if there is none."""
-    for checkpoint in _checkpoints(folder):
+    for checkpoint in checkpoints(folder):
         if (fault := _fault(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
@@ -169,11 +177,6 @@ def _encoder_file(run: Path, network: str, first: str) -> Path:
     return run / ("encoder.safetensors" if network == first else f"encoder-{network}.safetensors")
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)
-
-
 def _fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, by its manifest."""
     path = checkpoint / "manifest.json"
@@ -221,6 +224,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         partial.rename(path)
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
         raise DiskError(f"{path}: could not be written ({error}); free some space.") from error
 
 

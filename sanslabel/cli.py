@@ -6,7 +6,9 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -27,8 +29,9 @@ HELP = """Learn an image encoder from pictures without labels, and measure it.
 class Train:
     """Train an encoder on images without labels, and evaluate it where labels exist."""
 
-    data: str = "fashion"
-    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion, digits, fashion-mnist"""
+    data: str | None = None
+    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
+    fashion-mnist"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
@@ -37,6 +40,8 @@ class Train:
     """the numbers for small images without an accelerator, or those of the paper"""
     encoder: str | None = None
     """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small or vit_base; by default the recipe's"""
+    encoder_options: tuple[str, ...] = ()
+    """such as patch=4 pool=mean, stem=small"""
     epochs: int | None = None
     """passes over the data; by default the recipe's, as for the next two"""
     batch: int | None = None
@@ -119,33 +124,31 @@ def _train(arguments: list[str]) -> None:
     name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if name is None and {"-h", "--help"} & set(arguments):
         listed = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
-        flags = _parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
-    else:
-        # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
-        chosen = method_class(name or "simclr")
-        default = chosen.under(chosen.recipe if _given(arguments, "recipe") == "paper" else chosen.small)
-        flags = _parsed(
-            _with_method(chosen, default), f"train {name or ''}".strip(), arguments, sentence(name or "simclr")
-        )
+        _parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
+    # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
+    paper = "--recipe=paper" in arguments or "--recipe paper" in " ".join(arguments)
+    chosen = method_class(name or "simclr")
+    default = chosen.under(chosen.recipe if paper else chosen.small)
+    flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
+    flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
     from sanslabel.training.run import resume, train
 
     if flags.resume is not None:
-        if extra := [
-            a
-            for a in arguments
-            if a.startswith("--") and a.partition("=")[0] not in {"--resume", "--data", "--evaluate", "--no-evaluate"}
-        ]:
-            raise BadInput(f"{extra[0]}: does not go with --resume, which takes everything from the run's run.json.")
-        run = resume(flags.resume, method=name, data=_given(arguments, "data"))
+        changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
+        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate"}]:
+            flag = extra[0].replace("_", "-")
+            raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
+        run = resume(flags.resume, method=name, data=flags.data, device=flags.device)
     else:
-        kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate"}}
-        run = train(**kept)
+        kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
+        kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)
+        run = train(flags.data or "fashion", **kept)
     print(f"\nTrained {run.plan.method} for {run.plan.epochs} epochs in {run.seconds:.0f} s: {run.path}")
     if run.bad_samples:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
-        _print_scores(run.path)
+        _print_scores(run.path, flags.data)
     print(f"""
 Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
         {run.path}/metrics.jsonl         loss, spread and rank of the embedding over time
@@ -154,11 +157,26 @@ Next    sanslabel train {run.plan.method} --data FOLDER        your own pictures
         sanslabel methods                      what else there is""")
 
 
-def _print_scores(run: Path) -> None:
+def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] | None:
+    """The encoder's name, with its options where there are any."""
+    if not options:
+        return name
+    if name is None:
+        raise BadInput("--encoder-options: name the encoder that they are of with --encoder.")
+    found: dict[str, Any] = {"name": name}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise BadInput(f"--encoder-options {option}: write name=value, such as patch=4.")
+        found[key] = int(value) if value.isdigit() else value
+    return found
+
+
+def _print_scores(run: Path, data: str | None) -> None:
     from sanslabel.evaluation import Unlabeled, evaluate
 
     try:
-        _print_table(evaluate(run, report=_progress))
+        _print_table(evaluate(run, data=data, report=_progress))
     except Unlabeled as reason:
         print(f"Not evaluated: {reason}")
 
@@ -188,26 +206,40 @@ def _methods(arguments: list[str]) -> None:
 
 
 def _parsed(flags: type, command: str, arguments: list[str], description: str) -> Any:
-    """An instance of the dataclass `flags`; an unknown flag exits with 2 and the nearest name."""
+    """An instance of the dataclass `flags`. BadInput in one line for an unknown flag, with the nearest name, or for a
+    value that does not fit; --help prints and exits."""
     import tyro
 
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
-    return tyro.cli(flags, prog=f"sanslabel {command}", args=arguments, description=description, config=config)
+    words = StringIO()
+    try:
+        with redirect_stderr(words):
+            found, unknown = tyro.cli(
+                flags,
+                prog=f"sanslabel {command}",
+                args=arguments,
+                description=description,
+                config=config,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        said = " ".join(line.strip("│ ") for line in words.getvalue().splitlines()[1:] if line.startswith("│"))
+        raise BadInput(f"{said.partition('─')[0].strip()} (sanslabel {command} --help lists the flags)") from None
+    if unknown:
+        known = [f"--{name}" for name in _names(found)]
+        raise BadInput(f"There is no {unknown[0]!r} here: {nearest(unknown[0].partition('=')[0], known)}")
+    return found
 
 
-def _with_method(chosen: type, default: Any) -> type:
-    """The flags of `train` with those of one method, --method.temperature and so on."""
-    return make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
-
-
-def _given(arguments: list[str], flag: str) -> str | None:
-    """The value of a flag among raw arguments."""
-    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if argument == f"--{flag}":
-            return value
-        if argument.startswith(f"--{flag}="):
-            return argument.partition("=")[2]
-    return None
+def _names(flags: Any) -> list[str]:
+    """Of all flags that a dataclass makes, those of the method with its name before."""
+    return [
+        f"{f.name}.{inner}".replace("_", "-") if inner else f.name.replace("_", "-")
+        for f in fields(flags)
+        for inner in (_names(getattr(flags, f.name)) if is_dataclass(getattr(flags, f.name)) else [""])
+    ]
 
 
 def _print_table(scores: Any) -> None:

@@ -30,4 +30,5 @@ def nearest(name: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return (f"did you mean {close[0]}? " if close else "") + f"There are: {', '.join(known)}."
+    meant = f"did you mean {close[0]}?" if close else ""
+    return meant if meant and len(known) > 12 else f"{meant} There are: {', '.join(known)}.".strip()

@@ -21,21 +21,22 @@ def plain(value: Any) -> Any:
 
 def built(hint: Any, value: Any) -> Any:
     """What `plain` made `value` of, where annotations admit `hint`. BadInput for a kind or field that they do not."""
-    if isinstance(value, dict) and "kind" in value:
-        kinds = {c.__name__: c for c in _dataclasses(hint)}
-        if value["kind"] not in kinds:
-            raise BadInput(f"{value['kind']!r} is none of: {', '.join(kinds)}.")
-        kind = kinds[value["kind"]]
-        hints = get_type_hints(kind)
-        known = {f.name for f in fields(kind)}
-        given = {k: v for k, v in value.items() if k != "kind"}
-        if unknown := given.keys() - known:
-            raise BadInput(f"{value['kind']} has no {sorted(unknown)[0]!r}.")
-        return kind(**{k: built(hints[k], v) for k, v in given.items()})
-    inner = next(iter(get_args(hint)), None) if isinstance(value, list) else hint
     if isinstance(value, list):
+        inner = next(iter(get_args(hint)), Any)
         return tuple(built(inner, v) for v in value)
-    return {k: built(hint, v) for k, v in value.items()} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if "kind" not in value:
+        return {k: built(hint, v) for k, v in value.items()}
+    kinds = {c.__name__: c for c in _dataclasses(hint)}
+    if value["kind"] not in kinds:
+        raise BadInput(f"{value['kind']!r} is none of: {', '.join(kinds)}.")
+    kind = kinds[value["kind"]]
+    hints = get_type_hints(kind)
+    given = {k: v for k, v in value.items() if k != "kind"}
+    if unknown := given.keys() - {f.name for f in fields(kind)}:
+        raise BadInput(f"{value['kind']} has no {min(unknown)!r}.")
+    return kind(**{k: built(hints[k], v) for k, v in given.items()})
 
 
 def _dataclasses(hint: Any) -> list[type]:

@@ -28,9 +28,11 @@ def test_there_and_back(tmp_path):
 
 
 def test_the_newest_few_are_kept(tmp_path):
-    for step in (1, 2, 10, 9):
+    for step in (1, 2, 10):
         checkpoint.save(tmp_path, step, parts(step), {})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000009", "step-00000010"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
+    checkpoint.save(tmp_path, 9, parts(9), {})  # resumed from step 2, since step 10 was damaged
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000009"]
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "manifest", "no manifest"])

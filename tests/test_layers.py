@@ -29,7 +29,10 @@ def imports(text: str) -> list[str]:
             found += [
                 f"{node.module}.{alias.name}" if node.module == "sanslabel" else node.module for alias in node.names
             ]
-    return [name.split(".")[1] for name in found if name.startswith("sanslabel.")]
+    # A bare `import sanslabel` brings names of all floors: what is then used of it counts.
+    used = ast.walk(ast.parse(text))
+    names = [n.attr for n in used if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "sanslabel"]
+    return [name.split(".")[1] for name in found if name.startswith("sanslabel.")] + names
 
 
 def climbs(part: str, text: str) -> list[str]:
@@ -54,6 +57,7 @@ def test_an_import_turned_round_is_found():
     assert climbs("methods", "def f():\n    from sanslabel.training.engine import optimize") == ["training"]
     assert climbs("evaluation", "import sanslabel.training.run") == ["training"]
     assert climbs("training", "from sanslabel import evaluation, views") == ["evaluation"]
+    assert climbs("training", "import sanslabel\nsanslabel.evaluate('x')") == ["evaluate"]
     assert climbs("recipe", "from sanslabel import encoders") == ["encoders"]
     assert climbs("training", "from sanslabel import checkpoint, methods") == []
 

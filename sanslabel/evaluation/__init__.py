@@ -57,8 +57,7 @@ def evaluate(
     _check(protocols, k, temperature, labels_per_class, draws)
     where = chosen_device(device)
     run = Path(run)
-    with torch.random.fork_rng(devices=[]):  # weights are drawn before those of the file replace them
-        encoder = checkpoint.load_encoder(run, network)
+    encoder = checkpoint.load_encoder(run, network)
     said = checkpoint.read_json(run / "run.json")
     size, workers = said["image_size"], said.get("workers", 0)
     chosen = data or said["data"]
@@ -93,20 +92,37 @@ def evaluate(
         seed=seed,
         report=report,
     )
-    name = train.name if network is None else f"{train.name}-{network}"
-    content = {
+    about = {
         "data": str(chosen),
         "fingerprints": {"train": train.fingerprint, "test": test.fingerprint},
         "split": split,
-        "seed": seed,
         "encoder": {"network": exported, "sha256": checkpoint.sha256(checkpoint.encoder_file(run, network))},
         "image_size": size,
         "precision": str(dtype).removeprefix("torch."),
-        "protocols": list(protocols),
-        "scores": [asdict(score) for score in found],
     }
-    checkpoint.write_json(run / "evaluation" / f"{name}.json", content)
+    name = train.name if network is None else f"{train.name}-{network}"
+    _write(run / "evaluation" / f"{name}.json", about, found)
     return found
+
+
+def _write(path: Path, about: dict[str, Any], found: Sequence[Score]) -> None:
+    """Writes the scores, beside those of other protocols and settings that the file has of the same encoder. Other data
+    of the same name get a file of their own."""
+    fresh = [asdict(score) for score in found]
+    if path.is_file() and checkpoint.read_json(path).get("fingerprints") != about["fingerprints"]:
+        path = path.with_name(f"{path.stem}-{about['fingerprints']['test'][:8]}.json")
+    before = checkpoint.read_json(path) if path.is_file() else {}
+    if all(before.get(key) == value for key, value in about.items()):
+        asked = [_asked(score) for score in fresh]
+        fresh = [score for score in before["scores"] if _asked(score) not in asked] + fresh
+    checkpoint.write_json(path, {**about, "scores": fresh})
+
+
+def _asked(score: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What was measured, whatever came out."""
+    settings = score["settings"]
+    names = ("protocol", "representation", "labels_per_class", "seed", "n_train", "n_test")
+    return (*(score[name] for name in names), settings.get("k"), settings.get("temperature"))
 
 
 def _divided(data: str | Path, size: int, channels: int, seed: int) -> tuple[Source, Source, str]:

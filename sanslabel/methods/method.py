@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput
 from sanslabel.recipe import Recipe
 
 
@@ -61,10 +63,21 @@ class Method(ABC):
     year: ClassVar[int]
     needs: ClassVar[str] = ""
     """what it asks of data or encoder beyond images"""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """fields that must be above 0"""
     recipe: ClassVar[Recipe]
     """the paper's"""
     small: ClassVar[Recipe]
     """for small images and a processor without accelerator"""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not isfinite(value):
+                raise BadInput(f"--method.{name} {value}: must be a finite number.")
+            if name in self.positive and value <= 0:
+                raise BadInput(f"--method.{name} {value}: must be above 0.")
+            if name == "teacher" and value is not None and not 0 <= value <= 1:
+                raise BadInput(f"--method.teacher {value}: a momentum is from 0 to 1.")
 
     @classmethod
     def under(cls, recipe: Recipe) -> Self:

@@ -30,6 +30,7 @@ class SimCLR(Method):
     prevents_collapse = "every other image of the batch is a negative"
     paper = "A Simple Framework for Contrastive Learning of Visual Representations"
     year = 2020
+    positive = ("temperature", "hidden", "width", "layers")
 
     temperature: float = 0.1
     """τ; 0.5 in the paper's CIFAR-10 table"""

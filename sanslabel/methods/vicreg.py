@@ -28,6 +28,7 @@ class VICReg(Method):
     prevents_collapse = "a hinge keeps each dimension's standard deviation at 1, and covariances are pushed to 0"
     paper = "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning"
     year = 2022
+    positive = ("width", "layers")
 
     invariance: float = 25.0
     """λ, of the mean squared difference"""

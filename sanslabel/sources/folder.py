@@ -16,13 +16,15 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import permutation
-from sanslabel.sources.listing import Listing, listing
+from sanslabel.sources.listing import listing
 from sanslabel.sources.picture import Unreadable, picture, short_side
 from sanslabel.sources.source import Loaded, Source, tolerated
 
 LARGEST_DEFAULT = 224
+LARGEST_HASHED = 1 << 24
+"""bytes of a file whose content counts for the fingerprint"""
 SURVEYED = 64
-"""files looked at to tell color from grey and a fitting size"""
+"""files looked at to tell color from grey, a fitting size, and one set of files from another"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,8 +34,6 @@ class Folder(Source):
     root: Path
     paths: list[str]
     """relative to the root, sorted within each split"""
-    stamps: np.ndarray
-    """(N, 2) int64, bytes and time of last change in ns"""
 
     @property
     def side(self) -> int:
@@ -42,8 +42,17 @@ class Folder(Source):
 
     @cached_property
     def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Of all paths and sizes as they are now, and of the content of a fixed sample of the files: a copy of the data
+        is the same data, and times do not count."""
         digest = hashlib.sha256(os.fsencode("\0".join(self.paths)))
-        digest.update(np.ascontiguousarray(self.stamps).data)
+        sample = set(permutation(0, len(self))[:SURVEYED].tolist())
+        for row, path in enumerate(self.paths):
+            try:
+                size = (self.root / path).stat().st_size
+                content = (self.root / path).read_bytes() if row in sample and size <= LARGEST_HASHED else b""
+            except OSError:
+                size, content = -1, b""
+            digest.update(size.to_bytes(8, "little", signed=True) + content)
         return digest.hexdigest()
 
     def id(self, index: int) -> str:
@@ -67,9 +76,8 @@ class Folder(Source):
         )
 
     def subset(self, index: Tensor) -> Self:
-        rows = index.tolist()
-        paths = [self.paths[row] for row in rows]
-        return replace(self, paths=paths, stamps=self.stamps[rows], labels=self.labels[index])
+        paths = [self.paths[row] for row in index.tolist()]
+        return replace(self, paths=paths, labels=self.labels[index])
 
     def _readable(self, asked: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         """The pixels of the row asked for or else of the next readable one, that row, and the bad ones before it."""
@@ -97,7 +105,7 @@ def folder(root: Path, split: str, image_size: int | None, channels: int | None)
     if channels not in (None, 1, 3):
         raise BadInput(f"{root}: images in files can be had with 1 or 3 channels, not {channels}.")
     files = listing(root)
-    if not files.paths:
+    if not files:
         raise BadInput(f"{root} holds no images (JPEG, PNG, WebP, BMP, GIF or TIFF); give a folder that does.")
     parts = {part: _rows(files, _part(root, part)) for part in splits(root)}
     rows = [row for part, members in parts.items() if split in (part, "all") for row in members]
@@ -111,14 +119,13 @@ def folder(root: Path, split: str, image_size: int | None, channels: int | None)
         position = {name: label for label, name in enumerate(classes)}
         labels = torch.tensor([position[named[row]] if row in named else -1 for row in rows])
     if image_size is None or channels is None:
-        surveyed_size, surveyed_channels = _survey(root, files.paths)
+        surveyed_size, surveyed_channels = _survey(root, files)
         image_size, channels = image_size or surveyed_size, channels or surveyed_channels
     return Folder(
         name=root.resolve().name,
         split=split,
         root=root,
-        paths=[files.paths[row] for row in rows],
-        stamps=files.stamps[rows],
+        paths=[files[row] for row in rows],
         labels=labels,
         classes=classes if bool((labels >= 0).any()) else (),
         channels=channels,
@@ -136,13 +143,13 @@ def _part(root: Path, split: str) -> str:
     return f"{test}/" if split == "test" else "train/"
 
 
-def _rows(files: Listing, prefix: str) -> list[int]:
-    return [row for row, path in enumerate(files.paths) if path.startswith(prefix)]
+def _rows(files: list[str], prefix: str) -> list[int]:
+    return [row for row, path in enumerate(files) if path.startswith(prefix)]
 
 
-def _names(files: Listing, rows: list[int], prefix: str) -> list[tuple[int, str]]:
+def _names(files: list[str], rows: list[int], prefix: str) -> list[tuple[int, str]]:
     """The row and class name of each image; none if one of them lies in no sub-folder."""
-    split = [(row, *files.paths[row][len(prefix) :].partition("/")) for row in rows]
+    split = [(row, *files[row][len(prefix) :].partition("/")) for row in rows]
     return [(row, name) for row, name, _, _ in split] if all(rest for _, _, _, rest in split) else []
 
 

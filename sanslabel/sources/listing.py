@@ -17,16 +17,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif",
 
 FORMAT = 1
 REMEMBERED_FROM = 1000
-"""files; listing fewer takes some ten milliseconds, and a remembered listing does not see a file rewritten in place"""
+"""files; listing fewer takes some ten milliseconds"""
 SETTLED = 2_000_000_000
 """ns; a folder changed later than this before it was listed may change again under the same time stamp"""
-
-
-class Listing(NamedTuple):
-    paths: list[str]
-    """relative to the folder, with forward slashes, sorted"""
-    stamps: np.ndarray
-    """(N, 2) int64, bytes and time of last change in ns"""
 
 
 class _Folders(NamedTuple):
@@ -35,22 +28,23 @@ class _Folders(NamedTuple):
     """(M,) int64, time of last change in ns, read before the folder was"""
 
 
-def listing(root: Path) -> Listing:
-    """All files with an image's suffix, at any depth. Hidden files and folders are left out, links are followed, and
-    each folder counts once, however many links lead to it."""
+def listing(root: Path) -> list[str]:
+    """All files with an image's suffix, at any depth: paths relative to the folder, with forward slashes, sorted.
+    Hidden files and folders are left out, links are followed, and each folder counts once, however many links lead to
+    it."""
     memory = _memory(root)
     remembered = _remembered(root, memory)
     if remembered is not None:
         return remembered
     now = time.time_ns()
     files, folders = _walked(root)
-    if len(files.paths) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
+    if len(files) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
         _remember(files, folders, memory)
     return files
 
 
-def _walked(root: Path) -> tuple[Listing, _Folders]:
-    files: list[tuple[str, int, int]] = []
+def _walked(root: Path) -> tuple[list[str], _Folders]:
+    files: list[str] = []
     folders: list[tuple[str, int]] = []
     seen: set[tuple[int, int]] = set()
     pending, links = [""], []
@@ -74,16 +68,11 @@ def _walked(root: Path) -> tuple[Listing, _Folders]:
                     elif os.path.splitext(path)[1].lower() not in SUFFIXES:
                         continue
                     elif os.path.isfile(entry.path) if link else entry.is_file():
-                        status = entry.stat()
-                        files.append((path, status.st_size, status.st_mtime_ns))
+                        files.append(path)
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
-    files.sort()
-    stamps = np.array([stamp for _, *stamp in files], np.int64).reshape(-1, 2)
-    return (
-        Listing([path for path, _, _ in files], stamps),
-        _Folders([path for path, _ in folders], np.array([changed for _, changed in folders], np.int64)),
-    )
+    changed = np.array([changed for _, changed in folders], np.int64)
+    return sorted(files), _Folders([path for path, _ in folders], changed)
 
 
 def _memory(root: Path) -> Path:
@@ -92,7 +81,7 @@ def _memory(root: Path) -> Path:
     return Path(cache, "sanslabel", "listings", hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
 
 
-def _remembered(root: Path, memory: Path) -> Listing | None:
+def _remembered(root: Path, memory: Path) -> list[str] | None:
     """The listing of an earlier run, if no folder in it has changed since."""
     try:
         with memory.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -102,12 +91,12 @@ def _remembered(root: Path, memory: Path) -> Listing | None:
             for folder, changed in zip(folders, times, strict=True):
                 if os.stat(root / folder).st_mtime_ns != changed:
                     return None
-            return Listing(_strings(content["paths"]), content["stamps"])
+            return _strings(content["paths"])
     except Exception:  # none there, or not whole in whatever way: list again
         return None
 
 
-def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
+def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
     temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +104,7 @@ def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
             np.savez(
                 file,
                 format=np.array(FORMAT),
-                paths=_bytes(files.paths),
-                stamps=files.stamps,
+                paths=_bytes(files),
                 folders=_bytes(folders.paths),
                 folder_times=folders.times,
             )

@@ -19,6 +19,8 @@ from sanslabel.randomness import fold, permutation
 from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.source import Loaded, Source, tolerated
 
+RESIDENT = 4 << 30
+"""bytes up to which images in memory are kept on the device that trains"""
 Report = Callable[[str, str], None]
 """called with the id of a bad sample and the reason"""
 
@@ -100,10 +102,10 @@ def _loaded(
 ) -> Iterator[Loaded]:
     """The samples of each batch of rows, on the device."""
     if isinstance(source, Arrays):
-        images = source.images.to(device)
+        images = source.images if source.images.nbytes > RESIDENT else source.images.to(device)
         for chosen in rows:
-            index = chosen.to(device)
-            yield Loaded(images.index_select(0, index), None, [], index)
+            picked = images.index_select(0, chosen.to(images.device)).to(device, non_blocking=True)
+            yield Loaded(picked, None, [], chosen.to(device))
         return
     bad: set[str] = set()
     lists = (chosen.tolist() for chosen in rows)
@@ -147,7 +149,7 @@ def _by_workers(source: Source, rows: Iterable[list[int]], workers: int) -> Iter
         num_workers=workers,
         prefetch_factor=2,
         collate_fn=_unchanged,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_ignore_signals,
         multiprocessing_context=context,
         generator=torch.Generator(),  # else it would draw from the global one, and the workers' number would show
     )
@@ -161,5 +163,7 @@ def _unchanged(loaded: Any) -> Any:
     return loaded
 
 
-def _ignore_interrupts(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the run finishes its step first
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a scheduler's signals reach the whole group; the run finishes its step first, and ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)

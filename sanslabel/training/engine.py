@@ -69,7 +69,7 @@ class Player:
         return norm, True
 
 
-def players(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
+def players_of(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
     """The recipe's players over the networks, for a global batch of this size; "" is all of the networks."""
     found = {}
     for name, optimizer in recipe.optimizers.items():
@@ -82,7 +82,7 @@ def players(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
 def optimize(
     method: Method,
     net: Networks,
-    sides: Mapping[str, Player],
+    players: Mapping[str, Player],
     batches: Iterable[tuple[Clock, Batch]],
     precision: torch.dtype = torch.float32,
 ) -> Iterator[Record]:
@@ -102,7 +102,7 @@ def optimize(
                 objective = next(step, None)
             if objective is None:
                 break
-            norm, moved = sides[objective.player].descend(objective.loss, clock)
+            norm, moved = players[objective.player].descend(objective.loss, clock)
             objectives.append(_without_graph(objective))
             norms.append(norm)
             if not moved:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sanslabel import diagnostics
 from sanslabel.training.engine import Record
@@ -15,12 +16,11 @@ class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = [line for line in _lines(path) if line["step"] <= start]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        _write(path, "w", [line for line in _lines(path) if line["step"] <= start])
         self.path, self.last = path, (start, time.monotonic())
 
     def add(self, record: Record, rate: float) -> str:
-        """Writes the record's figures; those that a person follows, as text."""
+        """Writes the record's figures beside the learning rate; those that a person follows, as text."""
         step, now = record.clock.step + 1, time.monotonic()
         then, before = self.last
         self.last = (step, now)
@@ -33,9 +33,8 @@ class Metrics:
                 z = objective.embedding[:256].float()
                 figures |= {"embedding_std": diagnostics.spread(z), "effective_rank": diagnostics.effective_rank(z)}
             line |= {prefix + name: _finite(float(value)) for name, value in figures.items()}
-        line |= {"rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        line |= {"learning_rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
+        _write(self.path, "a", [line])
         names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
         figures = [f"{short} {line[name]:.4g}" for name, short in names.items() if line.get(name) is not None]
         return "  ".join([*figures, f"{speed:,.0f} images/s"])
@@ -45,18 +44,28 @@ class BadSamples:
     """bad_samples.jsonl: each sample that could not be read, once."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seen = {line["sample"] for line in _lines(path)}
+        self.path, lines = path, _lines(path)
+        self.seen = {line["sample"] for line in lines}
+        if lines:
+            _write(path, "w", lines)
 
     def add(self, sample: str, reason: str) -> None:
         if sample not in self.seen:
             self.seen.add(sample)
-            with self.path.open("a") as file:
-                file.write(json.dumps({"sample": sample, "reason": reason}) + "\n")
+            _write(self.path, "a", [{"sample": sample, "reason": reason}])
 
 
 def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
+
+
+def _write(path: Path, mode: Literal["a", "w"], lines: list[dict[str, Any]]) -> None:
+    """Writes or appends lines; a disk that refuses is told of, and is no reason to stop a run."""
+    try:
+        with path.open(mode) as file:
+            file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    except OSError as error:
+        warnings.warn(f"{path}: could not be written ({error}); its lines are lost. Training goes on.", stacklevel=3)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

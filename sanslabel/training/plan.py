@@ -26,6 +26,7 @@ class Plan:
     chunk: int | None
     workers: int
     seed: int
+    world_size: int
     device: str
     precision: Precision
     threads: int

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
+from sanslabel.distributed import world_size
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.hardware import Precision, chosen_device, fast_precision
 from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
-from sanslabel.sources import Arrays, Source, open_source
+from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.plan import Plan
 from sanslabel.training.session import opened
 
@@ -43,7 +46,7 @@ def train(
     *,
     method: str | Method = "simclr",
     recipe: Literal["small", "paper"] | Recipe = "small",
-    encoder: str | None = None,
+    encoder: str | Mapping[str, Any] | None = None,
     epochs: int | None = None,
     batch: int | None = None,
     rate: float | None = None,
@@ -61,6 +64,7 @@ def train(
     method: a method's name, or an instance with numbers of its own (also of a class of one's own).
     recipe: "small" (small images, no accelerator), "paper", or one's own; `epochs`, `batch`, `rate` (the learning rate
         before scaling) and `encoder` replace what it says.
+    encoder: a name, or a name with options: {"name": "vit_micro", "patch": 4}.
     chunk: images that the encoder works on at a time, for large batches in little memory.
     image_size: side of the images that the encoder sees, in pixels; by default that of the data.
     out: the run folder, which must not exist; by default runs/METHOD-DATA-NUMBER.
@@ -70,43 +74,38 @@ def train(
     """
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
-        recipe = {"small": chosen.small, "paper": chosen.recipe}[recipe]
+        if recipe not in {"small", "paper"}:
+            raise BadInput(f"--recipe {recipe}: there are small and paper.")
+        recipe = chosen.recipe if recipe == "paper" else chosen.small
     if isinstance(method, str):
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
-    for flag, number in {"epochs": epochs, "batch": batch, "chunk": chunk, "image-size": image_size}.items():
-        if number is not None and number < 1:
-            raise BadInput(f"--{flag} {number}: must be at least 1.")
-    source = open_source(data, "train", image_size=image_size)
-    size = image_size or max(source.height, source.width)
+    _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    if precision not in {None, "float32", "bfloat16"}:
+        raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
-        if not 0 < rate < float("inf"):
-            raise BadInput(f"--rate {rate}: must be a positive number.")
         optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
     where = chosen_device(device)
-    scaling = source.standardization()
-    with torch.device("meta"):  # names and numbers alone, no weights
-        config = encoders.build(
-            encoder or ("resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder),
-            channels=source.channels,
-            image_size=size,
-            scaling=scaling,
-        ).config
+    source = open_source(data, "train", image_size=image_size)
+    if len(source) < 2:
+        raise BadInput(f"{data}: holds one image; what belongs together can be learned from two on.")
+    size = image_size or max(source.height, source.width)
     plan = Plan(
-        data=str(data),
+        data=data if isinstance(data, str) and data in NAMES else str(Path(data).resolve()),
         fingerprint=source.fingerprint,
         samples=len(source),
         method=name,
         numbers=plain(method.sized(size)),
         recipe=plain(replace(recipe, numbers={})),
-        encoder=config,
+        encoder=_encoder_config(encoder or _default_encoder(recipe, size), source, size),
         image_size=size,
         epochs=epochs or recipe.epochs,
         batch=min(batch or recipe.batch, len(source)),
         chunk=chunk,
         workers=_workers(source) if workers is None else workers,
         seed=seed,
+        world_size=world_size(),
         device=str(where),
         precision=precision or fast_precision(where),
         threads=torch.get_num_threads(),
@@ -117,22 +116,41 @@ def train(
     return _trained(run, plan, method.sized(size), recipe, source, fresh=True)
 
 
-def resume(run: str | Path, *, method: str | Method | None = None, data: str | Path | None = None) -> Run:
+def resume(
+    run: str | Path,
+    *,
+    method: str | Method | None = None,
+    data: str | Path | None = None,
+    device: str | None = None,
+) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
-    from its run.json. A method of one's own is handed over again; `data` says where the same data lie now. BadInput for
-    changed data, another method or a newer format."""
+    from its run.json.
+
+    method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
+    one, on which the bits will differ. BadInput for changed data, another method or a newer format.
+    """
     run = Path(run)
     if not (run / "run.json").is_file():
         raise BadInput(f"{run}: no run here (no run.json); --resume takes the folder of an earlier run.")
     said = checkpoint.read_json(run / "run.json")
-    plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
-    if isinstance(method, str) and method != plan.method:
-        raise BadInput(f"{run}: was trained with {plan.method}, not {method}; leave the method out to continue it.")
-    chosen = type(method) if isinstance(method, Method) else methods.method_class(plan.method)
-    again = built(chosen, plan.numbers)
-    if isinstance(method, Method) and plain(method.sized(plan.image_size)) != plan.numbers:
+    try:
+        plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
+        recipe = built(Recipe, plan.recipe)
+        if isinstance(method, Method):
+            again = method.sized(plan.image_size)
+        elif isinstance(method, str) and method != plan.method:
+            raise BadInput(f"{run}: was trained with {plan.method}, not {method}; leave the method out to continue it.")
+        elif plan.method not in methods.names():
+            raise BadInput(f"{run}: was trained with {plan.method}, a method of one's own; hand it over again.")
+        else:
+            again = built(methods.method_class(plan.method), plan.numbers)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
+    if plain(again) != plan.numbers:
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
-    recipe = built(Recipe, plan.recipe)
+    if said.get("versions") != _versions():
+        warnings.warn(f"{run}: was begun with {said.get('versions')}; bits may differ.", stacklevel=2)
+    plan = replace(plan, device=str(chosen_device(device or plan.device)))
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
@@ -141,27 +159,53 @@ def resume(run: str | Path, *, method: str | Method | None = None, data: str | P
 
 
 def _trained(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source, fresh: bool) -> Run:
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         session = opened(run, plan, method, recipe, source)
         if fresh:
-            _begin(run, plan)
+            try:
+                run.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DiskError(f"{run}: the run folder could not be made ({error}); choose another --out.") from error
+            checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
         began = time.monotonic()
-        bad_samples = session.follow()
+        try:
+            bad_samples = session.follow()
+        except torch.OutOfMemoryError as error:
+            raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
     return Run(run, plan, time.monotonic() - began, bad_samples)
 
 
-def _begin(run: Path, plan: Plan) -> None:
-    """Makes the run folder, with what ran."""
-    versions = {
-        "sanslabel": sanslabel.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{run}: the run folder could not be made ({error}); choose another with --out.") from error
-    checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": versions})
+def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:
+    """What `encoders.build` makes the encoder from, every option resolved."""
+    options: dict[str, Any] = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+    options = {"scaling": source.standardization(), **options}
+    with torch.device("meta"):  # names and numbers alone, no weights
+        return encoders.build(**options, channels=source.channels, image_size=size).config
+
+
+def _default_encoder(recipe: Recipe, size: int) -> str:
+    """The recipe's; a ResNet-18 where that is meant for small images and these are not."""
+    return "resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder
+
+
+def _check_numbers(**numbers: float | None) -> None:
+    least = {"batch": 2, "workers": 0, "rate": 0.0}
+    for name, number in numbers.items():
+        low = least.get(name, 1)
+        flag = name.replace("_", "-")
+        if number is not None and not (low <= number < float("inf") and (name != "rate" or number > 0)):
+            wanted = "above 0" if name == "rate" else f"at least {low}"
+            raise BadInput(f"--{flag} {number}: must be a finite number, {wanted}.")
+
+
+def _versions() -> dict[str, str]:
+    """What decides bits besides the plan: decoding is Pillow's."""
+    import numpy
+    import PIL
+
+    ours = {"sanslabel": sanslabel.__version__, "python": platform.python_version()}
+    return ours | {"torch": str(torch.__version__), "numpy": numpy.__version__, "pillow": PIL.__version__}
 
 
 def _is_ours(chosen: type[Method]) -> bool:

@@ -1,10 +1,11 @@
-"""A run under way: its networks and optimizers, what is saved of them, and the loop around the engine."""
+"""A run under way: its networks and players, what is saved of them, and the loop around the engine."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
-from sanslabel.errors import DiskError, NotFinite
+from sanslabel.batch import Clock
+from sanslabel.errors import BadInput, DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
-from sanslabel.training.engine import Player, optimize, players
+from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.parallel import chunk_
 from sanslabel.training.plan import Plan
@@ -46,85 +48,63 @@ class Session:
 
     def follow(self) -> int:
         """Trains from the newest checkpoint to the end, writes metrics and checkpoints on the way and the encoders at
-        the end. The number of samples that could not be read. Raises Stopped, NotFinite and DiskError."""
-        start = self.restore_()
-        bad = BadSamples(self.run / "bad_samples.jsonl")
-        metrics = Metrics(self.run / "metrics.jsonl", start)
+        the end. The number of samples that could not be read. Raises Stopped, NotFinite, DiskError and BadInput."""
         plan = self.plan
-        device = torch.device(plan.device)
-        order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
-        stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
-        records = optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
+        done = self.restore_()
         steps = len(self.source) // plan.batch * plan.epochs
-        refused_steps = refused_saves = 0
-        saved_at = time.monotonic()
-        with asked_to_stop() as heard, shown(f"{plan.method} on {self.source.name}", start, steps) as show:
-            for record in records:
-                clock = record.clock
-                done = clock.step + 1
-                refused_steps = refused_steps + 1 if record.refused else 0
-                if refused_steps == REFUSALS:
-                    raise NotFinite(
-                        f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to "
-                        f"step {done}; lower the learning rate with --rate. The last good checkpoint is kept."
-                    )
-                last = done == steps
-                if done % LOG_EVERY == 0 or last or record.refused:
-                    show(clock, metrics.add(record, self.recipe.rate(clock)))
-                wait = SAVE_AFTER if done % clock.steps_per_epoch == 0 else 5 * SAVE_AFTER
-                if time.monotonic() - saved_at > wait or heard or last:
-                    try:
-                        checkpoint.save(self.run / "checkpoints", done, self.parts(), {"epoch": clock.epoch})
-                        refused_saves = 0
-                    except DiskError as error:
-                        refused_saves += 1
-                        if refused_saves == REFUSALS or heard or last:
-                            raise
-                        warnings.warn(f"{error} Training goes on.", stacklevel=2)
-                    saved_at = time.monotonic()
-                if heard:
-                    raise Stopped(
-                        heard[0], f"stopped after step {done}; continue with: sanslabel train --resume {self.run}"
-                    )
+        bad = BadSamples(self.run / "bad_samples.jsonl")
+        metrics = Metrics(self.run / "metrics.jsonl", done)
+        saver, refusals = _Saver(self), _Refusals(self.run)
+        with asked_to_stop() as heard, shown(f"{plan.method} on {self.source.name}", done, steps) as show:
+            try:
+                for record in self.records(done, bad):
+                    refusals.count(record)
+                    done = record.clock.step + 1
+                    if done % LOG_EVERY == 0 or done == steps or record.refused:
+                        show(record.clock, metrics.add(record, self.learning_rate()))
+                    if heard:
+                        break
+                    if done == steps or saver.due(record.clock):
+                        saver.save(done, last=done == steps)
+            except RuntimeError:  # a signal to the whole group may end the processes that decode, too
+                if not heard:
+                    raise
+            if heard:
+                saver.save(done, last=True)
+                raise Stopped(
+                    heard[0], f"stopped after step {done}; continue with: sanslabel train --resume {self.run}"
+                )
         checkpoint.save_encoders(self.run, self.method.encoders(self.net))
         return len(bad.seen)
 
-    def parts(self) -> dict[str, dict[str, Tensor]]:
-        """All state, as a checkpoint holds it: the networks', and the optimizers' as player/slot/parameter."""
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
-        memories = {
-            f"{side}/{slot}/{names[parameter]}": value
-            for side, player in self.players.items()
-            for parameter, slots in player.optimizer.state.items()
-            for slot, value in slots.items()
-        }
-        return {"networks": self.net.state_dict(), "optimizers": memories}
+    def records(self, start: int, bad: BadSamples) -> Iterator[Record]:
+        """The engine's records from a step on."""
+        plan, device = self.plan, torch.device(self.plan.device)
+        order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
+        stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
+        return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
+
+    def learning_rate(self) -> float:
+        """Of the first player's first group."""
+        return next(iter(self.players.values())).optimizer.param_groups[0]["lr"]
+
+    def save(self, done: int) -> None:
+        """All state after so many steps."""
+        parts = {"networks": self.net.state_dict(), "optimizers": optimizer_state(self.net, self.players)}
+        checkpoint.save(self.run / "checkpoints", done, parts, {})
 
     def restore_(self) -> int:
         """Takes on the state of the newest checkpoint. The steps done then, 0 where there is none."""
-        found = checkpoint.newest(self.run / "checkpoints")
+        folder = self.run / "checkpoints"
+        found = checkpoint.newest(folder)
         if found is None:
+            if checkpoint.checkpoints(folder):
+                raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
             return 0
         path = found / "networks.safetensors"
         checkpoint.load_strictly_(self.net, checkpoint.read_tensors(path), path)
-        memories: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
-        for key, value in checkpoint.read_tensors(found / "optimizers.safetensors").items():
-            side, slot, name = key.split("/")
-            memories[side, name][slot] = value
-        names = {parameter: name for name, parameter in self.net.named_parameters()}
-        for side, player in self.players.items():
-            about = player.optimizer.state_dict()
-            about["state"] = {
-                i: {slot: _formatted_like(p, value) for slot, value in memories[side, names[p]].items()}
-                for i, p in enumerate(player.parameters)
-            }
-            player.optimizer.load_state_dict(about)
+        load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(found / "optimizers.safetensors"))
         return checkpoint.read_state(found)["step"]
-
-
-def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """The value in the parameter's memory format where it is of its shape: fused kernels take both as they lie."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source) -> Session:
@@ -135,4 +115,75 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     net.to(torch.device(plan.device)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
-    return Session(run, plan, method, recipe, source, net, players(net, recipe, plan.batch))
+    return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))
+
+
+def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, Tensor]:
+    """The optimizers' memories, as player/slot/parameter."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
+    return {
+        f"{player}/{slot}/{names[parameter]}": value
+        for player, side in players.items()
+        for parameter, slots in side.optimizer.state.items()
+        for slot, value in slots.items()
+    }
+
+
+def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimizer_state`."""
+    slots: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
+    for key, value in state.items():
+        player, slot, name = key.split("/")
+        slots[player, name][slot] = value
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    for player, side in players.items():
+        about = side.optimizer.state_dict()
+        about["state"] = {
+            i: {slot: _formatted_like(p, value) for slot, value in slots[player, names[p]].items()}
+            for i, p in enumerate(side.parameters)
+            if (player, names[p]) in slots
+        }
+        side.optimizer.load_state_dict(about)
+
+
+def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """The value in the parameter's memory format where it is of its shape: fused kernels take both as they lie."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+class _Refusals:
+    """Steps in a row that were refused."""
+
+    def __init__(self, run: Path) -> None:
+        self.run, self.row = run, 0
+
+    def count(self, record: Record) -> None:
+        self.row = self.row + 1 if record.refused else 0
+        if self.row == REFUSALS:
+            raise NotFinite(
+                f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step "
+                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept."
+            )
+
+
+class _Saver:
+    """When to save, and what to do about a disk that refuses."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.refusals, self.last = session, 0, time.monotonic()
+
+    def due(self, clock: Clock) -> bool:
+        wait = SAVE_AFTER if (clock.step + 1) % clock.steps_per_epoch == 0 else 5 * SAVE_AFTER
+        return time.monotonic() - self.last > wait
+
+    def save(self, done: int, last: bool) -> None:
+        """DiskError if it is the last chance or the third refusal; before that a warning."""
+        try:
+            self.session.save(done)
+            self.refusals = 0
+        except DiskError as error:
+            self.refusals += 1
+            if last or self.refusals == REFUSALS:
+                raise
+            warnings.warn(f"{error} Training goes on.", stacklevel=2)
+        self.last = time.monotonic()

@@ -4,7 +4,7 @@ a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 """
 
 from sanslabel.views.masks import Masked, kept
-from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, VICREG, WEAK
+from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK
 from sanslabel.views.resize import resized
 from sanslabel.views.view import Draw, Pair, View
 
@@ -16,7 +16,6 @@ __all__ = [
     "MASKED",
     "RECONSTRUCTION",
     "SIMCLR",
-    "VICREG",
     "WEAK",
     "AnyView",
     "Draw",

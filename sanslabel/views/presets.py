@@ -30,10 +30,8 @@ WEAK = replace(SIMCLR, crop=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation
 _MODERATE = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 
 BYOL = Pair(first=replace(_MODERATE, blur=1.0), second=replace(_MODERATE, blur=0.1, solarize=0.2))
-"""one view always blurred, the other seldom but solarized at times: Grill et al. 2020, appendix B"""
-
-VICREG = replace(_MODERATE, crop=(0.2, 1.0), blur=0.0, solarize=0.1)
-"""the settings of VICReg (Bardes et al. 2022) for CIFAR, both views alike"""
+"""one view always blurred, the other seldom but solarized at times: Grill et al. 2020, appendix B; also of Barlow
+Twins and VICReg"""
 
 RECONSTRUCTION = View(crop=(0.08, 1.0), flip=0.5)
 """no color, for autoencoders and supervised references: MAE (He et al. 2022) has it with crops from 0.2"""

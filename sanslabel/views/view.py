@@ -170,7 +170,7 @@ class Pair:
     first: View
     second: View
     size: int | None = None
-    """side of both in pixels; None leaves it to each"""
+    """side in pixels of those whose own is open"""
 
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S), the view of every sample that belongs to this stream."""
@@ -178,8 +178,8 @@ class Pair:
 
 
 def resized_to(size: int | None, view: View) -> View:
-    """The view with another size, or itself where that is None."""
-    return view if size is None else replace(view, size=size)
+    """The view with this size where its own is open."""
+    return replace(view, size=size) if view.size is None else view
 
 
 def _check(name: str, value: object, good: bool, wanted: str) -> None:

@@ -55,12 +55,13 @@ def test_scores_of_pixels_random_and_trained(run):
 
 
 def test_the_file_says_what_was_done(run):
+    (run / "evaluation" / "digits.json").unlink(missing_ok=True)
     found = evaluate(run, draws=2, protocols=("knn",), seed=5)
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert content["format"] == 1
     assert content["data"] == "digits"
     assert content["split"] == "test split"
-    assert content["seed"] == 5
+    assert {s["seed"] for s in content["scores"]} == {5}
     assert content["precision"] == "float32"
     assert content["encoder"] == {
         "network": "student",
@@ -68,6 +69,27 @@ def test_the_file_says_what_was_done(run):
     }
     assert content["fingerprints"] == {split: open_source("digits", split).fingerprint for split in ("train", "test")}
     assert [s["value"] for s in content["scores"]] == [s.value for s in found]
+
+
+def test_other_settings_stand_beside_and_the_same_ones_in_place(run):
+    file = run / "evaluation" / "digits.json"
+    file.unlink(missing_ok=True)
+    for settings in ({"k": 5}, {"k": 7}, {"k": 5}):
+        evaluate(run, draws=1, protocols=("knn",), baselines=False, **settings)
+    scores = json.loads(file.read_text())["scores"]
+    assert sorted(score["settings"]["k"] for score in scores) == [5, 5, 7, 7]
+    assert [f.name for f in file.parent.iterdir()] == ["digits.json"]
+
+
+def test_other_data_of_the_same_name_get_a_file_of_their_own(run, tmp_path):
+    images = open_source("digits", "all")
+    for part, rows in {"one": slice(0, 400), "two": slice(400, 800)}.items():
+        (tmp_path / part).mkdir()
+        np.savez(
+            tmp_path / part / "same.npz", images=images.images[rows, 0].numpy(), labels=images.labels[rows].numpy()
+        )
+        evaluate(run, data=tmp_path / part / "same.npz", draws=1, protocols=("knn",), baselines=False)
+    assert len(list((run / "evaluation").glob("same*.json"))) == 2
     assert content["scores"][0]["settings"] == {"k": 20, "temperature": 0.07}
     assert [p.name for p in (run / "evaluation").iterdir()] == ["digits.json"]
 

@@ -16,7 +16,7 @@ from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players
+from sanslabel.training.engine import optimize, players_of
 
 STEPS = 6
 
@@ -52,7 +52,7 @@ def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
     torch.manual_seed(0)
     encoder = encoders.build("conv", channels=source.channels, image_size=8)
     net = method.networks(encoder, source.facts(8)).train()
-    sides = players(net, recipe, 64)
+    sides = players_of(net, recipe, 64)
     stream = batches(source, 64, seed=1, epochs=1, start=start, device=torch.device("cpu"))
     if spoil is not None:
         stream = spoiled(stream, spoil)

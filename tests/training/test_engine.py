@@ -9,7 +9,7 @@ from sanslabel.batch import Batch, Clock
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, SGD, AdamW
 from sanslabel.recipe import Group, Recipe
-from sanslabel.training.engine import optimize, players
+from sanslabel.training.engine import optimize, players_of
 
 
 def clocks(steps: int, seed: int = 0) -> Iterator[tuple[Clock, Batch]]:
@@ -48,7 +48,7 @@ RECIPE = Recipe(optimizer={"first": SGD(rate=0.1), "second": AdamW(rate=0.1, wei
 def trained(method=None, steps=4, recipe=RECIPE):
     method = method or Toy()
     net = method.networks()
-    sides = players(net, recipe, 8)
+    sides = players_of(net, recipe, 8)
     return net, list(optimize(method, net, sides, clocks(steps))), sides
 
 
@@ -108,7 +108,7 @@ def test_a_refused_step_leaves_no_trace(value):
     recipe = Recipe(optimizer=AdamW(rate=0.1), epochs=1)
     method = Spoiled()
     net = method.networks()
-    sides = players(net, recipe, 8)
+    sides = players_of(net, recipe, 8)
     states = []
     for record in optimize(method, net, sides, clocks(4)):
         memories = [v.clone() for s in sides[""].optimizer.state.values() for v in s.values()]
@@ -157,7 +157,7 @@ def test_clipping(each):
     recipe = Recipe(optimizer=SGD(rate=1.0, momentum=0.0), epochs=1, clip=0.5, clip_each=each)
     net = Toy().networks()
     before = net.second.weight.detach().clone(), net.second.bias.detach().clone()
-    (record,) = optimize(Big(), net, players(net, recipe, 8), clocks(1))
+    (record,) = optimize(Big(), net, players_of(net, recipe, 8), clocks(1))
     weight, bias = ((a - b).norm().item() for a, b in zip(before, (net.second.weight, net.second.bias), strict=True))
     whole = (6 * 30**2 + 2 * 0.1**2) ** 0.5
     assert record.norms[0].item() == pytest.approx(whole, rel=1e-5)
@@ -175,7 +175,7 @@ def test_rates_groups_and_decay():
         groups=(Group(match="second.*", rate=10.0, constant=True),),
     )
     net = Toy().networks()
-    sides = players(net, recipe, 512)
+    sides = players_of(net, recipe, 512)
     groups = sides[""].optimizer.param_groups
     seen = [
         {(g["adapt"], g["constant"]): (g["lr"], g["weight_decay"]) for g in groups}

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,21 +59,32 @@ def test_a_run_leaves_what_it_should(tmp_path):
     assert said["versions"]["torch"] == torch.__version__
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 15]
-    assert {"loss", "gradient_norm", "embedding_std", "effective_rank", "rate", "images_per_second"} <= lines[0].keys()
+    assert {"loss", "gradient_norm", "embedding_std", "effective_rank", "learning_rate", "images_per_second"} <= lines[
+        0
+    ].keys()
     assert lines[1]["loss"] < lines[0]["loss"]
     encoder = run.encoder()
     assert encoder(torch.rand(2, 1, 8, 8)).shape == (2, encoder.width)
     assert encoder.config["scaling"] is not None
 
 
-@pytest.mark.parametrize("method", ["simclr", "vicreg", "supervised"])
-@pytest.mark.parametrize("step", [1, 4, 5, 6])
-def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, method, step):
-    whole = sanslabel.train(method=method, out=tmp_path / "whole", **SMALL)
+STOPS = [
+    *(("simclr", step, {}) for step in (1, 4, 5, 6, 14)),
+    *(("vicreg", step, {}) for step in (1, 5)),
+    ("supervised", 4, {}),
+    ("simclr", 4, {"precision": "bfloat16"}),
+    ("simclr", 3, {"encoder": "vit_micro", "chunk": 100, "epochs": 1}),
+]
+
+
+@pytest.mark.parametrize(("method", "step", "options"), STOPS)
+def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(tmp_path, monkeypatch, method, step, options):
+    options = SMALL | options
+    whole = sanslabel.train(method=method, out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         stopping_after(patch, step)
         with pytest.raises(Stopped, match=f"after step {step}; continue with") as stopped:
-            sanslabel.train(method=method, out=tmp_path / "stopped", **SMALL)
+            sanslabel.train(method=method, out=tmp_path / "stopped", **options)
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     torch.rand(11)
     resumed = sanslabel.resume(tmp_path / "stopped")
@@ -81,8 +93,8 @@ def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(tmp_path, monke
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_folder_resumes_with_any_number_of_workers(tmp_path, monkeypatch, workers):
+@pytest.mark.parametrize(("method", "workers"), [("simclr", 0), ("simclr", 2), ("vicreg", 2)])
+def test_a_folder_resumes_with_any_number_of_workers(tmp_path, monkeypatch, method, workers):
     from PIL import Image
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -92,7 +104,8 @@ def test_a_folder_resumes_with_any_number_of_workers(tmp_path, monkeypatch, work
         pixels = generator.integers(0, 256, (generator.integers(16, 24), 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
-    options = dict(SMALL, data=tmp_path / "pictures", batch=16, image_size=16, workers=workers, epochs=2)
+    folder = {"data": tmp_path / "pictures", "image_size": 16, "workers": workers}
+    options = SMALL | folder | {"method": method, "batch": 16, "epochs": 2}
     whole = sanslabel.train(out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         stopping_after(patch, 3)
@@ -142,6 +155,11 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
         (dict(epochs=0), "--epochs 0"),
         (dict(batch=-1), "--batch -1"),
         (dict(rate=float("nan")), "--rate nan"),
+        (dict(workers=-1), "--workers -1"),
+        (dict(precision="bf16"), "--precision bf16"),
+        (dict(recipe="big"), "--recipe big"),
+        (dict(batch=1), "--batch 1"),
+        (dict(encoder={"name": "vit_micro", "patch": 3}), "patch"),
         (dict(device="cuda:99"), "--device cuda:99"),
         (dict(device="toaster"), "--device toaster"),
     ],
@@ -178,6 +196,59 @@ def test_what_cannot_be_resumed(tmp_path):
         sanslabel.resume(run)
 
 
+def test_a_signal_to_the_whole_group_spares_the_run(tmp_path):
+    """As schedulers send it: the processes that decode hear it, too."""
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(64):
+        Image.fromarray(generator.integers(0, 256, (32, 32), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    out = tmp_path / "run"
+    flags = ["--epochs", "5000", "--batch", "32", "--workers", "2", "--device", "cpu", "--no-evaluate"]
+    command = [sys.executable, "-m", "sanslabel", "train", "--data", str(tmp_path / "pictures"), *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Traceback" not in said
+    assert "continue with" in said
+    assert checkpoint.newest(out / "checkpoints") is not None
+
+
+def test_checkpoints_that_are_all_damaged_are_not_written_over(tmp_path):
+    run = sanslabel.train(out=tmp_path / "run", **SMALL)
+    for file in (run.path / "checkpoints").glob("*/networks.safetensors"):
+        file.write_bytes(b"")
+    before = (run.path / "metrics.jsonl").read_text()
+    with pytest.warns(UserWarning, match="not what was written"), pytest.raises(BadInput, match="start a new run"):
+        sanslabel.resume(run.path)
+    assert (run.path / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("content", ['{"format": 1}', '{"format": 1, "numbers": 5}', "[", '{"format": 3}'])
+def test_a_run_file_that_describes_no_run(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BadInput, match=r"run\.json"):
+        sanslabel.resume(tmp_path)
+
+
+def test_other_versions_are_warned_of(tmp_path):
+    run = sanslabel.train(out=tmp_path / "run", **dict(SMALL, epochs=1)).path
+    said = json.loads((run / "run.json").read_text())
+    said["versions"]["torch"] = "2.10.0"
+    (run / "run.json").write_text(json.dumps(said))
+    with pytest.warns(UserWarning, match="bits may differ"):
+        sanslabel.resume(run)
+
+
 class Mine(methods.method_class("simclr")):
     """A method of one's own: half a SimCLR."""
 
@@ -199,7 +270,7 @@ def test_a_method_of_ones_own_is_an_instance(tmp_path, monkeypatch):
         stopping_after(patch, 3)
         with pytest.raises(Stopped):
             sanslabel.train("digits", method=mine, encoder="conv", out=tmp_path / "again")
-    with pytest.raises(BadInput, match="Mine"):
+    with pytest.raises(BadInput, match="hand it over again"):
         sanslabel.resume(tmp_path / "again")
     with pytest.raises(BadInput, match="other numbers"):
         sanslabel.resume(tmp_path / "again", method=Mine())
@@ -221,11 +292,11 @@ def test_a_full_disk_warns_and_the_third_time_stops(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SAVE_AFTER", 0.0)
     original, calls = checkpoint.save, []
 
-    def full(folder, step, *rest):
+    def full(folder, step, *rest, **more):
         calls.append(step)
         if len(calls) > 1:
             raise DiskError(f"{folder}: no space.")
-        return original(folder, step, *rest)
+        return original(folder, step, *rest, **more)
 
     monkeypatch.setattr(checkpoint, "save", full)
     with pytest.warns(UserWarning, match="Training goes on"), pytest.raises(DiskError):

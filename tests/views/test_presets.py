@@ -7,12 +7,11 @@ import torch
 
 from sanslabel import views
 
-PRESETS = ["BYOL", "MASKED", "RECONSTRUCTION", "SIMCLR", "VICREG", "WEAK"]
+PRESETS = ["BYOL", "MASKED", "RECONSTRUCTION", "SIMCLR", "WEAK"]
 COLUMNS = ("crop", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize")
 TABLE = {
     "SIMCLR": ((0.08, 1.0), 0.8, 0.8, 0.8, 0.2, 0.2, 0.5, 0.0),
     "WEAK": ((0.2, 1.0), 0.4, 0.4, 0.4, 0.1, 0.2, 0.5, 0.0),
-    "VICREG": ((0.2, 1.0), 0.4, 0.4, 0.2, 0.1, 0.2, 0.0, 0.1),
     "BYOL.first": ((0.08, 1.0), 0.4, 0.4, 0.2, 0.1, 0.2, 1.0, 0.0),
     "BYOL.second": ((0.08, 1.0), 0.4, 0.4, 0.2, 0.1, 0.2, 0.1, 0.2),
     "MASKED.view": (None, 0.8, 0.8, 0.8, 0.2, 0.2, 0.5, 0.0),
