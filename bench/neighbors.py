@@ -14,7 +14,7 @@ import sanslabel
 from sanslabel.evaluation import pixels, represent
 from sanslabel.sources import open_source
 
-QUERIES, NEIGHBORS, SCALE, GAP = 5, 8, 2, 6
+NEIGHBORS, SCALE, GAP, COLUMNS = 8, 2, 6, 2
 
 
 def nearest(train: Tensor, test: Tensor) -> Tensor:
@@ -30,12 +30,13 @@ def main(run: str, picture: str) -> None:
     asked, _ = represent(ways, test, **options)
     found = {way: nearest(bank[way], asked[way]) for way in ways}
     right = {way: train.labels[found[way]] == test.labels[:, None] for way in ways}
-    # The first test picture of every other class: chosen by class alone, not by how well it does.
-    queries = [int((test.labels == c).nonzero()[0]) for c in range(0, 2 * QUERIES, 2)]
+    # The first test picture of every class: chosen by class alone, not by how well it does.
+    queries = [int((test.labels == c).nonzero()[0]) for c in range(len(test.classes))]
 
     side = 28 * SCALE
     cell = side + GAP
-    canvas = Image.new("RGB", (cell * (NEIGHBORS + 1) + 4 * GAP, QUERIES * (2 * cell + 2 * GAP)), "white")
+    block = cell * (NEIGHBORS + 1) + 6 * GAP, 2 * cell + 2 * GAP
+    canvas = Image.new("RGB", (COLUMNS * block[0], -(-len(queries) // COLUMNS) * block[1]), "white")
     draw = ImageDraw.Draw(canvas)
 
     def paste(image: Tensor, x: int, y: int, color: str | None) -> None:
@@ -44,13 +45,13 @@ def main(run: str, picture: str) -> None:
             draw.rectangle((x - 2, y - 2, x + side + 1, y + side + 1), fill=color)
         canvas.paste(tile, (x, y))
 
-    for row, query in enumerate(queries):
-        top = row * (2 * cell + 2 * GAP) + GAP
-        paste(test.images[query], GAP, top + cell // 2, None)
+    for place, query in enumerate(queries):
+        left, top = place % COLUMNS * block[0] + GAP, place // COLUMNS * block[1] + GAP
+        paste(test.images[query], left, top + cell // 2, None)
         for line, way in enumerate(ways):
             for column, index in enumerate(found[way][query].tolist()):
                 color = "#4a8" if right[way][query, column] else "#d22"
-                paste(train.images[index], cell * (column + 1) + 4 * GAP, top + line * cell, color)
+                paste(train.images[index], left + cell * (column + 1) + 3 * GAP, top + line * cell, color)
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
     canvas.save(picture, optimize=True)
     for way in ways:

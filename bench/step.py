@@ -23,7 +23,7 @@ from sanslabel.training.journal import Metrics
 
 CASES = {
     "conv, 28x28 grey": ("conv", 1, 28, 256, 8),
-    "resnet18, 32x32 color": ("resnet18", 3, 32, 128, 1),
+    "resnet18, 32x32 color": ("resnet18", 3, 32, 128, 2),
 }
 """encoder, channels, size, batch, steps in a block"""
 
