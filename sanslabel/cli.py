@@ -149,11 +149,12 @@ def _train(arguments: list[str]) -> None:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
         _print_scores(run.path, flags.data)
+    other = "simclr" if run.plan.method == "vicreg" else "vicreg"
     print(f"""
 Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
         {run.path}/metrics.jsonl         loss, spread and rank of the embedding over time
 Next    sanslabel train {run.plan.method} --data FOLDER        your own pictures; no labels needed
-        sanslabel train vicreg                 another way to keep the energy from collapsing
+        sanslabel train {other:<22} another way to keep the energy from collapsing
         sanslabel methods                      what else there is""")
 
 

@@ -23,7 +23,8 @@ def shown(title: str, done: int, steps: int) -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+    figures = TextColumn("{task.fields[text]}")
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), figures, TimeRemainingColumn())  # 80 wide
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=steps, completed=done, text="")
         yield lambda clock, text: bar.update(task, completed=clock.step + 1, text=text)

@@ -55,7 +55,7 @@ class Session:
         bad = BadSamples(self.run / "bad_samples.jsonl")
         metrics = Metrics(self.run / "metrics.jsonl", done)
         saver, refusals = _Saver(self), _Refusals(self.run)
-        with asked_to_stop() as heard, shown(f"{plan.method} on {self.source.name}", done, steps) as show:
+        with asked_to_stop() as heard, shown(plan.method, done, steps) as show:
             try:
                 for record in self.records(done, bad):
                     refusals.count(record)

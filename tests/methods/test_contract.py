@@ -188,7 +188,7 @@ def test_the_same_seed_gives_the_same_bits(digits, name, numbers):
 
 
 def test_a_new_file_is_a_new_method(tmp_path, monkeypatch):
-    """Nothing but the file is needed: it is found, listed and trained."""
+    """Nothing but the file is needed: it is found and listed, and the tests above train it."""
     source = (methods._FOLDER / "simclr.py").read_text().replace("class SimCLR", "class Brandnew")
     (tmp_path / "brandnew.py").write_text(source)
     monkeypatch.setattr(methods, "_FOLDER", tmp_path)
