@@ -73,3 +73,18 @@ def uniformity(z: Tensor) -> Tensor:
     squared = (2 - 2 * (z @ z.T)).clamp_(min=0)
     closeness = squared.mul_(-2).exp_().fill_diagonal_(0)
     return (closeness.sum() / (len(z) * (len(z) - 1))).log() if len(z) > 1 else z.new_tensor(torch.nan)
+
+
+@torch.no_grad()
+def hardest_tenth(query: Tensor, negatives: Tensor, temperature: float, own: Tensor | None = None) -> Tensor:
+    """The share of the softmax over negatives that the hardest tenth of them takes: 0.1 where all repel a query alike,
+    towards 1 where a few do. The mean over the first 64 queries. Robinson et al. 2021 weigh negatives by it.
+
+    query: (N, D); negatives: (K, D), both normalized inside; own: (N,) int64, each query's row in `negatives` that is
+    none, for it is its own image.
+    """
+    query = query[:64]
+    logits = F.normalize(query.float(), dim=1) @ F.normalize(negatives.float(), dim=1).T / temperature
+    if own is not None:
+        logits.scatter_(1, own[: len(query), None], float("-inf"))
+    return logits.softmax(dim=1).topk(-(-logits.shape[1] // 10), dim=1).values.sum(dim=1).mean()

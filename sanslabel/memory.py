@@ -1,11 +1,15 @@
-"""What a method remembers between steps: modules made of buffers and of weights that no gradient reaches."""
+"""What a method remembers between steps: modules made of buffers and of weights that no gradient reaches.
+
+Whatever is written to them was gathered from all processes before, and is written after the yield.
+"""
 
 from __future__ import annotations
 
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
@@ -20,3 +24,61 @@ def ema_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     same names: 1 leaves the teacher, 0 copies."""
     names, slow = zip(*teacher.named_parameters(), strict=True)
     torch._foreach_lerp_(slow, [student.get_parameter(name) for name in names], 1 - momentum)
+
+
+class Queue(nn.Module):
+    """The last `length` embeddings, of unit length, first in, first out; random directions at first (He et al. 2020,
+    section 3.2)."""
+
+    rows: Tensor
+    next: Tensor
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", normalize(torch.randn(length, width), dim=1))  # (K, D)
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))  # the row to be written next
+
+    @torch.no_grad()
+    def push_(self, z: Tensor) -> None:
+        """(N, D): takes the place of the oldest rows; of more than the queue holds, the last ones stay."""
+        z = normalize(z.float()[-len(self.rows) :], dim=1)
+        places = (self.next + torch.arange(len(z), device=z.device)) % len(self.rows)
+        self.rows.index_copy_(0, places, z)
+        self.next.copy_((self.next + len(z)) % len(self.rows))
+
+
+class Bank(nn.Module):
+    """The embedding of every sample as it was when last seen, of unit length; random directions at first (Wu et al.
+    2018, section 3.2)."""
+
+    rows: Tensor
+
+    def __init__(self, samples: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", normalize(torch.randn(samples, width), dim=1))  # (n, D)
+
+    @torch.no_grad()
+    def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:
+        """rows[index] <- n(momentum · rows[index] + (1 - momentum) · n(z)). Rows of z that are not finite are passed
+        over: where a memory is filled without a loss, nothing else would refuse them.
+
+        index: (N,) int64; z: (N, D).
+        """
+        old = self.rows[index]
+        new = normalize(torch.lerp(normalize(z.float(), dim=1), old, momentum), dim=1)
+        self.rows.index_copy_(0, index, torch.where(new.isfinite().all(dim=1, keepdim=True), new, old))
+
+
+class Center(nn.Module):
+    """A running mean of logits over batches, 0 at first (Caron et al. 2021, eq. 4)."""
+
+    mean: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+
+    @torch.no_grad()
+    def update_(self, logits: Tensor, momentum: float = 0.9) -> None:
+        """mean <- momentum · mean + (1 - momentum) · mean of the rows. logits: (N, K)."""
+        self.mean.lerp_(logits.float().mean(dim=0), 1 - momentum)

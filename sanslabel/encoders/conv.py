@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
@@ -14,10 +16,19 @@ class Conv(Encoder):
     Every stage halves the maps (28x28 pixels: 14, 7, 4; 8x8: 4, 2, 1), since the finest maps cost the most time.
 
     scaling: (mean, std) of the channels, None to take images as they are.
+    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
     """
 
-    def __init__(self, name: str, channels: int, image_size: int, *, scaling: Scaling | None = None):
-        super().__init__({"name": name, "channels": channels, "image_size": image_size}, 256, scaling)
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        image_size: int,
+        *,
+        scaling: Scaling | None = None,
+        patches: Sequence[int] | None = None,
+    ):
+        super().__init__({"name": name, "channels": channels, "image_size": image_size}, 256, scaling, patches)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 64, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
         )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sanslabel.encoders.patches import Patches, patches, standardized
 from sanslabel.errors import BadInput
 
 Scaling = Sequence[Sequence[float]]
@@ -21,12 +22,17 @@ class Encoder(nn.Module, ABC):
 
     scaling: Tensor | None
 
-    def __init__(self, config: dict[str, Any], width: int, scaling: Scaling | None):
+    def __init__(
+        self, config: dict[str, Any], width: int, scaling: Scaling | None, patches: Sequence[int] | None = None
+    ):
         super().__init__()
         checked = None if scaling is None else _checked(scaling, config["channels"])
-        self.config = config | {"scaling": checked}
+        self.config: dict[str, Any] = config | {"scaling": checked}
         """What JSON can hold and `build(**config)` makes the same architecture from"""
         self.width = width
+        self.patches: Patches | None = None
+        if patches is not None:
+            self.read_patches_(*patches)
         # Scaling is configuration: it follows the module to a device and a dtype, and stays out of its state.
         values = None if checked is None else torch.tensor(checked).view(2, -1, 1, 1)
         self.register_buffer("scaling", values, persistent=False)
@@ -40,8 +46,33 @@ class Encoder(nn.Module, ABC):
     def pooled(self, stage: Tensor) -> Tensor:
         """The one vector per image, (N, D), of a stage."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
+        """The representation, (N, width): of the whole images, or where the encoder reads patches, the mean over those.
+
+        keep, patch: of a view whose patches are masked, those that are left (see `views.Seen`). Transformers drop the
+            others; here they are the pixels that the view has filled, and both arguments go unread.
+        """
+        return self.whole(images) if self.patches is None else self.over_patches(images)
+
+    def whole(self, images: Tensor) -> Tensor:
+        """The representation of whole images, also where `forward` reads patches."""
         return self.pooled(self.stages(images)[-1])
+
+    def over_patches(self, images: Tensor) -> Tensor:
+        """The mean representation of an image's patches, each standardized by itself. An image that is one patch is
+        read as it is, so that training hands patches in as images."""
+        assert self.patches is not None
+        size, stride = self.patches
+        if images.shape[-1] == images.shape[-2] == size:
+            return self.whole(images)
+        parts = standardized(patches(images, size, stride))  # (N, P, C, size, size)
+        return self.whole(parts.flatten(0, 1)).unflatten(0, parts.shape[:2]).mean(dim=1)
+
+    def read_patches_(self, size: int, stride: int) -> None:
+        """Makes the mean over patches the representation from now on: of methods that train on patches. Configuration,
+        not state."""
+        self.patches = Patches(size, stride)
+        self.config["patches"] = [size, stride]
 
     def scaled(self, images: Tensor) -> Tensor:
         """The images with the configured mean and deviation taken out, in the dtype that the weights compute in."""

@@ -5,6 +5,7 @@ Architecture and names are torchvision's, so that weights travel both ways.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -92,10 +93,18 @@ class ResNet(Encoder):
     stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", CIFAR's, a 3x3 of stride 1 and no
         max-pool. None is "small" up to 64 pixels a side, where the other would leave maps of 2x2 or less.
     scaling: (mean, std) of the channels, None to take images as they are.
+    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
     """
 
     def __init__(
-        self, name: str, channels: int, image_size: int, *, stem: str | None = None, scaling: Scaling | None = None
+        self,
+        name: str,
+        channels: int,
+        image_size: int,
+        *,
+        stem: str | None = None,
+        scaling: Scaling | None = None,
+        patches: Sequence[int] | None = None,
     ):
         if stem is None:
             stem = "small" if image_size <= 64 else "imagenet"
@@ -103,7 +112,7 @@ class ResNet(Encoder):
             raise BadInput(f"--encoder {name}: there is no stem {stem!r}: {nearest(str(stem), ['imagenet', 'small'])}")
         block, depths = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "stem": stem}
-        super().__init__(config, 512 * block.expansion, scaling)
+        super().__init__(config, 512 * block.expansion, scaling, patches)
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)

@@ -6,6 +6,7 @@ Architecture and names are timm's, so that weights travel both ways.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -116,6 +117,7 @@ class VisionTransformer(Encoder):
     pool: "class", the class token, as ViT, DINO and timm have it, so that with timm's weights `forward` is timm's;
         or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
     scaling: (mean, std) of the channels, None to take images as they are.
+    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class VisionTransformer(Encoder):
         patch: int | None = None,
         pool: str = "class",
         scaling: Scaling | None = None,
+        patches: Sequence[int] | None = None,
     ):
         if patch is None:
             patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
@@ -135,7 +138,7 @@ class VisionTransformer(Encoder):
         grid = _grid(image_size, image_size, patch)
         depth, width, heads = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}
-        super().__init__(config, width, scaling)
+        super().__init__(config, width, scaling, patches)
         self.patch, self.pool, self.grid = patch, pool, grid
         self.patch_embed = PatchEmbed(channels, width, patch)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
@@ -153,9 +156,26 @@ class VisionTransformer(Encoder):
                 nn.init.trunc_normal_(part.weight, std=0.02)
                 nn.init.zeros_(part.bias)
 
-    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The representation, (N, D), of whole images or of the patches to `keep`, (N, K) int64."""
-        return self.pooled(self.norm(self.blocks(self.embed(images, keep))))
+    def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
+        """The representation, (N, D), of whole images or of the patches to `keep`, (N, K) int64, whose side is `patch`
+        pixels. BadInput where that is not the side of the encoder's own."""
+        if patch not in (None, self.patch):
+            raise BadInput(
+                f"The view masks patches of {patch} pixels and the encoder's have {self.patch}: give both the same "
+                f"(Masked(patch={self.patch}, …), or the encoder option patch={patch})."
+            )
+        if keep is None:
+            return super().forward(images)
+        return self.pooled(self.tokens(images, keep))
+
+    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The normalized tokens of the last block, (N, 1 + T, D), of whole images or of the patches to `keep`."""
+        return self.norm(self.blocks(self.embed(images, keep)))
+
+    def pool_(self, pool: str) -> None:
+        """Makes `pool` what the representation is read from: of methods that train the other tokens. Configuration, not
+        state."""
+        self.pool = self.config["pool"] = pool
 
     def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens with their positions, (N, 1 + T, D), the class token first.

@@ -56,7 +56,9 @@ class Method(ABC):
     ever assigned. A method inherits from this class alone."""
 
     family: ClassVar[str]
-    """contrastive, clustering, redundancy reduction, distillation, pretext, generative or supervised"""
+    """contrastive, clustering, redundancy reduction, distillation, prediction, pretext, generative or supervised"""
+    energy: ClassVar[str]
+    """what is low for what belongs together"""
     prevents_collapse: ClassVar[str]
     """what keeps the energy from being low everywhere"""
     paper: ClassVar[str]
@@ -65,6 +67,8 @@ class Method(ABC):
     """what it asks of data or encoder beyond images"""
     positive: ClassVar[tuple[str, ...]] = ()
     """fields that must be above 0"""
+    fractions: ClassVar[tuple[str, ...]] = ("teacher", "momentum")
+    """fields that must be from 0 to 1"""
     recipe: ClassVar[Recipe]
     """the paper's"""
     small: ClassVar[Recipe]
@@ -76,8 +80,8 @@ class Method(ABC):
                 raise BadInput(f"--method.{name} {value}: must be a finite number.")
             if name in self.positive and value <= 0:
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
-            if name == "teacher" and value is not None and not 0 <= value <= 1:
-                raise BadInput(f"--method.teacher {value}: a momentum is from 0 to 1.")
+            if name in self.fractions and value is not None and not 0 <= value <= 1:
+                raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")
 
     @classmethod
     def under(cls, recipe: Recipe) -> Self:

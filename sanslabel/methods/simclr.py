@@ -10,6 +10,7 @@ import torch
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import projector
@@ -18,6 +19,7 @@ from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
+from sanslabel.views import seen, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class SimCLR(Method):
     each, the last one included; both views go through the network in one pass."""
 
     family = "contrastive"
+    energy = "minus the cosine of two views"
     prevents_collapse = "every other image of the batch is a negative"
     paper = "A Simple Framework for Contrastive Learning of Visual Representations"
     year = 2020
@@ -71,18 +74,17 @@ class SimCLR(Method):
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = self.view(batch, 0), self.view(batch, 1)  # (N, C, S, S) each
+        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
         if self.teacher is None:
-            a, b = net.projector(net.encoder(torch.cat([first, second]))).chunk(2)  # (N, D) each
+            a, b = net.projector(net.encoder(*together(first, second))).chunk(2)  # (N, D) each
         else:
-            a = net.projector(net.encoder(first))
-            with torch.no_grad():
-                b = net.teacher.projector(net.teacher.encoder(second))
+            a, b = net.projector(net.encoder(*first)), net.teacher.projector(net.teacher.encoder(*second))
         a, b = gather(a), gather(b)
         yield Objective(
             nt_xent(a, b, self.temperature),
+            terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, own=torch.arange(len(a), device=a.device))},
             embedding=a,
-            images={"first view": first, "second view": second},
+            images={"first view": first.images, "second view": second.images},
             trivial=log(2 * len(a) - 1),
         )
         if self.teacher is not None:

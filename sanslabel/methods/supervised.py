@@ -25,6 +25,7 @@ class Supervised(Method):
     Samples without a label (-1) are left out of the loss."""
 
     family = "supervised"
+    energy = "minus the label's logit"
     prevents_collapse = "the labels"
     paper = "Deep Residual Learning for Image Recognition"
     year = 2016

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
@@ -16,6 +14,7 @@ from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
+from sanslabel.views import seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +24,7 @@ class VICReg(Method):
     BatchNorm and none in the last layer; the views go through the network one after the other."""
 
     family = "redundancy reduction"
+    energy = "the squared distance of two views"
     prevents_collapse = "a hinge keeps each dimension's standard deviation at 1, and covariances are pushed to 0"
     paper = "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning"
     year = 2022
@@ -73,18 +73,14 @@ class VICReg(Method):
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = self.view(batch, 0), self.view(batch, 1)  # (N, C, S, S) each
-        a = net.projector(net.encoder(first))  # (N, D)
-        if self.teacher is None:
-            b = net.projector(net.encoder(second))
-        else:
-            with torch.no_grad():
-                b = net.teacher.projector(net.teacher.encoder(second))
-        a, b = gather(a), gather(b)
+        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        partner = net if self.teacher is None else net.teacher
+        a = gather(net.projector(net.encoder(*first)))  # (N, D)
+        b = gather(partner.projector(partner.encoder(*second)))
         yield Objective(
             losses.vicreg(a, b, self.invariance, self.variance, self.covariance),
             embedding=a,
-            images={"first view": first, "second view": second},
+            images={"first view": first.images, "second view": second.images},
             trivial=self.variance * 0.99,
         )
         if self.teacher is not None:

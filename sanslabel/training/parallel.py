@@ -30,12 +30,18 @@ class _Chunked:
     def __init__(self, encoder: Encoder, size: int) -> None:
         self.encoder, self.forward, self.size = encoder, encoder.forward, size
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
         parts = images.split(self.size)
+        kept = [None] * len(parts) if keep is None else keep.split(self.size)
         if not torch.is_grad_enabled():
-            return torch.cat([self.forward(part) for part in parts])
+            return torch.cat([self.forward(p, k, patch) for p, k in zip(parts, kept, strict=True)])
         contexts = lambda: (nullcontext(), _without_statistics(self.encoder))  # noqa: E731
-        return torch.cat([checkpoint(self.forward, p, use_reentrant=False, context_fn=contexts) for p in parts])
+        return torch.cat(
+            [
+                checkpoint(self.forward, p, k, patch, use_reentrant=False, context_fn=contexts)
+                for p, k in zip(parts, kept, strict=True)
+            ]
+        )
 
 
 @contextmanager

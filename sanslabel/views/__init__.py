@@ -4,12 +4,13 @@ a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 """
 
 from sanslabel.views.masks import Masked, kept
+from sanslabel.views.multicrop import MultiCrop
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK
 from sanslabel.views.resize import resized
+from sanslabel.views.seen import AnyView, Seen, encoded, seen, together
+from sanslabel.views.tiles import tiles
+from sanslabel.views.turns import turned
 from sanslabel.views.view import Draw, Pair, View
-
-AnyView = View | Pair | Masked
-"""what a method's `view` may be"""
 
 __all__ = [
     "BYOL",
@@ -20,8 +21,15 @@ __all__ = [
     "AnyView",
     "Draw",
     "Masked",
+    "MultiCrop",
     "Pair",
+    "Seen",
     "View",
+    "encoded",
     "kept",
     "resized",
+    "seen",
+    "tiles",
+    "together",
+    "turned",
 ]

@@ -36,8 +36,7 @@ def kept(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
 class Masked:
     """A view whose square patches are masked at random: they take the mean color of the view.
 
-    A network that drops tokens finds the patches that remain with `kept(batch.key, patches, ratio, stream)`, in rows
-    from the top left.
+    A network that drops tokens is handed the patches that remain by `keep`; `seen` does it.
     """
 
     view: View
@@ -53,17 +52,21 @@ class Masked:
         if self.patch < 1:
             raise BadInput(f"A view's patch is {self.patch}; give a number of pixels from 1 up.")
 
+    def keep(self, batch: Batch, stream: int, side: int) -> Tensor:
+        """(N, K) int64: the patches that are left of a view of `side` pixels, in rows from the top left. BadInput where
+        patches do not fit."""
+        if side % self.patch:
+            raise BadInput(
+                f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
+            )
+        return kept(batch.key, (side // self.patch) ** 2, self.ratio, stream)
+
     @torch.no_grad()
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S). BadInput where patches do not fit."""
         images = resized_to(self.size, self.view)(batch, stream)
         n, _, side, _ = images.shape
-        if side % self.patch:
-            raise BadInput(
-                f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
-            )
-        grid = side // self.patch
-        keep = kept(batch.key, grid * grid, self.ratio, stream)
+        keep, grid = self.keep(batch, stream, side), side // self.patch
         visible = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
         visible = visible.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, self.patch, -1, self.patch)
         return torch.where(visible.reshape(n, 1, side, side), images, means(images).to(images.dtype)[:, :, None, None])

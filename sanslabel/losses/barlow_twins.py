@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def barlow_twins(a: Tensor, b: Tensor, redundancy: float = 0.0051) -> Tensor:
+    """The correlation of the views' dimensions is to be the identity: equal dimensions agree, different ones differ.
+
+    a, b: (N, D), two views of the same N samples -> (), summed over the D x D correlations.
+    Σᵢ (1 - Cᵢᵢ)² + λ Σ_{i≠j} Cᵢⱼ², C = ÂᵀB̂/N of standardized columns (biased variance, ε = 1e-5 as in BatchNorm). D at
+    collapse. Zbontar et al. 2021, eq. 1-2.
+    """
+    correlation = _standardized(a).T @ _standardized(b) / len(a)  # (D, D)
+    diagonal = correlation.diagonal()
+    # ‖C‖² - ‖diag C‖²: one pass over D x D numbers, and no copy of them without the diagonal.
+    return (1 - diagonal).square().sum() + redundancy * (correlation.square().sum() - diagonal.square().sum())
+
+
+def _standardized(z: Tensor) -> Tensor:
+    return (z - z.mean(dim=0)) / (z.var(dim=0, correction=0) + 1e-5).sqrt()

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding the positive among it and the negatives.
+
+    query, positive: (N, D); negatives: (K, D), shared by all queries -> ().
+    ℓ(i) = -log [ exp(qᵢ·pᵢ/τ) / (exp(qᵢ·pᵢ/τ) + Σₖ exp(qᵢ·nₖ/τ)) ] of normalized vectors; the mean over i. ln(1 + K)
+    when all are equal. He et al. 2020 (MoCo), eq. 1.
+    """
+    query, positive, negatives = (normalize(x, dim=-1) for x in (query, positive, negatives))
+    near = (query * positive).sum(dim=1, keepdim=True)  # (N, 1)
+    logits = torch.cat([near, query @ negatives.T], dim=1) / temperature  # (N, 1 + K)
+    return cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))

@@ -1,0 +1,39 @@
+"""Tiles: square pieces of an image, one drawn from each cell of a grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sanslabel.errors import BadInput
+from sanslabel.randomness import fold, integers
+
+BRANCH = 2
+"""of a stream, where the places of tiles come from"""
+
+
+def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
+    """One tile at a random place in each cell of a grid x grid division of the image. The place differs from tile to
+    tile, so that neither edges that continue nor a constant distance tell which tiles are neighbors (Noroozi and Favaro
+    2016, section 3.3).
+
+    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, below the cell's S // grid by the gap that
+    is wanted -> (N, grid², C, size, size), row by row. BadInput where a tile does not fit its cell.
+    """
+    n, _, height, width = images.shape
+    cell = min(height, width) // grid
+    if not 1 <= size <= cell:
+        raise BadInput(
+            f"Tiles of {size} pixels do not fit the cells of {cell} in views of {height}; give at most {cell}."
+        )
+    free = cell - size + 1
+    jitter = integers(key, 2 * grid * grid, free, fold(stream, BRANCH)).view(n, 2, grid, grid)
+    start = torch.arange(grid, device=images.device) * cell
+    top = start[:, None] + jitter[:, 0]  # (N, grid, grid)
+    left = start + jitter[:, 1]
+    inside = torch.arange(size, device=images.device)
+    rows = (top[..., None] + inside).view(n, grid * grid, 1, size, 1)
+    columns = (left[..., None] + inside).view(n, grid * grid, 1, 1, size)
+    sample = torch.arange(n, device=images.device).view(n, 1, 1, 1, 1)
+    channel = torch.arange(images.shape[1], device=images.device).view(1, 1, -1, 1, 1)
+    return images[sample, channel, rows, columns]
