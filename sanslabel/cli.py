@@ -197,12 +197,13 @@ def _methods(arguments: list[str]) -> None:
 
     from sanslabel.methods import method_class, names
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("method", "family", "prevents collapse by", "needs", "paper"):
+    found = sorted(((method_class(name), name) for name in names()), key=lambda pair: (pair[0].family, pair[1]))
+    table = Table(box=None, pad_edge=False, show_lines=False, padding=(0, 2, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for column in ("family", "energy", "what prevents collapse", "needs", "paper"):
         table.add_column(column, overflow="fold")
-    for name in names():
-        m = method_class(name)
-        table.add_row(name, m.family, m.prevents_collapse, m.needs or "-", f"{m.paper} ({m.year})")
+    for m, name in found:
+        table.add_row(name, m.family, m.energy, m.prevents_collapse, m.needs or "-", f"{m.paper} ({m.year})")
     Console().print(table)
 
 

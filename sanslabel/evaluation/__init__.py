@@ -48,7 +48,7 @@ def evaluate(
     data: labeled data, by default those that the run was trained on. Probes are fitted on their training split and
         measured on their test split; without one, on a fifth of the labeled rows, fixed by the seed.
     network: which of the exported encoders ("student", "teacher"), by default the first.
-    baselines: whether to measure pixels and random weights too.
+    baselines: whether to measure pixels and random weights too. Encoders trained on patches are read both ways.
     k, temperature: of the kNN vote. labels_per_class, draws: of the second round, with few labels.
     report: called with a sentence on what is done next.
     Also writes RUN/evaluation/DATA.json. Raises Unlabeled where there are no labels, BadInput for a folder without an
@@ -74,8 +74,8 @@ def evaluate(
     if baselines:
         reduced = channels * size**2 > PIXELS
         compared["pixels, reduced to 32x32" if reduced else "pixels"] = pixels
-        compared["random encoder"] = _random(encoder.config, train, seed, options)
-    compared[f"trained encoder ({exported})"] = encoder.to(where)
+        compared |= _readings("random encoder", _random(encoder.config, train, seed, options), train, options)
+    compared |= _readings(f"trained encoder ({exported})", encoder.to(where), train, options)
     on_train, train_rows = represent(compared, train, **options)
     on_test, test_rows = represent(compared, test, **options)
     features = {name: Features(on_train[name], on_test[name]) for name in compared}
@@ -157,6 +157,17 @@ def _random(config: Mapping[str, Any], source: Source, seed: int, options: Mappi
         encoder = encoders.build(**config).to(options["device"])
     settle_(encoder, source, **options)
     return encoder
+
+
+def _readings(name: str, encoder: encoders.Encoder, source: Source, options: Mapping[str, Any]) -> dict[str, Encoder]:
+    """The encoder, and where it reads patches, also as it reads whole images, on which its BatchNorm statistics are
+    then settled: those of patches are of something else."""
+    if encoder.patches is None:
+        return {name: encoder}
+    whole = encoders.build(**{**encoder.config, "patches": None}).to(options["device"])
+    whole.load_state_dict(encoder.state_dict())
+    settle_(whole, source, **options)
+    return {f"{name}, mean over patches": encoder, f"{name}, whole images": whole}
 
 
 def _check(protocols: Sequence[str], k: int, temperature: float, labels_per_class: int, draws: int) -> None:

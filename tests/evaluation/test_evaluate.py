@@ -218,3 +218,30 @@ def test_bad_input_is_told_in_a_sentence(run, wrong, sentence):
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(BadInput, match="no trained encoder here"):
         evaluate(tmp_path)
+
+
+def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
+    torch.manual_seed(0)
+    encoder = encoders.build("conv", channels=1, image_size=8)
+    encoder.read_patches_(4, 4)
+    checkpoint.save_encoders(tmp_path, {"student": encoder})
+    plan = {"data": "digits", "image_size": 8, "seed": 0, "encoder": encoder.config, "precision": "float32"}
+    checkpoint.write_json(tmp_path / "run.json", plan)
+    found = evaluate(tmp_path, protocols=("knn",), draws=1)
+    values = {s.representation: s.value for s in found if s.labels_per_class is None}
+    readings = [f"{name}, {how}" for name in ("random encoder", "trained encoder (student)") for how in READINGS]
+    assert list(values) == ["pixels", *readings]
+    assert len(set(values.values())) == 5
+
+    source = open_source("digits", "train")
+    encoder.patches = None  # whole images, by hand
+    settle_(encoder, source, image_size=8, device=torch.device("cpu"))
+    features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
+    _, whole = evaluation._readings(
+        "x", checkpoint.load_encoder(tmp_path), source, {"image_size": 8, "device": torch.device("cpu")}
+    ).values()
+    again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
+    assert torch.equal(features["whole"], again["whole"])
+
+
+READINGS = ("mean over patches", "whole images")

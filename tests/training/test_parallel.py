@@ -80,3 +80,19 @@ def test_chunks_hold_a_fraction_of_what_the_whole_batch_holds():
     whole = kept(net)
     chunk_(net, 8)
     assert kept(net) < whole / 4
+
+
+def test_chunks_of_a_view_with_dropped_tokens():
+    torch.manual_seed(0)
+    encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
+    images, keep = torch.rand(10, 1, 8, 8), torch.rand(10, 16).argsort(dim=1)[:, :4]
+    whole = encoder(images, keep, 2)
+    (whole.square().sum()).backward()
+    gradients = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+    encoder.zero_grad()
+    chunk_(torch.nn.ModuleList([encoder]), 4)
+    parts = encoder(images, keep, 2)
+    torch.testing.assert_close(parts, whole)
+    parts.square().sum().backward()
+    for p, gradient in zip((p for p in encoder.parameters() if p.grad is not None), gradients, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
