@@ -50,6 +50,8 @@ class Train:
     """learning rate, before the recipe scales it with batch and time"""
     chunk: int | None = None
     """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
+    masked: bool = False
+    """whether 75 % of the patches go from a view in place of a crop, for methods that embed views"""
     image_size: int | None = None
     """side in pixels of the images that the encoder sees; by default the data's"""
     device: str | None = None

@@ -87,4 +87,43 @@ def hardest_tenth(query: Tensor, negatives: Tensor, temperature: float, own: Ten
     logits = F.normalize(query.float(), dim=1) @ F.normalize(negatives.float(), dim=1).T / temperature
     if own is not None:
         logits.scatter_(1, own[: len(query), None], float("-inf"))
-    return logits.softmax(dim=1).topk(-(-logits.shape[1] // 10), dim=1).values.sum(dim=1).mean()
+    return share_of_tenth(logits)
+
+
+@torch.no_grad()
+def share_of_tenth(logits: Tensor) -> Tensor:
+    """The share of the softmax that the largest tenth of the logits takes, the mean over rows, (N, K): what
+    `hardest_tenth` says of negatives whose logits are no cosines; -inf for what is none."""
+    largest = logits.float().softmax(dim=1).topk(-(-logits.shape[1] // 10), dim=1).values
+    tenth = (logits > float("-inf")).sum(dim=1, keepdim=True) / 10
+    return largest.where(torch.arange(largest.shape[1], device=logits.device) < tenth, 0).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def usage(assignments: Tensor) -> Tensor:
+    """How many prototypes are in use: exp(-Σ qₖ ln qₖ) of the mean assignment q, its perplexity.
+
+    assignments: (N, K), or (K,) of shares, not negative; scaled to sum to 1 -> K where all are used alike, 1 where one
+    takes every sample. nan where nothing is assigned.
+    """
+    share = assignments.float().reshape(-1, assignments.shape[-1]).mean(dim=0)
+    share = share / share.sum()
+    return torch.exp(-torch.special.xlogy(share, share).sum())
+
+
+@torch.no_grad()
+def spread_by_place(tokens: Tensor, places: Tensor, patches: int) -> Tensor:
+    """The standard deviation of tokens over images, place by place and then pooled over places, mean over dimensions.
+
+    About 1 where tokens of unit variance are about their images, 0 where they are about their places alone: the
+    collapse of token predictors, to which the deviation over all tokens is blind.
+
+    tokens: (N, M, D), at places (N, M) int64 among `patches`. nan where no place is seen twice.
+    """
+    index = places.flatten()
+    values = tokens.detach().flatten(0, 1).float()  # (N M, D)
+    count = values.new_zeros(patches).index_add_(0, index, torch.ones_like(values[:, 0]))
+    sums = values.new_zeros(patches, values.shape[1]).index_add_(0, index, values)
+    deviation = values - (sums / count.clamp(min=1)[:, None])[index]
+    freedom = len(index) - (count > 0).sum()
+    return (deviation.square().sum(dim=0) / freedom).sqrt().mean()

@@ -55,6 +55,17 @@ def mean(local: Tensor) -> Tensor:
     return total / world_size()
 
 
+@torch.no_grad()
+def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """Every entry with mean 0 and variance 1 over the samples of the global batch; without a gradient.
+
+    local: (N, ...) -> (N, ...), float32; the variance without correction. epsilon keeps constant entries at 0.
+    """
+    local = local.float()
+    centered = local - mean(local.mean(dim=0))
+    return centered / (mean(centered.square().mean(dim=0)) + epsilon).sqrt()
+
+
 def everywhere(flag: Tensor) -> Tensor:
     """() bool: whether the flag is set on all processes."""
     if world_size() == 1:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
+
+RELU = partial(nn.ReLU, inplace=True)
 
 
 def projector(
@@ -14,6 +19,7 @@ def projector(
     affine: bool = True,
     bias: bool = False,
     final_bias: bool | None = None,
+    activation: Callable[[], nn.Module] = RELU,
 ) -> nn.Sequential:
     """Linear layers between the given widths, (N, widths[0]) -> (N, widths[-1]), with BatchNorm and ReLU between them.
     Predictors, which only one side of a pair has, are made of the same.
@@ -23,6 +29,7 @@ def projector(
     affine: whether that last one has a scale; without it its output has variance 1 (SimSiam, MoCo v3).
     bias: biases under BatchNorm, where they are redundant; VICReg's expander and BYOL's heads have them.
     final_bias: of the last layer; None is that there is one where there is no BatchNorm.
+    activation: in the place of ReLU.
     """
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
@@ -34,14 +41,15 @@ def projector(
             if last and affine:
                 batch_norm.bias.requires_grad_(False)
         if not last:
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(activation())
     return nn.Sequential(*layers)
 
 
 class Prototypes(nn.Module):
     """Vectors of unit length that embeddings are compared with: the scores are cosines.
 
-    z: (N, D), normalized inside -> (N, count).
+    z: (N, D), normalized inside -> (N, count), in float32 also under autocast: divided by a temperature of 0.05, what
+    bfloat16 rounds away would change a softmax by a tenth.
     """
 
     def __init__(self, width: int, count: int) -> None:
@@ -52,9 +60,59 @@ class Prototypes(nn.Module):
 
     def forward(self, z: Tensor, frozen: bool = False) -> Tensor:
         """frozen: whether the gradient passes the prototypes by, as it does in the first epochs of SwAV."""
-        return linear(normalize(z.float(), dim=-1), self.weight.detach() if frozen else self.weight)
+        with torch.autocast(z.device.type, enabled=False):
+            z = normalize(z.to(self.weight.dtype), dim=-1)
+            return linear(z, self.weight.detach() if frozen else self.weight)
 
     @torch.no_grad()
     def normalize_(self) -> None:
         """Brings the rows back to unit length, after an update."""
         self.weight.copy_(normalize(self.weight, dim=1))
+
+
+class Directions(nn.Module):
+    """Vectors that embeddings are compared with and whose lengths do not count: weight normalization with length 1. The
+    scores are cosines, as those of `Prototypes`, but it is the gradient that is projected, not the weights.
+
+    z: (N, D), normalized inside -> (N, count), in float32 also under autocast.
+    """
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, width))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # of a linear layer in torch
+
+    def forward(self, z: Tensor, frozen: bool = False) -> Tensor:
+        """frozen: whether the gradient passes the vectors by, as it does in the first epochs of DINO."""
+        with torch.autocast(z.device.type, enabled=False):
+            weight = self.weight.detach() if frozen else self.weight
+            z = z if z.dtype == weight.dtype else z.float()
+            return linear(normalize(z, dim=-1), normalize(weight, dim=1))
+
+
+class RowContext(nn.Module):
+    """What the rows of a grid up to each place's own say about it: residual blocks of a 1x1, a causal 2x3 and a 1x1
+    convolution (Hénaff et al. 2020, appendix). A block looks one row further up and never down.
+
+    grid: (N, D, R, C) -> (N, D, R, C). There is no normalization: over a whole map it would tell of the rows below.
+    """
+
+    def __init__(self, width: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(width, hidden, 1),
+                nn.ReLU(),
+                nn.ZeroPad2d((1, 1, 1, 0)),  # left, right, above, nothing below
+                nn.Conv2d(hidden, hidden, (2, 3)),
+                nn.ReLU(),
+                nn.Conv2d(hidden, width, 1),
+            )
+            for _ in range(blocks)
+        )
+
+    def forward(self, grid: Tensor) -> Tensor:
+        for block in self.blocks:
+            grid = grid + block(grid)
+        return grid

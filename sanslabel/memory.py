@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from sanslabel.randomness import integers
+
 
 def teacher_of(student: nn.Module) -> nn.Module:
     """A copy of the student that no gradient reaches; `ema_` lets it follow. It runs in training mode, with BatchNorm
@@ -57,13 +59,25 @@ class Bank(nn.Module):
         super().__init__()
         self.register_buffer("rows", normalize(torch.randn(samples, width), dim=1))  # (n, D)
 
+    def drawn(self, key: Tensor, count: int, stream: int) -> Tensor:
+        """(N,) keys -> (N, count, D), rows drawn by chance with replacement."""
+        return self.rows[integers(key, count, len(self.rows), stream)]
+
+    @torch.no_grad()
+    def partition(self, temperature: float) -> Tensor:
+        """Z = n · mean of exp(m·m'/τ) over pairs of rows, up to 256 x 4096 of them -> ()."""
+        some, others = self.rows.chunk(2)
+        return len(self.rows) * (some[:256] @ others[:4096].T / temperature).exp().mean()
+
     @torch.no_grad()
     def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:
         """rows[index] <- n(momentum · rows[index] + (1 - momentum) · n(z)). Rows of z that are not finite are passed
-        over: where a memory is filled without a loss, nothing else would refuse them.
+        over: where a memory is filled without a loss, nothing else would refuse them. Of a sample that is in the batch
+        twice, in the place of one that cannot be read, the first counts: which one would be a matter of chance.
 
         index: (N,) int64; z: (N, D).
         """
+        z = z[(index[:, None] == index).int().argmax(dim=1)]
         old = self.rows[index]
         new = normalize(torch.lerp(normalize(z.float(), dim=1), old, momentum), dim=1)
         self.rows.index_copy_(0, index, torch.where(new.isfinite().all(dim=1, keepdim=True), new, old))

@@ -24,10 +24,16 @@ class Group:
 
     match: str
     """a pattern for parameter names, with the wildcards of file names: "predictor.*" """
+    vectors: bool = False
+    """whether only biases and norms are meant, tensors of one dimension"""
     rate: float = 1.0
     """factor of the learning rate"""
     constant: bool = False
     """whether the schedule leaves the rate alone"""
+
+    def holds(self, name: str, parameter: Tensor) -> bool:
+        """Whether the parameter of this name is one of the group's."""
+        return fnmatch(name, self.match) and not (self.vectors and parameter.ndim > 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +87,7 @@ class Recipe:
         by_treatment: dict[tuple[int, bool], list[Tensor]] = {}
         for name, parameter in player.named_parameters():
             if parameter.requires_grad:
-                matched = next((i for i, group in enumerate(self.groups) if fnmatch(name, group.match)), -1)
+                matched = next((i for i, group in enumerate(self.groups) if group.holds(name, parameter)), -1)
                 adapt = self.decay_all or parameter.ndim > 1
                 by_treatment.setdefault((matched, adapt), []).append(parameter)
         everything = Group(match="*")

@@ -74,6 +74,17 @@ def test_train_evaluates_and_says_what_it_made(tmp_path):
     assert "exists already" in refusal("train", *QUICK, "--out", out)
 
 
+def test_masked_patches_take_the_place_of_the_crop(tmp_path):
+    out = str(tmp_path / "run")
+    options = ["--masked", "--encoder", "vit_micro", "--no-evaluate", "--out", out]
+    assert run("train", "simclr", *QUICK, *options).returncode == 0
+    said = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert said["numbers"]["view"]["kind"] == "Masked"
+    assert said["numbers"]["view"]["patch"] == said["encoder"]["patch"] == 2
+    assert run("train", "--resume", out, "--no-evaluate").returncode == 0
+    assert "embeds no views" in refusal("train", "supervised", *QUICK, "--masked")
+
+
 def test_data_without_labels_trains_and_says_why_it_is_not_evaluated(tmp_path):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (64, 8, 8), dtype=np.uint8))
     out = str(tmp_path / "run")

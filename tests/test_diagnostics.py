@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sanslabel.diagnostics import alignment, effective_rank, participation_ratio, spread, uniformity
+from sanslabel.diagnostics import (
+    alignment,
+    effective_rank,
+    hardest_tenth,
+    participation_ratio,
+    spread,
+    spread_by_place,
+    uniformity,
+    usage,
+)
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:
@@ -107,6 +116,42 @@ def test_uniformity_oracles():
         assert close(uniformity(sphere(3000, dimensions)), expected, 0.02)
 
 
+def test_hardest_tenth_is_a_tenth_where_all_repel_alike():
+    axes = torch.eye(21)
+    assert close(hardest_tenth(axes[:1], axes[1:], 0.1), 0.1, 1e-6)  # orthogonal to all
+    assert close(hardest_tenth(torch.ones(3, 8), torch.ones(40, 8), 0.1), 0.1, 1e-6)
+    assert close(hardest_tenth(torch.ones(21, 8), torch.ones(21, 8), 0.1, own=torch.arange(21)), 0.1, 1e-6)
+    assert close(hardest_tenth(sphere(64, 32), sphere(1000, 32), 1e6), 0.1, 1e-4)
+    assert close(hardest_tenth(torch.ones(3, 8), torch.ones(11, 8), 0.1), 2 / 11, 1e-6)  # a tenth, rounded up
+
+
+def test_hardest_tenth_is_all_where_a_few_repel():
+    axes = torch.eye(21)
+    assert close(hardest_tenth(axes[:1], torch.cat([axes[:1], axes[2:]]), 0.01), 1, 1e-6)
+    expected = 2 * math.exp(2) / (2 * math.exp(2) + 18)
+    assert close(hardest_tenth(axes[:1], torch.cat([axes[:1], axes[:1], axes[1:19]]), 0.5), expected, 1e-6)
+
+
+def test_hardest_tenth_loop():
+    query, negatives = gaussian(5, 4), gaussian(31, 4, seed=1)
+    own, shares = torch.tensor([7, 0, 29, 7, 3]), []
+    for q, mine in zip(query, own.tolist(), strict=True):
+        others = [n for j, n in enumerate(negatives) if j != mine]
+        weights = sorted((math.exp(float(F.cosine_similarity(q, n, dim=0)) / 0.3) for n in others), reverse=True)
+        shares.append(sum(weights[:3]) / sum(weights))
+    assert close(hardest_tenth(query, negatives, 0.3, own=own), sum(shares) / 5, 1e-5)
+    assert close(hardest_tenth(7 * query, 0.1 * negatives, 0.3, own=own), sum(shares) / 5, 1e-5)
+
+
+def test_hardest_tenth_reads_the_first_queries_alone():
+    query, negatives, own = gaussian(80, 4), gaussian(30, 4, seed=1), torch.arange(80) % 30
+    expected = float(hardest_tenth(query[:64], negatives, 0.3, own=own[:64]))
+    assert close(hardest_tenth(query, negatives, 0.3, own=own), expected, 0)
+    half = query.bfloat16().requires_grad_()
+    assert not hardest_tenth(half, negatives, 0.3).requires_grad
+    assert close(hardest_tenth(half, negatives, 0.3), float(hardest_tenth(half.float(), negatives, 0.3)), 1e-6)
+
+
 @pytest.mark.parametrize("measure", [spread, effective_rank, participation_ratio, uniformity])
 def test_measures_keep_no_gradient_and_take_half_precision(measure):
     z = gaussian(64, 16).bfloat16().requires_grad_()
@@ -124,3 +169,41 @@ def test_measures_are_cheap_enough_for_every_few_steps():
             measure(z)
             seconds.append(time.perf_counter() - start)
         assert min(seconds) < 0.01  # 0.1 to 0.7 ms on an idle core
+
+
+def test_spread_by_place_by_loops():
+    tokens = torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    places = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 9], [0, 1, 5, 5], [3, 2, 1, 0], [0, 2, 4, 6], [1, 3, 5, 7]])
+    variances = []
+    for d in range(3):
+        total = freedom = 0.0
+        for place in range(10):
+            values = [float(tokens[i, j, d]) for i in range(6) for j in range(4) if places[i, j] == place]
+            center = sum(values) / max(1, len(values))
+            total += sum((x - center) ** 2 for x in values)
+            freedom += max(0, len(values) - 1)
+        variances.append(total / freedom)
+    assert close(spread_by_place(tokens, places, 10), sum(v**0.5 for v in variances) / 3, 1e-6)
+
+
+def test_spread_by_place_sees_what_the_deviation_over_all_tokens_does_not():
+    generator = torch.Generator().manual_seed(0)
+    places = torch.arange(16).expand(128, 16)
+    of_places = torch.randn(16, 8, generator=generator).expand(128, 16, 8)
+    assert of_places.flatten(0, 1).std(dim=0).mean() > 0.8
+    assert close(spread_by_place(of_places, places, 16), 0, 1e-5)
+    of_images = torch.randn(128, 16, 8, generator=generator)
+    assert close(spread_by_place(of_images, places, 16), 1, 0.05)
+    assert close(spread_by_place(0.1 * of_images + of_places, places, 16), 0.1, 0.005)
+    assert spread_by_place(of_images[:1], places[:1], 16).isnan()
+
+
+def test_usage_counts_the_prototypes_that_are_in_use():
+    assert close(usage(torch.full((7, 5), 0.2)), 5, 1e-5)
+    assert close(usage(torch.eye(5)), 5, 1e-5)  # hard and soft alike
+    assert close(usage(F.one_hot(torch.zeros(9, dtype=torch.int64), 5)), 1, 1e-6)
+    assert close(usage(torch.tensor([30, 30, 0, 0])), 2, 1e-5)
+    q = gaussian(20, 6).softmax(dim=1)
+    mean = [float(q[:, k].mean()) for k in range(6)]
+    assert close(usage(q), math.exp(-sum(p * math.log(p) for p in mean)), 1e-5)
+    assert usage(torch.zeros(4)).isnan()

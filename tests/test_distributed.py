@@ -24,6 +24,10 @@ def _compare(rank: int, world: int, store: str) -> None:
             torch.testing.assert_close(value, expected)
             torch.testing.assert_close(distributed.mean(ours.grad), alone.grad)
         assert torch.equal(distributed.gather(distributed.shard(a)), a)
+        expected = (a - a.mean(dim=0)) / a.std(dim=0, correction=0)
+        torch.testing.assert_close(
+            distributed.standardized(distributed.shard(a)), distributed.shard(expected).float(), atol=1e-4, rtol=1e-4
+        )
         assert not distributed.everywhere(torch.tensor(rank == 0))
         assert distributed.everywhere(torch.tensor(True))
     finally:
@@ -32,6 +36,15 @@ def _compare(rank: int, world: int, store: str) -> None:
 
 def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
     mp.spawn(_compare, args=(2, str(tmp_path / "store")), nprocs=2)
+
+
+def test_standardized_entries_are_constant_only_where_they_were():
+    x = torch.randn(64, 3, 5, generator=torch.Generator().manual_seed(0)) * 1e-2 + 7
+    x[:, 0] = 2.0
+    z = distributed.standardized(x)
+    assert not z[:, 0].any()
+    torch.testing.assert_close(z[:, 1:].mean(dim=0), torch.zeros(2, 5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z[:, 1:].var(dim=0, correction=0), torch.ones(2, 5), atol=0.02, rtol=0)
 
 
 def test_on_one_process_everything_is_the_identity():

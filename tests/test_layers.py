@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
     {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain", "hardware"},
-    {"views", "encoders", "heads", "memory", "losses", "diagnostics"},
+    {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},
     {"report"},

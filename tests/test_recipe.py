@@ -45,6 +45,11 @@ def test_groups():
         (True, True): (1, 1.0, 0.1),
         (False, True): (1, 1.0, 0.0),
     }
+    vectors = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="*", vectors=True, rate=0.1),))
+    assert {g["adapt"]: (len(g["params"]), g["base_rate"]) for g in vectors.parameter_groups(net, optimizer)} == {
+        False: (4, 0.05),
+        True: (1, 0.5),
+    }
     everything = Recipe(optimizer=optimizer, epochs=1, decay_all=True).parameter_groups(net, optimizer)
     assert [(len(g["params"]), g["base_decay"]) for g in everything] == [(5, 0.1)]
 

@@ -25,6 +25,26 @@ def patches(images: Tensor, size: int, stride: int) -> Tensor:
     return cut.permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
 
 
+def assembled(patches: Tensor, rows: int, columns: int) -> Tensor:
+    """The images of which these are the patches, cut without overlap: the inverse of `patches(images, size, size)`.
+
+    patches: (N, rows · columns, C, size, size) -> (N, C, rows · size, columns · size).
+    """
+    n, _, channels, size, _ = patches.shape
+    grid = patches.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5)  # (N, C, rows, size, columns, size)
+    return grid.reshape(n, channels, rows * size, columns * size)
+
+
+def painted(images: Tensor, places: Tensor, pixels: Tensor, size: int) -> Tensor:
+    """The images with these pixels in the patches at these places.
+
+    images: (N, C, H, W), cut into patches of `size` without overlap; places: (N, M) int64; pixels: (N, M, C · size²).
+    """
+    parts = patches(images, size, size)  # (N, P, C, size, size)
+    new = parts.flatten(2).scatter(1, places[:, :, None].expand_as(pixels), pixels.to(parts.dtype))
+    return assembled(new.view(parts.shape), images.shape[2] // size, images.shape[3] // size)
+
+
 def standardized(patches: Tensor, epsilon: float = 1e-2) -> Tensor:
     """Each patch with its own mean and deviation brought to 1/2 and 1/4, then clamped to [0, 1]: what is left of an
     image's brightness would tell which patches are neighbors (Doersch et al. 2015, section 3.1).

@@ -8,10 +8,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput, nearest
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution with padding 1, without bias. On maps of one pixel, which tiles and patches end in, the centers
+    of its kernels are all that counts, at any stride: a ninth of the work. Besides, oneDNN 3.12 in bf16 leaves
+    uninitialized memory in the gradient of strided kernels there."""
+
+    def __init__(self, channels: int, width: int, stride: int = 1):
+        super().__init__(channels, width, 3, stride, padding=1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.shape[-2:] == (1, 1):
+            return F.conv2d(input, self.weight[:, :, 1:2, 1:2])
+        return super().forward(input)
 
 
 class BasicBlock(nn.Module):
@@ -21,9 +36,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv3x3(channels, width, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
         # In place is safe: BatchNorm's backward reads its input, and that of ReLU reads its own output.
         self.relu = nn.ReLU(inplace=True)
@@ -46,7 +61,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.conv2 = Conv3x3(width, width, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, self.expansion * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(self.expansion * width)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
+from sanslabel.encoders.tokens import at, sincos_positions
 from sanslabel.errors import BadInput, nearest
 
 
@@ -151,10 +152,7 @@ class VisionTransformer(Encoder):
         """timm's start."""
         nn.init.normal_(self.cls_token, std=1e-6)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        for part in self.modules():
-            if isinstance(part, nn.Linear):
-                nn.init.trunc_normal_(part.weight, std=0.02)
-                nn.init.zeros_(part.bias)
+        initialize_(self)
 
     def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
         """The representation, (N, D), of whole images or of the patches to `keep`, (N, K) int64, whose side is `patch`
@@ -168,26 +166,48 @@ class VisionTransformer(Encoder):
             return super().forward(images)
         return self.pooled(self.tokens(images, keep))
 
-    def tokens(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The normalized tokens of the last block, (N, 1 + T, D), of whole images or of the patches to `keep`."""
-        return self.norm(self.blocks(self.embed(images, keep)))
+    def tokens(
+        self, images: Tensor, keep: Tensor | None = None, masked: Tensor | None = None, fill: Tensor | None = None
+    ) -> Tensor:
+        """The normalized tokens of the last block, (N, 1 + T, D), of what `embed` makes of the same arguments."""
+        return self.norm(self.blocks(self.embed(images, keep, masked, fill)))
 
     def pool_(self, pool: str) -> None:
         """Makes `pool` what the representation is read from: of methods that train the other tokens. Configuration, not
         state."""
         self.pool = self.config["pool"] = pool
 
-    def embed(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def fix_positions_(self) -> None:
+        """Puts sines and cosines in the place of the trained positions, none for the class token, and trains them no
+        more: of MAE and I-JEPA."""
+        self.pos_embed[:, 1:].copy_(sincos_positions(*self.grid, self.width))
+        self.pos_embed[:, :1].zero_()
+        self.pos_embed.requires_grad_(False)
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """The rows and columns of patches of these images."""
+        height, width = images.shape[-2:]
+        return _grid(height, width, self.patch)
+
+    def embed(
+        self, images: Tensor, keep: Tensor | None = None, masked: Tensor | None = None, fill: Tensor | None = None
+    ) -> Tensor:
         """Tokens with their positions, (N, 1 + T, D), the class token first.
 
         keep: (N, K) int64, the patches to keep, counted row by row, in the order wanted, for (N, 1 + K, D). A patch
             keeps the position that it has in the whole image.
+        masked, fill: (N, M) int64 and (D,): patches that stay in their places, with `fill` for what they show.
         """
-        height, width = images.shape[-2:]
-        positions = self.positions(*_grid(height, width, self.patch))
-        patches = self.patch_embed(self.scaled(images)) + positions[:, 1:]
+        positions = self.positions(*self.grid_of(images))
+        patches = self.patch_embed(self.scaled(images))  # (N, T, D)
+        if masked is not None:
+            assert fill is not None
+            index = masked[:, :, None].expand(-1, -1, self.width)
+            patches = patches.scatter(1, index, fill.to(patches.dtype).expand(index.shape))
+        patches = patches + positions[:, 1:]
         if keep is not None:
-            patches = patches.gather(1, keep[:, :, None].expand(-1, -1, self.width))
+            patches = at(patches, keep)
         first = (self.cls_token + positions[:, :1]).expand(len(patches), -1, -1)
         return torch.cat([first, patches], dim=1)
 
@@ -219,6 +239,24 @@ class VisionTransformer(Encoder):
 
     def pooled(self, stage: Tensor) -> Tensor:
         return stage[:, 0] if self.pool == "class" else stage[:, 1:].mean(dim=1)
+
+
+def transformer(encoder: Encoder, method: str) -> VisionTransformer:
+    """The encoder as the transformer that this method needs; BadInput for a convnet."""
+    if not isinstance(encoder, VisionTransformer):
+        raise BadInput(
+            f"--encoder {encoder.config['name']}: {method} hides patches, and a convnet has no tokens to drop: it "
+            f"would see the edges of the gaps; choose one of {', '.join(SHAPES)}."
+        )
+    return encoder
+
+
+def initialize_(module: nn.Module) -> None:
+    """timm's start of a transformer's linear layers."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
 
 
 def _grid(height: int, width: int, patch: int) -> tuple[int, int]:

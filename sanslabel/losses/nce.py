@@ -28,3 +28,8 @@ def nce(
     own = torch.logaddexp(near - log_z, noise) - (near - log_z)  # -log h(pos)
     chance = torch.logaddexp(far - log_z, noise) - noise  # -log(1 - h(neg))
     return (own + chance.sum(dim=1)).mean()
+
+
+def chance(negatives: int) -> float:
+    """ln(1 + K) + K ln(1 + 1/K): what `nce` is where every P is 1/n."""
+    return log(1 + negatives) + negatives * log(1 + 1 / negatives)

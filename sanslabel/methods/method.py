@@ -15,10 +15,14 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
+from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
 from sanslabel.recipe import Recipe
+
+JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
+"""families whose methods embed views of an image"""
 
 
 class Objective(NamedTuple):
@@ -78,7 +82,7 @@ class Method(ABC):
         for name, value in vars(self).items():
             if isinstance(value, float) and not isfinite(value):
                 raise BadInput(f"--method.{name} {value}: must be a finite number.")
-            if name in self.positive and value <= 0:
+            if name in self.positive and value is not None and value <= 0:
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
             if name in self.fractions and value is not None and not 0 <= value <= 1:
                 raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")
@@ -92,6 +96,16 @@ class Method(ABC):
         """The method with `size` as the side, in pixels, of every view whose size is open."""
         open_views = {f.name: v for f in fields(self) if getattr(v := getattr(self, f.name), "size", 0) is None}
         return replace(self, **{name: replace(view, size=size) for name, view in open_views.items()})
+
+    def masked(self, patch: int) -> Self:
+        """The method with 75 % of the patches gone, of `patch` pixels a side, in place of the crops of its view, and
+        without small crops. BadInput for a method that does not embed views."""
+        view = getattr(self, "view", None)
+        if self.family not in JOINT_EMBEDDING or view is None:
+            raise BadInput(f"{type(self).__name__} embeds no views whose patches could be masked; leave --masked out.")
+        mask = replace(views.MASKED, patch=patch)
+        multicrop = isinstance(view, views.MultiCrop)
+        return replace(self, view=views.MultiCrop(global_crop=mask, local_crops=0) if multicrop else mask)
 
     @abstractmethod
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -24,6 +24,9 @@ from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.plan import Plan
 from sanslabel.training.session import opened
 
+MASKED_PATCH = 4
+"""pixels a side of a masked patch where the encoder has no patches of its own"""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -51,6 +54,7 @@ def train(
     batch: int | None = None,
     rate: float | None = None,
     chunk: int | None = None,
+    masked: bool = False,
     image_size: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -66,6 +70,8 @@ def train(
         before scaling) and `encoder` replace what it says.
     encoder: a name, or a name with options: {"name": "vit_micro", "patch": 4}.
     chunk: images that the encoder works on at a time, for large batches in little memory.
+    masked: whether views have 75 % of their patches masked in place of being cropped: a transformer drops their tokens,
+        a convnet sees them filled.
     image_size: side of the images that the encoder sees, in pixels; by default that of the data.
     out: the run folder, which must not exist; by default runs/METHOD-DATA-NUMBER.
     precision: "bfloat16" (autocast) where the device is fast at it, else "float32".
@@ -91,6 +97,9 @@ def train(
     if len(source) < 2:
         raise BadInput(f"{data}: holds one image; what belongs together can be learned from two on.")
     size = image_size or max(source.height, source.width)
+    config = _encoder_config(encoder or _default_encoder(recipe, size), source, size)
+    if masked:
+        method = method.masked(config.get("patch", MASKED_PATCH))
     plan = Plan(
         data=data if isinstance(data, str) and data in NAMES else str(Path(data).resolve()),
         fingerprint=source.fingerprint,
@@ -98,7 +107,7 @@ def train(
         method=name,
         numbers=plain(method.sized(size)),
         recipe=plain(replace(recipe, numbers={})),
-        encoder=_encoder_config(encoder or _default_encoder(recipe, size), source, size),
+        encoder=config,
         image_size=size,
         epochs=epochs or recipe.epochs,
         batch=min(batch or recipe.batch, len(source)),

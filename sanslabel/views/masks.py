@@ -32,6 +32,15 @@ def kept(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
     return order[:, :keep].sort(dim=1).values
 
 
+def others(index: Tensor, patches: int) -> Tensor:
+    """The patches that are not among these, ascending.
+
+    index: (N, K) int64, of `patches`, none twice in a row -> (N, patches - K) int64.
+    """
+    taken = index.new_zeros(len(index), patches).scatter_(1, index, 1)
+    return taken.argsort(dim=1, stable=True)[:, : patches - index.shape[1]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Masked:
     """A view whose square patches are masked at random: they take the mean color of the view.
@@ -65,8 +74,17 @@ class Masked:
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S). BadInput where patches do not fit."""
         images = resized_to(self.size, self.view)(batch, stream)
-        n, _, side, _ = images.shape
-        keep, grid = self.keep(batch, stream, side), side // self.patch
-        visible = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
-        visible = visible.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, self.patch, -1, self.patch)
-        return torch.where(visible.reshape(n, 1, side, side), images, means(images).to(images.dtype)[:, :, None, None])
+        return visible(images, self.keep(batch, stream, images.shape[-1]), self.patch)
+
+
+@torch.no_grad()
+def visible(images: Tensor, keep: Tensor, patch: int) -> Tensor:
+    """The images with the mean color in the place of all patches but those to `keep`.
+
+    images: (N, C, S, S); keep: (N, K) int64; patch: side of a patch in pixels -> (N, C, S, S).
+    """
+    n, _, side, _ = images.shape
+    grid = side // patch
+    seen = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
+    seen = seen.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, patch, -1, patch).reshape(n, 1, side, side)
+    return torch.where(seen, images, means(images).to(images.dtype)[:, :, None, None])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
-from sanslabel.views.presets import SIMCLR
+from sanslabel.views.presets import BYOL, SIMCLR
 from sanslabel.views.seen import AnyView, Seen, seen
-from sanslabel.views.view import View
+from sanslabel.views.view import Pair, View
 
 FIRST_LOCAL = 2
 """the stream of the first local crop, after those of the two global ones"""
@@ -26,7 +26,7 @@ class MultiCrop:
     local_crops: int = 6
     """how many; 0 leaves the two global ones"""
     local_size: int | None = None
-    """side in pixels of a local crop; None is 3/7 of the global crops', as 96 is of 224, in multiples of 4"""
+    """side in pixels of a local crop; None is 3/7 of the global crops', as 96 is of 224, in whole patches"""
     size: int | None = None
     """side in pixels of a global crop; None is the shorter side of the batch's canvas"""
 
@@ -37,7 +37,25 @@ class MultiCrop:
     def __call__(self, batch: Batch) -> list[Seen]:
         size = self.size or min(batch.images.shape[2:])
         global_crop = self.global_crop if self.global_crop.size else replace(self.global_crop, size=size)
-        # Multiples of 4 are whole numbers of a transformer's patches at the usual sizes.
-        local_crop = replace(self.local_crop, size=self.local_size or max(4, round(size * 3 / 7 / 4) * 4))
+        local_crop = replace(self.local_crop, size=self.local_size or _local_size(size))
         streams = range(FIRST_LOCAL, FIRST_LOCAL + self.local_crops)
         return [seen(global_crop, batch, s) for s in (0, 1)] + [seen(local_crop, batch, s) for s in streams]
+
+
+SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=replace(SIMCLR, crop=(0.05, 0.14)))
+"""two crops and six small ones in strong colors: SwAV and DeepCluster-v2 (Caron et al. 2020, appendix A)"""
+
+DINO = MultiCrop(
+    global_crop=Pair(first=replace(BYOL.first, crop=(0.4, 1.0)), second=replace(BYOL.second, crop=(0.4, 1.0))),
+    local_crop=replace(BYOL.first, crop=(0.05, 0.4), blur=0.5),
+    local_crops=8,
+)
+"""two crops and eight small ones in the colors of BYOL: DINO (Caron et al. 2021, section 3.1 and appendix A)"""
+
+
+def _local_size(size: int) -> int:
+    """Whole numbers of the patches that transformers have at the global size unless told otherwise. Never below the 8
+    pixels that encoders need: of 4 pixels, a stride of 2 would at last meet maps of a single pixel, for which gradients
+    in bfloat16 come out as noise on CPUs (torch 2.13)."""
+    patch = 16 if size >= 112 else 8 if size >= 56 else 4
+    return max(8, round(size * 3 / 7 / patch) * patch)

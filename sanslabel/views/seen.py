@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sanslabel.batch import Batch
+from sanslabel.errors import BadInput
 from sanslabel.views.masks import Masked
 from sanslabel.views.view import Pair, View
 
@@ -26,6 +27,10 @@ class Seen(NamedTuple):
     """(N, K) int64, the patches that the view has left; None where it masks none"""
     patch: int | None = None
     """side in pixels of those patches"""
+
+    def rows(self, chosen: Callable[[Tensor], Tensor]) -> Seen:
+        """What `chosen` takes of the rows: `view.rows(lambda part: part[::2])`."""
+        return Seen(chosen(self.images), None if self.keep is None else chosen(self.keep), self.patch)
 
 
 def seen(view: AnyView, batch: Batch, stream: int) -> Seen:
@@ -52,3 +57,17 @@ def encoded(network: Callable[..., Tensor], crops: Sequence[Seen]) -> list[Tenso
     sizes = [crop.images.shape[-1] for crop in crops]
     groups = [[c for c, size in zip(crops, sizes, strict=True) if size == one] for one in dict.fromkeys(sizes)]
     return [part for group in groups for part in network(*together(*group)).chunk(len(group))]
+
+
+def grouped(network: Callable[..., Tensor], view: Seen, groups: int) -> Tensor:
+    """network(*view) with every groups-th sample in a pass of its own, over which BatchNorm takes its statistics.
+
+    view: N samples -> (N, D), in their order. BadInput where the groups would differ in size.
+    """
+    if len(view.images) % groups:
+        raise BadInput(
+            f"A batch of {len(view.images)} samples cannot be normalized in {groups} equal groups; give a multiple "
+            f"of {groups} (--batch), or fewer (--method.groups)."
+        )
+    parts = [network(*view.rows(lambda part, first=first: part[first::groups])) for first in range(groups)]
+    return torch.stack(parts, dim=1).flatten(0, 1)

@@ -12,6 +12,22 @@ BRANCH = 2
 """of a stream, where the places of tiles come from"""
 
 
+def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
+    """The side in pixels of tiles for images of `side` pixels: three quarters of a cell, as 64 of 85 pixels in the
+    papers, rounded up to eights, or to the patches of a transformer. BadInput where none fits that an encoder can read.
+
+    Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74 and tiles of 8, 8, 16 and 56.
+    """
+    cell, unit = side // grid, patch * max(1, 8 // patch)
+    fits = min(unit * -(-3 * cell // (4 * unit)), cell // patch * patch)
+    if fits < 2:  # of convnets, whose first layer halves the tile
+        raise BadInput(
+            f"Images of {side} pixels have cells of {cell} in a grid of {grid}x{grid}, and no tile in them is made of "
+            f"whole patches of {patch}: give at least {grid * max(patch, 2)} pixels a side (--image-size)."
+        )
+    return fits
+
+
 def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
     """One tile at a random place in each cell of a grid x grid division of the image. The place differs from tile to
     tile, so that neither edges that continue nor a constant distance tell which tiles are neighbors (Noroozi and Favaro

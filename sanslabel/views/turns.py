@@ -6,10 +6,17 @@ import torch
 from torch import Tensor
 
 
+def turns(images: Tensor) -> Tensor:
+    """Each image as it is and turned counter-clockwise by one, two and three quarters.
+
+    images: (N, C, S, S), square -> (N, 4, C, S, S).
+    """
+    return torch.stack([images.rot90(quarters, dims=(-2, -1)) for quarters in range(4)], dim=1)
+
+
 def turned(images: Tensor, quarters: Tensor) -> Tensor:
     """Each image turned counter-clockwise by its number of quarter turns.
 
     images: (N, C, S, S), square; quarters: (N,) int64 in {0, 1, 2, 3} -> (N, C, S, S).
     """
-    every = torch.stack([images.rot90(k, dims=(2, 3)) for k in range(4)])  # (4, N, C, S, S)
-    return every[quarters, torch.arange(len(images), device=images.device)]
+    return turns(images)[torch.arange(len(images), device=images.device), quarters]

@@ -76,3 +76,13 @@ def test_sigreg(shape, monkeypatch):
     loss = theirs.lejepa_loss.SIGReg(num_vectors=64)
     monkeypatch.setattr(loss, "_generate_unit_vectors", lambda *args, **kwargs: directions.T)
     close(losses.sigreg(z, directions), loss(z))
+
+
+@pytest.mark.parametrize("crops", [2, 5])
+def test_dino(crops):
+    generator = torch.Generator().manual_seed(crops)
+    student, teacher = (torch.randn(v, 8, 32, generator=generator) for v in (crops, 2))
+    loss = theirs.DINOLoss(output_dim=32, teacher_temp=0.04, warmup_teacher_temp_epochs=0, student_temp=0.1)
+    loss.center.copy_(torch.randn(loss.center.shape, generator=generator))
+    target = ((teacher - loss.center.flatten()) / 0.04).softmax(dim=-1)
+    close(losses.dino(student, target, 0.1).mean(), loss(list(teacher), list(student), epoch=0))

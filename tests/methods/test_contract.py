@@ -9,9 +9,9 @@ from itertools import islice
 import pytest
 import torch
 
-from sanslabel import encoders, methods, views
+from sanslabel import encoders, methods
 from sanslabel.encoders import Encoder
-from sanslabel.methods.method import Method
+from sanslabel.methods.method import JOINT_EMBEDDING, Method
 from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
 from sanslabel.sources import open_source
@@ -38,13 +38,9 @@ def variants() -> list[tuple[str, dict]]:
         if "teacher" in numbers:
             found.append((name, {"teacher": 0.9}))
         if methods.method_class(name).family in JOINT_EMBEDDING and "view" in numbers:
-            multicrop = isinstance(numbers["view"], views.MultiCrop)
-            found.append((name, {"view": views.MultiCrop(global_crop=MASKED, local_crops=0) if multicrop else MASKED}))
+            found.append((name, {"masked": 2}))  # of 8 pixels a side: 16 patches, of which 4 are left
     return found
 
-
-JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
-MASKED = replace(views.MASKED, patch=2)  # of 8 pixels a side: 16 patches, of which 4 are left
 
 every_method = pytest.mark.parametrize(
     ("name", "numbers"), variants(), ids=lambda v: v if isinstance(v, str) else "-".join(v)
@@ -53,7 +49,10 @@ every_method = pytest.mark.parametrize(
 
 def method_of(name: str, numbers: dict) -> tuple[Method, Recipe]:
     chosen = methods.method_class(name)
-    return replace(chosen.under(chosen.small), **numbers).sized(8), chosen.small
+    numbers = dict(numbers)
+    patch = numbers.pop("masked", None)
+    method = replace(chosen.under(chosen.small), **numbers)
+    return (method.masked(patch) if patch else method).sized(8), chosen.small
 
 
 def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
@@ -207,7 +206,7 @@ def test_the_same_seed_gives_the_same_bits(digits, name, numbers):
 @pytest.mark.parametrize("name", methods.names())
 def test_masked_patches_are_dropped_tokens_to_a_transformer(digits, name, monkeypatch):
     """What a patch shows that the view has masked changes nothing, not even by the color that fills it."""
-    numbers = next((numbers for n, numbers in variants() if n == name and "view" in numbers), None)
+    numbers = next((numbers for n, numbers in variants() if n == name and "masked" in numbers), None)
     if numbers is None:
         pytest.skip("embeds no views")
     losses = []

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sanslabel.errors import BadInput
-from sanslabel.views import MASKED, Masked, View, kept
+from sanslabel.views import MASKED, Masked, View, kept, others, visible
 
 KEYS = torch.arange(20_000)
 
@@ -40,6 +40,27 @@ def test_masks_are_unrelated_to_the_numbers_of_the_view(batch_of):
     chosen = torch.zeros(20_000, 16).scatter_(1, kept(batch.key, 16, 0.75, 0), 1.0)
     mirrored = View(flip=0.5).draw(batch, 0).mirrored.float()
     assert torch.corrcoef(torch.cat([mirrored[None], chosen.T]))[0, 1:].abs().max() < 0.03
+
+
+def test_the_others_are_those_that_are_not_kept():
+    keep = kept(KEYS[:100], 49, 0.75, 0)
+    rest = others(keep, 49)
+    assert rest.shape == (100, 37)
+    assert (rest.diff(dim=1) > 0).all()
+    assert torch.cat([keep, rest], dim=1).sort(dim=1).values.tolist() == [list(range(49))] * 100
+    assert torch.equal(others(rest, 49), keep)
+    shuffled = keep[:, torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    assert torch.equal(others(shuffled, 49), rest)
+
+
+def test_visible_patches_stay_where_they_are():
+    images = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    shown = visible(images, torch.tensor([[0, 5], [8, 2]]), 2)
+    assert torch.equal(shown[0, :, :2, :2], images[0, :, :2, :2])
+    assert torch.equal(shown[0, :, 2:4, 4:], images[0, :, 2:4, 4:])
+    assert torch.equal(shown[1, :, 4:, 4:], images[1, :, 4:, 4:])
+    assert (shown[1, :, 4:, :4] == shown[1, :, 0, 0]).all()
+    assert (shown == images).sum() == 16
 
 
 @pytest.mark.parametrize("ratio", [1.0, -0.1, 0.95])

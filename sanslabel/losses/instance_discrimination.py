@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def instance_discrimination(query: Tensor, candidates: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding each query's own candidate among all of them: every image is a class of its own.
+
+    query: (N, D); candidates: (n, D), a bank or the batch's keys; own: (N,) int64, each query's row in them -> ().
+    ℓ(i) = -log [ exp(qᵢ·c_own(i)/τ) / Σⱼ exp(qᵢ·cⱼ/τ) ] of normalized vectors; the mean over i. ln n when all are
+    equal. Wu et al. 2018 (NPID), eq. 2; Chen, Xie and He 2021 (MoCo v3), eq. 1.
+    """
+    return cross_entropy(normalize(query, dim=1) @ normalize(candidates, dim=1).T / temperature, own)

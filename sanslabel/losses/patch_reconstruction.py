@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def patch_reconstruction(prediction: Tensor, patches: Tensor, normalized: bool = True) -> Tensor:
+    """The mean squared error of the masked patches' pixels, which each patch has brought to mean 0 and variance 1.
+
+    prediction, patches: (N, M, P), of the M patches that were masked -> (N,).
+    1/M Σ_m ‖p_m - (t_m - mean(t_m))/sqrt(var(t_m) + 1e-6)‖²/P, the variance with P - 1. For predictions of 0 that is
+    (P - 1)/P, and less where patches are flat. He et al. 2022, section 3.
+
+    normalized: False takes the pixels as they are.
+    """
+    target = patches
+    if normalized:
+        centered = patches - patches.mean(dim=2, keepdim=True)
+        target = centered / (patches.var(dim=2, keepdim=True) + 1e-6).sqrt()
+    return (prediction - target).square().mean(dim=(1, 2))

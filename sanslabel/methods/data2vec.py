@@ -1,0 +1,126 @@
+"""data2vec: where patches are masked, tell what a slow copy of the network makes of the whole image there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import layer_norm
+
+from sanslabel import losses, views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.diagnostics import spread_by_place
+from sanslabel.distributed import gather, mean, standardized
+from sanslabel.encoders import Encoder
+from sanslabel.encoders.tokens import MaskToken, at
+from sanslabel.encoders.vit import transformer
+from sanslabel.memory import ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import AdamW
+from sanslabel.recipe import Recipe
+from sanslabel.schedules import linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data2Vec(Method):
+    """data2vec for images (Baevski et al. 2022). Energy of a masked patch: the smooth L1 distance between what is told
+    from the rest and the teacher's token. Defaults are the authors' code for ViT-B/16, but for relative positions,
+    stochastic depth and layer scale, which these encoders lack."""
+
+    family = "prediction"
+    energy = "the distance of the student's prediction from the teacher's token of the whole image"
+    prevents_collapse = "the teacher is slow, and its tokens are normalized; nothing else"
+    paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language"
+    year = 2022
+    needs = "a transformer and a momentum teacher"
+    positive = ("ratio", "smallest", "averaged", "beta")
+    fractions = ("ratio", "smallest", "momentum", "final_momentum")
+
+    ratio: float = 120 / 196
+    """of the patches that are masked, in blocks"""
+    smallest: float = 16 / 196
+    """the least part of the patches that a block covers"""
+    averaged: int = 6
+    """K, the last blocks of the teacher whose outputs are averaged"""
+    target_norm: Literal["layer", "batch"] = "layer"
+    """how averaged outputs become targets: "layer" normalizes each token as the paper does; "batch" each feature at
+    each place over the images of the batch, so that what a place alone tells is no target"""
+    beta: float = 2.0
+    """β, the difference from which the loss is linear"""
+    momentum: float = 0.9998
+    """of the teacher at the start"""
+    final_momentum: float = 0.9998
+    """to which it goes in a line"""
+    variance: float = 0.0
+    """weight of VICReg's variance and covariance terms (as 25 to 1) on the student's mean tokens; the paper has none"""
+    view: views.View = views.View(
+        crop=(0.08, 1.0), flip=0.5, jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, without_rgb="omit"
+    )
+    """of BEiT"""
+
+    recipe = Recipe(
+        encoder="vit_base",
+        optimizer=AdamW(rate=2e-3, weight_decay=0.05),
+        batch=2048,
+        epochs=800,
+        warmup=10,
+        clip=3.0,
+    )
+    small = Recipe(
+        encoder="vit_micro",
+        optimizer=AdamW(rate=1e-3, weight_decay=0.05),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        clip=3.0,
+        numbers=dict(
+            averaged=3,
+            target_norm="batch",
+            momentum=0.99,
+            final_momentum=0.999,
+            view=views.View(crop=(0.5, 1.0), flip=0.5),
+        ),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        vit = transformer(encoder, "data2vec")
+        vit.pool_("mean")
+        vit.fix_positions_()
+        net = Networks(encoder=vit, mask=MaskToken(vit.width), head=nn.Linear(vit.width, vit.width))
+        net.teacher = teacher_of(Networks(encoder=vit))
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        images, teacher = self.view(batch, 0), net.teacher.encoder
+        grid = net.encoder.grid_of(images)
+        count, smallest = (max(1, round(part * prod(grid))) for part in (self.ratio, self.smallest))
+        masked = views.blockwise(batch.key, grid, count, smallest, 1)  # (N, M)
+        after = teacher.tokens_after_each_block(teacher.embed(images))  # (N, 1 + L, D) each
+        blocks = [layer_norm(tokens[:, 1:].float(), tokens.shape[2:]) for tokens in after[-self.averaged :]]
+        average = torch.stack(blocks).mean(dim=0)  # (N, L, D)
+        plain = layer_norm(average, average.shape[2:])
+        target = at(standardized(average) if self.target_norm == "batch" else plain, masked)
+        tokens = net.encoder.tokens(images, masked=masked, fill=net.mask())[:, 1:]
+        prediction = net.head(at(tokens, masked))  # (N, M, D)
+        loss = gather(losses.smooth_l1(prediction, target, self.beta)).mean()
+        if self.variance:
+            h = gather(tokens.mean(dim=1))
+            loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
+        yield Objective(
+            loss,
+            terms={
+                "target_std": mean(spread_by_place(at(plain, masked), masked, prod(grid))),
+                "prediction_std": mean(spread_by_place(prediction, masked, prod(grid))),
+            },
+            embedding=gather(teacher.norm(after[-1])[:, 1:].mean(dim=1)),
+            images={
+                "view": images[:8],
+                "masked": views.visible(images[:8], views.others(masked[:8], prod(grid)), teacher.patch),
+            },
+            trivial=0.0,
+        )
+        ema_(net.teacher, net, linear(clock.progress, self.momentum, self.final_momentum))

@@ -1,0 +1,108 @@
+"""MoCo: a view must find the other view's key, made by a momentum teacher, among a queue of earlier keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+import torch
+from torch import Tensor
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.diagnostics import hardest_tenth
+from sanslabel.distributed import gather, shard, world_size
+from sanslabel.encoders import Encoder
+from sanslabel.heads import projector
+from sanslabel.losses import info_nce
+from sanslabel.memory import Queue, ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import SGD, AdamW
+from sanslabel.randomness import fold, permutation
+from sanslabel.recipe import Recipe
+from sanslabel.views import Seen, grouped, seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCo(Method):
+    """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b), its numbers for ImageNet. Version 1
+    has one layer, τ = 0.07 and no blur. Energy of a pair: minus the cosine of a query, the student's embedding, and a
+    key, the teacher's. Both are normalized in groups of the batch, of which a query and its key share none but by
+    chance: over the same samples, BatchNorm's statistics would tell which key is the query's."""
+
+    family = "contrastive"
+    energy = "minus the cosine of a view and the teacher's embedding of another"
+    prevents_collapse = "a queue of earlier keys are negatives"
+    paper = "Momentum Contrast for Unsupervised Visual Representation Learning"
+    year = 2020
+    needs = "a momentum teacher"
+    positive = ("temperature", "queue", "width", "hidden", "layers", "groups")
+
+    temperature: float = 0.2
+    """τ"""
+    momentum: float = 0.999
+    """m, of the teacher"""
+    queue: int = 65_536
+    """K, how many keys are remembered; all that there are samples where those are fewer"""
+    symmetric: bool = False
+    """whether each view is query and key in turn, and the loss their mean: twice the work and the keys of a step"""
+    groups: int = 8
+    """in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the whole batch"""
+    width: int = 128
+    """of the embedding"""
+    hidden: int = 2048
+    """width of the projector's hidden layers"""
+    layers: int = 2
+    """of the projector, which has no BatchNorm"""
+    view: views.AnyView = views.WEAK
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=SGD(rate=0.03, weight_decay=1e-4),
+        scaling="linear",
+        batch=256,
+        epochs=200,
+        decay_all=True,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        numbers=dict(
+            momentum=0.99, queue=4096, symmetric=True, groups=1, hidden=512, view=replace(views.SIMCLR, crop=(0.2, 1.0))
+        ),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
+        net = Networks(encoder=encoder, projector=projector(*widths, norm=False))
+        net.teacher = teacher_of(net)
+        net.queue = Queue(min(self.queue, facts.samples), self.width)
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        pairs = [(first, second), (second, first)][: 1 + self.symmetric]
+        queries = [gather(net.projector(grouped(net.encoder, query, self.groups))) for query, _ in pairs]  # (N, D) each
+        keys = [self.keys(net.teacher, key, fold(clock.key, i)) for i, (_, key) in enumerate(pairs)]
+        past = net.queue.rows  # (K, D)
+        losses = [info_nce(q, k, past, self.temperature) for q, k in zip(queries, keys, strict=True)]
+        yield Objective(
+            torch.stack(losses).mean(),
+            terms={"hardest_tenth": hardest_tenth(queries[0], past, self.temperature)},
+            embedding=queries[0],
+            images={"query": first.images, "key": second.images},
+            trivial=log(1 + len(past)),
+        )
+        net.queue.push_(torch.cat(keys))
+        ema_(net.teacher, net, self.momentum)
+
+    @torch.no_grad()
+    def keys(self, teacher: Networks, view: Seen, key: int) -> Tensor:
+        """The teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
+        order = permutation(key, len(view.images) * world_size()).to(view.images.device)
+        mixed = view.rows(lambda part: shard(gather(part)[order]))
+        return gather(teacher.projector(grouped(teacher.encoder, mixed, self.groups)))[order.argsort()]

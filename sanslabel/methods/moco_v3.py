@@ -1,0 +1,100 @@
+"""MoCo v3: a prediction of each view must find the teacher's embedding of the other view within the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+import torch
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.diagnostics import hardest_tenth
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.heads import projector
+from sanslabel.losses import instance_discrimination
+from sanslabel.memory import ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import AdamW
+from sanslabel.recipe import Recipe
+from sanslabel.schedules import cosine
+from sanslabel.views import seen
+
+CROP = (0.2, 1.0)
+VIEW = views.Pair(first=replace(views.BYOL.first, crop=CROP), second=replace(views.BYOL.second, crop=CROP))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoV3(Method):
+    """Momentum contrast without a queue, for transformers (Chen, Xie and He 2021). Energy of a pair: minus the cosine
+    of the student's prediction, the query, and the teacher's embedding, the key. Defaults are the authors' code for
+    ViTs on ImageNet, whose positions are fixed sines and here are learned. For a ResNet-50 it has τ = 1, two layers in
+    the projector, no BatchNorm at the end of the predictor, and LARS of rate 0.3 with decay 1e-6."""
+
+    family = "contrastive"
+    energy = "minus the cosine of a prediction and the teacher's embedding of another view"
+    prevents_collapse = "the teacher's embeddings of every other image of the batch are negatives"
+    paper = "An Empirical Study of Training Self-Supervised Vision Transformers"
+    year = 2021
+    needs = "a momentum teacher"
+    positive = ("temperature", "width", "hidden", "layers")
+
+    temperature: float = 0.2
+    """τ; the loss is scaled by 2τ, so that it takes the same learning rate for every τ"""
+    momentum: float = 0.99
+    """m of the teacher at the start, which a cosine takes to 1; 0.996 for 1000 epochs"""
+    width: int = 256
+    """of embedding and prediction"""
+    hidden: int = 4096
+    """width of the hidden layers of projector and predictor"""
+    layers: int = 3
+    """of the projector; the predictor has two"""
+    predictor_norm: bool = True
+    """BatchNorm without scale at the end of the predictor, as the projector always has it"""
+    frozen_patches: bool = True
+    """whether a transformer's first layer, the map of patches, stays as it starts, which keeps training stable"""
+    view: views.AnyView = VIEW
+
+    recipe = Recipe(
+        encoder="vit_small",
+        optimizer=AdamW(rate=1.5e-4, weight_decay=0.1),
+        scaling="linear",
+        batch=4096,
+        epochs=300,
+        warmup=40,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        numbers=dict(hidden=1024, layers=2, predictor_norm=False, view=replace(views.SIMCLR, crop=CROP)),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        patches = getattr(encoder, "patch_embed", None)
+        if self.frozen_patches and patches is not None:
+            patches.requires_grad_(False)
+        widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
+        net = Networks(encoder=encoder, projector=projector(*widths, final_norm=True, affine=False))
+        net.teacher = teacher_of(net)
+        net.predictor = projector(self.width, self.hidden, self.width, final_norm=self.predictor_norm, affine=False)
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        queries = [gather(net.predictor(net.projector(net.encoder(*view)))) for view in (first, second)]  # (N, D) each
+        keys = [gather(net.teacher.projector(net.teacher.encoder(*view))) for view in (second, first)]
+        own = torch.arange(len(keys[0]), device=keys[0].device)
+        one, other = (instance_discrimination(q, k, own, self.temperature) for q, k in zip(queries, keys, strict=True))
+        yield Objective(
+            2 * self.temperature * (one + other),
+            terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, own=own)},
+            embedding=queries[0],
+            images={"first view": first.images, "second view": second.images},
+            trivial=4 * self.temperature * log(len(own)),
+        )
+        ema_(net.teacher, net, cosine(clock.progress, self.momentum, 1.0))

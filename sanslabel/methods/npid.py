@@ -1,0 +1,104 @@
+"""NPID: every image is a class of its own, and a memory of its past embedding stands for the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.diagnostics import hardest_tenth
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.heads import projector
+from sanslabel.losses import chance, instance_discrimination, nce
+from sanslabel.memory import Bank, ema_, teacher_of
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import SGD, AdamW
+from sanslabel.recipe import Recipe
+from sanslabel.views import seen
+
+NEGATIVES = 3
+"""the stream that they are drawn from"""
+VIEW = replace(views.WEAK, jitter=1.0, hue=0.4, blur=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NPID(Method):
+    """Non-parametric instance discrimination (Wu et al. 2018). Energy of a pair: minus the cosine of an image's
+    embedding and an entry of the bank. Defaults are the authors' for ImageNet: a linear layer to 128 and noise-
+    contrastive estimation; for CIFAR-10 they have the exact softmax and τ = 0.1. The paper's bank is random at first;
+    here the first epoch only fills it, since random entries would push the loss above that of chance."""
+
+    family = "contrastive"
+    energy = "minus the cosine of an image and its memory"
+    prevents_collapse = "the memories of all other images, or some drawn by chance, are negatives"
+    paper = "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"
+    year = 2018
+    needs = "a memory of every sample"
+    positive = ("temperature", "negatives", "width")
+
+    temperature: float = 0.07
+    """τ"""
+    negatives: int | None = 4096
+    """K of noise-contrastive estimation, drawn from the bank; None is the exact softmax over the whole bank"""
+    shared: bool = False
+    """whether the images of a batch share their negatives, which takes N times less memory"""
+    momentum: float = 0.5
+    """of the bank"""
+    width: int = 128
+    """of the embedding"""
+    teacher: float | None = None
+    """momentum of a second encoder whose embedding enters the bank; the paper has none"""
+    view: views.AnyView = VIEW
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=SGD(rate=0.03, weight_decay=1e-4),
+        scaling="linear",
+        batch=256,
+        epochs=200,
+        decay_all=True,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        numbers=dict(temperature=0.1, negatives=None, shared=True, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        net = Networks(encoder=encoder, projector=projector(encoder.width, self.width, norm=False))
+        if self.teacher is not None:
+            net.teacher = teacher_of(net)
+        net.bank = Bank(facts.samples, self.width)
+        # Z of random rows, which the paper's first batch meets. Of a filled bank it would be 10⁵ times as large, since
+        # all images are alike at the start, and negatives would count no more as soon as they are less so.
+        net.register_buffer("partition", net.bank.partition(self.temperature))
+        return net
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        view, index, bank = seen(self.view, batch, 0), gather(batch.index), net.bank.rows
+        z = gather(net.projector(net.encoder(*view)))  # (N, D)
+        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
+            net.bank.write_(index, z)
+            return
+        kept = z if self.teacher is None else gather(net.teacher.projector(net.teacher.encoder(*view)))
+        if self.negatives is None:
+            loss, trivial = instance_discrimination(z, bank, index, self.temperature), log(len(bank))
+            hardest = hardest_tenth(z, bank, self.temperature, own=index)
+        else:
+            keys = batch.key.new_tensor([clock.key]) if self.shared else gather(batch.key)
+            drawn = net.bank.drawn(keys, self.negatives, NEGATIVES)  # (N, K, D), or (1, K, D) where they are shared
+            negatives = drawn[0] if self.shared else drawn
+            loss = nce(z, bank[index], negatives, self.temperature, len(bank), net.partition)
+            hardest, trivial = hardest_tenth(z, drawn[0], self.temperature), chance(self.negatives)
+        yield Objective(
+            loss, terms={"hardest_tenth": hardest}, embedding=z, images={"view": view.images}, trivial=trivial
+        )
+        net.bank.write_(index, kept, self.momentum)
+        if self.teacher is not None:
+            ema_(net.teacher, net, self.teacher)

@@ -1,0 +1,98 @@
+"""Relative position: of two neighboring patches the network tells where the second lies from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.encoders.patches import standardized
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import SGD, AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativePosition(Method):
+    """Unsupervised visual representation learning by context prediction (Doersch, Gupta and Efros 2015). Energy of two
+    patches and a direction: minus the direction's logit. The center of 3x3 patches is paired with all its 8 neighbors.
+    Patches are apart, at random places in their cells, and standardized one by one. Defaults are those of the authors
+    of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019)."""
+
+    family = "pretext"
+    energy = "minus the logit of the neighbor's direction"
+    prevents_collapse = "eight directions must be told apart"
+    paper = "Unsupervised Visual Representation Learning by Context Prediction"
+    year = 2015
+    needs = "3x3 patches that an encoder can read"
+    positive = ("width", "hidden")
+    fractions = ("dropout",)
+
+    width: int = 1000
+    """of a patch's embedding"""
+    hidden: int = 4096
+    """of the layer that sees both patches"""
+    dropout: float = 0.5
+    """after that layer"""
+    tile: int | None = None
+    """side of a patch in pixels; None is three quarters of a third of the image"""
+    view: views.View = views.View(crop=(0.76, 0.76), ratio=(1, 1), grayscale=0.66, without_rgb="omit")
+    """255 of 292 pixels a side; color would tell places by the lens's aberration, so that it mostly goes"""
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=SGD(rate=0.1, weight_decay=1e-4),
+        scaling="linear",
+        batch=128,
+        epochs=35,
+        warmup=5,
+    )
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        numbers=dict(width=256, hidden=512, dropout=0.0),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        side = self.view.size or min(facts.height, facts.width)
+        tile = self.tile or views.tile_side(side, encoder.config.get("patch", 1))
+        encoder.read_patches_(tile, stride=max(1, tile // 2))
+        return Networks(
+            encoder=encoder,
+            head=nn.Linear(encoder.width, self.width),
+            classifier=nn.Sequential(
+                nn.Linear(2 * self.width, self.hidden, bias=False),
+                nn.BatchNorm1d(self.hidden),
+                nn.ReLU(inplace=True),
+                nn.Dropout(self.dropout),
+                nn.Linear(self.hidden, 8),
+            ),
+        )
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        view = self.view(batch, 0)  # (N, C, S, S)
+        tiles = standardized(views.tiles(view, batch.key, net.encoder.patches.size, 0))  # (N, 9, C, s, s)
+        representation = net.encoder(tiles.flatten(0, 1))  # (9N, D)
+        parts = net.head(representation).unflatten(0, (-1, 9))  # (N, 9, width)
+        neighbors = torch.cat([parts[:, :4], parts[:, 5:]], dim=1)  # (N, 8, width), row by row around the center
+        pairs = torch.cat([parts[:, 4:5].expand_as(neighbors), neighbors], dim=2)  # (N, 8, 2 width)
+        logits = gather(net.classifier(pairs.flatten(0, 1))).float()  # (8N, 8)
+        direction = torch.arange(8, device=logits.device).repeat(len(logits) // 8)
+        yield Objective(
+            cross_entropy(logits, direction),
+            terms={"accuracy": (logits.argmax(dim=1) == direction).float().mean()},
+            embedding=representation.unflatten(0, (-1, 9)).mean(dim=1),
+            images={"view": view, "tiles": tiles[0]},
+            trivial=log(8),
+        )

@@ -1,0 +1,72 @@
+"""Rotation: the network tells by how many quarters an image was turned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Encoder
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import SGD, AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation(Method):
+    """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). Energy of
+    an image and a turn: minus the turn's logit. All four copies of an image are in the batch. Images are cropped, then
+    turned: no pixel is interpolated after the crop, whose resampling treats rows and columns alike, so that it tells no
+    angle. Images without an upright position teach nothing, nor does a view that turns some upside down."""
+
+    family = "pretext"
+    energy = "minus the logit of the turn that was made"
+    prevents_collapse = "four turns must be told apart"
+    paper = "Unsupervised Representation Learning by Predicting Image Rotations"
+    year = 2018
+    needs = "images with an upright position"
+
+    view: views.View = views.View(flip=0.5)
+    """the authors' code for CIFAR-10 mirrors and does not crop"""
+
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=SGD(rate=0.1, weight_decay=1e-4),
+        scaling="linear",
+        batch=256,
+        epochs=105,
+        warmup=5,
+    )
+    """of the common ResNet-50 reference; the authors' is an AlexNet"""
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
+        batch=128,
+        epochs=10,
+        warmup=1,
+        numbers=dict(view=views.View(crop=(0.5, 1.0), flip=0.5)),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        return Networks(encoder=encoder, classifier=nn.Linear(encoder.width, 4))
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        view = self.view(batch, 0)  # (N, C, S, S)
+        copies = views.turns(view).flatten(0, 1)  # (4N, C, S, S), the turns of a sample next to each other
+        representation = net.encoder(copies)  # (4N, D)
+        logits = gather(net.classifier(representation)).float()  # (4N, 4)
+        turn = torch.arange(4, device=logits.device).repeat(len(logits) // 4)
+        yield Objective(
+            cross_entropy(logits, turn),
+            terms={"accuracy": (logits.argmax(dim=1) == turn).float().mean()},
+            embedding=representation[::4],
+            images={"view": view, "turns": copies[:4]},
+            trivial=log(4),
+        )

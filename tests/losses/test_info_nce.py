@@ -1,0 +1,92 @@
+from math import exp, log
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+from sanslabel.losses import info_nce, nt_xent
+
+
+def loop(query, positive, negatives, temperature):
+    total = 0.0
+    for q, p in zip(query, positive, strict=True):
+        scores = [cosine_similarity(q, x, dim=0) / temperature for x in [p, *negatives]]
+        total = total - scores[0] + torch.stack(scores).exp().sum().log()
+    return total / len(query)
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("k", "value"), [(1, 0.693147), (10, 2.397895), (65_536, 11.090370)])
+@pytest.mark.parametrize("temperature", [0.07, 0.2, 2.0])
+def test_collapse_gives_the_log_of_all_candidates(k, value, temperature):
+    z = random(8)
+    loss = info_nce(z.expand(4, 8), z.expand(4, 8), z.expand(k, 8), temperature)
+    assert loss.item() == pytest.approx(value, abs=1e-6)
+    assert value == pytest.approx(log(1 + k), abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 1.0])
+def test_a_key_that_is_the_query_among_orthogonal_ones(temperature):
+    axes = torch.eye(12, dtype=torch.float64)
+    loss = info_nce(axes[:2], axes[:2], axes[2:], temperature)
+    assert loss.item() == pytest.approx(log(1 + 10 * exp(-1 / temperature)), rel=1e-9)
+
+
+def test_a_small_temperature_leaves_no_loss_and_a_large_one_chance():
+    axes = torch.eye(12, dtype=torch.float64)
+    assert info_nce(axes[:2], axes[:2], axes[2:], 0.01).item() == pytest.approx(0, abs=1e-12)
+    assert info_nce(axes[:2], axes[:2], axes[2:], 1e6).item() == pytest.approx(log(11), abs=1e-5)
+
+
+def test_it_is_the_loop_of_the_paper():
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    assert info_nce(q, p, n, 0.3).item() == pytest.approx(loop(q, p, n, 0.3).item(), rel=1e-12)
+
+
+def test_it_is_the_cross_entropy_of_label_zero():
+    q, p, n = (normalize(x, dim=1) for x in (random(5, 4), random(5, 4), random(7, 4)))
+    logits = torch.cat([(q * p).sum(dim=1, keepdim=True), q @ n.T], dim=1) / 0.2
+    assert info_nce(q, p, n, 0.2).item() == pytest.approx(cross_entropy(logits, torch.zeros(5).long()).item())
+
+
+def test_nt_xent_is_its_mean_with_all_others_as_negatives():
+    a, b = random(3, 4), random(3, 4)
+    rows = []
+    for x, y in ((a, b), (b, a)):
+        for i in range(3):
+            others = [j for j in range(3) if j != i]
+            rows.append(info_nce(x[i, None], y[i, None], torch.cat([a[others], b[others]]), 0.4))
+    assert torch.stack(rows).mean().item() == pytest.approx(nt_xent(a, b, 0.4).item(), rel=1e-12)
+
+
+def test_lengths_and_the_order_of_negatives_do_not_matter():
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    loss = info_nce(q, p, n, 0.3).item()
+    assert info_nce(3 * q, 0.1 * p, n * torch.rand(7, 1).add(0.1), 0.3).item() == pytest.approx(loss)
+    assert info_nce(q, p, n.flip(0), 0.3).item() == pytest.approx(loss)
+    assert info_nce(q, p.flip(0), n, 0.3).item() != pytest.approx(loss)
+
+
+def test_gradient_is_orthogonal_to_each_query_and_right():
+    q, p, n = (x.requires_grad_() for x in (random(4, 3), random(4, 3), random(5, 3)))
+    (gradient,) = torch.autograd.grad(info_nce(q, p, n, 0.2), q)
+    assert (gradient * q).sum(dim=1).abs().max() < 1e-12
+    assert torch.autograd.gradcheck(lambda q, p, n: info_nce(q, p, n, 0.2), (q, p, n))
+
+
+def test_exact_collapse_is_stationary():
+    z = torch.ones(6, 4, dtype=torch.float64)
+    q = z.clone().requires_grad_()
+    assert torch.autograd.grad(info_nce(q, z, z, 0.2), q)[0].abs().max() < 1e-12
+
+
+def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
+    q, p, n = torch.randn(3, 64, 16).bfloat16()
+    exact = info_nce(q.double(), p.double(), n.double(), 0.05).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = info_nce(q, p, n, 0.05)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact, rel=1e-5)

@@ -1,0 +1,84 @@
+from math import exp
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from sanslabel.losses import chance, nce
+
+
+def loop(query, positive, negatives, temperature, samples, normalizer):
+    """The paper's formulas, number by number."""
+    total, k = 0.0, negatives.shape[-2]
+    for i, q in enumerate(query):
+        mine = negatives[i] if negatives.ndim == 3 else negatives
+        p = [(cosine_similarity(q, m, dim=0) / temperature).exp() / normalizer for m in [positive[i], *mine]]
+        h = [x / (x + k / samples) for x in p]
+        total = total - h[0].log() - sum((1 - x).log() for x in h[1:])
+    return total / len(query)
+
+
+def random(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("k", "value"), [(1, 1.386294), (10, 3.350997), (4096, 9.317888)])
+def test_where_nothing_is_told_apart(k, value):
+    """Every P is 1/n, once since all vectors are equal and once since all are orthogonal."""
+    n = 50_000
+    z = random(6)
+    equal = nce(z.expand(4, 6), z.expand(4, 6), z.expand(k, 6), 0.07, n, n * exp(1 / 0.07))
+    assert equal.item() == pytest.approx(value, abs=1e-6)
+    axes = torch.eye(3, dtype=torch.float64)
+    apart = nce(axes[:1], axes[1:2], axes[2:].expand(k, 3), 0.07, n, torch.tensor(float(n)))
+    assert apart.item() == pytest.approx(value, abs=1e-6)
+    assert chance(k) == pytest.approx(value, abs=1e-6)
+
+
+def test_it_is_the_loop_of_the_paper():
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    assert nce(q, p, n, 0.3, 100, 150.0).item() == pytest.approx(loop(q, p, n, 0.3, 100, 150.0).item(), rel=1e-12)
+    own = random(5, 7, 4)
+    assert nce(q, p, own, 0.3, 100, 150.0).item() == pytest.approx(loop(q, p, own, 0.3, 100, 150.0).item(), rel=1e-12)
+
+
+def test_shared_negatives_are_everyones_own():
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    assert nce(q, p, n.expand(5, 7, 4), 0.1, 90, 200.0).item() == pytest.approx(nce(q, p, n, 0.1, 90, 200.0).item())
+
+
+def test_negatives_are_summed_not_averaged():
+    """Twice the same negatives cost twice as much, where a bank of twice the size keeps K/n."""
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    positive = cosine_similarity(q, p, dim=1).div(0.5).exp() / 150
+    own = -(positive / (positive + 7 / 100)).log().mean()
+    once, twice = nce(q, p, n, 0.5, 100, 150.0), nce(q, p, torch.cat([n, n]), 0.5, 200, 150.0)
+    assert (twice - own).item() == pytest.approx(2 * (once - own).item(), rel=1e-9)
+
+
+def test_lengths_do_not_matter():
+    q, p, n = random(5, 4), random(5, 4), random(7, 4)
+    assert nce(3 * q, 0.1 * p, 7 * n, 0.3, 100, 150.0).item() == pytest.approx(nce(q, p, n, 0.3, 100, 150.0).item())
+
+
+def test_certainty_neither_overflows_nor_vanishes():
+    axes = torch.eye(3)
+    loss = nce(axes[:1], axes[:1], axes[1:], 0.005, 1_000_000, 1e30)  # exp(200) is beyond float32
+    assert torch.isfinite(loss)
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_gradient():
+    q, p, n, own = (x.requires_grad_() for x in (random(4, 3), random(4, 3), random(5, 3), random(4, 5, 3)))
+    assert torch.autograd.gradcheck(lambda q, p, n: nce(q, p, n, 0.3, 50, 80.0), (q, p, n))
+    assert torch.autograd.gradcheck(lambda q, p, n: nce(q, p, n, 0.3, 50, 80.0), (q, p, own))
+
+
+def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
+    q, p, n = torch.randn(3, 64, 16).bfloat16()
+    z = torch.tensor(150.0)
+    exact = nce(q.double(), p.double(), n.double(), 0.07, 100, z).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nce(q, p, n, 0.07, 100, z)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact, rel=1e-5)

@@ -1,0 +1,150 @@
+from dataclasses import replace
+from math import log
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from sanslabel import encoders, views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.encoders.patches import standardized
+from sanslabel.errors import BadInput
+from sanslabel.methods.npid import NPID
+from sanslabel.methods.pirl import PIRL
+from sanslabel.randomness import fold
+
+SMALL = replace(PIRL.under(PIRL.small), width=16, hidden=None)
+FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
+
+
+def batch_of(*rows: int, size: int = 12) -> Batch:
+    index = torch.tensor(rows)
+    images = torch.rand(100, 1, size, size, generator=torch.Generator().manual_seed(1))[index]
+    return Batch(images, torch.full_like(index, -1), index, fold(torch.full_like(index, 7), index))
+
+
+BATCH = batch_of(3, 0, 11, 7)
+
+
+def networks(method, samples: int = 20):
+    torch.manual_seed(0)
+    encoder = encoders.build("conv", channels=1, image_size=12)
+    return method.networks(encoder, Facts(samples, 1, 12, 12, 0)).train()
+
+
+def gradients(net, objective, part: str) -> torch.Tensor:
+    net.zero_grad()
+    objective.loss.backward(retain_graph=True)
+    return torch.cat([p.grad.flatten() for p in net.get_submodule(part).parameters()])
+
+
+@pytest.mark.parametrize("negatives", [None, 8])
+def test_without_the_tiles_it_is_npid(negatives):
+    method = replace(SMALL, weight=0.0, negatives=negatives)
+    theirs = NPID(
+        temperature=method.temperature, negatives=negatives, shared=True, width=method.width, view=method.view
+    )
+    net, other = networks(method), networks(theirs)
+    other.load_state_dict({k: v for k, v in net.state_dict().items() if k.split(".")[0] not in {"part", "whole"}})
+    for clock in (FILLS, TRAINS):
+        yields = zip(method.step(net, BATCH, clock), theirs.step(other, BATCH, clock), strict=True)
+        for objective, expected in yields:
+            assert objective.loss.item() == pytest.approx(expected.loss.item(), rel=1e-6)
+            assert objective.trivial == expected.trivial
+            torch.testing.assert_close(gradients(net, objective, "encoder"), gradients(other, expected, "encoder"))
+    torch.testing.assert_close(net.bank.rows, other.bank.rows)
+
+
+@pytest.mark.parametrize(("weight", "idle", "moved"), [(1.0, "projector", "part"), (0.0, "part", "projector")])
+def test_a_side_without_weight_has_no_gradient(weight, idle, moved):
+    method = replace(SMALL, weight=weight)
+    net = networks(method)
+    (objective,) = method.step(net, BATCH, TRAINS)
+    assert gradients(net, objective, idle).abs().max() == 0
+    assert gradients(net, objective, moved).abs().max() > 0
+
+
+def test_the_bank_is_written_once_after_the_update_with_the_image():
+    net = networks(SMALL)
+    start = net.bank.rows.clone()
+    step = SMALL.step(net, BATCH, TRAINS)
+    f = normalize(next(step).embedding.detach(), dim=1)
+    assert torch.equal(net.bank.rows, start)
+    assert list(step) == []
+    torch.testing.assert_close(net.bank.rows[BATCH.index], normalize(0.5 * start[BATCH.index] + 0.5 * f, dim=1))
+    assert torch.equal(net.bank.rows[[1, 2, 4]], start[[1, 2, 4]])
+    assert not net.bank.rows.requires_grad
+
+
+@pytest.mark.parametrize("transform", ["tiles", "rotation"])
+def test_collapse_gives_the_log_of_all_samples(transform):
+    method = replace(SMALL, transform=transform)
+    net = networks(method, samples=50)
+    with torch.no_grad():
+        for head in (net.projector, net.part if transform == "rotation" else net.whole):
+            head[-1].weight.zero_()
+            head[-1].bias.fill_(1.0)
+        net.bank.rows.copy_(normalize(torch.ones_like(net.bank.rows), dim=1))
+    (objective,) = method.step(net, BATCH, TRAINS)
+    assert objective.loss.item() == pytest.approx(log(50), rel=1e-5)
+    assert objective.trivial == pytest.approx(log(50))
+
+
+def test_parts_are_the_standardized_tiles_each_sample_in_an_order_of_its_own():
+    batch = batch_of(*range(50))
+    parts = SMALL.parts(batch, 1)
+    plain = standardized(views.tiles(SMALL.pieces(batch, 1), batch.key, 4, 1))
+    assert parts.shape == plain.shape == (50, 9, 1, 4, 4)
+    same = (parts[:, :, None] == plain[:, None]).all(dim=(3, 4, 5))  # (N, place, tile)
+    assert (same.sum(dim=1) == 1).all()
+    assert (same.sum(dim=2) == 1).all()
+    order = same.int().argmax(dim=2)
+    assert len({tuple(row) for row in order.tolist()}) == 50
+    torch.testing.assert_close(SMALL.parts(batch_of(7, 8), 1), parts[7:9])  # whatever else is in the batch
+
+
+def test_the_order_of_tiles_matters_unless_the_head_is_symmetric(monkeypatch):
+    def losses(net) -> list[float]:
+        found = [next(method.step(net, BATCH, TRAINS)).loss.item()]
+        with monkeypatch.context() as patch:
+            patch.setattr(views, "shuffled", lambda parts, order: parts)
+            return [*found, next(method.step(net, BATCH, TRAINS)).loss.item()]
+
+    method = replace(SMALL, weight=1.0)
+    net = networks(method)
+    one, other = losses(net)
+    assert one != pytest.approx(other, rel=1e-4)
+    with torch.no_grad():
+        net.whole[-1].weight.copy_(net.whole[-1].weight[:, : method.width].repeat(1, 9))
+    one, other = losses(net)
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_rotation_turns_whole_images_by_every_quarter():
+    method, batch = replace(SMALL, transform="rotation"), batch_of(*range(50))
+    parts = method.parts(batch, 1)
+    assert parts.shape == (50, 1, 1, 12, 12)
+    every = views.turns(method.pieces(batch, 1))
+    quarters = (every == parts).all(dim=(2, 3, 4)).int()
+    assert (quarters.sum(dim=1) == 1).all()
+    assert set(quarters.argmax(dim=1).tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("size", "patch", "tile"), [(8, 1, 2), (28, 1, 8), (28, 4, 8), (64, 8, 16), (64, 1, 16)])
+def test_tiles_fit_images_and_transformers(size, patch, tile):
+    assert SMALL.parts(batch_of(3, 4, size=size), patch).shape == (2, 9, 1, tile, tile)
+
+
+def test_the_papers_tiles_are_64_of_85_pixels():
+    method = replace(PIRL(), pieces=replace(PIRL().pieces, size=255))
+    assert method.sized(224).parts(batch_of(3, 4, size=32), 1).shape == (2, 9, 1, 64, 64)
+    with pytest.raises(BadInput, match="at most 85"):
+        replace(method, tile=86).parts(batch_of(3), 1)
+    with pytest.raises(BadInput, match="weight"):
+        PIRL(weight=1.1)
+
+
+def test_hidden_layers_are_of_both_heads():
+    net = networks(replace(SMALL, hidden=24))
+    for head in (net.projector, net.part):
+        assert [m.out_features for m in head if isinstance(m, torch.nn.Linear)] == [24, 16]
