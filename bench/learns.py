@@ -59,7 +59,14 @@ class Setting:
         return self.transformer if own.startswith("vit") else self.encoder or own
 
 
-CPU = Setting("Two cores, minutes", 10_000, None, "vit_micro", epochs=10)
+CPU = Setting(
+    "Two cores, minutes",
+    10_000,
+    None,
+    "vit_micro",
+    epochs=10,
+    special={"mae": 20, "data2vec": 16, "ijepa": 16, "rotation": 6},
+)
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
 
 

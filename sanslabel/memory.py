@@ -5,11 +5,14 @@ Whatever is written to them was gathered from all processes before, and is writt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sanslabel.randomness import integers
 
@@ -26,6 +29,28 @@ def ema_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     same names: 1 leaves the teacher, 0 copies."""
     names, slow = zip(*teacher.named_parameters(), strict=True)
     torch._foreach_lerp_(slow, [student.get_parameter(name) for name in names], 1 - momentum)
+
+
+@contextmanager
+def without_statistics(module: nn.Module) -> Iterator[None]:
+    """A pass that leaves BatchNorm's running statistics alone, such as one that is made again to save memory."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    live = [m._buffers for m in norms]
+    for m, buffers in zip(norms, live, strict=True):
+        m._buffers = {name: None if b is None else b.clone() for name, b in buffers.items()}
+    try:
+        yield
+    finally:
+        for m, buffers in zip(norms, live, strict=True):
+            m._buffers = buffers
+
+
+@contextmanager
+def filling(net: nn.Module) -> Iterator[None]:
+    """A pass that only fills a memory: it has no gradient, and leaves BatchNorm's running statistics alone, since there
+    is no loss that would refuse what is not finite."""
+    with torch.no_grad(), without_statistics(net):
+        yield
 
 
 class Queue(nn.Module):

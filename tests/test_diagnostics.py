@@ -13,6 +13,7 @@ from sanslabel.diagnostics import (
     effective_rank,
     hardest_tenth,
     participation_ratio,
+    share_of_tenth,
     spread,
     spread_by_place,
     uniformity,
@@ -150,6 +151,12 @@ def test_hardest_tenth_reads_the_first_queries_alone():
     half = query.bfloat16().requires_grad_()
     assert not hardest_tenth(half, negatives, 0.3).requires_grad
     assert close(hardest_tenth(half, negatives, 0.3), float(hardest_tenth(half.float(), negatives, 0.3)), 1e-6)
+
+
+def test_share_of_tenth_of_logits():
+    assert close(share_of_tenth(torch.zeros(3, 40)), 0.1, 1e-6)
+    logits = torch.tensor([[math.log(3), *[0.0] * 7, -math.inf, -math.inf]])  # 8 that count, the tenth is one of 10
+    assert close(share_of_tenth(logits), 3 / 10, 1e-6)
 
 
 @pytest.mark.parametrize("measure", [spread, effective_rank, participation_ratio, uniformity])

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, normalize
 
-from sanslabel.heads import Directions, Prototypes, projector
+from sanslabel.heads import Directions, Prototypes, RowContext, projector
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -99,3 +99,12 @@ def test_frozen_directions_pass_the_gradient_on_and_take_none():
     directions(z).square().sum().backward()
     along = (directions.weight.grad * directions.weight).sum(dim=1)
     torch.testing.assert_close(along, torch.zeros(5), atol=1e-5, rtol=0)
+
+
+def test_the_context_of_a_row_reaches_up_as_many_rows_as_it_has_blocks_and_never_down():
+    context = RowContext(width=4, hidden=8, blocks=2).double()
+    grid = torch.randn(1, 4, 6, 5, dtype=torch.float64).requires_grad_()
+    context(grid)[0, :, 3, 2].sum().backward()
+    heard = grid.grad[0].abs().sum(dim=0) > 0  # (6, 5)
+    assert heard.any(dim=1).tolist() == [False, True, True, True, False, False]
+    assert heard[3].tolist() == [True] * 5, "its own row on both sides, one place further for each block"

@@ -180,7 +180,7 @@ class VisionTransformer(Encoder):
     @torch.no_grad()
     def fix_positions_(self) -> None:
         """Puts sines and cosines in the place of the trained positions, none for the class token, and trains them no
-        more: of MAE and I-JEPA."""
+        more: of methods that predict tokens at places."""
         self.pos_embed[:, 1:].copy_(sincos_positions(*self.grid, self.width))
         self.pos_embed[:, :1].zero_()
         self.pos_embed.requires_grad_(False)

@@ -55,8 +55,8 @@ class CPC(Method):
     recipe = Recipe(encoder="resnet50", optimizer=AdamW(rate=2e-4), batch=512, epochs=200)
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=1e-3, weight_decay=1e-4),
-        batch=64,
+        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        batch=32,
         epochs=10,
         warmup=1,
         numbers=dict(farthest=3, hidden=128, blocks=3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -24,12 +24,16 @@ from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import linear
 
+WEAK = views.View(crop=(0.5, 1.0), flip=0.5)
+BEIT = replace(WEAK, crop=(0.08, 1.0), jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, without_rgb="omit")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Data2Vec(Method):
     """data2vec for images (Baevski et al. 2022). Energy of a masked patch: the smooth L1 distance between what is told
-    from the rest and the teacher's token. Defaults are the authors' code for ViT-B/16, but for relative positions,
-    stochastic depth and layer scale, which these encoders lack."""
+    from the rest and the teacher's token. Defaults are the authors' code for ViT-B/16, but for stochastic depth and
+    layer scale, which these encoders lack, and with fixed positions, by which a mask token knows its place from the
+    start, for relative ones."""
 
     family = "prediction"
     energy = "the distance of the student's prediction from the teacher's token of the whole image"
@@ -57,10 +61,7 @@ class Data2Vec(Method):
     """to which it goes in a line"""
     variance: float = 0.0
     """weight of VICReg's variance and covariance terms (as 25 to 1) on the student's mean tokens; the paper has none"""
-    view: views.View = views.View(
-        crop=(0.08, 1.0), flip=0.5, jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, without_rgb="omit"
-    )
-    """of BEiT"""
+    view: views.View = BEIT
 
     recipe = Recipe(
         encoder="vit_base",
@@ -77,13 +78,8 @@ class Data2Vec(Method):
         epochs=20,
         warmup=2,
         clip=3.0,
-        numbers=dict(
-            averaged=3,
-            target_norm="batch",
-            momentum=0.99,
-            final_momentum=0.999,
-            view=views.View(crop=(0.5, 1.0), flip=0.5),
-        ),
+        # A teacher that stands still at first gives the student something to learn before it follows.
+        numbers=dict(averaged=3, target_norm="batch", momentum=1.0, final_momentum=0.98, view=WEAK),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -96,8 +92,8 @@ class Data2Vec(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         images, teacher = self.view(batch, 0), net.teacher.encoder
-        grid = net.encoder.grid_of(images)
-        count, smallest = (max(1, round(part * prod(grid))) for part in (self.ratio, self.smallest))
+        patches = prod(grid := teacher.grid_of(images))
+        count, smallest = (max(1, round(part * patches)) for part in (self.ratio, self.smallest))
         masked = views.blockwise(batch.key, grid, count, smallest, 1)  # (N, M)
         after = teacher.tokens_after_each_block(teacher.embed(images))  # (N, 1 + L, D) each
         blocks = [layer_norm(tokens[:, 1:].float(), tokens.shape[2:]) for tokens in after[-self.averaged :]]
@@ -110,17 +106,15 @@ class Data2Vec(Method):
         if self.variance:
             h = gather(tokens.mean(dim=1))
             loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
+        few = images[:8]
         yield Objective(
             loss,
             terms={
-                "target_std": mean(spread_by_place(at(plain, masked), masked, prod(grid))),
-                "prediction_std": mean(spread_by_place(prediction, masked, prod(grid))),
+                "target_std": mean(spread_by_place(at(plain, masked), masked, patches)),
+                "prediction_std": mean(spread_by_place(prediction, masked, patches)),
             },
             embedding=gather(teacher.norm(after[-1])[:, 1:].mean(dim=1)),
-            images={
-                "view": images[:8],
-                "masked": views.visible(images[:8], views.others(masked[:8], prod(grid)), teacher.patch),
-            },
+            images={"view": few, "masked": views.visible(few, views.others(masked[:8], patches), teacher.patch)},
             trivial=0.0,
         )
         ema_(net.teacher, net, linear(clock.progress, self.momentum, self.final_momentum))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import log
 
@@ -18,7 +19,7 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
 from sanslabel.heads import projector
-from sanslabel.memory import Bank
+from sanslabel.memory import Bank, filling
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.randomness import fold
@@ -86,7 +87,7 @@ class DeepCluster(Method):
         if clock.steps <= clock.steps_per_epoch:
             raise BadInput("DeepCluster only fills its memory in the first epoch; give 2 or more (--epochs 2).")
         crops, index = self.view(batch), gather(batch.index)
-        with torch.set_grad_enabled(clock.epoch > 0):
+        with filling(net) if clock.epoch == 0 else nullcontext():
             embeddings = net.projector(torch.cat(encoded(net.encoder, crops)))  # (V N, D)
             z = [gather(part) for part in embeddings.chunk(len(crops))]  # V of (N, D)
         if clock.epoch > 0:

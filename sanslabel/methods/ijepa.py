@@ -24,6 +24,8 @@ from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import linear
 
+CROPS = views.View(crop=(0.3, 1.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class IJEPA(Method):
@@ -63,7 +65,7 @@ class IJEPA(Method):
     variance: float = 0.0
     """weight of VICReg's variance and covariance terms (as 25 to 1) on the mean tokens of contexts; the paper has none,
     Mo and Tong 2024 add them"""
-    view: views.View = views.View(crop=(0.3, 1.0))
+    view: views.View = CROPS
 
     recipe = Recipe(
         encoder="vit_base",
@@ -80,7 +82,11 @@ class IJEPA(Method):
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(predictor_width=64, predictor_depth=3, target_norm="batch", momentum=0.99, final_momentum=0.999),
+        # A teacher that stands still at first gives the student something to learn before it follows; without the
+        # variance few dimensions of the representation stay in use.
+        numbers=dict(
+            predictor_width=64, predictor_depth=3, target_norm="batch", momentum=1.0, final_momentum=0.98, variance=0.1
+        ),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

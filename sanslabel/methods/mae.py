@@ -22,6 +22,8 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
+CROPS = replace(views.RECONSTRUCTION, crop=(0.2, 1.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class MAE(Method):
@@ -44,7 +46,7 @@ class MAE(Method):
     decoder_depth: int = 8
     normalized: bool = True
     """whether the pixels of each patch are brought to mean 0 and variance 1 to be the target"""
-    view: views.View = replace(views.RECONSTRUCTION, crop=(0.2, 1.0))
+    view: views.View = CROPS
 
     recipe = Recipe(
         encoder="vit_base",

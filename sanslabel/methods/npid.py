@@ -13,7 +13,7 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import projector
 from sanslabel.losses import chance, instance_discrimination, nce
-from sanslabel.memory import Bank, ema_, teacher_of
+from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
@@ -75,17 +75,19 @@ class NPID(Method):
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         net.bank = Bank(facts.samples, self.width)
-        # Z of random rows, which the paper's first batch meets. Of a filled bank it would be 10⁵ times as large, since
-        # all images are alike at the start, and negatives would count no more as soon as they are less so.
-        net.register_buffer("partition", net.bank.partition(self.temperature))
+        net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index, bank = seen(self.view, batch, 0), gather(batch.index), net.bank.rows
-        z = gather(net.projector(net.encoder(*view)))  # (N, D)
         if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
-            net.bank.write_(index, z)
+            with filling(net):
+                net.bank.write_(index, gather(net.projector(net.encoder(*view))))
+            # The last of these stays. Of random rows Z would be thousands of times smaller than of embeddings, which are
+            # all alike at the start: the negatives would outweigh the positive, and the loss rises instead of falling.
+            net.partition.copy_(net.bank.partition(self.temperature))
             return
+        z = gather(net.projector(net.encoder(*view)))  # (N, D)
         kept = z if self.teacher is None else gather(net.teacher.projector(net.teacher.encoder(*view)))
         if self.negatives is None:
             loss, trivial = instance_discrimination(z, bank, index, self.temperature), log(len(bank))

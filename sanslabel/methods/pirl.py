@@ -17,7 +17,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import projector
 from sanslabel.losses import chance, instance_discrimination, nce
-from sanslabel.memory import Bank
+from sanslabel.memory import Bank, filling
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import bits, integers
@@ -90,15 +90,17 @@ class PIRL(Method):
         net = Networks(encoder=encoder, projector=projector(*widths, norm=False), part=projector(*widths, norm=False))
         net.whole = projector(9 * self.width, self.width, norm=False) if self.transform == "tiles" else nn.Identity()
         net.bank = Bank(facts.samples, self.width)
-        net.register_buffer("partition", net.bank.partition(self.temperature))  # of random rows, see `npid`
+        net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index, bank = seen(self.view, batch, 0), gather(batch.index), net.bank.rows
-        f = gather(net.projector(net.encoder(*view)))  # (N, D)
         if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
-            net.bank.write_(index, f)
+            with filling(net):
+                net.bank.write_(index, gather(net.projector(net.encoder(*view))))
+            net.partition.copy_(net.bank.partition(self.temperature))  # the last of these stays, see `npid`
             return
+        f = gather(net.projector(net.encoder(*view)))  # (N, D)
         parts = self.parts(batch, getattr(net.encoder, "patch", 1))  # (N, P, C, s, s)
         each = net.part(net.encoder(parts.flatten(0, 1))).unflatten(0, parts.shape[:2])  # (N, P, D)
         g = gather(net.whole(each.flatten(1)))  # (N, D)

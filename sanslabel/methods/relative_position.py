@@ -67,7 +67,7 @@ class RelativePosition(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         side = self.view.size or min(facts.height, facts.width)
         tile = self.tile or views.tile_side(side, encoder.config.get("patch", 1))
-        encoder.read_patches_(tile, stride=max(1, tile // 2))
+        encoder.read_patches_(tile, stride=side // 3)
         return Networks(
             encoder=encoder,
             head=nn.Linear(encoder.width, self.width),

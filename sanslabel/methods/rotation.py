@@ -48,10 +48,9 @@ class Rotation(Method):
     small = Recipe(
         encoder="conv",
         optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
-        batch=128,
+        batch=64,
         epochs=10,
         warmup=1,
-        numbers=dict(view=views.View(crop=(0.5, 1.0), flip=0.5)),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -101,8 +101,6 @@ def optimize(
             with torch.autocast(device, precision) if precision != torch.float32 else nullcontext():
                 objective = next(step, None)
             if objective is None:
-                if not objectives:  # filled a memory, maybe from images that are not finite, which no loss has refused
-                    statistics.put_back()
                 break
             norm, moved = players[objective.player].descend(objective.loss, clock)
             objectives.append(_without_graph(objective))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from sanslabel.encoders import Encoder
+from sanslabel.memory import without_statistics
 
 
 def chunk_(net: nn.Module, size: int) -> bool:
@@ -35,24 +35,10 @@ class _Chunked:
         kept = [None] * len(parts) if keep is None else keep.split(self.size)
         if not torch.is_grad_enabled():
             return torch.cat([self.forward(p, k, patch) for p, k in zip(parts, kept, strict=True)])
-        contexts = lambda: (nullcontext(), _without_statistics(self.encoder))  # noqa: E731
+        contexts = lambda: (nullcontext(), without_statistics(self.encoder))  # noqa: E731
         return torch.cat(
             [
                 checkpoint(self.forward, p, k, patch, use_reentrant=False, context_fn=contexts)
                 for p, k in zip(parts, kept, strict=True)
             ]
         )
-
-
-@contextmanager
-def _without_statistics(module: nn.Module) -> Iterator[None]:
-    """Recomputation moves copies of BatchNorm's running statistics: the forward pass has counted the chunk already."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    live = [m._buffers for m in norms]
-    for m, buffers in zip(norms, live, strict=True):
-        m._buffers = {name: None if b is None else b.clone() for name, b in buffers.items()}
-    try:
-        yield
-    finally:
-        for m, buffers in zip(norms, live, strict=True):
-            m._buffers = buffers

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.errors import BadInput
+from sanslabel.losses import chance
 from sanslabel.methods.npid import NPID
 from sanslabel.randomness import fold
 from sanslabel.training.engine import optimize, players_of
@@ -118,17 +119,32 @@ def test_noise_contrast_where_nothing_is_told_apart(negatives, value, shared):
     assert objective.trivial == pytest.approx(value, abs=1e-6)
 
 
-def test_z_is_that_of_random_rows_frozen_and_part_of_the_state():
-    method = replace(SMALL, negatives=8, width=128, temperature=0.1)
-    net, other = networks(method, samples=4000), networks(method, samples=4000)
-    assert net.partition.item() == pytest.approx(4000 * exp(100 / 256), rel=0.01)
+def test_z_is_that_of_the_filled_bank_then_frozen_and_part_of_the_state():
+    method = replace(SMALL, negatives=8)
+    net, other = networks(method), networks(method)
     start = net.partition.clone()
-    for clock in (FILLS, TRAINS):
-        list(method.step(net, batch_of(3, 0, 11, 7), clock))
-    assert torch.equal(net.partition, start)
-    other.partition.zero_()
+    for half in (range(10), range(10, 20)):
+        list(method.step(net, batch_of(*half), FILLS))
+    pairs = (net.bank.rows[:10] @ net.bank.rows[10:].T / method.temperature).exp()
+    filled = net.partition.clone()
+    assert filled.item() == pytest.approx(20 * pairs.mean().item(), rel=1e-5)
+    assert filled > 5 * start, "embeddings are all alike at the start"
+    list(method.step(net, batch_of(3, 0, 11, 7), TRAINS))
+    assert torch.equal(net.partition, filled)
     other.load_state_dict(net.state_dict())
-    assert torch.equal(other.partition, start)
+    assert torch.equal(other.partition, filled)
+
+
+def test_noise_contrast_learns():
+    """With Z of a random bank the loss rises many times over instead."""
+    method = replace(SMALL, negatives=32, temperature=0.07)
+    net, halves = networks(method, samples=100), [batch_of(*range(50)), batch_of(*range(50, 100))]
+    stream = [(Clock(0, step // 2, step, 100, 2), halves[step % 2]) for step in range(30)]
+    records = optimize(method, net, players_of(net, NPID.small, 50), stream)
+    losses = [objective.loss.item() for record in records for objective in record.objectives]
+    assert len(losses) == 28
+    assert max(losses) == max(losses[:3])
+    assert losses[-1] < chance(32)
 
 
 def test_own_negatives_do_not_depend_on_the_rest_of_the_batch():

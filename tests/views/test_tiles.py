@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from sanslabel.errors import BadInput
+from sanslabel.views import tile_side, tiles
+
+KEYS = torch.arange(4000) * 7919 % 2**32
+
+
+def index_image(side: int, count: int = 1) -> torch.Tensor:
+    """Every pixel has a value of its own."""
+    return torch.arange(side * side).view(1, 1, side, side).expand(count, -1, -1, -1)
+
+
+def test_tiles_are_disjoint_squares_of_neighboring_pixels_in_their_cells():
+    parts = tiles(index_image(28, 50), KEYS[:50], 8, 0)
+    assert parts.shape == (50, 9, 1, 8, 8)
+    for image in parts:
+        assert len(image.unique()) == 9 * 64
+        for i, tile in enumerate(image[:, 0]):
+            top, left = divmod(int(tile[0, 0]), 28)
+            expected = (torch.arange(top, top + 8)[:, None] * 28) + torch.arange(left, left + 8)
+            assert torch.equal(tile, expected)
+            row, column = divmod(i, 3)
+            assert 9 * row <= top <= 9 * row + 1
+            assert 9 * column <= left <= 9 * column + 1
+
+
+def test_channels_of_a_tile_come_from_the_same_place():
+    image = torch.cat([index_image(16, 5), index_image(16, 5) + 1000], dim=1)
+    parts = tiles(image, KEYS[:5], 4, 0)
+    assert torch.equal(parts[:, :, 0] + 1000, parts[:, :, 1])
+
+
+def test_every_place_in_a_cell_is_as_likely_and_no_tile_moves_with_another():
+    corner = tiles(index_image(30, 4000), KEYS, 8, 0)[:, :, 0, 0, 0]  # cells of 10: 0, 1 or 2 to the right and down
+    shift = torch.stack([corner // 30 % 10, corner % 30 % 10], dim=2)  # (N, 9, 2)
+    share = torch.stack([(shift == k).float().mean(dim=0) for k in range(3)])
+    assert (share - 1 / 3).abs().max() < 4 * (2 / 9 / 4000) ** 0.5
+    together = torch.corrcoef(shift.flatten(1).T.float()) - torch.eye(18)
+    assert together.abs().max() < 4.5 / 4000**0.5
+
+
+def test_places_belong_to_key_and_stream():
+    images = torch.rand(4, 1, 30, 30)
+    whole = tiles(images, KEYS[:4], 8, 1)
+    assert torch.equal(whole[2:3], tiles(images[2:3], KEYS[2:3], 8, 1))
+    assert not torch.equal(whole, tiles(images, KEYS[:4], 8, 2))
+
+
+def test_a_tile_as_large_as_its_cell_has_one_place():
+    assert torch.equal(tiles(index_image(8), KEYS[:1], 4, 0, grid=2)[0, 1, 0], index_image(8)[0, 0, :4, 4:])
+
+
+@pytest.mark.parametrize("size", [0, 10])
+def test_a_tile_that_does_not_fit_is_refused(size):
+    with pytest.raises(BadInput, match=f"Tiles of {size} pixels do not fit the cells of 9 .* at most 9"):
+        tiles(index_image(28), KEYS[:1], size, 0)
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "expected"),
+    [(8, 1, 2), (28, 1, 8), (32, 1, 8), (64, 1, 16), (224, 1, 56), (255, 1, 64), (8, 2, 2), (28, 4, 8), (224, 16, 64)],
+)
+def test_a_tile_is_three_quarters_of_its_cell_in_whole_patches(side, patch, expected):
+    assert tile_side(side, patch) == expected
+
+
+@pytest.mark.parametrize(("side", "patch", "least"), [(5, 1, 6), (28, 14, 42)])
+def test_an_image_too_small_for_tiles_is_refused_with_what_fits(side, patch, least):
+    with pytest.raises(BadInput, match=f"at least {least} pixels"):
+        tile_side(side, patch)
+    assert tile_side(least, patch) <= least // 3
