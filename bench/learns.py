@@ -65,7 +65,7 @@ CPU = Setting(
     None,
     "vit_micro",
     epochs=10,
-    special={"mae": 20, "data2vec": 16, "ijepa": 16, "rotation": 6},
+    special={"mae": 20, "data2vec": 16, "ijepa": 16, "rotation": 6, "jigsaw": 16, "relative_position": 16, "cpc": 4},
 )
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
 

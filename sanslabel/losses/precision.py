@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def in_float32(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def in_float32(loss: Callable[P, R]) -> Callable[P, R]:
     """The loss outside autocast, with its half-precision tensors as float32; float64 stays."""
 
     @wraps(loss)
-    def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def exact(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
         with torch.autocast(device, enabled=False):
             return loss(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})  # pyright: ignore

@@ -43,4 +43,5 @@ def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, nega
     negatives "both", P with "same" and (N - 1) · P + 1 with "other"; ln K - L bounds the information that context and
     target share from below. van den Oord et al. 2018, eq. 4; Hénaff et al. 2020, eq. 1.
     """
-    return cross_entropy(*candidate_scores(predicted, targets, positive, negatives))
+    scores, right = candidate_scores(predicted, targets, positive, negatives)
+    return cross_entropy(scores, right)

@@ -22,6 +22,8 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
+VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), flip=0.5, grayscale=0.66, without_rgb="omit")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CPC(Method):
@@ -31,7 +33,7 @@ class CPC(Method):
     BatchNorm in the encoder shares its statistics among all patches of the batch, those to be found included; they are
     the same for every candidate, and embeddings have a LayerNorm of their own."""
 
-    family = "prediction"
+    family = "contrastive"
     energy = "minus the dot product of prediction and patch"
     prevents_collapse = "other patches of the image and of other images are negatives"
     paper = "Representation Learning with Contrastive Predictive Coding"
@@ -49,7 +51,7 @@ class CPC(Method):
     """channels within the blocks of the context network"""
     blocks: int = 5
     """of the context network, each of which sees one row more"""
-    view: views.View = views.View(crop=(0.73, 0.73), ratio=(1, 1), flip=0.5, grayscale=0.66, without_rgb="omit")
+    view: views.View = VIEW
     """256 of 300 pixels a side; the paper takes all color away, which an encoder of colored images would then miss"""
 
     recipe = Recipe(encoder="resnet50", optimizer=AdamW(rate=2e-4), batch=512, epochs=200)
@@ -70,8 +72,8 @@ class CPC(Method):
         rows = (side - size) // (size // 2) + 1
         if rows <= self.nearest:
             raise BadInput(
-                f"cpc: {rows} rows of patches of {size} pixels have none {self.nearest} rows below another; give larger "
-                "images (--image-size), an encoder with smaller patches, or a smaller --method.nearest."
+                f"cpc: {rows} rows of patches of {size} pixels have none {self.nearest} rows below another; give "
+                "larger images (--image-size), an encoder with smaller patches, or a smaller --method.nearest."
             )
         steps = range(self.nearest, min(self.farthest, rows - 1) + 1)
         net = Networks(

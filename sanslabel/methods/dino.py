@@ -22,6 +22,16 @@ from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine, linear
 from sanslabel.views import encoded
 
+SMALL = dict(
+    outputs=1024,
+    hidden=512,
+    norm=True,
+    first_teacher_temperature=0.02,  # a short run stays at ln K with 0.04
+    teacher_temperature=0.02,
+    momentum=0.99,
+    view=replace(views.DINO, global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=4),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DINO(Method):
@@ -74,22 +84,7 @@ class DINO(Method):
         clip=3.0,
         clip_each=True,
     )
-    small = Recipe(
-        encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
-        batch=256,
-        epochs=20,
-        warmup=2,
-        numbers=dict(
-            outputs=1024,
-            hidden=512,
-            norm=True,
-            first_teacher_temperature=0.02,  # a short run stays at ln K with 0.04
-            teacher_temperature=0.02,
-            momentum=0.99,
-            view=replace(views.DINO, global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=4),
-        ),
-    )
+    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = encoder.width, self.hidden, self.hidden, self.bottleneck

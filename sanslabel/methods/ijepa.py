@@ -25,6 +25,9 @@ from sanslabel.recipe import Recipe
 from sanslabel.schedules import linear
 
 CROPS = views.View(crop=(0.3, 1.0))
+SMALL = dict(
+    predictor_width=64, predictor_depth=3, target_norm="batch", momentum=1.0, final_momentum=0.98, variance=0.1
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,7 @@ class IJEPA(Method):
     predictor_depth: int = 6
     """12 for larger encoders"""
     target_norm: Literal["layer", "batch"] = "layer"
-    """how the teacher's tokens become targets: "layer" normalizes each token as the paper does; "batch" each feature at
-    each place over the images of the batch, so that what a place alone tells is no target"""
+    """of targets: each token by itself, as in the paper, or each feature at a place over the images of the batch"""
     beta: float = 1.0
     """β, the difference from which the loss is linear"""
     momentum: float = 0.996
@@ -63,8 +65,7 @@ class IJEPA(Method):
     final_momentum: float = 1.0
     """to which it goes in a line"""
     variance: float = 0.0
-    """weight of VICReg's variance and covariance terms (as 25 to 1) on the mean tokens of contexts; the paper has none,
-    Mo and Tong 2024 add them"""
+    """weight of VICReg's variance term, and of 1/25 its covariances, on mean context tokens; the paper has none"""
     view: views.View = CROPS
 
     recipe = Recipe(
@@ -76,17 +77,10 @@ class IJEPA(Method):
         final=1e-3,
         final_decay=0.4,
     )
+    # A teacher that stands still at first gives the student something to learn before it follows; without the variance
+    # few dimensions of the representation stay in use.
     small = Recipe(
-        encoder="vit_micro",
-        optimizer=AdamW(rate=1e-3, weight_decay=0.05),
-        batch=256,
-        epochs=20,
-        warmup=2,
-        # A teacher that stands still at first gives the student something to learn before it follows; without the
-        # variance few dimensions of the representation stay in use.
-        numbers=dict(
-            predictor_width=64, predictor_depth=3, target_norm="batch", momentum=1.0, final_momentum=0.98, variance=0.1
-        ),
+        optimizer=AdamW(rate=1e-3, weight_decay=0.05), encoder="vit_micro", epochs=20, warmup=2, numbers=SMALL
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -112,12 +106,10 @@ class IJEPA(Method):
         if self.variance:
             h = gather(tokens.mean(dim=1))
             loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
+        spreads = [mean(spread_by_place(x, places, prod(grid))) for x in (at(plain, places), prediction)]
         yield Objective(
             loss,
-            terms={
-                "target_std": mean(spread_by_place(at(plain, places), places, prod(grid))),
-                "prediction_std": mean(spread_by_place(prediction, places, prod(grid))),
-            },
+            terms={"target_std": spreads[0], "prediction_std": spreads[1]},
             embedding=gather(whole.mean(dim=1)),
             images={"view": images[:8], "context": views.visible(images[:8], context[:8], net.encoder.patch)},
             trivial=0.0,

@@ -20,6 +20,8 @@ from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
 from sanslabel.recipe import Recipe
 
+VIEW = views.View(flip=0.5, grayscale=0.66, without_rgb="omit")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Jigsaw(Method):
@@ -47,7 +49,7 @@ class Jigsaw(Method):
     """permutations drawn for each image; the paper has one. Tiles are encoded once, so that more cost little."""
     tile: int | None = None
     """side in pixels; None is three quarters of a third of the image"""
-    view: views.View = views.View(flip=0.5, grayscale=0.66, without_rgb="omit")
+    view: views.View = VIEW
     """color would fit tiles by the lens's aberration, so that it mostly goes"""
 
     recipe = Recipe(

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, get_args, get_type_hints
 
 from torch import Tensor, nn
 
@@ -97,14 +97,20 @@ class Method(ABC):
         open_views = {f.name: v for f in fields(self) if getattr(v := getattr(self, f.name), "size", 0) is None}
         return replace(self, **{name: replace(view, size=size) for name, view in open_views.items()})
 
+    @classmethod
+    def embeds_views(cls) -> bool:
+        """Whether what belongs together are views of an image, which may then be masked, too."""
+        admitted = get_type_hints(cls).get("view")
+        any_view = admitted is views.MultiCrop or views.Masked in get_args(admitted)
+        return any_view and cls.family in JOINT_EMBEDDING
+
     def masked(self, patch: int) -> Self:
         """The method with 75 % of the patches gone, of `patch` pixels a side, in place of the crops of its view, and
         without small crops. BadInput for a method that does not embed views."""
-        view = getattr(self, "view", None)
-        if self.family not in JOINT_EMBEDDING or view is None:
+        if not self.embeds_views():
             raise BadInput(f"{type(self).__name__} embeds no views whose patches could be masked; leave --masked out.")
         mask = replace(views.MASKED, patch=patch)
-        multicrop = isinstance(view, views.MultiCrop)
+        multicrop = isinstance(getattr(self, "view"), views.MultiCrop)  # noqa: B009
         return replace(self, view=views.MultiCrop(global_crop=mask, local_crops=0) if multicrop else mask)
 
     @abstractmethod

@@ -83,8 +83,8 @@ class NPID(Method):
         if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
-            # The last of these stays. Of random rows Z would be thousands of times smaller than of embeddings, which are
-            # all alike at the start: the negatives would outweigh the positive, and the loss rises instead of falling.
+            # The last of these stays. Of random rows Z is thousands of times smaller than of embeddings, which are
+            # all alike at the start: negatives then outweigh the positive, and the loss rises instead of falling.
             net.partition.copy_(net.bank.partition(self.temperature))
             return
         z = gather(net.projector(net.encoder(*view)))  # (N, D)

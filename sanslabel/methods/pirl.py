@@ -28,7 +28,8 @@ NEGATIVES, TRANSFORM = 3, 4
 """streams that they are drawn from"""
 VIEW = replace(views.WEAK, crop=(0.08, 1.0), jitter=1.0, hue=0.2, blur=0.0)
 PIECES = replace(VIEW, crop=(0.6, 1.0), size=255)
-SMALL = replace(views.SIMCLR, crop=(0.2, 1.0))
+CROPS = replace(views.SIMCLR, crop=(0.2, 1.0))
+SMALL = dict(temperature=0.2, negatives=None, hidden=512, tile=None, view=CROPS, pieces=replace(CROPS, crop=(0.6, 1.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +76,7 @@ class PIRL(Method):
         epochs=800,
         final=0.001,
     )
-    small = Recipe(
-        encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
-        epochs=20,
-        warmup=2,
-        numbers=dict(
-            temperature=0.2, negatives=None, hidden=512, tile=None, view=SMALL, pieces=replace(SMALL, crop=(0.6, 1.0))
-        ),
-    )
+    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *([] if self.hidden is None else [self.hidden]), self.width]
@@ -111,13 +104,8 @@ class PIRL(Method):
             drawn = net.bank.drawn(batch.key.new_tensor([clock.key]), self.negatives, NEGATIVES)[0]  # (K, D), shared
             of_g, of_f = (nce(z, bank[index], drawn, self.temperature, len(bank), net.partition) for z in (g, f))
             hardest, trivial = hardest_tenth(g, drawn, self.temperature), chance(self.negatives)
-        yield Objective(
-            self.weight * of_g + (1 - self.weight) * of_f,
-            terms={"hardest_tenth": hardest},
-            embedding=f,
-            images={"view": view.images, self.transform: parts[0]},
-            trivial=trivial,
-        )
+        loss, images = self.weight * of_g + (1 - self.weight) * of_f, {"view": view.images, self.transform: parts[0]}
+        yield Objective(loss, terms={"hardest_tenth": hardest}, embedding=f, images=images, trivial=trivial)
         net.bank.write_(index, f, self.momentum)
 
     def parts(self, batch: Batch, patch: int) -> Tensor:
@@ -125,6 +113,5 @@ class PIRL(Method):
         image = self.pieces(batch, 1)
         if self.transform == "rotation":
             return views.turned(image, integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
-        side = self.tile or views.tile_side(image.shape[-1], patch)
-        order = bits(batch.key, 9, TRANSFORM).argsort(dim=1)
-        return views.shuffled(standardized(views.tiles(image, batch.key, side, 1)), order)
+        cut = views.tiles(image, batch.key, self.tile or views.tile_side(image.shape[-1], patch), 1)
+        return views.shuffled(standardized(cut), bits(batch.key, 9, TRANSFORM).argsort(dim=1))

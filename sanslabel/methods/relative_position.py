@@ -19,6 +19,8 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
+VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), grayscale=0.66, without_rgb="omit")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RelativePosition(Method):
@@ -44,7 +46,7 @@ class RelativePosition(Method):
     """after that layer"""
     tile: int | None = None
     """side of a patch in pixels; None is three quarters of a third of the image"""
-    view: views.View = views.View(crop=(0.76, 0.76), ratio=(1, 1), grayscale=0.66, without_rgb="omit")
+    view: views.View = VIEW
     """255 of 292 pixels a side; color would tell places by the lens's aberration, so that it mostly goes"""
 
     recipe = Recipe(

@@ -18,6 +18,8 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
+VIEW = views.View(flip=0.5)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Method):
@@ -33,7 +35,7 @@ class Rotation(Method):
     year = 2018
     needs = "images with an upright position"
 
-    view: views.View = views.View(flip=0.5)
+    view: views.View = VIEW
     """the authors' code for CIFAR-10 mirrors and does not crop"""
 
     recipe = Recipe(

@@ -34,7 +34,7 @@ def _chosen(count: int, length: int) -> np.ndarray:
 def permutations(count: int, length: int = 9) -> Tensor:
     """Permutations of range(length), each the farthest from those before it: of all length! candidates the one whose
     smallest Hamming distance to the chosen is largest (Noroozi and Favaro 2016, algorithm 1, which takes the mean
-    distance). A fixed random order settles ties, so that the set is always the same, and its first part the smaller set.
+    distance). A fixed random order settles ties, so that the set is always the same, and begins with the smaller ones.
 
     -> (count, length) int64, no two alike. BadInput where there are not so many. Of 9 tiles, 100 permutations differ in
     at least 6 places and 1,000 in 5; they take one and three seconds, once in a process.

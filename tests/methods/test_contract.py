@@ -13,7 +13,7 @@ import torch
 from sanslabel import encoders, methods
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
-from sanslabel.methods.method import JOINT_EMBEDDING, Method
+from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
 from sanslabel.sources import open_source
@@ -39,7 +39,7 @@ def variants() -> list[tuple[str, dict]]:
         numbers = {f.name: f.default for f in fields(methods.method_class(name))}
         if "teacher" in numbers:
             found.append((name, {"teacher": 0.9}))
-        if methods.method_class(name).family in JOINT_EMBEDDING and "view" in numbers:
+        if methods.method_class(name).embeds_views():
             found.append((name, {"masked": 2}))  # of 8 pixels a side: 16 patches, of which 4 are left
     return found
 
