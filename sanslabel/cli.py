@@ -194,19 +194,29 @@ def _evaluate(arguments: list[str]) -> None:
 def _methods(arguments: list[str]) -> None:
     if arguments:
         raise BadInput(f"methods takes no {arguments[0]!r}; for one method's numbers: sanslabel train METHOD --help.")
+    from itertools import groupby
+
     from rich.console import Console
     from rich.table import Table
 
-    from sanslabel.methods import method_class, names
+    from sanslabel.methods import method_class, names, sentence
 
-    found = sorted(((method_class(name), name) for name in names()), key=lambda pair: (pair[0].family, pair[1]))
-    table = Table(box=None, pad_edge=False, show_lines=False, padding=(0, 2, 0, 0))
-    table.add_column("method", no_wrap=True)
-    for column in ("family", "energy", "what prevents collapse", "needs", "paper"):
-        table.add_column(column, overflow="fold")
-    for m, name in found:
-        table.add_row(name, m.family, m.energy, m.prevents_collapse, m.needs or "-", f"{m.paper} ({m.year})")
-    Console().print(table)
+    console = Console()
+    found = sorted((method_class(name).family, name) for name in names())
+    for family, members in groupby(found, key=lambda pair: pair[0]):
+        console.print(f"\n[bold]{family}[/bold]")
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold", min_width=17, no_wrap=True)
+        table.add_column(min_width=11, no_wrap=True)
+        table.add_column(overflow="fold")
+        for _, name in members:
+            m = method_class(name)
+            table.add_row(name, "", sentence(name).partition(": ")[2])
+            table.add_row("", "energy", m.energy)
+            table.add_row("", "no collapse", m.prevents_collapse)
+            table.add_row("", "needs", m.needs or "images")
+            table.add_row("", "paper", f"{m.paper} ({m.year})")
+        console.print(table)
 
 
 def _parsed(flags: type, command: str, arguments: list[str], description: str) -> Any:

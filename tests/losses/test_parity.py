@@ -1,11 +1,16 @@
 """Losses against an independent implementation, lightly's, on random inputs. CI installs it without what it asks for
 (`pip install --no-deps lightly`); without it these tests are skipped."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from sanslabel import losses
+from sanslabel import encoders, losses, views
+from sanslabel.encoders.patches import patches
+from sanslabel.methods import method_class
+from sanslabel.sources import batches, open_source
 
 theirs = pytest.importorskip("lightly.loss", reason="pip install --no-deps lightly")
 
@@ -86,3 +91,32 @@ def test_dino(crops):
     loss.center.copy_(torch.randn(loss.center.shape, generator=generator))
     target = ((teacher - loss.center.flatten()) / 0.04).softmax(dim=-1)
     close(losses.dino(student, target, 0.1).mean(), loss(list(teacher), list(student), epoch=0))
+
+
+@pytest.mark.parametrize("local_crops", [0, 3])
+def test_swav(local_crops):
+    """The whole step: crops, codes, and which crop predicts which."""
+    source = open_source("digits", "train").subset(torch.arange(64))
+    multicrop = views.MultiCrop(global_crop=views.SIMCLR, local_crops=local_crops)
+    method = replace(method_class("swav")(hidden=32, prototypes=12), view=multicrop).sized(16)
+    torch.manual_seed(0)
+    encoder = encoders.build("conv", channels=1, image_size=16)
+    net = method.networks(encoder, source.facts(16)).train()
+    clock, batch = next(batches(source, 64, seed=0, epochs=1, device=torch.device("cpu")))
+    objective = next(method.step(net, batch, clock))
+    with torch.no_grad():
+        z = net.projector(torch.cat(views.encoded(net.encoder, method.view(batch))))
+        scores = list(net.prototypes(z).chunk(2 + local_crops))
+    loss = theirs.SwaVLoss(temperature=method.temperature, sinkhorn_epsilon=method.epsilon)
+    close(objective.loss, loss(scores[:2], scores[2:]))
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_mae_target(size):
+    utils = pytest.importorskip("lightly.models.utils")
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
+    other = utils.normalize_mean_var(utils.patchify(images, size))
+    ours = patches(images, size, size).flatten(2)
+    for constant in (0.0, 0.3):  # the order of pixels within a patch is each one's own
+        mine = losses.patch_reconstruction(torch.full_like(ours, constant), ours).mean()
+        close(mine, (constant - other).square().mean())
