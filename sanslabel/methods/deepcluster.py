@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
 
 import torch
@@ -71,7 +71,7 @@ class DeepCluster(Method):
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(clusters=200, hidden=512, view=replace(views.SWAV, local_crops=4)),
+        numbers=dict(clusters=200, hidden=512, view=views.EASY),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -62,15 +62,7 @@ class LeJEPA(Method):
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(
-            directions=256,
-            hidden=512,
-            view=views.MultiCrop(
-                global_crop=replace(views.SIMCLR, crop=(0.2, 1.0)),
-                local_crop=replace(views.SIMCLR, crop=(0.1, 0.3)),
-                local_crops=2,
-            ),
-        ),
+        numbers=dict(directions=256, hidden=512, view=views.EASY),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sanslabel import views
+from sanslabel import diagnostics, losses, views
 from sanslabel.batch import Batch, Clock, Facts
-from sanslabel.diagnostics import usage
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import Prototypes, projector
-from sanslabel.losses import sinkhorn
 from sanslabel.memory import Queue, ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
-from sanslabel.views import Seen, encoded
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwAV(Method):
     """Swapping assignments between views (Caron et al. 2020). Energy of a pair: the cross-entropy of one crop's code,
-    its soft assignment to prototypes, with what the other predicts of it. Defaults are the authors' code for batches of
-    4096; with 256 it has a queue of 3840 from epoch 15 on."""
+    its soft assignment to prototypes, with the other's prediction. Defaults are the authors' for batches of 4096."""
 
     family = "clustering"
     energy = "the cross-entropy of one crop's assignment with another's prediction"
@@ -50,7 +46,7 @@ class SwAV(Method):
     iterations: int = 3
     """of Sinkhorn's scaling"""
     queue: int = 0
-    """earlier embeddings, of each global crop, that take part in the scaling where batches are small"""
+    """earlier embeddings, of each global crop, that take part in the scaling: 3840 for batches of 256"""
     queue_epoch: int = 15
     """the first in which the queue is used, if full"""
     frozen_epochs: float = 1.0
@@ -79,12 +75,12 @@ class SwAV(Method):
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(prototypes=200, hidden=512, view=replace(views.SWAV, local_crops=4)),
+        numbers=dict(prototypes=200, epsilon=0.03, hidden=512, view=views.EASY),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        head = projector(encoder.width, self.hidden, self.width, bias=True, final_bias=True)
-        net = Networks(encoder=encoder, projector=head)
+        widths = encoder.width, self.hidden, self.width
+        net = Networks(encoder=encoder, projector=projector(*widths, bias=True, final_bias=True))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         net.prototypes = Prototypes(self.width, max(2, min(self.prototypes, facts.samples // 2)))
@@ -92,17 +88,19 @@ class SwAV(Method):
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        crops = self.view(batch)
-        z = embedded(net, crops)  # V of (N, D)
+        crops = self.view(batch)  # V of (N, C, S, S)
+        z = [gather(part) for part in net.projector(torch.cat(views.encoded(net.encoder, crops))).chunk(len(crops))]
         with torch.no_grad():
-            targets = z[:2] if self.teacher is None else embedded(net.teacher, crops[:2])
+            targets = z[:2]
+            if self.teacher is not None:
+                embeddings = net.teacher.projector(torch.cat(views.encoded(net.teacher.encoder, crops[:2])))
+                targets = [gather(part) for part in embeddings.chunk(2)]
             codes = [self.code(net, target, crop, clock) for crop, target in enumerate(targets)]  # 2 of (N, K)
-        frozen = clock.epochs < self.frozen_epochs
-        scores = [net.prototypes(part, frozen) / self.temperature for part in z]  # V of (N, K)
+        scores = [net.prototypes(part, clock.epochs < self.frozen_epochs) / self.temperature for part in z]
         energies = [cross_entropy(s, q) for i, q in enumerate(codes) for v, s in enumerate(scores) if v != i]
         yield Objective(
             torch.stack(energies).mean(),
-            terms={"usage": usage(torch.cat(codes))},
+            terms={"usage": diagnostics.usage(torch.cat(codes))},
             embedding=z[0],
             images={"global crop": crops[0].images, "last crop": crops[-1].images},
             trivial=log(scores[0].shape[1]),
@@ -119,9 +117,4 @@ class SwAV(Method):
             return (net.prototypes(z) / self.epsilon).softmax(dim=1)
         filled = self.queue > 0 and clock.step * len(z) >= len(net.queues[crop].rows)
         rows = torch.cat([net.queues[crop].rows, z]) if filled and clock.epoch >= self.queue_epoch else z
-        return sinkhorn(net.prototypes(rows), self.epsilon, self.iterations)[-len(z) :]
-
-
-def embedded(net: Any, crops: list[Seen]) -> list[Tensor]:
-    """V of (N, D), of the global batch. The encoder's BatchNorm sees each size by itself, the projector's all crops."""
-    return [gather(z) for z in net.projector(torch.cat(encoded(net.encoder, crops))).chunk(len(crops))]
+        return losses.sinkhorn(net.prototypes(rows), self.epsilon, self.iterations)[-len(z) :]

@@ -5,7 +5,7 @@ a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 
 from sanslabel.views.blocks import Blocks, blockwise, multiblock
 from sanslabel.views.masks import Masked, kept, others, visible
-from sanslabel.views.multicrop import DINO, SWAV, MultiCrop
+from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
 from sanslabel.views.permutations import permutations, shuffled
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK
 from sanslabel.views.resize import resized
@@ -17,6 +17,7 @@ from sanslabel.views.view import Draw, Pair, View
 __all__ = [
     "BYOL",
     "DINO",
+    "EASY",
     "MASKED",
     "RECONSTRUCTION",
     "SIMCLR",

@@ -45,6 +45,11 @@ class MultiCrop:
 SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=replace(SIMCLR, crop=(0.05, 0.14)))
 """two crops and six small ones in strong colors: SwAV and DeepCluster-v2 (Caron et al. 2020, appendix A)"""
 
+EASY = MultiCrop(
+    global_crop=replace(SIMCLR, crop=(0.2, 1.0)), local_crop=replace(SIMCLR, crop=(0.1, 0.3)), local_crops=2
+)
+"""the same with larger crops and fewer of them, of which images of few pixels still show something"""
+
 DINO = MultiCrop(
     global_crop=Pair(first=replace(BYOL.first, crop=(0.4, 1.0)), second=replace(BYOL.second, crop=(0.4, 1.0))),
     local_crop=replace(BYOL.first, crop=(0.05, 0.4), blur=0.5),
