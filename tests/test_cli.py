@@ -125,7 +125,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, sentence):
         (["train", "--epochs", "ten"], "--epochs"),
         (["train", "--precision", "bf16"], "bfloat16"),
         (["train", "--method.temperature", "inf"], "--method.temperature inf"),
-        (["train", "--encoder", "vit_micro", "--encoder-options", "patches=4"], "did you mean patch?"),
+        (["train", "--encoder", "vit_micro", "--encoder-options", "patsh=4"], "did you mean patch?"),
         (["train", "--workers", "-1"], "--workers -1"),
     ],
 )

@@ -32,6 +32,10 @@ class Encoder(nn.Module, ABC):
         self.width = width
         self.patches: Patches | None = None
         if patches is not None:
+            if isinstance(patches, int | str) or len(patches) != 2:
+                raise BadInput(
+                    f"patches is {patches}: give (size, stride), the pixels of a patch and from one to the next."
+                )
             self.read_patches_(*patches)
         # Scaling is configuration: it follows the module to a device and a dtype, and stays out of its state.
         values = None if checked is None else torch.tensor(checked).view(2, -1, 1, 1)

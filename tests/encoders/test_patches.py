@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from sanslabel import encoders
 from sanslabel.encoders.patches import patches, standardized
 from sanslabel.encoders.resnet import Conv3x3
+from sanslabel.errors import BadInput
 
 
 def images(*shape: int) -> torch.Tensor:
@@ -100,3 +101,9 @@ def test_gradients_of_small_patches_are_right_in_bfloat16(side):
         gradients.append([p.grad for p in encoder.parameters()])
     for exact, rounded in zip(*gradients, strict=True):
         assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("given", [4, "44", (4,), (4, 4, 4)])
+def test_patches_that_are_no_size_and_stride_are_refused(given):
+    with pytest.raises(BadInput, match="give \\(size, stride\\)"):
+        encoders.build("conv", channels=1, image_size=8, patches=given)
