@@ -55,6 +55,8 @@ class Data2Vec(Method):
     each place over the images of the batch, so that what a place alone tells is no target"""
     beta: float = 2.0
     """β, the difference from which the loss is linear"""
+    visible: float = 0.0
+    """weight of the same distance at the patches that are not masked; the paper has none"""
     momentum: float = 0.9998
     """of the teacher at the start"""
     final_momentum: float = 0.9998
@@ -74,7 +76,6 @@ class Data2Vec(Method):
     small = Recipe(
         encoder="vit_micro",
         optimizer=AdamW(rate=1e-3, weight_decay=0.05),
-        batch=256,
         epochs=20,
         warmup=2,
         clip=3.0,
@@ -99,22 +100,21 @@ class Data2Vec(Method):
         blocks = [layer_norm(tokens[:, 1:].float(), tokens.shape[2:]) for tokens in after[-self.averaged :]]
         average = torch.stack(blocks).mean(dim=0)  # (N, L, D)
         plain = layer_norm(average, average.shape[2:])
-        target = at(standardized(average) if self.target_norm == "batch" else plain, masked)
+        target = standardized(average) if self.target_norm == "batch" else plain
         tokens = net.encoder.tokens(images, masked=masked, fill=net.mask())[:, 1:]
-        prediction = net.head(at(tokens, masked))  # (N, M, D)
-        loss = gather(losses.smooth_l1(prediction, target, self.beta)).mean()
+        prediction, visible = net.head(tokens), views.others(masked, patches)  # (N, L, D), (N, L - M)
+        parts = [(w, at(prediction, x), at(target, x)) for w, x in ((1.0, masked), (self.visible, visible)) if w]
+        loss = gather(torch.stack([w * losses.smooth_l1(p, t, self.beta) for w, p, t in parts]).sum(dim=0)).mean()
         if self.variance:
             h = gather(tokens.mean(dim=1))
             loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
+        spreads = [mean(spread_by_place(at(x, masked), masked, patches)) for x in (plain, prediction)]
         few = images[:8]
         yield Objective(
             loss,
-            terms={
-                "target_std": mean(spread_by_place(at(plain, masked), masked, patches)),
-                "prediction_std": mean(spread_by_place(prediction, masked, patches)),
-            },
+            terms={"target_std": spreads[0], "prediction_std": spreads[1]},
             embedding=gather(teacher.norm(after[-1])[:, 1:].mean(dim=1)),
-            images={"view": few, "masked": views.visible(few, views.others(masked[:8], patches), teacher.patch)},
+            images={"view": few, "masked": views.visible(few, visible[:8], teacher.patch)},
             trivial=0.0,
         )
         ema_(net.teacher, net, linear(clock.progress, self.momentum, self.final_momentum))

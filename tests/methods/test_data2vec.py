@@ -121,3 +121,17 @@ def test_variance_is_watched_only_when_asked_for():
 def test_convnets_are_refused():
     with pytest.raises(BadInput, match="data2vec hides patches"):
         PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+
+
+def test_visible_patches_count_only_where_asked(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(
+        "sanslabel.methods.data2vec.losses.smooth_l1",
+        lambda prediction, target, beta: shapes.append(prediction.shape) or prediction.flatten(1).mean(dim=1) * 0 + 3.0,
+    )
+    for weight, patches, loss in ((0.0, [10], 3.0), (0.5, [10, 6], 4.5)):
+        shapes.clear()
+        method = replace(PAPER, visible=weight)
+        (objective,) = method.step(net_of(method), batch_of(), CLOCK)
+        assert [shape[1] for shape in shapes] == patches
+        assert objective.loss.item() == pytest.approx(loss)
