@@ -65,7 +65,7 @@ CPU = Setting(
     None,
     "vit_micro",
     epochs=10,
-    special={"mae": 20, "data2vec": 16, "ijepa": 16, "rotation": 6, "jigsaw": 16, "relative_position": 16, "cpc": 4},
+    special={"mae": 20, "data2vec": 10, "ijepa": 10, "rotation": 6, "jigsaw": 16, "relative_position": 16, "cpc": 4},
 )
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
 
@@ -236,7 +236,11 @@ def main() -> None:
     with TemporaryDirectory() as folder, ProcessPoolExecutor(flags.jobs, mp_context=get_context("spawn")) as pool:
         one = partial(result, setting=setting, device=flags.device, threads=threads)
         data = subset(Path(folder), setting.samples) if todo else ""
-        for finished in as_completed([pool.submit(one, method, seed, data=data) for method, seed in todo]):
+        runs = {pool.submit(one, method, seed, data=data): (method, seed) for method, seed in todo}
+        for finished in as_completed(runs):
+            if (error := finished.exception()) is not None:  # the other runs go on
+                print(*runs[finished], repr(error), flush=True)
+                continue
             done.append(finished.result())
             with flags.results.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")

