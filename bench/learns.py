@@ -75,7 +75,7 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
     torch.set_num_threads(threads)
     about = {"method": method, "seed": seed, "device": device_name(device), "settings": settings(method, setting)}
     if method in BASELINES:
-        return {**about, "scores": baseline(method, seed, data, device)}
+        return {**about, "scores": baseline(method, seed, setting, data, device)}
     epochs, encoder = setting.special.get(method, setting.epochs), setting.encoder_of(method)
     with TemporaryDirectory() as folder:
         began = process_time()
@@ -106,13 +106,13 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
     }
 
 
-def baseline(name: str, seed: int, data: str, device: str) -> dict[str, dict[str, float]]:
+def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> dict[str, dict[str, float]]:
     """Raw pixels, or the encoders of the table with random weights and settled BatchNorm statistics."""
     train, test = open_source(data, "train"), open_source(data, "test")
     where = torch.device(device)
     compared: dict[str, Any] = {"pixels": pixels} if name == "pixels" else {}
     if name == "random":
-        for kind, options in {"conv": {}, "vit_micro": {"pool": "mean"}}.items():
+        for kind, options in {setting.encoder or "conv": {}, setting.transformer: {"pool": "mean"}}.items():
             torch.manual_seed(fold(seed, 4))
             scaling = train.standardization()
             encoder = encoders.build(kind, channels=1, image_size=28, scaling=scaling, **options).to(where).eval()

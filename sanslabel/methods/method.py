@@ -110,7 +110,7 @@ class Method(ABC):
         if not self.embeds_views():
             raise BadInput(f"{type(self).__name__} embeds no views whose patches could be masked; leave --masked out.")
         mask = replace(views.MASKED, patch=patch)
-        multicrop = isinstance(getattr(self, "view"), views.MultiCrop)  # noqa: B009
+        multicrop = isinstance(vars(self)["view"], views.MultiCrop)
         return replace(self, view=views.MultiCrop(global_crop=mask, local_crops=0) if multicrop else mask)
 
     @abstractmethod
