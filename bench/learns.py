@@ -65,7 +65,16 @@ CPU = Setting(
     None,
     "vit_micro",
     epochs=10,
-    special={"mae": 20, "data2vec": 10, "ijepa": 10, "rotation": 6, "jigsaw": 16, "relative_position": 16, "cpc": 4},
+    special={
+        "mae": 20,
+        "data2vec": 10,
+        "ijepa": 10,
+        "rotation": 6,
+        "jigsaw": 16,
+        "relative_position": 16,
+        "cpc": 4,
+        "dino": 9,
+    },
 )
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
 

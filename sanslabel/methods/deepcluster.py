@@ -19,12 +19,14 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
 from sanslabel.heads import projector
-from sanslabel.memory import Bank, filling
+from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.views import encoded
+
+SMALL = dict(clusters=200, hidden=512, view=views.EASY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class DeepCluster(Method):
     """width of the projector's hidden layer"""
     width: int = 128
     """of the embedding"""
+    teacher: float | None = None
+    """momentum of a second encoder whose embeddings are clustered; the paper has none"""
     view: views.MultiCrop = views.SWAV
 
     recipe = Recipe(
@@ -65,23 +69,19 @@ class DeepCluster(Method):
         final=0.001,
         decay_all=True,
     )
-    small = Recipe(
-        encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
-        batch=256,
-        epochs=20,
-        warmup=2,
-        numbers=dict(clusters=200, hidden=512, view=views.EASY),
-    )
+    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         head = projector(encoder.width, self.hidden, self.width, bias=True, final_bias=True)
+        net = Networks(encoder=encoder, projector=head)
+        if self.teacher is not None:
+            net.teacher = teacher_of(net)
         count = max(2, min(self.clusters, facts.samples // 4))
-        banks = [Bank(facts.samples, self.width) for _ in range(min(2, self.heads))]
-        for bank in banks:
+        net.banks = nn.ModuleList(Bank(facts.samples, self.width) for _ in range(min(2, self.heads)))
+        for bank in net.banks:
             bank.rows.zero_()  # tells samples that were never seen, which belong to no cluster
-        clusters = [Clusters(facts.samples, self.width, count) for _ in range(self.heads)]
-        return Networks(encoder=encoder, projector=head, banks=nn.ModuleList(banks), clusters=nn.ModuleList(clusters))
+        net.clusters = nn.ModuleList(Clusters(facts.samples, self.width, count) for _ in range(self.heads))
+        return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         if clock.steps <= clock.steps_per_epoch:
@@ -89,7 +89,9 @@ class DeepCluster(Method):
         crops, index = self.view(batch), gather(batch.index)
         with filling(net) if clock.epoch == 0 else nullcontext():
             embeddings = net.projector(torch.cat(encoded(net.encoder, crops)))  # (V N, D)
-            z = [gather(part) for part in embeddings.chunk(len(crops))]  # V of (N, D)
+            z = kept = [gather(part) for part in embeddings.chunk(len(crops))]  # V of (N, D)
+            if self.teacher is not None:
+                kept = [gather(net.teacher.projector(net.teacher.encoder(*crop))) for crop in crops[: len(net.banks)]]
         if clock.epoch > 0:
             known = (net.clusters[0].assignments[index] >= 0).sum()
             energies = [
@@ -106,8 +108,10 @@ class DeepCluster(Method):
                 images={"global crop": crops[0].images, "last crop": crops[-1].images},
                 trivial=log(len(net.clusters[0].centroids)),
             )
-        for bank, part in zip(net.banks, z, strict=False):
+        for bank, part in zip(net.banks, kept, strict=False):
             bank.write_(index, part.detach())
+        if self.teacher is not None:
+            ema_(net.teacher, net, self.teacher)
         if (clock.step + 1) % clock.steps_per_epoch == 0:
             for head, clusters in enumerate(net.clusters):
                 points = net.banks[head % len(net.banks)].rows

@@ -17,7 +17,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import projector
 from sanslabel.losses import chance, instance_discrimination, nce
-from sanslabel.memory import Bank, filling
+from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import bits, integers
@@ -29,6 +29,7 @@ NEGATIVES, TRANSFORM = 3, 4
 VIEW = replace(views.WEAK, crop=(0.08, 1.0), jitter=1.0, hue=0.2, blur=0.0)
 PIECES = replace(VIEW, crop=(0.6, 1.0), size=255)
 CROPS = replace(views.SIMCLR, crop=(0.2, 1.0))
+DESCENT = SGD(rate=0.03, weight_decay=1e-4)
 SMALL = dict(temperature=0.2, negatives=None, hidden=512, tile=None, view=CROPS, pieces=replace(CROPS, crop=(0.6, 1.0)))
 
 
@@ -64,23 +65,20 @@ class PIRL(Method):
     """width of a hidden layer in the heads; without it they are linear"""
     tile: int | None = 64
     """side in pixels of a tile; None derives it from the view's"""
+    teacher: float | None = None
+    """momentum of a second encoder whose embedding enters the bank; the paper has none"""
     view: views.AnyView = VIEW
     pieces: views.View = PIECES
     """the view that is cut into tiles or turned"""
 
-    recipe = Recipe(
-        encoder="resnet50",
-        optimizer=SGD(rate=0.03, weight_decay=1e-4),
-        scaling="linear",
-        batch=1024,
-        epochs=800,
-        final=0.001,
-    )
+    recipe = Recipe(encoder="resnet50", optimizer=DESCENT, scaling="linear", batch=1024, epochs=800, final=0.001)
     small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *([] if self.hidden is None else [self.hidden]), self.width]
         net = Networks(encoder=encoder, projector=projector(*widths, norm=False), part=projector(*widths, norm=False))
+        if self.teacher is not None:
+            net.teacher = teacher_of(net)
         net.whole = projector(9 * self.width, self.width, norm=False) if self.transform == "tiles" else nn.Identity()
         net.bank = Bank(facts.samples, self.width)
         net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
@@ -94,6 +92,7 @@ class PIRL(Method):
             net.partition.copy_(net.bank.partition(self.temperature))  # the last of these stays, see `npid`
             return
         f = gather(net.projector(net.encoder(*view)))  # (N, D)
+        kept = f if self.teacher is None else gather(net.teacher.projector(net.teacher.encoder(*view)))
         parts = self.parts(batch, getattr(net.encoder, "patch", 1))  # (N, P, C, s, s)
         each = net.part(net.encoder(parts.flatten(0, 1))).unflatten(0, parts.shape[:2])  # (N, P, D)
         g = gather(net.whole(each.flatten(1)))  # (N, D)
@@ -106,7 +105,9 @@ class PIRL(Method):
             hardest, trivial = hardest_tenth(g, drawn, self.temperature), chance(self.negatives)
         loss, images = self.weight * of_g + (1 - self.weight) * of_f, {"view": view.images, self.transform: parts[0]}
         yield Objective(loss, terms={"hardest_tenth": hardest}, embedding=f, images=images, trivial=trivial)
-        net.bank.write_(index, f, self.momentum)
+        net.bank.write_(index, kept, self.momentum)
+        if self.teacher is not None:
+            ema_(net.teacher, net, self.teacher)
 
     def parts(self, batch: Batch, patch: int) -> Tensor:
         """What g reads of each sample, (N, P, C, s, s): nine tiles in random order, or the turned image."""
