@@ -55,7 +55,7 @@ class Setting:
     special: dict[str, int] = field(default_factory=dict)
 
     def encoder_of(self, method: str) -> str:
-        own = methods.method_class(method).small.encoder
+        own = encoders.named(methods.method_class(method).small.encoder)["name"]
         return self.transformer if own.startswith("vit") else self.encoder or own
 
 

@@ -119,13 +119,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def save_encoders(run: Path, networks: Mapping[str, nn.Module]) -> None:
-    """Writes the encoders that a method exports: config.json, the first as encoder.safetensors, the others as
-    encoder-NAME.safetensors."""
+    """Writes the encoders that a method exports: config.json, which has the configuration of each, the first as
+    encoder.safetensors, the others as encoder-NAME.safetensors."""
     first, *_ = networks
     for name, network in networks.items():
         with _replacing(_encoder_file(run, name, first)) as partial:
             _write_tensors(partial, network.state_dict())
-    write_json(run / "config.json", {"encoder": networks[first].config, "networks": list(networks)})
+    write_json(run / "config.json", {"networks": {name: network.config for name, network in networks.items()}})
 
 
 def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
@@ -137,14 +137,10 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     run = Path(run)
     if not (run / "config.json").is_file():
         raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a finished run.")
-    config = read_json(run / "config.json")
-    names = config.get("networks") or ["student"]
-    if network is not None and network not in names:
-        raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(names)}.")
-    path = _encoder_file(run, network or names[0], names[0])
+    path, config = _exported(run, network)
     try:
         with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-            encoder = encoders.build(**config["encoder"])
+            encoder = encoders.build(**config)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{run / 'config.json'}: does not describe an encoder ({error!r}).") from error
     load_strictly_(encoder, read_tensors(path), path)
@@ -153,8 +149,7 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
 
 def encoder_file(run: str | Path, network: str | None = None) -> Path:
     """Where the weights of an exported encoder lie."""
-    names = read_json(Path(run) / "config.json")["networks"]
-    return _encoder_file(Path(run), network or names[0], names[0])
+    return _exported(Path(run), network)[0]
 
 
 def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
@@ -171,6 +166,29 @@ def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
+
+
+def exported(run: str | Path) -> list[str]:
+    """The names of the encoders that a run has, the default first."""
+    return list(_networks(Path(run)))
+
+
+def _networks(run: Path) -> dict[str, Any]:
+    """Name -> configuration."""
+    path = run / "config.json"
+    networks = read_json(path).get("networks")
+    if not isinstance(networks, dict) or not networks:
+        raise BadInput(f"{path}: does not describe an encoder (no networks).")
+    return networks
+
+
+def _exported(run: Path, network: str | None) -> tuple[Path, dict[str, Any]]:
+    """File and configuration of an exported encoder, the first one where none is named."""
+    networks = _networks(run)
+    first, *_ = networks
+    if network is not None and network not in networks:
+        raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(networks)}.")
+    return _encoder_file(run, network or first, first), networks[network or first]
 
 
 def _encoder_file(run: Path, network: str, first: str) -> Path:

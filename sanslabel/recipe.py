@@ -43,7 +43,8 @@ class Recipe:
     epochs: int
     batch: int = 256
     """samples in one step, over all processes"""
-    encoder: str = "conv"
+    encoder: str | Mapping[str, Any] = "conv"
+    """a name, or a name with options: {"name": "mlp", "hidden": [128, 128]}"""
     scaling: Literal["linear", "sqrt", "none"] = "none"
     """how the rate grows with the batch: batch/256, sqrt(batch) or not at all"""
     warmup: float = 0.0

@@ -139,7 +139,7 @@ def test_a_configuration_can_name_only_encoders(tmp_path):
     run = run_folder(tmp_path)
     for name in ("os.system", "sanslabel.cli", "antigravity"):
         config = json.loads((run / "config.json").read_text())
-        config["encoder"]["name"] = name
+        config["networks"]["student"]["name"] = name
         (run / "config.json").write_text(json.dumps(config))
         before = set(sys.modules)
         with pytest.raises(BadInput):

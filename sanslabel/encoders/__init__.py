@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from inspect import Parameter, signature
 from typing import Any
 
+from sanslabel.encoders.coded import Coded
 from sanslabel.encoders.conv import Conv
+from sanslabel.encoders.dcgan import DCGAN
 from sanslabel.encoders.encoder import Encoder
+from sanslabel.encoders.mlp import MLP
 from sanslabel.encoders.resnet import ResNet
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput, nearest
 
-__all__ = ["Encoder", "build", "names"]
+__all__ = ["DCGAN", "Coded", "Encoder", "build", "encoder_class", "named", "names"]
 
-_ENCODERS: dict[str, Callable[..., Encoder]] = {
+_ENCODERS: dict[str, type[Encoder]] = {
     "conv": Conv,
     "resnet18": ResNet,
     "resnet34": ResNet,
@@ -26,30 +29,47 @@ _ENCODERS: dict[str, Callable[..., Encoder]] = {
     "vit_tiny": VisionTransformer,
     "vit_small": VisionTransformer,
     "vit_base": VisionTransformer,
+    "mlp": MLP,
+    "dcgan": DCGAN,
+    "coded": Coded,
 }
 
 
 def names() -> list[str]:
-    """What `build` can make."""
-    return list(_ENCODERS)
+    """What `build` can make by itself."""
+    return [name for name in _ENCODERS if name != "coded"]
+
+
+def named(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `build` that a name is, or a name with options."""
+    return {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+
+
+def encoder_class(name: str) -> type[Encoder]:
+    """BadInput for a name that there is not."""
+    if name not in _ENCODERS:
+        raise BadInput(f"--encoder: there is no encoder {name!r}: {nearest(name, names())}")
+    return _ENCODERS[name]
 
 
 def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any) -> Encoder:
-    """An encoder with fresh weights, for square images of `image_size` pixels a side, at least 8.
+    """An encoder with fresh weights, for square images of `image_size` pixels a side, 8 or more but for an `mlp`.
 
     The options are the keyword arguments of its class: `stem` of ResNets, `patch` and `pool` of vision transformers,
     `scaling` of all; each class says what it does where one is left out. Raises BadInput for an unknown name or option,
     and for a value that cannot be used.
     """
-    if name not in _ENCODERS:
-        raise BadInput(f"--encoder: there is no encoder {name!r}: {nearest(name, names())}")
-    encoder = _ENCODERS[name]
+    encoder = encoder_class(name)
     known = [key for key, option in signature(encoder).parameters.items() if option.kind is Parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
             raise BadInput(f"--encoder {name}: there is no option {option!r}: {nearest(option, known)}")
     if channels < 1:
         raise BadInput(f"channels is {channels}: give the number of channels of the images, 1 or more.")
-    if image_size < 8:
-        raise BadInput(f"--image-size is {image_size}: encoders need 8 pixels a side or more, so enlarge the images.")
-    return encoder(name, channels, image_size, **options)
+    if image_size < encoder.smallest:
+        raise BadInput(
+            f"--image-size is {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
+        )
+    if name == "coded" and not isinstance(options.get("of"), Encoder):
+        options["of"] = build(**options["of"])
+    return encoder(name, channels, image_size, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,11 @@ Scaling = Sequence[Sequence[float]]
 
 class Encoder(nn.Module, ABC):
     """Images (N, C, H, W), floats in [0, 1], in; one vector each, (N, width), out."""
+
+    smallest: ClassVar[int] = 8
+    """side of the images that it can be built for, in pixels"""
+    signed: ClassVar[bool] = False
+    """whether a run that says nothing of scaling brings images to [-1, 1], and not to mean 0 and deviation 1"""
 
     scaling: Tensor | None
 

@@ -1,10 +1,14 @@
 """Losses: pure functions of tensors. They compute in float32 (or float64 where given that), never gather, never read a
 configuration."""
 
+from sanslabel.losses.adversarial import deception, discrimination
 from sanslabel.losses.barlow_twins import barlow_twins
 from sanslabel.losses.dino import dino
+from sanslabel.losses.gaussian_kl import gaussian_kl, kl_by_dimension, sampled_kl
 from sanslabel.losses.info_nce import info_nce
 from sanslabel.losses.instance_discrimination import instance_discrimination
+from sanslabel.losses.likelihood import bernoulli_nll, gaussian_nll
+from sanslabel.losses.margin_energy import margin_energy, pull_away
 from sanslabel.losses.nce import chance, nce
 from sanslabel.losses.negative_cosine import negative_cosine
 from sanslabel.losses.nt_xent import nt_xent
@@ -13,25 +17,36 @@ from sanslabel.losses.predictive_coding import Negatives, candidate_scores, pred
 from sanslabel.losses.sigreg import sigreg
 from sanslabel.losses.sinkhorn import sinkhorn
 from sanslabel.losses.smooth_l1 import smooth_l1
+from sanslabel.losses.squared_error import squared_error
 from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg
 
 __all__ = [
     "Negatives",
     "barlow_twins",
+    "bernoulli_nll",
     "candidate_scores",
     "chance",
     "covariance_penalty",
+    "deception",
     "dino",
+    "discrimination",
+    "gaussian_kl",
+    "gaussian_nll",
     "info_nce",
     "instance_discrimination",
+    "kl_by_dimension",
+    "margin_energy",
     "nce",
     "negative_cosine",
     "nt_xent",
     "patch_reconstruction",
     "predictive_coding",
+    "pull_away",
+    "sampled_kl",
     "sigreg",
     "sinkhorn",
     "smooth_l1",
+    "squared_error",
     "variance_hinge",
     "vicreg",
 ]

@@ -77,9 +77,10 @@ class DeepCluster(Method):
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         count = max(2, min(self.clusters, facts.samples // 4))
-        net.banks = nn.ModuleList(Bank(facts.samples, self.width) for _ in range(min(2, self.heads)))
-        for bank in net.banks:
+        banks = [Bank(facts.samples, self.width) for _ in range(min(2, self.heads))]
+        for bank in banks:
             bank.rows.zero_()  # tells samples that were never seen, which belong to no cluster
+        net.banks = nn.ModuleList(banks)
         net.clusters = nn.ModuleList(Clusters(facts.samples, self.width, count) for _ in range(self.heads))
         return net
 

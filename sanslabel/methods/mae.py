@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -90,10 +90,11 @@ class MAE(Method):
             },
         )
 
-    def reconstruct(self, net: Networks, images: Tensor) -> Tensor:
-        """The images, (N, C, H, W) in [0, 1], with the masked patches as they are told from the others."""
-        _, prediction, pixels, _, masked = self._told(net, images, torch.arange(len(images), device=images.device))
-        return painted(images, masked, self._pixels(prediction, pixels), net.encoder.patch)
+    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        _, prediction, pixels, keep, masked = self._told(net, images, key)
+        size = net.encoder.patch
+        told = painted(images, masked, self._pixels(prediction, pixels), size)
+        return {"masked": views.visible(images, keep, size), "reconstruction": told}
 
     def _told(self, net: Networks, images: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Tokens of the visible patches (N, K, D), prediction and pixels of the masked ones (N, M, P) each, and which

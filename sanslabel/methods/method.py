@@ -77,6 +77,8 @@ class Method(ABC):
     """the paper's"""
     small: ClassVar[Recipe]
     """for small images and a processor without accelerator"""
+    toy: ClassVar[Recipe | None] = None
+    """for points in a plane, where the method can be shown on them"""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -125,3 +127,33 @@ class Method(ABC):
         """What is exported, by name; the first is the default."""
         students = {"student": net.encoder}
         return students | {"teacher": net.teacher.encoder} if hasattr(net, "teacher") else students
+
+    # What a trained model can do besides, as far as the method gives it a meaning. Networks in evaluation mode.
+
+    def latents(self, net: Networks, key: Tensor) -> Tensor:
+        """Codes from the distribution that the model samples from, one for each key: (n,) -> (n, D)."""
+        raise self._lacks("a distribution over codes to draw from")
+
+    def coded(self, net: Networks, images: Tensor) -> Tensor:
+        """The code of each image: (n, C, H, W) in [0, 1] -> (n, D)."""
+        raise self._lacks("codes that images could be made of")
+
+    def decoded(self, net: Networks, codes: Tensor) -> Tensor:
+        """The image of each code: (n, D) -> (n, C, H, W) in [0, 1]."""
+        raise self._lacks("a decoder")
+
+    def sampled(self, net: Networks, key: Tensor) -> Tensor:
+        """A new image for each key: (n,) -> (n, C, H, W) in [0, 1]."""
+        return self.decoded(net, self.latents(net, key))
+
+    def energies(self, net: Networks, images: Tensor) -> Tensor:
+        """The energy of each image, low for what is like the data: (n, C, H, W) in [0, 1] -> (n,) float32."""
+        raise self._lacks("an energy of single images")
+
+    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        """What the model is given of each image, where that is less than all of it, and what it makes of that, in this
+        order and by name; each is (n, C, H, W) in [0, 1]. The keys (n,) are of random corruptions."""
+        raise self._lacks("reconstructions")
+
+    def _lacks(self, what: str) -> BadInput:
+        return BadInput(f"{type(self).__name__} has no {what}; `sanslabel methods` lists the generative ones.")

@@ -187,13 +187,15 @@ def _trained(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Sour
 
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:
     """What `encoders.build` makes the encoder from, every option resolved."""
-    options: dict[str, Any] = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
-    options = {"scaling": source.standardization(), **options}
+    options = encoders.named(encoder)
+    signed = encoders.encoder_class(str(options.get("name"))).signed
+    scaling = ((0.5,) * source.channels,) * 2 if signed else source.standardization()
+    options = {"scaling": scaling, **options}
     with torch.device("meta"):  # names and numbers alone, no weights
         return encoders.build(**options, channels=source.channels, image_size=size).config
 
 
-def _default_encoder(recipe: Recipe, size: int) -> str:
+def _default_encoder(recipe: Recipe, size: int) -> str | Mapping[str, Any]:
     """The recipe's; a ResNet-18 where that is meant for small images and these are not."""
     return "resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder
 

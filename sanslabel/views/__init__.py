@@ -4,10 +4,11 @@ a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 """
 
 from sanslabel.views.blocks import Blocks, blockwise, multiblock
+from sanslabel.views.corruption import Corruption, corrupted
 from sanslabel.views.masks import Masked, kept, others, visible
 from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
 from sanslabel.views.permutations import permutations, shuffled
-from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK
+from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, WHOLE
 from sanslabel.views.resize import resized
 from sanslabel.views.seen import AnyView, Seen, encoded, grouped, seen, together
 from sanslabel.views.tiles import tile_side, tiles
@@ -23,8 +24,10 @@ __all__ = [
     "SIMCLR",
     "SWAV",
     "WEAK",
+    "WHOLE",
     "AnyView",
     "Blocks",
+    "Corruption",
     "Draw",
     "Masked",
     "MultiCrop",
@@ -32,6 +35,7 @@ __all__ = [
     "Seen",
     "View",
     "blockwise",
+    "corrupted",
     "encoded",
     "grouped",
     "kept",

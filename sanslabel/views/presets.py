@@ -36,5 +36,8 @@ Twins and VICReg"""
 RECONSTRUCTION = View(crop=(0.08, 1.0), flip=0.5)
 """no color, for autoencoders and supervised references: MAE (He et al. 2022) has it with crops from 0.2"""
 
+WHOLE = View()
+"""the image as it is, resized, for models of images themselves"""
+
 MASKED = Masked(view=replace(SIMCLR, crop=None))
 """75 % of the patches gone in place of the crop, for joint embeddings"""

@@ -9,7 +9,7 @@ import torch
 from sanslabel import encoders
 from sanslabel.errors import BadInput
 
-SMALL = ["conv", "resnet18", "resnet50", "vit_micro"]
+SMALL = ["conv", "resnet18", "resnet50", "vit_micro", "mlp", "dcgan"]
 """One of each kind: what a kind promises holds at all its depths."""
 
 
@@ -19,7 +19,7 @@ def images(channels: int = 3, size: int = 32, count: int = 3) -> torch.Tensor:
 
 def test_names():
     convnets = ["conv", "resnet18", "resnet34", "resnet50"]
-    assert encoders.names() == [*convnets, "vit_micro", "vit_tiny", "vit_small", "vit_base"]
+    assert encoders.names() == [*convnets, "vit_micro", "vit_tiny", "vit_small", "vit_base", "mlp", "dcgan"]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,8 @@ def test_names():
         ("vit_tiny", 192),
         ("vit_small", 384),
         ("vit_base", 768),
+        ("mlp", 500),
+        ("dcgan", 256 * 16),
     ],
 )
 def test_shape_and_config_of_every_encoder(name, width):
@@ -77,7 +79,9 @@ def test_forward_pools_the_last_stage(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32))
     stages = encoder.stages(images())
     assert torch.equal(encoder.pooled(stages[-1]), encoder(images()))
-    assert all(encoder.pooled(stage).shape == (3, stage.shape[1 if stage.ndim == 4 else 2]) for stage in stages)
+    fields = 16 if name == "dcgan" else 1  # of which it keeps a maximum each
+    for stage in stages:
+        assert encoder.pooled(stage).shape == (3, fields * stage.shape[{2: 1, 3: 2, 4: 1}[stage.ndim]])
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -132,7 +132,7 @@ def test_the_random_encoder_has_settled_statistics_and_weights_of_the_seed(run, 
     evaluate(run, protocols=("knn",), draws=1, seed=2)
     source, options = open_source("digits"), {"image_size": 8, "device": torch.device("cpu")}
     torch.manual_seed(fold(2, 4))
-    encoder = encoders.build(**checkpoint.read_json(run / "config.json")["encoder"])
+    encoder = encoders.build(**checkpoint.read_json(run / "config.json")["networks"]["student"])
     raw, _ = represent({"random": encoder}, source, **options)
     settle_(encoder, source, **options)
     settled, _ = represent({"random": encoder}, source, **options)

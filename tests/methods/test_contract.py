@@ -61,7 +61,7 @@ def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
     """Networks, players and records of a short run."""
     method, recipe = method_of(name, numbers)
     torch.manual_seed(0)
-    encoder = encoders.build(recipe.encoder, channels=source.channels, image_size=8)
+    encoder = encoders.build(**encoders.named(recipe.encoder), channels=source.channels, image_size=8)
     net = method.networks(encoder, source.facts(8)).train()
     sides = players_of(net, recipe, BATCH)
     stream = batches(source, BATCH, seed=1, epochs=2, start=start, device=torch.device("cpu"))

@@ -79,7 +79,8 @@ def test_reconstructions_are_images_again(normalized, monkeypatch):
         return tokens, centered if normalized else pixels, pixels, keep, masked
 
     monkeypatch.setattr(MAE, "_told", knowing)
-    torch.testing.assert_close(method.reconstruct(net, images), images, atol=1e-5, rtol=0)
+    made = method.reconstructed(net, images, batch_of().key)["reconstruction"]
+    torch.testing.assert_close(made, images, atol=1e-5, rtol=0)
     (objective,) = method.step(net, batch_of(), CLOCK)
     assert objective.loss.item() == pytest.approx(0, abs=1e-9)
     torch.testing.assert_close(objective.images["reconstruction"], images, atol=1e-5, rtol=0)
@@ -88,10 +89,11 @@ def test_reconstructions_are_images_again(normalized, monkeypatch):
 def test_reconstructions_keep_what_is_visible_and_are_the_same_each_time():
     net, images = net_of(PLAIN), batch_of().images
     losses_at(net, 0.0)
-    again = PLAIN.reconstruct(net, images)
-    keep = views.kept(torch.arange(6), 16, 0.75, 1)
+    key = torch.arange(6)
+    again = PLAIN.reconstructed(net, images, key)["reconstruction"]
+    keep = views.kept(key, 16, 0.75, 1)
     torch.testing.assert_close(views.visible(again, keep, 2) == again, views.visible(images, keep, 2) == images)
-    assert torch.equal(PLAIN.reconstruct(net, images), again)
+    assert torch.equal(PLAIN.reconstructed(net, images, key)["reconstruction"], again)
 
 
 def test_positions_stay_and_patches_are_the_representation():

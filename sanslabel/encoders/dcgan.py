@@ -1,0 +1,74 @@
+"""The discriminator of DCGAN (Radford et al. 2016), up to its last layer."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d
+
+from sanslabel.encoders.encoder import Encoder, Scaling
+
+
+def sides(size: int) -> list[int]:
+    """Of the maps, by halves rounded up until 4 or less are left: 28 -> [28, 14, 7, 4]. A generator has them the other
+    way round."""
+    found = [size]
+    while found[-1] > 4:
+        found.append(-(-found[-1] // 2))
+    return found
+
+
+def kernel(larger: int, smaller: int) -> int:
+    """Of a convolution of stride 2 and padding 1 between maps of these sides, and of its transpose."""
+    return 4 if larger == 2 * smaller else 3
+
+
+class DCGAN(Encoder):
+    """Strided convolutions down to maps of 4x4 (3x3 where the size is not 2^n), which together are the representation:
+    what the discriminator's last layer reads. Widths double from stage to stage, BatchNorm after all but the first.
+
+    filters: channels of the first maps.
+    scaling: (mean, std) of the channels, None to take images as they are.
+    """
+
+    signed = True
+
+    def __init__(self, name: str, channels: int, image_size: int, *, filters: int = 64, scaling: Scaling | None = None):
+        maps = sides(image_size)
+        widths = [channels, *(filters * 2**i for i in range(len(maps) - 1))]
+        config = {"name": name, "channels": channels, "image_size": image_size, "filters": filters}
+        super().__init__(config, widths[-1] * maps[-1] ** 2, scaling)
+        self.side = maps[-1]
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel(*pair), stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs) if i else nn.Identity(),
+                nn.LeakyReLU(0.2, inplace=True),
+            )
+            for i, ((inputs, outputs), pair) in enumerate(zip(pairwise(widths), pairwise(maps), strict=True))
+        )
+        initialize_(self)
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Maps of half the side, a quarter, …"""
+        x, found = self.scaled(images), []
+        for layer in self.layers:
+            x = layer(x)
+            found.append(x)
+        return found
+
+    def pooled(self, stage: Tensor) -> Tensor:
+        """The maps as one vector, larger ones by their maxima over as many fields as the last ones have."""
+        return adaptive_max_pool2d(stage, self.side).flatten(1)
+
+
+def initialize_(module: nn.Module) -> None:
+    """The published start: weights from N(0, 0.02²), those of BatchNorm from N(1, 0.02²), biases 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d) and part.bias is not None:
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from sanslabel.losses.precision import in_float32
+
+
+@in_float32
+def discrimination(real: Tensor, fake: Tensor) -> Tensor:
+    """What a discriminator descends: the binary cross-entropy of telling data from generated samples.
+
+    real, fake: (N,) and (M,) logits of being data -> (). mean(-ln D(y)) + mean(-ln(1 - D(ŷ))) with D = sigmoid(logit),
+    computed on the logits; 2 ln 2 where every D is ½. Goodfellow et al. 2014, eq. 1.
+    """
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+@in_float32
+def deception(fake: Tensor) -> Tensor:
+    """What a generator descends: the cross-entropy of its samples with being data, which has a gradient where the
+    discriminator is sure of them, as ln(1 - D) has not.
+
+    fake: (N,) logits -> (). mean(-ln D(ŷ)); ln 2 where every D is ½. Goodfellow et al. 2014, section 3.
+    """
+    return softplus(-fake).mean()

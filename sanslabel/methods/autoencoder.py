@@ -1,0 +1,78 @@
+"""Autoencoder: a narrow code must be enough to paint the image again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import Coded, Encoder
+from sanslabel.encoders.decoders import decoder, reconstructed
+from sanslabel.losses import squared_error
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import AdamW
+from sanslabel.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder(Method):
+    """An autoencoder (Hinton and Salakhutdinov 2006). Energy of an image: the mean squared error of its reconstruction,
+    in [-1, 1], and what its code costs where `sparsity` is above 0. Trained end to end, without the paper's layers of
+    Boltzmann machines at the start."""
+
+    family = "generative"
+    energy = "the squared error of an image's reconstruction from its code"
+    prevents_collapse = "a code too narrow, or too costly, for images that are not like the data"
+    paper = "Reducing the Dimensionality of Data with Neural Networks"
+    year = 2006
+    positive = ("code", "filters")
+
+    code: int | None = 30
+    """numbers in the code; None takes the encoder's representation for it"""
+    sparsity: float = 0.0
+    """factor of the mean absolute number in the code; with it, codes may be wide"""
+    filters: int = 64
+    """channels of the decoder's last maps, where the encoder is convolutional"""
+    view: views.View = views.WHOLE
+
+    recipe = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), batch=256, epochs=20, final=1.0)
+    small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
+    toy = Recipe(
+        encoder={"name": "mlp", "hidden": [128, 128]},
+        optimizer=AdamW(rate=2e-3),
+        epochs=400,
+        numbers=dict(code=1),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        coded = encoder if self.code is None else Coded.on(encoder, self.code)
+        return Networks(encoder=coded, decoder=decoder(coded, self.filters))
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        y = 2 * self.view(batch, 0) - 1
+        code, r = reconstructed(net.encoder, net.decoder, y)
+        error, cost = gather(squared_error(r, y)).mean(), gather(code.float().abs().mean(dim=1)).mean()
+        yield Objective(
+            error + self.sparsity * cost,
+            terms={"error": error, "cost": cost},
+            embedding=gather(code),
+            images={"input": (y[:8] + 1) / 2, "reconstruction": (r[:8] + 1) / 2},
+        )
+
+    def coded(self, net: Networks, images: Tensor) -> Tensor:
+        return net.encoder(images)
+
+    def decoded(self, net: Networks, codes: Tensor) -> Tensor:
+        return (net.decoder(codes).tanh() + 1) / 2
+
+    def energies(self, net: Networks, images: Tensor) -> Tensor:
+        y = 2 * images - 1
+        code, r = reconstructed(net.encoder, net.decoder, y)
+        return squared_error(r, y) + self.sparsity * code.float().abs().mean(dim=1)
+
+    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        return {"reconstruction": self.decoded(net, net.encoder(images))}

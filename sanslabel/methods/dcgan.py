@@ -1,0 +1,99 @@
+"""DCGAN: a discriminator tells data from what a generator makes of noise, and the generator deceives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import log
+
+from torch import Tensor, nn
+
+from sanslabel import views
+from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.distributed import gather
+from sanslabel.encoders import DCGAN as Discriminator
+from sanslabel.encoders import Encoder
+from sanslabel.encoders.decoders import Generator
+from sanslabel.errors import BadInput
+from sanslabel.losses import deception, discrimination
+from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.optimizers import AdamW
+from sanslabel.randomness import normal
+from sanslabel.recipe import Recipe
+
+LATENT = 1
+"""the stream that latents are drawn from"""
+ADAM = AdamW(rate=2e-4, betas=(0.5, 0.999))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGAN(Method):
+    """Deep convolutional adversarial networks (Radford et al. 2016). Energy of an image: minus the logit of being data.
+    Data and samples pass one after the other, each with BatchNorm statistics of its own, and the generator descends
+    -ln D(G(z)). Architecture, start and numbers are the paper's at 64 pixels; smaller images have fewer stages."""
+
+    family = "generative"
+    energy = "minus the logit of being data"
+    prevents_collapse = "samples are told from data; nothing keeps all samples from being one"
+    paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
+    year = 2016
+    needs = "a discriminator for its encoder, `dcgan`"
+    positive = ("noise", "filters")
+
+    noise: int = 100
+    """numbers in a latent"""
+    filters: int = 64
+    """channels of the generator's last maps"""
+    view: views.View = views.WHOLE
+
+    recipe = Recipe(encoder="dcgan", optimizer={"critic": ADAM, "generator": ADAM}, batch=128, epochs=25, final=1.0)
+    small = Recipe(
+        encoder={"name": "dcgan", "filters": 32},
+        optimizer={"critic": ADAM, "generator": ADAM},
+        batch=64,
+        epochs=20,
+        final=1.0,
+        numbers=dict(filters=32),
+    )
+
+    def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        if not isinstance(encoder, Discriminator):
+            raise BadInput(
+                f"DCGAN trains a discriminator of its own, not {encoder.config['name']}; leave --encoder out."
+            )
+        head = nn.Linear(encoder.width, 1, bias=False)  # the last convolution, over all of the map
+        nn.init.normal_(head.weight, 0.0, 0.02)
+        channels, size = encoder.config["channels"], encoder.config["image_size"]
+        generator = Generator(self.noise, channels, size, self.filters)
+        return Networks(critic=Networks(encoder=encoder, head=head), generator=generator)
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        real, fake = self.view(batch, 0), self.decoded(net, normal(batch.key, self.noise, LATENT))
+        h = net.critic.encoder(real)
+        of_real = gather(net.critic.head(h).squeeze(1))
+        of_fake = gather(self._logits(net, fake.detach()))
+        yield Objective(
+            discrimination(of_real, of_fake),
+            player="critic",
+            terms={"real": of_real.sigmoid().mean(), "fake": of_fake.sigmoid().mean()},
+            embedding=gather(h),
+            images={"data": real[:8], "samples": fake[:8]},
+            trivial=2 * log(2),
+        )
+        yield Objective(deception(gather(self._logits(net, fake))), player="generator", trivial=log(2))
+
+    def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
+        return {"critic": net.critic.encoder}
+
+    def latents(self, net: Networks, key: Tensor) -> Tensor:
+        return normal(key, self.noise, LATENT)
+
+    def decoded(self, net: Networks, codes: Tensor) -> Tensor:
+        return (net.generator(codes).tanh() + 1) / 2
+
+    def energies(self, net: Networks, images: Tensor) -> Tensor:
+        return -self._logits(net, images).float()
+
+    def _logits(self, net: Networks, images: Tensor) -> Tensor:
+        """Of being data, (N,)."""
+        return net.critic.head(net.critic.encoder(images)).squeeze(1)
