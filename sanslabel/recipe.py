@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sanslabel.batch import Clock
 from sanslabel.optimizers import Groups, Optimizer
-from sanslabel.schedules import cosine, warmup_cosine
+from sanslabel.schedules import cosine, drops, warmup_cosine
 
 LONGEST_WARMUP = 0.3
 """Warm-up never takes a larger part of a run than this, so that a recipe for 100 epochs also serves a run of 5."""
@@ -49,8 +49,12 @@ class Recipe:
     """how the rate grows with the batch: batch/256, sqrt(batch) or not at all"""
     warmup: float = 0.0
     """epochs during which the rate rises in a line"""
+    first: float = 0.0
+    """the part of the rate that it rises from"""
     final: float = 0.0
     """the part of the rate that is left at the end of the cosine"""
+    drops: tuple[float, ...] = ()
+    """parts of the run after each of which the rate falls to a tenth, in the place of the cosine"""
     final_decay: float | None = None
     """weight decay at the end of a cosine; None keeps it constant"""
     decay_all: bool = False
@@ -76,7 +80,9 @@ class Recipe:
         """The factor of the rate at this time."""
         longest = int(LONGEST_WARMUP * clock.steps)
         warmup = min(round(self.warmup * clock.steps_per_epoch), longest)
-        return warmup_cosine(clock.step, clock.steps, warmup, self.final)
+        if self.drops and clock.step >= warmup:
+            return drops(clock.progress, self.drops)
+        return warmup_cosine(clock.step, clock.steps, warmup, self.final, self.first)
 
     def decay(self, clock: Clock, start: float) -> float:
         """The weight decay at this time, of parameters that start with `start`; who starts with none keeps none."""

@@ -4,7 +4,7 @@ from torch import nn
 from sanslabel.batch import Clock
 from sanslabel.optimizers import LARS, SGD
 from sanslabel.recipe import Group, Recipe
-from sanslabel.schedules import cosine, linear, warmup_cosine
+from sanslabel.schedules import cosine, drops, linear, warmup_cosine
 
 
 def test_schedules_at_their_ends_and_middle():
@@ -25,6 +25,19 @@ def test_warmup_is_in_epochs_and_never_longer_than_its_part():
     short = [recipe.rate(Clock(0, 0, step, 20, 10)) for step in range(20)]
     assert short.index(max(short)) in (5, 6)
     assert short[0] == pytest.approx(1 / 6)
+
+
+def test_warmup_may_start_above_0():
+    assert [warmup_cosine(step, 20, 4, first=0.2) for step in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=10, warmup=1, first=1 / 16)
+    assert recipe.rate(Clock(0, 0, 0, 100, 10)) == pytest.approx(1 / 16 + 0.9 / 16 + 0.6 / 16)
+
+
+def test_drops_take_the_place_of_the_cosine():
+    assert [drops(p, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.79, 0.8, 0.99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=10, warmup=1, drops=(0.5, 0.9))
+    rates = [recipe.rate(Clock(0, 0, step, 100, 10)) for step in (4, 9, 10, 49, 50, 89, 90, 99)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_scaling_with_the_batch():

@@ -107,6 +107,8 @@ class ResNet(Encoder):
 
     stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", CIFAR's, a 3x3 of stride 1 and no
         max-pool. None is "small" up to 64 pixels a side, where the other would leave maps of 2x2 or less.
+    zero_residual: whether each block starts as the identity, the weight of its last BatchNorm being 0 (Goyal et al.
+        2017, section 5.1).
     scaling: (mean, std) of the channels, None to take images as they are.
     patches: (size, stride) of the patches whose mean is the representation, None for whole images.
     """
@@ -118,6 +120,7 @@ class ResNet(Encoder):
         image_size: int,
         *,
         stem: str | None = None,
+        zero_residual: bool = False,
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
@@ -127,6 +130,7 @@ class ResNet(Encoder):
             raise BadInput(f"--encoder {name}: there is no stem {stem!r}: {nearest(str(stem), ['imagenet', 'small'])}")
         block, depths = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "stem": stem}
+        config["zero_residual"] = zero_residual
         super().__init__(config, 512 * block.expansion, scaling, patches)
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
@@ -141,6 +145,10 @@ class ResNet(Encoder):
         self.layer3 = _layer(block, 128 * block.expansion, 256, depths[2], stride=2)
         self.layer4 = _layer(block, 256 * block.expansion, 512, depths[3], stride=2)
         initialize_(self)
+        if zero_residual:
+            for part in self.modules():
+                if isinstance(part, BasicBlock | Bottleneck):
+                    nn.init.zeros_((part.bn3 if isinstance(part, Bottleneck) else part.bn2).weight)
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Five maps: of the stem, before its max-pool, and of the four layers."""

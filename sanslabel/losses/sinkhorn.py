@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import log
+
 import torch
 from torch import Tensor
 
@@ -16,12 +18,11 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     are equal. A small ε makes assignments hard. Caron et al. 2020 (SwAV), eq. 3-5 and appendix A.
     """
     n, k = scores.shape
-    # Only the two scaling vectors change: 1.8 instead of 3.5 ms for 256 x 3000. A constant taken off cancels.
-    q = ((scores - scores.max()) / epsilon).exp()
-    tiny = torch.finfo(q.dtype).tiny
-    u = q.new_ones(n)
-    v = q.new_ones(k)
+    # Only the two scaling vectors change, and only their logarithms: exp(-2/ε) is 0 in float32 from ε = 0.02 down.
+    log_q = scores / epsilon
+    log_u = log_q.new_zeros(n, 1)
+    log_v = log_q.new_zeros(1, k)
     for _ in range(iterations):
-        v = 1 / (k * (u @ q).clamp(min=tiny))
-        u = 1 / (n * (q @ v).clamp(min=tiny))
-    return n * u[:, None] * q * v
+        log_v = -torch.logsumexp(log_q + log_u, dim=0, keepdim=True) - log(k)
+        log_u = -torch.logsumexp(log_q + log_v, dim=1, keepdim=True) - log(n)
+    return (log_q + log_v).softmax(dim=1)  # n diag(u) exp(S/ε) diag(v)

@@ -41,7 +41,7 @@ class BarlowTwins(Method):
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
-        encoder="resnet50",
+        encoder={"name": "resnet50", "zero_residual": True},
         optimizer=LARS(rate=0.2, weight_decay=1e-6),
         scaling="linear",
         batch=2048,

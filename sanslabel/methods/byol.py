@@ -43,7 +43,7 @@ class BYOL(Method):
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
-        encoder="resnet50",
+        encoder={"name": "resnet50", "zero_residual": True},
         optimizer=LARS(rate=0.2, weight_decay=1.5e-6),
         scaling="linear",
         batch=4096,

@@ -22,7 +22,7 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
-VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), flip=0.5, grayscale=0.66, without_rgb="omit")
+VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), part_of="square", flip=0.5, grayscale=0.66, without_rgb="omit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class CPC(Method):
     blocks: int = 5
     """of the context network, each of which sees one row more"""
     view: views.View = VIEW
-    """256 of 300 pixels a side; the paper takes all color away, which an encoder of colored images would then miss"""
+    """256 of 300 pixels of the shorter side; the paper takes all color away, which encoders of color would then miss"""
 
     recipe = Recipe(encoder="resnet50", optimizer=AdamW(rate=2e-4), batch=512, epochs=200)
     small = Recipe(

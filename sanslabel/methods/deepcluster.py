@@ -66,6 +66,7 @@ class DeepCluster(Method):
         batch=4096,
         epochs=800,
         warmup=10,
+        first=1 / 16,
         final=0.001,
         decay_all=True,
     )

@@ -37,7 +37,7 @@ SMALL = dict(
 class DINO(Method):
     """Self-distillation with no labels (Caron et al. 2021). Energy of a pair: the cross-entropy between the teacher's
     distribution for one crop, centered and sharpened, and the student's for another; the teacher sees the two global
-    crops alone. Defaults are the authors' code for ViT-S/16, but for stochastic depth, which these encoders lack."""
+    crops alone. Defaults are the authors' run of 100 epochs with ViT-S/16, without its stochastic depth."""
 
     family = "distillation"
     energy = "the cross-entropy between the teacher's and the student's distribution"
@@ -60,8 +60,8 @@ class DINO(Method):
     """τ of the student"""
     first_teacher_temperature: float = 0.04
     """τ of the teacher in the first epoch"""
-    teacher_temperature: float = 0.07
-    """τ of the teacher after `sharp_epochs`, to which it rises in a line"""
+    teacher_temperature: float = 0.04
+    """τ of the teacher from the last of `sharp_epochs` on, to which it goes in a line; 0.07 for 300 epochs"""
     sharp_epochs: int = 30
     centering: bool = True
     """whether the mean logits are taken off the teacher's; without it one output takes all"""
@@ -76,10 +76,10 @@ class DINO(Method):
         encoder="vit_small",
         optimizer=AdamW(rate=5e-4, weight_decay=0.04),
         scaling="linear",
-        batch=1024,
+        batch=512,
         epochs=100,
         warmup=10,
-        final=5e-4,
+        final=1e-3,
         final_decay=0.4,
         clip=3.0,
         clip_each=True,
@@ -88,7 +88,7 @@ class DINO(Method):
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = encoder.width, self.hidden, self.hidden, self.bottleneck
-        head = projector(*widths, norm=self.norm, bias=True, final_bias=True, activation=nn.GELU)
+        head = projector(*widths, norm=self.norm, bias=True, final_bias=True, activation=nn.GELU, std=0.02)
         net = Networks(encoder=encoder, projector=head, directions=Directions(self.bottleneck, self.outputs))
         net.teacher = teacher_of(net)
         net.center = Center(self.outputs)
@@ -100,7 +100,7 @@ class DINO(Method):
         student = net.directions(z, clock.epochs < self.frozen_epochs).unflatten(0, (len(crops), -1))  # (V, N, K)
         globally = net.teacher.projector(torch.cat(encoded(net.teacher.encoder, crops[:2])))
         logits = net.teacher.directions(globally).unflatten(0, (2, -1))  # (2, N, K)
-        warm = min(1.0, clock.epoch / max(1, self.sharp_epochs))
+        warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
         temperature = linear(warm, self.first_teacher_temperature, self.teacher_temperature)
         target = ((logits - net.center.mean) / temperature).softmax(dim=-1)
         loss = gather(losses.dino(student, target, self.temperature)).mean()

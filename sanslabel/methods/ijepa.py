@@ -74,6 +74,7 @@ class IJEPA(Method):
         batch=2048,
         epochs=600,
         warmup=40,
+        first=0.2,
         final=1e-3,
         final_decay=0.4,
     )

@@ -59,6 +59,7 @@ class Jigsaw(Method):
         batch=256,
         epochs=105,
         warmup=5,
+        drops=(30 / 105, 60 / 105, 90 / 105, 100 / 105),
     )
     small = Recipe(
         encoder="conv",

@@ -59,6 +59,7 @@ class NPID(Method):
         scaling="linear",
         batch=256,
         epochs=200,
+        drops=(0.6, 0.8),
         decay_all=True,
     )
     small = Recipe(

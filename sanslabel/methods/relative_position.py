@@ -19,7 +19,7 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
-VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), grayscale=0.66, without_rgb="omit")
+VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), part_of="square", grayscale=0.66, without_rgb="omit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class RelativePosition(Method):
     tile: int | None = None
     """side of a patch in pixels; None is three quarters of a third of the image"""
     view: views.View = VIEW
-    """255 of 292 pixels a side; color would tell places by the lens's aberration, so that it mostly goes"""
+    """255 of 292 pixels of the shorter side; color would tell places by aberration, so that it mostly goes"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -56,6 +56,7 @@ class RelativePosition(Method):
         batch=128,
         epochs=35,
         warmup=5,
+        drops=(15 / 35, 25 / 35),
     )
     small = Recipe(
         encoder="conv",

@@ -24,9 +24,9 @@ VIEW = views.View(flip=0.5)
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Method):
     """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). Energy of
-    an image and a turn: minus the turn's logit. All four copies of an image are in the batch. Images are cropped, then
-    turned: no pixel is interpolated after the crop, whose resampling treats rows and columns alike, so that it tells no
-    angle. Images without an upright position teach nothing, nor does a view that turns some upside down."""
+    an image and a turn: minus the turn's logit. All four copies of an image are in the batch. Crops are square and are
+    turned after they were resized, which treats rows and columns alike, so that interpolation tells no angle. Images
+    without an upright position teach nothing, nor does a view that turns some upside down."""
 
     family = "pretext"
     energy = "minus the logit of the turn that was made"

@@ -50,7 +50,7 @@ class SimCLR(Method):
     view: views.AnyView = views.SIMCLR
 
     recipe = Recipe(
-        encoder="resnet50",
+        encoder={"name": "resnet50", "zero_residual": True},
         optimizer=LARS(rate=0.3, weight_decay=1e-6),
         scaling="linear",
         batch=4096,

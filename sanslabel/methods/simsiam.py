@@ -50,7 +50,7 @@ class SimSiam(Method):
     view: views.AnyView = views.WEAK
 
     recipe = Recipe(
-        encoder="resnet50",
+        encoder={"name": "resnet50", "zero_residual": True},
         optimizer=SGD(rate=0.05, weight_decay=1e-4),
         scaling="linear",
         batch=512,

@@ -66,13 +66,12 @@ class SwAV(Method):
         batch=4096,
         epochs=800,
         warmup=10,
+        first=1 / 16,
         final=0.001,
         decay_all=True,
     )
     small = Recipe(
-        encoder="conv",
         optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
-        batch=256,
         epochs=20,
         warmup=2,
         numbers=dict(prototypes=200, epsilon=0.03, hidden=512, view=views.EASY),

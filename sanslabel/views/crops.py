@@ -18,18 +18,25 @@ DRAWS = 2 * TRIES + 2
 
 
 def boxes(
-    draws: Tensor, height: Tensor, width: Tensor, scale: tuple[float, float], ratio: tuple[float, float]
+    draws: Tensor,
+    height: Tensor,
+    width: Tensor,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    of_square: bool = False,
 ) -> Tensor:
     """Boxes of random area and shape: the first of ten candidates that fits the image, else the largest central box
     whose ratio is admitted.
 
     draws: (N, DRAWS), uniform in [0, 1); height, width: (N,) int64, of the images; scale: the range of a box's part of
-    the area, uniform; ratio: the range of width/height, log-uniform -> (N, 4) int64: top, left, height, width.
+    the area, uniform; ratio: the range of width/height, log-uniform; of_square: whether that area is the largest
+    square's, which leaves a box of that ratio room to move on every image -> (N, 4) int64: top, left, height, width.
     The distribution of torchvision's RandomResizedCrop (Szegedy et al. 2015).
     """
     area, shape = draws[:, 2:].chunk(2, dim=1)  # (N, TRIES) each
     narrowest, widest = ratio
-    side = ((height * width)[:, None] * (scale[0] + (scale[1] - scale[0]) * area)).sqrt()  # of a square of that area
+    full = torch.minimum(height, width).square() if of_square else height * width
+    side = (full[:, None] * (scale[0] + (scale[1] - scale[0]) * area)).sqrt()  # of a square of that area
     root = torch.exp((math.log(narrowest) + math.log(widest / narrowest) * shape) / 2)  # of the ratio
     heights, widths = (side / root).round().long(), (side * root).round().long()
     fits = (heights > 0) & (heights <= height[:, None]) & (widths > 0) & (widths <= width[:, None])
@@ -44,12 +51,6 @@ def boxes(
     top = torch.where(found, (draws[:, 0] * (height - h + 1)).long(), (height - h) // 2)
     left = torch.where(found, (draws[:, 1] * (width - w + 1)).long(), (width - w) // 2)
     return torch.stack([top, left, h, w], dim=1)
-
-
-def whole(height: Tensor, width: Tensor) -> Tensor:
-    """(N,) and (N,) int64 -> (N, 4) int64: the boxes that are the images themselves."""
-    zero = torch.zeros_like(height)
-    return torch.stack([zero, zero, height, width], dim=1)
 
 
 def central(height: Tensor, width: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class MultiCrop:
     local_crops: int = 6
     """how many; 0 leaves the two global ones"""
     local_size: int | None = None
-    """side in pixels of a local crop; None is 3/7 of the global crops', as 96 is of 224, in whole patches"""
+    """side in pixels of a local crop; None is its own, and where that is open 3/7 of the global crops', as 96 is of
+    224, in whole patches"""
     size: int | None = None
     """side in pixels of a global crop; None is the shorter side of the batch's canvas"""
 
@@ -37,7 +38,7 @@ class MultiCrop:
     def __call__(self, batch: Batch) -> list[Seen]:
         size = self.size or min(batch.images.shape[2:])
         global_crop = self.global_crop if self.global_crop.size else replace(self.global_crop, size=size)
-        local_crop = replace(self.local_crop, size=self.local_size or _local_size(size))
+        local_crop = replace(self.local_crop, size=self.local_size or self.local_crop.size or _local_size(size))
         streams = range(FIRST_LOCAL, FIRST_LOCAL + self.local_crops)
         return [seen(global_crop, batch, s) for s in (0, 1)] + [seen(local_crop, batch, s) for s in streams]
 

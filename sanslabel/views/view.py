@@ -13,7 +13,7 @@ from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
 from sanslabel.views.blur import blurring
 from sanslabel.views.color import Colors, recolored
-from sanslabel.views.crops import DRAWS, boxes, resampled, resampling, whole
+from sanslabel.views.crops import DRAWS, boxes, central, resampled, resampling
 from sanslabel.views.pixels import precision, unit
 
 BRANCH = 0
@@ -47,7 +47,9 @@ class View:
     """
 
     crop: tuple[float, float] | None = None
-    """range of the crop's part of the image's area; None takes the whole image"""
+    """range of the crop's part of the area; None takes the largest central square, as evaluation does"""
+    part_of: Literal["image", "square"] = "image"
+    """of what area: all of the image's, or that of its largest square, which a square crop always fits"""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """range of the crop's width/height"""
     size: int | None = None
@@ -102,9 +104,9 @@ class View:
         height, width = full if batch.sizes is None else batch.sizes.unbind(1)
         low, high = self.sigma
         return Draw(
-            boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio)
+            boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio, self.part_of == "square")
             if self.crop
-            else whole(height, width),
+            else central(height, width),
             mirrored=flip < self.flip if self.flip else None,
             sigma=torch.where(blur < self.blur, low + (high - low) * sigma, 0) if self.blur else None,
             colors=self._colors(channels, *jitter),

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from sanslabel import encoders
+from sanslabel.encoders.resnet import BasicBlock, Bottleneck
 
 
 def reference(name: str, **options) -> nn.Module:
@@ -92,3 +93,15 @@ def test_weights_start_as_torchvisions():
             assert abs(ours[key].mean()) < 0.05 * value.std(), key
         else:
             assert torch.equal(ours[key], value), key
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_residuals_may_start_at_zero(name):
+    """Every block is then its shortcut alone."""
+    encoder = encoders.build(name, channels=1, image_size=16, zero_residual=True)
+    again = encoders.build(**encoder.config)
+    blocks = [m for m in again.modules() if isinstance(m, BasicBlock | Bottleneck)]
+    assert len(blocks) == {"resnet18": 8, "resnet50": 16}[name]
+    for block in blocks:
+        x = torch.rand(4, block.conv1.in_channels, 8, 8)
+        torch.testing.assert_close(block(x), torch.relu(x if block.downsample is None else block.downsample(x)))

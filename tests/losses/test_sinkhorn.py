@@ -54,6 +54,16 @@ def test_samples_sum_to_one_at_once_and_prototypes_to_their_part_in_the_end():
     torch.testing.assert_close(after_many, part, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("epsilon", [0.01, 0.005])
+def test_a_small_epsilon_leaves_every_sample_its_assignment(epsilon):
+    """exp(-2/ε) is 0 in float32: a sample that is far from all prototypes would drop out of the loss."""
+    s = scores(64, 8).float()
+    s[-1], s[0, 0] = -1, 1
+    q = sinkhorn(s, epsilon)
+    torch.testing.assert_close(q.sum(dim=1), torch.ones(64))
+    torch.testing.assert_close(q.double(), in_logarithms(s.double(), epsilon, 3), rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(12, 5), (4, 9), (7, 7)])
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 def test_it_is_the_loop_of_the_authors_and_the_sum_of_logarithms(shape, iterations):

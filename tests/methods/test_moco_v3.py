@@ -131,3 +131,13 @@ def test_scores_are_cosines():
             p.mul_(7)
     objective = next(SMALL.step(net, BATCH, CLOCK))
     assert objective.loss.item() == pytest.approx(before, rel=1e-4)
+
+
+def test_the_patch_map_starts_by_xavier_s_range_and_stays():
+    net = networks(replace(SMALL, frozen_patches=True), "vit_micro")
+    projection = net.encoder.patch_embed.proj
+    bound = (6 / (projection.weight[0].numel() + projection.out_channels)) ** 0.5
+    assert 0.95 * bound < projection.weight.abs().max() <= bound
+    assert not projection.bias.any()
+    assert not projection.weight.requires_grad
+    assert MoCoV3.recipe.decay_all

@@ -8,7 +8,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional
 
 from sanslabel.randomness import uniform
-from sanslabel.views.crops import DRAWS, boxes, central, resampled, resampling, whole
+from sanslabel.views.crops import DRAWS, boxes, central, resampled, resampling
 
 # (canvas height and width, box as top, left, height, width, size of the result)
 CASES = [
@@ -165,7 +165,21 @@ def test_boxes_equal_their_loop_and_stay_inside_images_of_unequal_sizes():
                 break
 
 
-def test_whole_and_central_boxes():
+@pytest.mark.parametrize("sides", [(100, 100), (100, 150), (200, 100)])
+def test_square_crops_of_the_largest_square_move_on_every_image(sides):
+    """255 of 292 pixels: without it no candidate fits a wide image, and every crop falls back to the middle."""
+    draws = torch.rand(500, DRAWS, generator=torch.Generator().manual_seed(2))
+    height, width = (torch.full((500,), side) for side in sides)
+    found = boxes(draws, height, width, (0.76, 0.76), (1, 1), of_square=True)
+    assert (found[:, 2:] == 87).all()
+    assert found[:, 0].max() > found[:, 0].min()
+    assert found[:, 1].max() > found[:, 1].min()
+    assert (found[:, 0] + 87 <= height).all()
+    assert (found[:, 1] + 87 <= width).all()
+    if sides[0] == sides[1]:
+        assert torch.equal(found, boxes(draws, height, width, (0.76, 0.76), (1, 1)))
+
+
+def test_central_boxes():
     height, width = torch.tensor([7, 4, 5]), torch.tensor([4, 7, 5])
-    assert whole(height, width).tolist() == [[0, 0, 7, 4], [0, 0, 4, 7], [0, 0, 5, 5]]
     assert central(height, width).tolist() == [[1, 0, 4, 4], [0, 1, 4, 4], [0, 0, 5, 5]]

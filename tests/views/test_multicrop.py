@@ -57,3 +57,8 @@ def test_the_crops_of_swav():
     assert (views.SWAV.global_crop.crop, views.SWAV.local_crop.crop) == ((0.14, 1.0), (0.05, 0.14))
     assert views.SWAV.local_crops == 6
     assert views.SWAV.global_crop == replace(views.SIMCLR, crop=(0.14, 1.0))
+
+
+def test_the_size_of_a_local_crop_is_its_own_where_it_has_one(batch_of):
+    crops = views.MultiCrop(global_crop=views.SIMCLR, local_crop=replace(views.SIMCLR, size=20), local_crops=1)
+    assert crops(batch_of(torch.rand(3, 1, 32, 32)))[-1].images.shape == (3, 1, 20, 20)
