@@ -34,7 +34,9 @@ def test_warmup_may_start_above_0():
 
 
 def test_drops_take_the_place_of_the_cosine():
-    assert [drops(p, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.79, 0.8, 0.99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [drops(p, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.79, 0.8, 0.99)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
     recipe = Recipe(optimizer=SGD(rate=1.0), epochs=10, warmup=1, drops=(0.5, 0.9))
     rates = [recipe.rate(Clock(0, 0, step, 100, 10)) for step in (4, 9, 10, 49, 50, 89, 90, 99)]
     assert rates == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])

@@ -38,7 +38,7 @@ class Data2Vec(Method):
 
     family = "prediction"
     energy = "the distance of the student's prediction from the teacher's token of the whole image"
-    prevents_collapse = "the teacher is slow, and its tokens are normalized; nothing else"
+    prevents_collapse = "the teacher is slow, and its tokens are normalized; at small scale a variance term besides"
     paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language"
     year = 2022
     needs = "a transformer and a momentum teacher"

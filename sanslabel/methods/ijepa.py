@@ -33,12 +33,13 @@ SMALL = dict(predictor_width=64, predictor_depth=3, target_norm="batch", varianc
 @dataclass(frozen=True, kw_only=True)
 class IJEPA(Method):
     """An image-based joint-embedding predictive architecture (Assran et al. 2023). Energy of a block of patches: the
-    smooth L1 distance between the tokens that the predictor tells from the context, and the teacher's, which the paper
-    calls target encoder. Defaults are the authors' for ViT-B/16; how masks differ from theirs says `multiblock`."""
+    smooth L1 distance between the tokens that the predictor tells from the context and the teacher's, which the paper
+    calls target encoder. Defaults are the authors' for ViT-B/16, which has no class token; masks differ as `multiblock`
+    says. The small recipe adds a variance term, without which few dimensions stay in use."""
 
     family = "prediction"
     energy = "the distance of predicted tokens from the teacher's tokens of the whole image"
-    prevents_collapse = "the teacher is slow, and its tokens are normalized; nothing else"
+    prevents_collapse = "the teacher is slow, and its tokens are normalized; at small scale a variance term besides"
     paper = "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture"
     year = 2023
     needs = "a transformer and a momentum teacher"
@@ -78,8 +79,7 @@ class IJEPA(Method):
         final=1e-3,
         final_decay=0.4,
     )
-    # A teacher that stands still at first gives the student something to learn before it follows; without the variance
-    # few dimensions of the representation stay in use.
+    # A teacher that stands still at first gives the student something to learn before it follows.
     small = Recipe(
         optimizer=AdamW(rate=1e-3, weight_decay=0.05), encoder="vit_micro", epochs=20, warmup=2, numbers=SMALL
     )

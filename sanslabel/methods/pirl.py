@@ -37,8 +37,8 @@ SMALL = dict(temperature=0.2, negatives=None, hidden=512, tile=None, view=CROPS,
 class PIRL(Method):
     """Pretext-invariant representations (Misra and van der Maaten 2020): what a pretext task would predict, the order
     of tiles or a turn, is not to matter. Energy of a pair: minus the cosine of an entry of the bank and an embedding, f
-    of the image or g of its tiles. Defaults are the authors' for ImageNet, with linear heads. As in `npid`, the first
-    epoch only fills the bank."""
+    of the image or g of its tiles. Defaults are the authors' for ImageNet, with linear heads; but a batch shares its
+    negatives, and tiles are standardized one by one. As in `npid`, the first epoch only fills the bank."""
 
     family = "contrastive"
     energy = "minus the cosine of an image, or its shuffled tiles, and its memory"

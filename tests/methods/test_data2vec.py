@@ -135,3 +135,24 @@ def test_visible_patches_count_only_where_asked(monkeypatch):
         (objective,) = method.step(net_of(method), batch_of(), CLOCK)
         assert [shape[1] for shape in shapes] == patches
         assert objective.loss.item() == pytest.approx(loss)
+
+
+def test_an_unmasked_student_of_the_teachers_weights_predicts_its_last_block(monkeypatch):
+    method = replace(PAPER, averaged=1)
+    net, batch = net_of(method), batch_of()
+    torch.nn.init.eye_(net.head.weight)
+    torch.nn.init.zeros_(net.head.bias)
+    tokens = net.encoder.tokens
+    monkeypatch.setattr(net.encoder, "tokens", lambda images, **masks: tokens(images))
+    (objective,) = method.step(net, batch, CLOCK)
+    assert objective.loss.item() == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_told_of_visible_patches_has_no_gradient():
+    net, batch, told = net_of(PAPER), batch_of(), []
+    net.head.register_forward_hook(lambda module, args, output: told.append(output) or output.retain_grad())
+    next(PAPER.step(net, batch, CLOCK)).loss.backward()
+    moved = told[0].grad.abs().sum(dim=2) > 0  # (N, L)
+    expected = torch.zeros(8, 16, dtype=torch.bool)
+    expected.scatter_(1, views.blockwise(batch.key, (4, 4), 10, 1, 1), True)
+    assert torch.equal(moved, expected)

@@ -155,3 +155,21 @@ def test_it_learns_without_collapse(trained):
     first, *_, last = trained(method, DeepCluster.small, epochs=5)
     assert last.loss < 0.8 * first.loss
     assert last.terms["usage"] > 16
+
+
+def test_a_teachers_embeddings_are_clustered_and_it_follows(first_batches):
+    method = small(teacher=0.75)
+    torch.manual_seed(0)
+    net = method.networks(encoders.build("conv", channels=1, image_size=8), Facts(64, 1, 8, 8, 0)).train()
+    with torch.no_grad():
+        net.projector[-1].weight.neg_()
+        net.projector[-1].bias.neg_()
+    slow = net.teacher.projector[-1].weight.clone()
+    (clock, batch), *_ = first_batches(2)
+    assert list(method.step(net, batch, clock)) == []
+    rows = net.banks[0].rows[batch.index]
+    with torch.no_grad():
+        crop = method.view(batch)[0]
+        expected = net.teacher.projector(net.teacher.encoder(*crop))
+    assert torch.cosine_similarity(rows, expected, dim=1).min() > 0.99
+    torch.testing.assert_close(net.teacher.projector[-1].weight, 0.75 * slow + 0.25 * net.projector[-1].weight)

@@ -107,3 +107,14 @@ def test_masks_are_alike_on_all_processes():
 def test_convnets_are_refused():
     with pytest.raises(BadInput, match="I-JEPA hides patches"):
         PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+
+
+def test_a_prediction_that_is_the_target_costs_nothing(seen, monkeypatch):
+    net, batch = net_of(PAPER), batch_of()
+    list(PAPER.step(net, batch, CLOCK))
+    _, target = seen[0]  # (N, T M, D)
+    monkeypatch.undo()
+    net = net_of(PAPER)
+    monkeypatch.setattr(net.predictor, "forward", lambda *_: target.unflatten(1, (4, -1)).flatten(0, 1))
+    (objective,) = PAPER.step(net, batch, CLOCK)
+    assert objective.loss.item() == pytest.approx(0, abs=1e-9)

@@ -148,3 +148,35 @@ def test_hidden_layers_are_of_both_heads():
     net = networks(replace(SMALL, hidden=24))
     for head in (net.projector, net.part):
         assert [m.out_features for m in head if isinstance(m, torch.nn.Linear)] == [24, 16]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1.386294), (10, 3.350997), (4096, 9.317888)])
+def test_where_nothing_is_told_apart_noise_contrastive_estimation_costs_what_chance_does(count, expected):
+    """One direction for everything, and a Z that makes every probability 1/n."""
+    method = replace(SMALL, negatives=count, temperature=0.5)
+    net = networks(method)
+    with torch.no_grad():
+        for head in (net.projector, net.part, net.whole):
+            head[-1].weight.zero_()
+            head[-1].bias.fill_(1.0)
+        net.bank.rows.fill_(16**-0.5)
+        net.partition.fill_(20 * torch.tensor(2.0).exp())
+    (objective,) = method.step(net, BATCH, TRAINS)
+    assert objective.loss.item() == pytest.approx(expected, rel=3e-5)  # a sum over K in float32
+    assert objective.trivial == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_teacher_writes_the_bank_and_follows():
+    method = replace(SMALL, teacher=0.75)
+    net = networks(method)
+    with torch.no_grad():
+        net.projector[-1].weight.neg_()  # so that student and teacher disagree
+        net.projector[-1].bias.neg_()
+    start, slow = net.bank.rows.clone(), net.teacher.projector[-1].weight.clone()
+    step = method.step(net, BATCH, TRAINS)
+    f = normalize(next(step).embedding.detach(), dim=1)
+    assert list(step) == []
+    torch.testing.assert_close(
+        net.bank.rows[BATCH.index], normalize(0.5 * start[BATCH.index] - 0.5 * f, dim=1), atol=1e-4, rtol=1e-3
+    )
+    torch.testing.assert_close(net.teacher.projector[-1].weight, 0.75 * slow + 0.25 * net.projector[-1].weight)
