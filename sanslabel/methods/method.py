@@ -132,7 +132,7 @@ class Method(ABC):
 
     def latents(self, net: Networks, key: Tensor) -> Tensor:
         """Codes from the distribution that the model samples from, one for each key: (n,) -> (n, D)."""
-        raise self._lacks("a distribution over codes to draw from")
+        raise self._lacks("distribution over codes to draw from")
 
     def coded(self, net: Networks, images: Tensor) -> Tensor:
         """The code of each image: (n, C, H, W) in [0, 1] -> (n, D)."""
@@ -140,7 +140,7 @@ class Method(ABC):
 
     def decoded(self, net: Networks, codes: Tensor) -> Tensor:
         """The image of each code: (n, D) -> (n, C, H, W) in [0, 1]."""
-        raise self._lacks("a decoder")
+        raise self._lacks("decoder")
 
     def sampled(self, net: Networks, key: Tensor) -> Tensor:
         """A new image for each key: (n,) -> (n, C, H, W) in [0, 1]."""
@@ -148,7 +148,7 @@ class Method(ABC):
 
     def energies(self, net: Networks, images: Tensor) -> Tensor:
         """The energy of each image, low for what is like the data: (n, C, H, W) in [0, 1] -> (n,) float32."""
-        raise self._lacks("an energy of single images")
+        raise self._lacks("energy of single images")
 
     def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         """What the model is given of each image, where that is less than all of it, and what it makes of that, in this

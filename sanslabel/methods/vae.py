@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from sanslabel import views
@@ -101,9 +102,10 @@ class VAE(Method):
         return {"reconstruction": self.decoded(net, net.encoder(images))}
 
     def _posterior(self, net: Networks, images: Tensor) -> tuple[Tensor, Tensor]:
-        """μ and ln σ², (N, D) each, in float32; a variance of e^±10 is enough."""
+        """μ and ln σ², (N, D) each, in float32 at least; a variance of e^±10 is enough."""
         h = net.encoder.trunk(images)
-        return net.encoder.code(h).float(), net.log_var(h).float().clamp(-10, 10)
+        exact = torch.promote_types(h.dtype, torch.float32)
+        return net.encoder.code(h).to(exact), net.log_var(h).to(exact).clamp(-10, 10)
 
     def _nll(self, told: Tensor, images: Tensor) -> Tensor:
         return (
