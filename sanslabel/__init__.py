@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sanslabel import encoders, losses, methods, views
+    from sanslabel import encoders, generation, losses, methods, views
     from sanslabel.checkpoint import load_encoder
     from sanslabel.evaluation import evaluate
     from sanslabel.training.run import resume, train
@@ -17,9 +17,9 @@ _HOMES = {
     "resume": "sanslabel.training.run",
     "train": "sanslabel.training.run",
 }
-_FOLDERS = {"encoders", "losses", "methods", "views"}
+_FOLDERS = {"encoders", "generation", "losses", "methods", "views"}
 
-__all__ = ["encoders", "evaluate", "load_encoder", "losses", "methods", "resume", "train", "views"]
+__all__ = ["encoders", "evaluate", "generation", "load_encoder", "losses", "methods", "resume", "train", "views"]
 
 
 def __getattr__(name: str) -> Any:

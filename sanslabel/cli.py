@@ -19,6 +19,10 @@ HELP = """Learn an image encoder from pictures without labels, and measure it.
   sanslabel train [METHOD] [--data PATH] …   train an encoder, then evaluate it; a bare `sanslabel train` shows it all
   sanslabel train --resume RUN               continue a run that was stopped
   sanslabel evaluate RUN [--data PATH] …     kNN and linear accuracy, beside raw pixels and a random encoder
+  sanslabel sample RUN [--interpolate] …     new images of a generative model, or reconstructions of given ones
+  sanslabel energy RUN [--data PATH] …       the energy of every image, low for what is like the training data
+  sanslabel energy METHOD --toy spiral       train on points in a plane, and draw the energy over it
+  sanslabel quality RUN ENCODER …            nats, Fréchet distance, precision and recall by a trained encoder
   sanslabel methods                          the methods, what they prevent collapse by, and their papers
 
 `sanslabel train METHOD --help` lists every number of a method.
@@ -36,8 +40,8 @@ class Train:
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
     """a run folder to continue; all else comes from its run.json"""
-    recipe: Literal["small", "paper"] = "small"
-    """the numbers for small images without an accelerator, or those of the paper"""
+    recipe: Literal["small", "paper", "toy"] = "small"
+    """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
     encoder: str | None = None
     """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small or vit_base; by default the recipe's"""
     encoder_options: tuple[str, ...] = ()
@@ -88,6 +92,63 @@ class Evaluate:
     device: str | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Draw new images of a run's model as a PNG."""
+
+    run: str
+    """the run folder"""
+    n: int = 64
+    """images; for --interpolate 8 rows, for --reconstruct 16 columns"""
+    interpolate: bool = False
+    """whether to walk from one code to another, in each row"""
+    reconstruct: bool = False
+    """whether to show images of --data, what the model was given of each, and what it made of that"""
+    data: str | None = None
+    """images to reconstruct, or to walk between; by default the run's own"""
+    out: str | None = None
+    """the .png file; by default in the run folder"""
+    seed: int = 0
+    """the same one gives the same bytes"""
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Write the energy of every image, or draw that of a plane."""
+
+    run: str
+    """the run folder; with --toy, a method"""
+    data: str | None = None
+    """images; by default those that the run was trained on"""
+    against: str | None = None
+    """foreign images, which are to have the higher energies: prints the AUROC"""
+    complexity: bool = False
+    """whether to take off what an image costs as such, by its compressed size"""
+    toy: Literal["spiral", "moons", "ring"] | None = None
+    """points to train the method on; its energy is then drawn over the plane, as a PNG"""
+    out: str | None = None
+    """.csv or .parquet, or .png for points; by default in the run folder"""
+    seed: int = 0
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class QualityOf:
+    """Measure samples of a run's model against test images, by the features of a trained encoder."""
+
+    run: str
+    """the run folder of the generative model"""
+    encoder: str
+    """the run folder of the encoder"""
+    data: str | None = None
+    """images with a test split; by default those that the run was trained on"""
+    n: int = 2000
+    """samples, and test images"""
+    seed: int = 0
+    device: str | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -106,7 +167,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str]) -> None:
-    commands = {"train": _train, "evaluate": _evaluate, "methods": _methods}
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "sample": _sample,
+        "energy": _energy,
+        "quality": _quality,
+        "methods": _methods,
+    }
     command, *rest = arguments or ["--help"]
     if command in {"-h", "--help"}:
         print(HELP)
@@ -128,9 +196,10 @@ def _train(arguments: list[str]) -> None:
         listed = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
         _parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
     # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
-    paper = "--recipe=paper" in arguments or "--recipe paper" in " ".join(arguments)
+    said = " ".join(arguments).replace("--recipe=", "--recipe ")
+    recipe = next((r for r in ("paper", "toy") if f"--recipe {r}" in said), "small")
     chosen = method_class(name or "simclr")
-    default = chosen.under(chosen.recipe if paper else chosen.small)
+    default = chosen.under(chosen.recipe_named(recipe))
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
     flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
@@ -189,6 +258,65 @@ def _evaluate(arguments: list[str]) -> None:
     from sanslabel.evaluation import evaluate
 
     _print_table(evaluate(**vars(flags), report=_progress))
+
+
+def _sample(arguments: list[str]) -> None:
+    flags = _parsed(Sample, "sample", arguments, Sample.__doc__ or "")
+    if flags.interpolate and flags.reconstruct:
+        raise BadInput("--interpolate and --reconstruct are two pictures; ask for one of them.")
+    from sanslabel.generation import interpolation, reconstructions, samples
+
+    common = {"out": flags.out, "seed": flags.seed, "device": flags.device}
+    few = {} if flags.n == Sample.n else {"rows" if flags.interpolate else "count": flags.n}
+    if flags.interpolate:
+        print(interpolation(flags.run, data=flags.data, **few, **common))
+    elif flags.reconstruct:
+        print(reconstructions(flags.run, data=flags.data, **few, **common))
+    elif flags.data is not None:
+        raise BadInput("--data: samples are made of nothing; it goes with --reconstruct and --interpolate.")
+    else:
+        print(samples(flags.run, count=flags.n, **common))
+
+
+def _energy(arguments: list[str]) -> None:
+    flags = _parsed(Energy, "energy", arguments, Energy.__doc__ or "")
+    if flags.toy is not None:
+        if flags.data or flags.against or flags.complexity:
+            raise BadInput("--toy draws a plane; --data, --against and --complexity are of images.")
+        from sanslabel.generation import surface
+        from sanslabel.training.run import train
+
+        options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
+        trained = train(flags.toy, method=flags.run, **options)
+        print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device))
+        return
+    from sanslabel.generation import energies
+
+    found = energies(
+        flags.run,
+        flags.data,
+        against=flags.against,
+        complexity=flags.complexity,
+        out=flags.out,
+        device=flags.device,
+    )
+    print(f"{found.count:,} images, the median of the first set {found.median:.4g}: {found.path}")
+    if found.slope is not None:
+        print(f"less {found.slope:.3g} for every nat of an image's compressed size")
+    if found.auroc is not None:
+        print(f"AUROC {found.auroc:.4f}: how often a foreign image has the higher energy of two")
+
+
+def _quality(arguments: list[str]) -> None:
+    flags = _parsed(QualityOf, "quality", arguments, QualityOf.__doc__ or "")
+    from sanslabel.generation import quality
+
+    found = quality(flags.run, flags.encoder, data=flags.data, count=flags.n, seed=flags.seed, device=flags.device)
+    print(f"{found.samples:,} samples against as many test images, by the features of {found.encoder}")
+    print(f"Fréchet distance   {found.distance:.4g}   (training images: {found.floor:.4g})")
+    print(f"precision, recall  {found.precision:.3f}, {found.recall:.3f}")
+    for name, nats in found.bounds.items():
+        print(f"nats of a test image, {name}: {nats:.2f}")
 
 
 def _methods(arguments: list[str]) -> None:

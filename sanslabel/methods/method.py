@@ -69,6 +69,8 @@ class Method(ABC):
     year: ClassVar[int]
     needs: ClassVar[str] = ""
     """what it asks of data or encoder beyond images"""
+    unit: ClassVar[str] = ""
+    """of the energies of single images, where they have one"""
     positive: ClassVar[tuple[str, ...]] = ()
     """fields that must be above 0"""
     fractions: ClassVar[tuple[str, ...]] = ("teacher", "momentum")
@@ -88,6 +90,15 @@ class Method(ABC):
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
             if name in self.fractions and value is not None and not 0 <= value <= 1:
                 raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")
+
+    @classmethod
+    def recipe_named(cls, name: str) -> Recipe:
+        """The recipe paper, small or toy; BadInput where the method has none of this name."""
+        recipe = {"paper": cls.recipe, "small": cls.small, "toy": cls.toy}.get(name)
+        if recipe is None:
+            known = "small and paper" + (" and toy" if cls.toy else "")
+            raise BadInput(f"--recipe {name}: {cls.__name__} has {known}.")
+        return recipe
 
     @classmethod
     def under(cls, recipe: Recipe) -> Self:
@@ -154,6 +165,11 @@ class Method(ABC):
         """What the model is given of each image, where that is less than all of it, and what it makes of that, in this
         order and by name; each is (n, C, H, W) in [0, 1]. The keys (n,) are of random corruptions."""
         raise self._lacks("reconstructions")
+
+    def nats(self, net: Networks, images: Tensor, key: Tensor) -> Tensor:
+        """-ln p(image, z)/q(z) of a code z that is drawn by the key: (n, C, H, W) and (n,) -> (n,). Its mean over keys
+        is an upper bound of -ln p, the closer the more of p/q are averaged before the logarithm."""
+        raise self._lacks("density")
 
     def _lacks(self, what: str) -> BadInput:
         return BadInput(f"{type(self).__name__} has no {what}; `sanslabel methods` lists the generative ones.")

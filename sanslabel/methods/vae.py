@@ -25,6 +25,8 @@ NOISE, PRIOR = 1, 2
 ACTIVE = 0.01
 """nats of a dimension that is in use"""
 
+TOY = dict(code=2, likelihood="gaussian", variance=1e-3)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VAE(Method):
@@ -37,6 +39,7 @@ class VAE(Method):
     prevents_collapse = "noise on the code and its cost bound what the code can say"
     paper = "Auto-Encoding Variational Bayes"
     year = 2014
+    unit = "nats"
     positive = ("code", "variance", "filters")
 
     code: int = 20
@@ -55,12 +58,7 @@ class VAE(Method):
 
     recipe = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), batch=128, epochs=20, final=1.0)
     small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
-    toy = Recipe(
-        encoder={"name": "mlp", "hidden": [128, 128]},
-        optimizer=AdamW(rate=2e-3),
-        epochs=400,
-        numbers=dict(code=2, likelihood="gaussian", variance=1e-3),
-    )
+    toy = Recipe(encoder={"name": "mlp", "hidden": [128, 128]}, optimizer=AdamW(rate=2e-3), epochs=400, numbers=TOY)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         coded = Coded.on(encoder, self.code)
@@ -97,6 +95,11 @@ class VAE(Method):
     def energies(self, net: Networks, images: Tensor) -> Tensor:
         mean, log_var = self._posterior(net, images)
         return self._nll(net.decoder(mean), images) + self.beta * gaussian_kl(mean, log_var)
+
+    def nats(self, net: Networks, images: Tensor, key: Tensor) -> Tensor:
+        mean, log_var = self._posterior(net, images)
+        z = mean + (log_var / 2).exp() * normal(key, self.code, NOISE)
+        return self._nll(net.decoder(z), images) + sampled_kl(mean, log_var, z)
 
     def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         return {"reconstruction": self.decoded(net, net.encoder(images))}

@@ -12,14 +12,15 @@ from sanslabel.sources.idx import idx
 from sanslabel.sources.loader import batches, ordered
 from sanslabel.sources.npz import npy, npz
 from sanslabel.sources.source import Loaded, Source
+from sanslabel.sources.toy import TOYS, toy
 
-__all__ = ["NAMES", "Arrays", "Loaded", "Source", "batches", "open_source", "ordered", "splits"]
+__all__ = ["NAMES", "TOYS", "Arrays", "Loaded", "Source", "batches", "open_source", "ordered", "splits"]
 
 Split = Literal["train", "test", "all"]
 
 _DATA = Path(__file__).with_name("data")
 _FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package puts its files
-NAMES = ("fashion", "digits", "fashion-mnist")
+NAMES = ("fashion", "digits", "fashion-mnist", *TOYS)
 """sets that `data` can be by name; a folder that is called so is meant by ./fashion"""
 
 
@@ -56,6 +57,8 @@ def splits(data: str | Path) -> tuple[str, ...]:
 
 def _found(data: str | Path) -> tuple[str, Path]:
     """Name and place."""
+    if data in TOYS:
+        return str(data), Path(data)
     if data in ("fashion", "digits"):
         return str(data), _DATA / f"{data}.npz"
     if data == "fashion-mnist":
@@ -76,7 +79,9 @@ def _found(data: str | Path) -> tuple[str, Path]:
 
 
 def _stored(name: str, path: Path) -> Stored:
-    """What files of arrays are there; no parts for a folder of images."""
+    """What files of arrays are there, or what is made; no parts for a folder of images."""
+    if name in TOYS and path == Path(name):
+        return toy(name)
     if path.suffix.lower() == ".npy" and path.is_file():
         return npy(path)
     if path.suffix.lower() == ".npz" and path.is_file():

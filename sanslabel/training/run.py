@@ -48,7 +48,7 @@ def train(
     data: str | Path = "fashion",
     *,
     method: str | Method = "simclr",
-    recipe: Literal["small", "paper"] | Recipe = "small",
+    recipe: Literal["small", "paper", "toy"] | Recipe = "small",
     encoder: str | Mapping[str, Any] | None = None,
     epochs: int | None = None,
     batch: int | None = None,
@@ -66,8 +66,8 @@ def train(
 
     data: a folder of images, a file or folder of arrays, or the name of an embedded set.
     method: a method's name, or an instance with numbers of its own (also of a class of one's own).
-    recipe: "small" (small images, no accelerator), "paper", or one's own; `epochs`, `batch`, `rate` (the learning rate
-        before scaling) and `encoder` replace what it says.
+    recipe: "small" (small images, no accelerator), "paper", "toy" (points in a plane, such as the set spiral), or one's
+        own; `epochs`, `batch`, `rate` (the learning rate before scaling) and `encoder` replace what it says.
     encoder: a name, or a name with options: {"name": "vit_micro", "patch": 4}.
     chunk: images that the encoder works on at a time, for large batches in little memory.
     masked: whether views have 75 % of their patches masked in place of being cropped: a transformer drops their tokens,
@@ -80,9 +80,7 @@ def train(
     """
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
-        if recipe not in {"small", "paper"}:
-            raise BadInput(f"--recipe {recipe}: there are small and paper.")
-        recipe = chosen.recipe if recipe == "paper" else chosen.small
+        recipe = chosen.recipe_named(recipe)
     if isinstance(method, str):
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__

@@ -1,0 +1,158 @@
+"""The energy of single images, as an outlier score: low for what is like the training data."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sanslabel.errors import BadInput, DiskError
+from sanslabel.evaluation import represent
+from sanslabel.generation.trained import BATCH, Trained, trained
+from sanslabel.sources import Source, open_source, splits
+
+
+@dataclass(frozen=True)
+class Energies:
+    """What `energies` found."""
+
+    path: Path
+    count: int
+    median: float
+    auroc: float | None
+    """the probability that an image of the foreign set has the higher energy; None without such a set"""
+    slope: float | None
+    """of the correction by complexity, energy for a nat of compressed size; None without it"""
+
+
+def energies(
+    run: str | Path,
+    data: str | Path | None = None,
+    *,
+    against: str | Path | None = None,
+    complexity: bool = False,
+    out: str | Path | None = None,
+    device: str | None = None,
+) -> Energies:
+    """Writes the energy of every image of `data` and of a foreign set `against`, sorted, the lowest first, with the
+    columns set, id and energy: to a .csv or .parquet file, by default RUN/energies.csv.
+
+    data: by default what the run was trained on; its test split where it has one, so the foreign set's.
+    complexity: takes off what an image costs as such, since simple images cost little by any model: the nats of its
+        lossless compression (Serrà et al. 2020), as they are where energies are nats, else times the slope of energy
+        over size in the training data.
+    BadInput for a method without energies of single images, DiskError.
+    """
+    model = trained(run, device)
+    path = Path(out) if out is not None else model.run / "energies.csv"
+    if path.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"--out {path}: energies are written as .csv or .parquet.")
+    chosen = data if data is not None else model.said["data"]
+    slope = _slope(model) if complexity else None
+    sets = {str(chosen): _source(model, chosen)}
+    if against is not None:
+        if str(against) == str(chosen):
+            raise BadInput(f"--against {against}: is the same set; name a foreign one.")
+        sets[str(against)] = _source(model, against)
+    names, ids, found = [], [], []
+    for name, source in sets.items():
+        values, rows = scored(model, source, slope)
+        names += [name] * len(rows)
+        ids += [source.id(int(row)) for row in rows]
+        found.append(values)
+    order = torch.cat(found).argsort(stable=True).tolist()
+    _write(path, [names[i] for i in order], [ids[i] for i in order], torch.cat(found)[order].tolist())
+    return Energies(
+        path=path,
+        count=len(ids),
+        median=found[0].median().item(),
+        auroc=auroc(found[0], found[1]) if against is not None else None,
+        slope=slope,
+    )
+
+
+def scored(model: Trained, source: Source, slope: float | None = None) -> tuple[Tensor, Tensor]:
+    """The energies (n,) of a source, and the rows (n,) that could be read."""
+    found, rows = _measured(model, source, lambda images: model.method.energies(model.net, images))
+    if slope is not None:
+        sizes, _ = _measured(model, source, compressed_nats)
+        found = found - slope * sizes
+    return found, rows
+
+
+def auroc(inside: Tensor, outside: Tensor) -> float:
+    """The probability that one of `outside` (m,) is above one of `inside` (n,), a tie counting half (Mann-Whitney)."""
+    ordered = inside.double().sort().values
+    below = torch.searchsorted(ordered, outside.double()).double()
+    up_to = torch.searchsorted(ordered, outside.double(), right=True).double()
+    return ((below + up_to).mean() / (2 * len(inside))).item()
+
+
+def compressed_nats(images: Tensor) -> Tensor:
+    """The size of each image, (N, C, H, W) in [0, 1] -> (N,), as eight bits a number after the lossless compression of
+    PNG: the difference from the pixel on the left, and deflate."""
+    pixels = (images.float() * 255).round().to("cpu", torch.uint8)
+    left = torch.nn.functional.pad(pixels, (1, 0))[..., :-1]
+    parts = (pixels - left).contiguous().numpy()
+    return torch.tensor([8 * len(zlib.compress(part.tobytes(), 9)) * log(2) for part in parts], device=images.device)
+
+
+def _slope(model: Trained) -> float:
+    """1 where energies are nats; else of the least squares of energy over size in the training data."""
+    if model.method.unit == "nats":
+        return 1.0
+    source = open_source(model.said["data"], "train", image_size=model.size, channels=model.channels)
+    values, _ = _measured(model, source, lambda images: model.method.energies(model.net, images))
+    sizes, _ = _measured(model, source, compressed_nats)
+    centered = sizes - sizes.mean()
+    return ((centered * values).sum() / centered.square().sum().clamp(min=1e-12)).item()
+
+
+def _measured(model: Trained, source: Source, measure: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """A number for every image (n,), and its row (n,)."""
+    with model.computing():
+        found, rows = represent(
+            {"model": lambda images: measure(images)[:, None]},
+            source,
+            image_size=model.size,
+            device=model.device,
+            batch=BATCH,
+            workers=model.said["workers"],
+        )
+    return found["model"][:, 0].double().cpu(), rows
+
+
+def _source(model: Trained, data: str | Path) -> Source:
+    """The test split where there is one."""
+    split = "test" if "test" in splits(data) else "train"
+    return open_source(data, split, image_size=model.size, channels=model.channels)
+
+
+def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> None:
+    columns = {"set": sets, "id": ids, "energy": values}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            try:
+                import pyarrow
+                import pyarrow.parquet
+            except ImportError as error:
+                raise BadInput(
+                    f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or .csv.'
+                ) from error
+            table = pyarrow.table(columns).replace_schema_metadata({"format": "1"})
+            pyarrow.parquet.write_table(table, path)
+        else:
+            import csv
+
+            with path.open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))
+    except OSError as error:
+        raise DiskError(f"{path}: could not be written ({error}); choose another --out.") from error

@@ -1,0 +1,144 @@
+"""How good a generative model is: nats of images, and how near its samples are to data in a trained encoder's eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sanslabel import checkpoint
+from sanslabel.errors import BadInput
+from sanslabel.evaluation import represent
+from sanslabel.generation.samples import drawn
+from sanslabel.generation.trained import BATCH, Trained, trained
+from sanslabel.randomness import fold, permutation
+from sanslabel.sources import Source, open_source, splits
+from sanslabel.views import resized
+
+NEIGHBORS = 3
+"""of precision and recall"""
+DRAWS = 64
+"""of a code, in the importance-weighted bound (Burda et al. 2016, eq. 8)"""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What `quality` found."""
+
+    encoder: str
+    """the run whose features were compared, with the first digits of its file's sha256"""
+    samples: int
+    distance: float
+    """Fréchet's, of samples from test images"""
+    floor: float
+    """the same distance of training images from test images: no samples need be nearer"""
+    precision: float
+    """the part of samples that lie within the data"""
+    recall: float
+    """the part of the data that lies within the samples"""
+    bounds: dict[str, float]
+    """nats of a test image by the name of the bound, where the method has one"""
+
+
+def quality(
+    run: str | Path,
+    encoder: str | Path,
+    *,
+    data: str | Path | None = None,
+    count: int = 2000,
+    seed: int = 0,
+    device: str | None = None,
+) -> Quality:
+    """Compares `count` samples of a run with as many test images, by the features of an encoder that another run has
+    trained: no pretrained Inception is assumed, and distances by different encoders do not compare.
+
+    data: with a training and a test split; by default what the run was trained on. BadInput without a test split.
+    """
+    model = trained(run, device)
+    chosen = data if data is not None else model.said["data"]
+    if "test" not in splits(chosen):
+        raise BadInput(f"{chosen}: has no test split, which samples are compared with; name other --data.")
+    train, test = (
+        open_source(chosen, split, image_size=model.size, channels=model.channels) for split in ("train", "test")
+    )
+    count = min(count, len(train), len(test))
+    eye = checkpoint.load_encoder(encoder).to(model.device)
+
+    def seen(images: Tensor) -> Tensor:
+        return eye(resized(images, eye.config["image_size"]))
+
+    real, other = (_represented(model, seen, _part(source, count, seed)) for source in (test, train))
+    fake = model.made(seen, drawn(model, count, seed))
+    precision, recall = precision_recall(real, fake, NEIGHBORS)
+    return Quality(
+        encoder=f"{encoder} ({checkpoint.sha256(checkpoint.encoder_file(encoder))[:12]})",
+        samples=count,
+        distance=frechet_distance(fake, real),
+        floor=frechet_distance(other, real),
+        precision=precision,
+        recall=recall,
+        bounds=_bounds(model, test, seed),
+    )
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) of the features' normal approximations; 0 where they are the same.
+
+    a: (n, D); b: (m, D), n and m above 1. Heusel et al. 2017, eq. 6.
+    """
+    a, b = a.double(), b.double()
+    covariances = [torch.atleast_2d(x.T.cov()) for x in (a, b)]
+    values, vectors = torch.linalg.eigh(covariances[0])
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T  # Σ_a^½, so that the product below is symmetric
+    product = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0)
+    traces = sum(c.trace() for c in covariances)
+    return ((a.mean(dim=0) - b.mean(dim=0)).square().sum() + traces - 2 * product.sqrt().sum()).item()
+
+
+def precision_recall(real: Tensor, fake: Tensor, neighbors: int = NEIGHBORS) -> tuple[float, float]:
+    """The part of `fake` that lies within `real`, and of `real` within `fake`: within the ball around one of the set
+    that reaches to its k-th nearest neighbor in the set.
+
+    real: (n, D); fake: (m, D). Kynkäänniemi et al. 2019, eq. 1 and 2, k = 3.
+    """
+    return _within(fake, real, neighbors), _within(real, fake, neighbors)
+
+
+def _within(points: Tensor, of: Tensor, neighbors: int) -> float:
+    radii = torch.cat(
+        [torch.cdist(part, of).kthvalue(neighbors + 1).values for part in of.split(BATCH)]
+    )  # itself is one
+    inside = [(torch.cdist(part, of) <= radii).any(dim=1) for part in points.split(BATCH)]
+    return torch.cat(inside).double().mean().item()
+
+
+def _part(source: Source, count: int, seed: int) -> Source:
+    return source.subset(permutation(fold(seed, 2), len(source))[:count])
+
+
+def _represented(model: Trained, represented: Callable[[Tensor], Tensor], source: Source) -> Tensor:
+    """What a function of a source's images says, (n, D), of the size that the model makes."""
+    options = {"image_size": model.size, "device": model.device, "batch": BATCH, "workers": model.said["workers"]}
+    with model.computing():
+        found, _ = represent({"model": represented}, source, **options)
+    return found["model"].cpu()
+
+
+def _bounds(model: Trained, source: Source, seed: int) -> dict[str, float]:
+    """Upper bounds of the nats of an image, the mean over a source; none where the method has no density."""
+    method, net = model.method, model.net
+
+    def told(images: Tensor) -> Tensor:
+        keys = [fold(torch.arange(len(images), device=images.device), seed, draw) for draw in range(DRAWS)]
+        each = torch.stack([method.nats(net, images, key) for key in keys])
+        return torch.stack([each[0], log(DRAWS) - (-each).logsumexp(dim=0)], dim=1)
+
+    try:
+        one, many = _represented(model, told, source).double().mean(dim=0).tolist()
+    except BadInput:
+        return {}
+    return {"evidence lower bound": one, f"importance-weighted, {DRAWS} draws": many}

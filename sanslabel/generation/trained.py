@@ -1,0 +1,74 @@
+"""A run's whole networks, of which the exported encoders are a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sanslabel import checkpoint, encoders, methods
+from sanslabel.batch import Facts
+from sanslabel.errors import BadInput
+from sanslabel.hardware import chosen_device
+from sanslabel.methods.method import Method, Networks
+from sanslabel.plain import built
+
+BATCH = 256
+"""images that are made or read at a time"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method with its networks in evaluation mode, and what the run's run.json says."""
+
+    run: Path
+    method: Method
+    net: Networks
+    said: dict[str, Any]
+    device: torch.device
+
+    @property
+    def size(self) -> int:
+        """Side of its images in pixels."""
+        return self.said["image_size"]
+
+    @property
+    def channels(self) -> int:
+        return self.said["encoder"]["channels"]
+
+    def made(self, make: Callable[[Tensor], Tensor], key: Tensor) -> Tensor:
+        """`make` of keys, or of other rows, part by part -> on the CPU, float32."""
+        with self.computing():
+            return torch.cat([make(part).float().cpu() for part in key.to(self.device).split(BATCH)])
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Without gradients, and in the precision that it was trained in."""
+        dtype = torch.bfloat16 if self.said["precision"] == "bfloat16" else torch.float32
+        with torch.no_grad(), torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            yield
+
+
+def trained(run: str | Path, device: str | None = None) -> Trained:
+    """What the newest checkpoint of a run folder holds. BadInput where there is none, or of a method of one's own."""
+    run, where = Path(run), chosen_device(device)
+    if not (run / "run.json").is_file():
+        raise BadInput(f"{run}: no run here (no run.json); name the folder of a finished run.")
+    said = checkpoint.read_json(run / "run.json")
+    if said["method"] not in methods.names():
+        raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
+    method = built(methods.method_class(said["method"]), said["numbers"])
+    found = checkpoint.newest(run / "checkpoints")
+    if found is None:
+        raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
+    with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
+        encoder, size = encoders.build(**said["encoder"]), said["image_size"]
+        net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
+    path = found / "networks.safetensors"
+    checkpoint.load_strictly_(net, checkpoint.read_tensors(path), path)
+    return Trained(run, method, net.to(where).eval(), said, where)

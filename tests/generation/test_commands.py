@@ -1,0 +1,51 @@
+import re
+
+import pytest
+
+from sanslabel.cli import main
+
+
+def said(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_pictures_are_named_on_a_line_of_their_own(runs, capsys, tmp_path):
+    run = str(runs("vae"))
+    for flags in ((), ("--interpolate",), ("--reconstruct", "--data", "digits", "--n", "4")):
+        out = said(capsys, "sample", run, *flags, "--out", str(tmp_path / "made.png"))
+        assert out == f"{tmp_path / 'made.png'}\n"
+        assert (tmp_path / "made.png").read_bytes().startswith(b"\x89PNG")
+        (tmp_path / "made.png").unlink()
+
+
+def test_energies_and_quality_are_printed(runs, capsys, tmp_path):
+    out = said(capsys, "energy", str(runs("vae")), "--complexity", "--out", str(tmp_path / "e.csv"))
+    assert re.search(r"^\d+ images, the median of the first set -?[\d.]+: .*e\.csv$", out, re.MULTILINE)
+    assert "less 1 for every nat" in out
+    out = said(capsys, "quality", str(runs("vae")), str(runs("simclr")), "--n", "100")
+    assert re.search(r"^Fréchet distance +[\d.]+ +\(training images: [\d.]+\)$", out, re.MULTILINE)
+    assert re.search(r"^precision, recall +[\d.]+, [\d.]+$", out, re.MULTILINE)
+    assert len(re.findall(r"^nats of a test image, .*: [\d.]+$", out, re.MULTILINE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("sample", "nowhere"), "no run here"),
+        (("sample", "x", "--interpolate", "--reconstruct"), "two pictures"),
+        (("sample", "x", "--data", "digits"), "samples are made of nothing"),
+        (("energy", "dae", "--toy", "spiral", "--data", "digits"), "--toy draws a plane"),
+        (("energy", "simclr", "--toy", "spiral"), "SimCLR has small and paper"),
+        (("quality", "nowhere", "nowhere"), "no run here"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    line = capsys.readouterr().err
+    assert sentence in line
+    assert line.count("\n") == 1

@@ -1,0 +1,92 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from sanslabel.errors import BadInput
+from sanslabel.generation import energies
+from sanslabel.generation.energies import auroc, compressed_nats, scored
+from sanslabel.generation.trained import trained
+from sanslabel.sources import open_source
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """A file of images of noise, of the size of digits."""
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "noise.npy", images)
+    return tmp_path / "noise.npy"
+
+
+@pytest.mark.parametrize("method", ["autoencoder", "dae", "vae", "ebgan", "dcgan"])
+def test_a_table_of_energies_sorted_from_the_lowest(runs, noise, tmp_path, method):
+    found = energies(runs(method), against=noise, out=tmp_path / "energies.csv")
+    with found.path.open() as file:
+        rows = list(csv.DictReader(file))
+    values = [float(row["energy"]) for row in rows]
+    test = open_source("digits", "test")
+    assert values == sorted(values)
+    assert len(rows) == found.count == len(test) + 50
+    assert {row["set"] for row in rows} == {"digits", str(noise)}
+    assert len({(row["set"], row["id"]) for row in rows}) == len(rows)
+    labels = [row["set"] != "digits" for row in rows]
+    assert found.auroc == pytest.approx(roc_auc_score(labels, values))
+    model = trained(runs(method))
+    own, _ = scored(model, test)
+    assert found.median == pytest.approx(own.median().item())
+    if method in ("autoencoder", "dae", "vae"):
+        assert found.auroc > 0.9, "noise is not like digits"
+
+
+def test_parquet_holds_the_same(runs, noise, tmp_path):
+    from pyarrow import parquet
+
+    energies(runs("vae"), out=tmp_path / "e.csv")
+    energies(runs("vae"), out=tmp_path / "e.parquet")
+    table = parquet.read_table(tmp_path / "e.parquet")
+    with (tmp_path / "e.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert table["id"].to_pylist() == [row["id"] for row in rows]
+    assert table["energy"].to_pylist() == [float(row["energy"]) for row in rows]
+    with pytest.raises(BadInput, match=r"\.csv or \.parquet"):
+        energies(runs("vae"), out=tmp_path / "e.txt")
+
+
+def test_auroc_is_the_share_of_pairs():
+    inside, outside = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 2.0])
+    pairs = [(o > i) + 0.5 * (o == i) for i in inside.tolist() for o in outside.tolist()]
+    assert auroc(inside, outside) == pytest.approx(sum(pairs) / 6)
+    assert auroc(inside, inside) == 0.5
+    a, b = torch.randn(200), torch.randn(100) + 0.3
+    assert auroc(a, b) == pytest.approx(roc_auc_score([0] * 200 + [1] * 100, torch.cat([a, b]).numpy()))
+
+
+def test_complexity_is_the_size_of_a_lossless_compression(runs):
+    flat, noisy = torch.full((1, 1, 28, 28), 0.5), torch.rand(1, 1, 28, 28)
+    small, large = compressed_nats(torch.cat([flat, noisy])).tolist()
+    assert small < 200 < 784 * 8 * 0.69 < large * 1.1
+    found = energies(runs("vae"), complexity=True)
+    assert found.slope == 1.0, "energies are nats"
+    model, test = trained(runs("vae")), open_source("digits", "test")
+    plain, rows = scored(model, test)
+    less, _ = scored(model, test, 1.0)
+    sizes = compressed_nats(test.load(rows.tolist()).images.float() / 255)
+    torch.testing.assert_close(less, plain - sizes.double(), rtol=1e-5, atol=1e-3)
+
+
+def test_the_slope_of_other_energies_is_that_of_the_training_data(runs):
+    found = energies(runs("autoencoder"), complexity=True)
+    model, train = trained(runs("autoencoder")), open_source("digits", "train")
+    values, rows = scored(model, train)
+    sizes = compressed_nats(train.load(rows.tolist()).images.float() / 255).double()
+    slope, _ = np.polyfit(sizes.numpy(), values.numpy(), 1)
+    assert found.slope == pytest.approx(slope, rel=1e-4)
+
+
+def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
+    with pytest.raises(BadInput, match="SimCLR has no energy"):
+        energies(runs("simclr"))
+    with pytest.raises(BadInput, match="the same set"):
+        energies(runs("vae"), against="digits")
