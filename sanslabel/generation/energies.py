@@ -53,7 +53,7 @@ def energies(
     if path.suffix not in (".csv", ".parquet"):
         raise BadInput(f"--out {path}: energies are written as .csv or .parquet.")
     chosen = data if data is not None else model.said["data"]
-    slope = _slope(model) if complexity else None
+    steepness = slope(model) if complexity else None
     sets = {str(chosen): _source(model, chosen)}
     if against is not None:
         if str(against) == str(chosen):
@@ -61,7 +61,7 @@ def energies(
         sets[str(against)] = _source(model, against)
     names, ids, found = [], [], []
     for name, source in sets.items():
-        values, rows = scored(model, source, slope)
+        values, rows = scored(model, source, steepness)
         names += [name] * len(rows)
         ids += [source.id(int(row)) for row in rows]
         found.append(values)
@@ -72,7 +72,7 @@ def energies(
         count=len(ids),
         median=found[0].median().item(),
         auroc=auroc(found[0], found[1]) if against is not None else None,
-        slope=slope,
+        slope=steepness,
     )
 
 
@@ -102,7 +102,7 @@ def compressed_nats(images: Tensor) -> Tensor:
     return torch.tensor([8 * len(zlib.compress(part.tobytes(), 9)) * log(2) for part in parts], device=images.device)
 
 
-def _slope(model: Trained) -> float:
+def slope(model: Trained) -> float:
     """1 where energies are nats; else of the least squares of energy over size in the training data."""
     if model.method.unit == "nats":
         return 1.0

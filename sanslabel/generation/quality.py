@@ -81,7 +81,7 @@ def quality(
         floor=frechet_distance(other, real),
         precision=precision,
         recall=recall,
-        bounds=_bounds(model, test, seed),
+        bounds=nats(model, test, seed),
     )
 
 
@@ -128,8 +128,8 @@ def _represented(model: Trained, represented: Callable[[Tensor], Tensor], source
     return found["model"].cpu()
 
 
-def _bounds(model: Trained, source: Source, seed: int) -> dict[str, float]:
-    """Upper bounds of the nats of an image, the mean over a source; none where the method has no density."""
+def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:
+    """Upper bounds of an image's -ln p by name, the mean over a source; none where the method has no density."""
     method, net = model.method, model.net
 
     def told(images: Tensor) -> Tensor:
