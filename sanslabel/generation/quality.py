@@ -15,6 +15,7 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation import represent
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import BATCH, Trained, trained
+from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources import Source, open_source, splits
 from sanslabel.views import resized
@@ -109,9 +110,8 @@ def precision_recall(real: Tensor, fake: Tensor, neighbors: int = NEIGHBORS) -> 
 
 
 def _within(points: Tensor, of: Tensor, neighbors: int) -> float:
-    radii = torch.cat(
-        [torch.cdist(part, of).kthvalue(neighbors + 1).values for part in of.split(BATCH)]
-    )  # itself is one
+    nearest = neighbors + 1  # each is its own first neighbor
+    radii = torch.cat([torch.cdist(part, of).kthvalue(nearest).values for part in of.split(BATCH)])
     inside = [(torch.cdist(part, of) <= radii).any(dim=1) for part in points.split(BATCH)]
     return torch.cat(inside).double().mean().item()
 
@@ -131,14 +131,13 @@ def _represented(model: Trained, represented: Callable[[Tensor], Tensor], source
 def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:
     """Upper bounds of an image's -ln p by name, the mean over a source; none where the method has no density."""
     method, net = model.method, model.net
+    if type(method).nats is Method.nats:
+        return {}
 
     def told(images: Tensor) -> Tensor:
         keys = [fold(torch.arange(len(images), device=images.device), seed, draw) for draw in range(DRAWS)]
         each = torch.stack([method.nats(net, images, key) for key in keys])
         return torch.stack([each[0], log(DRAWS) - (-each).logsumexp(dim=0)], dim=1)
 
-    try:
-        one, many = _represented(model, told, source).double().mean(dim=0).tolist()
-    except BadInput:
-        return {}
+    one, many = _represented(model, told, source).double().mean(dim=0).tolist()
     return {"evidence lower bound": one, f"importance-weighted, {DRAWS} draws": many}
