@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500), pytest.mark.xdist_group("one after the other")]
 
 
 def scores(tmp_path, *arguments: str) -> dict[str, dict[str, float]]:
