@@ -35,7 +35,7 @@ class Train:
 
     data: str | None = None
     """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
-    fashion-mnist"""
+    fashion-mnist; for --recipe toy, spiral, moons or ring"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
@@ -43,9 +43,10 @@ class Train:
     recipe: Literal["small", "paper", "toy"] = "small"
     """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
     encoder: str | None = None
-    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small or vit_base; by default the recipe's"""
+    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
+    recipe's"""
     encoder_options: tuple[str, ...] = ()
-    """such as patch=4 pool=mean, stem=small"""
+    """such as patch=4 pool=mean, stem=small, hidden=500,30"""
     epochs: int | None = None
     """passes over the data; by default the recipe's, as for the next two"""
     batch: int | None = None
@@ -79,7 +80,7 @@ class Evaluate:
     """labeled data; by default those that the encoder was trained on"""
     protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
     network: str | None = None
-    """student or teacher; by default the first that the method exports"""
+    """student, teacher, mean or critic; by default the first that the method exports"""
     k: int = 20
     """neighbors"""
     temperature: float = 0.07
@@ -98,18 +99,18 @@ class Sample:
 
     run: str
     """the run folder"""
-    n: int = 64
-    """images; for --interpolate 8 rows, for --reconstruct 16 columns"""
+    n: int | None = None
+    """images, 64 by default; for --interpolate rows (8), for --reconstruct columns (16)"""
     interpolate: bool = False
     """whether to walk from one code to another, in each row"""
     reconstruct: bool = False
     """whether to show images of --data, what the model was given of each, and what it made of that"""
     data: str | None = None
-    """images to reconstruct, or to walk between; by default the run's own"""
+    """images to reconstruct, by default the run's own, or to walk between, by default latents"""
     out: str | None = None
     """the .png file; by default in the run folder"""
     seed: int = 0
-    """the same one gives the same bytes"""
+    """the same one gives the same bytes on one device"""
     device: str | None = None
 
 
@@ -120,7 +121,7 @@ class Energy:
     run: str
     """the run folder; with --toy, a method"""
     data: str | None = None
-    """images; by default those that the run was trained on"""
+    """images, of their test split if they have one; by default those that the run was trained on"""
     against: str | None = None
     """foreign images, which are to have the higher energies: prints the AUROC"""
     complexity: bool = False
@@ -130,6 +131,7 @@ class Energy:
     out: str | None = None
     """.csv or .parquet, or .png for points; by default in the run folder"""
     seed: int = 0
+    """of the training on points"""
     device: str | None = None
 
 
@@ -240,7 +242,8 @@ def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] |
         key, equals, value = option.partition("=")
         if not equals:
             raise BadInput(f"--encoder-options {option}: write name=value, such as patch=4.")
-        found[key] = int(value) if value.isdigit() else value
+        several = [int(part) for part in value.split(",")] if value.replace(",", "").isdigit() else []
+        found[key] = value if not several else several if len(several) > 1 else several[0]
     return found
 
 
@@ -267,7 +270,7 @@ def _sample(arguments: list[str]) -> None:
     from sanslabel.generation import interpolation, reconstructions, samples
 
     common = {"out": flags.out, "seed": flags.seed, "device": flags.device}
-    few = {} if flags.n == Sample.n else {"rows" if flags.interpolate else "count": flags.n}
+    few = {} if flags.n is None else {"rows" if flags.interpolate else "count": flags.n}
     if flags.interpolate:
         print(interpolation(flags.run, data=flags.data, **few, **common))
     elif flags.reconstruct:
@@ -275,7 +278,7 @@ def _sample(arguments: list[str]) -> None:
     elif flags.data is not None:
         raise BadInput("--data: samples are made of nothing; it goes with --reconstruct and --interpolate.")
     else:
-        print(samples(flags.run, count=flags.n, **common))
+        print(samples(flags.run, **few, **common))
 
 
 def _energy(arguments: list[str]) -> None:
@@ -286,6 +289,8 @@ def _energy(arguments: list[str]) -> None:
         from sanslabel.generation import surface
         from sanslabel.training.run import train
 
+        if flags.out is not None and not flags.out.lower().endswith(".png"):
+            raise BadInput(f"--out {flags.out}: the picture is written as .png.")
         options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
         trained = train(flags.toy, method=flags.run, **options)
         print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device))

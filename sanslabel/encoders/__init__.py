@@ -71,5 +71,7 @@ def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any
             f"--image-size is {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
         )
     if name == "coded" and not isinstance(options.get("of"), Encoder):
+        if not isinstance(options.get("of"), Mapping):
+            raise BadInput("--encoder coded: is made by methods, on another encoder; name that one.")
         options["of"] = build(**options["of"])
     return encoder(name, channels, image_size, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
 from sanslabel.encoders.encoder import Encoder, Scaling
+from sanslabel.errors import BadInput
 
 
 def sides(size: int) -> list[int]:
@@ -25,7 +26,7 @@ def kernel(larger: int, smaller: int) -> int:
 
 
 class DCGAN(Encoder):
-    """Strided convolutions down to maps of 4x4 (3x3 where the size is not 2^n), which together are the representation:
+    """Strided convolutions down to maps of 4x4 or 3x3, which together are the representation:
     what the discriminator's last layer reads. Widths double from stage to stage, BatchNorm after all but the first.
 
     filters: channels of the first maps.
@@ -35,6 +36,8 @@ class DCGAN(Encoder):
     signed = True
 
     def __init__(self, name: str, channels: int, image_size: int, *, filters: int = 64, scaling: Scaling | None = None):
+        if not isinstance(filters, int) or filters < 1:
+            raise BadInput(f"--encoder {name}: filters is {filters}: give the channels of the first maps, 1 or more.")
         maps = sides(image_size)
         widths = [channels, *(filters * 2**i for i in range(len(maps) - 1))]
         config = {"name": name, "channels": channels, "image_size": image_size, "filters": filters}

@@ -47,7 +47,7 @@ def evaluate(
 
     data: labeled data, by default those that the run was trained on. Probes are fitted on their training split and
         measured on their test split; without one, on a fifth of the labeled rows, fixed by the seed.
-    network: which of the exported encoders ("student", "teacher"), by default the first.
+    network: which of the exported encoders ("student", "teacher", "mean", "critic"), by default the first.
     baselines: whether to measure pixels and random weights too. Encoders trained on patches are read both ways.
     k, temperature: of the kNN vote. labels_per_class, draws: of the second round, with few labels.
     report: called with a sentence on what is done next.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import log
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def energies(
     device: str | None = None,
 ) -> Energies:
     """Writes the energy of every image of `data` and of a foreign set `against`, sorted, the lowest first, with the
-    columns set, id and energy: to a .csv or .parquet file, by default RUN/energies.csv.
+    columns set, id and energy: to a .csv or .parquet file, by default RUN/energies.csv. Images that cannot be read are
+    left out.
 
-    data: by default what the run was trained on; its test split where it has one, so the foreign set's.
+    data: by default what the run was trained on. Of both sets the test split, where there is one.
     complexity: takes off what an image costs as such, since simple images cost little by any model: the nats of its
         lossless compression (Serrà et al. 2020), as they are where energies are nats, else times the slope of energy
         over size in the training data.
@@ -52,13 +54,15 @@ def energies(
     path = Path(out) if out is not None else model.run / "energies.csv"
     if path.suffix not in (".csv", ".parquet"):
         raise BadInput(f"--out {path}: energies are written as .csv or .parquet.")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv.')
     chosen = data if data is not None else model.said["data"]
     steepness = slope(model) if complexity else None
     sets = {str(chosen): _source(model, chosen)}
     if against is not None:
-        if str(against) == str(chosen):
-            raise BadInput(f"--against {against}: is the same set; name a foreign one.")
         sets[str(against)] = _source(model, against)
+        if len({source.fingerprint for source in sets.values()}) < 2:
+            raise BadInput(f"--against {against}: is the same set; name a foreign one.")
     names, ids, found = [], [], []
     for name, source in sets.items():
         values, rows = scored(model, source, steepness)
@@ -138,19 +142,16 @@ def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".parquet":
-            try:
-                import pyarrow
-                import pyarrow.parquet
-            except ImportError as error:
-                raise BadInput(
-                    f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or .csv.'
-                ) from error
+            import pyarrow
+            import pyarrow.parquet
+
+            columns["id"] = [name.encode(errors="replace").decode() for name in ids]  # names may be no valid text
             table = pyarrow.table(columns).replace_schema_metadata({"format": "1"})
             pyarrow.parquet.write_table(table, path)
         else:
             import csv
 
-            with path.open("w", newline="") as file:
+            with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file)
                 writer.writerow(columns)
                 writer.writerows(zip(*columns.values(), strict=True))

@@ -30,6 +30,8 @@ def write_png(path: Path, picture: Tensor) -> None:
     refuses."""
     from PIL import Image
 
+    if path.suffix.lower() != ".png":
+        raise BadInput(f"--out {path}: pictures are written as .png.")
     if picture.shape[0] not in (1, 3):
         raise BadInput(f"{path}: images of {picture.shape[0]} channels make no picture; there must be 1 or 3.")
     factor = max(1, 480 // max(picture.shape[1:]))

@@ -66,8 +66,12 @@ def quality(
     train, test = (
         open_source(chosen, split, image_size=model.size, channels=model.channels) for split in ("train", "test")
     )
-    count = min(count, len(train), len(test))
+    if (count := min(count, len(train), len(test))) <= NEIGHBORS:
+        raise BadInput(f"{count} images are too few to compare; give {NEIGHBORS + 1} or more (--n, --data).")
     eye = checkpoint.load_encoder(encoder).to(model.device)
+    if eye.config["channels"] != model.channels:
+        channels = f"{eye.config['channels']} channels, where the images of {run} have {model.channels}"
+        raise BadInput(f"{encoder}: reads images of {channels}; name an encoder that was trained on the like.")
 
     def seen(images: Tensor) -> Tensor:
         return eye(resized(images, eye.config["image_size"]))
@@ -106,6 +110,7 @@ def precision_recall(real: Tensor, fake: Tensor, neighbors: int = NEIGHBORS) -> 
 
     real: (n, D); fake: (m, D). Kynkäänniemi et al. 2019, eq. 1 and 2, k = 3.
     """
+    real, fake = real.double(), fake.double()  # distances come from products, in which near ones would be rounding
     return _within(fake, real, neighbors), _within(real, fake, neighbors)
 
 
@@ -134,10 +139,12 @@ def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:
     if type(method).nats is Method.nats:
         return {}
 
+    rows = iter(torch.arange(len(source)).split(BATCH))  # as `represent` goes through them
+
     def told(images: Tensor) -> Tensor:
-        keys = [fold(torch.arange(len(images), device=images.device), seed, draw) for draw in range(DRAWS)]
-        each = torch.stack([method.nats(net, images, key) for key in keys])
-        return torch.stack([each[0], log(DRAWS) - (-each).logsumexp(dim=0)], dim=1)
+        row = next(rows).to(images.device)
+        each = torch.stack([method.nats(net, images, fold(row, seed, draw)) for draw in range(DRAWS)])
+        return torch.stack([each.mean(dim=0), log(DRAWS) - (-each).logsumexp(dim=0)], dim=1)
 
     one, many = _represented(model, told, source).double().mean(dim=0).tolist()
-    return {"evidence lower bound": one, f"importance-weighted, {DRAWS} draws": many}
+    return {"negative evidence lower bound": one, f"importance-weighted, {DRAWS} draws": many}

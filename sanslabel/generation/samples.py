@@ -22,7 +22,7 @@ STEPS = 10
 def samples(
     run: str | Path, *, count: int = 64, out: str | Path | None = None, seed: int = 0, device: str | None = None
 ) -> Path:
-    """A picture of `count` new images, by default RUN/samples.png. The same seed gives the same bytes.
+    """A picture of `count` new images, by default RUN/samples.png. The same seed gives the same bytes on one device.
 
     BadInput for a method that makes no samples, DiskError.
     """
@@ -32,8 +32,7 @@ def samples(
 
 def drawn(model: Trained, count: int, seed: int) -> Tensor:
     """(count, C, H, W) in [0, 1]: new images."""
-    if count < 1:
-        raise BadInput(f"--n {count}: must be at least 1.")
+    _check(count)
     return model.made(lambda key: model.method.sampled(model.net, key), fold(torch.arange(count), seed))
 
 
@@ -49,6 +48,7 @@ def interpolation(
     """A picture of ways between two codes, one in a row, by default RUN/interpolation.png: codes that samples are made
     of, on an arc, as normal draws have one length; or with `data`, those of two of its images, in a line, which are
     its ends."""
+    _check(rows)
     model = trained(run, device)
     method, net = model.method, model.net
     if data is None:
@@ -84,6 +84,7 @@ def reconstructions(
     """A picture of images of `data`, by default those that the run was trained on, of its test split if there is one;
     under each what the model was given of it, if that was less, and what it made of that. By default
     RUN/reconstructions.png."""
+    _check(count)
     model = trained(run, device)
     images = _some(model, data or model.said["data"], count, seed)
     key = fold(torch.arange(count), seed).to(model.device)
@@ -91,6 +92,11 @@ def reconstructions(
         made = model.method.reconstructed(model.net, images.to(model.device), key)
     rows = [images, *(part.float().cpu() for part in made.values())]
     return _written(model, torch.cat(rows), out, "reconstructions", columns=count)
+
+
+def _check(count: int) -> None:
+    if count < 1:
+        raise BadInput(f"--n {count}: must be at least 1.")
 
 
 def _some(model: Trained, data: str | Path, count: int, seed: int) -> Tensor:

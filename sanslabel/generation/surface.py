@@ -21,23 +21,27 @@ SHOWN = 800
 def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, device: str | None = None) -> Path:
     """A picture of the energy over the plane, with data, samples, and arrows from points to their reconstructions where
     the method has these; by default RUN/energy.png. BadInput for a run that was not trained on points."""
+    path = Path(out) if out is not None else Path(run) / "energy.png"
+    if path.suffix.lower() != ".png":
+        raise BadInput(f"--out {path}: the picture is written as .png.")
     model = trained(run, device)
     if (model.channels, model.size) != (2, 1):
         raise BadInput(f"{run}: was not trained on points in a plane; train it on spiral, moons or ring.")
     try:
-        import matplotlib
+        from matplotlib.colors import PowerNorm
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise BadInput('The picture needs matplotlib; pip install "sanslabel[plot]".') from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.colors import PowerNorm
 
     data = open_source(model.said["data"], "train").load(list(range(SHOWN))).images[:, :, 0, 0]
     plane, arrows = _plane(FINE), _plane(COARSE)
     energy = model.made(lambda points: model.method.energies(model.net, points), plane)
-    figure, axes = pyplot.subplots(figsize=(7.2, 6), layout="constrained")
+    figure = Figure(figsize=(7.2, 6), layout="constrained")
+    axes = figure.subplots()
     side = torch.linspace(0, 1, FINE)
+    energy = energy.double()
     low, high = energy.min(), energy.quantile(0.95)  # corners would take most of the colors, and valleys none
+    high = torch.maximum(high, low + 1e-6 * low.abs() + 1e-12)  # a collapsed energy is flat
     levels = low + (high - low) * torch.linspace(0, 1, 25) ** 3
     colors = PowerNorm(1 / 3, vmin=low.item(), vmax=high.item())
     shown = energy.clamp(max=high).view(FINE, FINE)
@@ -51,13 +55,11 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
         axes.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.002, color="black", alpha=0.7)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{model.said['method']} on {model.said['data']}")
     axes.legend(loc="upper right", markerscale=3, framealpha=0.9)
-    path = Path(out) if out is not None else model.run / "energy.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
     except OSError as error:
         raise DiskError(f"{path}: could not be written ({error}); choose another --out.") from error
-    pyplot.close(figure)
     return path
 
 

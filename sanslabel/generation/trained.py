@@ -48,9 +48,9 @@ class Trained:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Without gradients, and in the precision that it was trained in."""
-        dtype = torch.bfloat16 if self.said["precision"] == "bfloat16" else torch.float32
-        with torch.no_grad(), torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        """Without gradients, in float32 whatever it was trained in, and to the same bits each time on one device."""
+        exact = torch.backends.cudnn.flags(deterministic=True, benchmark=False)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), exact:
             yield
 
 
@@ -62,13 +62,20 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
     said = checkpoint.read_json(run / "run.json")
     if said["method"] not in methods.names():
         raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
-    method = built(methods.method_class(said["method"]), said["numbers"])
+    chosen = methods.method_class(said["method"])
+    if chosen.family != "generative":
+        raise BadInput(f"{run}: {chosen.__name__} is no generative method; `sanslabel methods` lists those.")
     found = checkpoint.newest(run / "checkpoints")
     if found is None:
-        raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
-    with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-        encoder, size = encoders.build(**said["encoder"]), said["image_size"]
-        net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
+        damaged = checkpoint.checkpoints(run / "checkpoints")
+        raise BadInput(f"{run}: " + ("no checkpoint is whole; train again." if damaged else "has no checkpoint yet."))
+    try:
+        method, size = built(chosen, said["numbers"]), said["image_size"]
+        with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
+            encoder = encoders.build(**said["encoder"])
+            net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
     path = found / "networks.safetensors"
     checkpoint.load_strictly_(net, checkpoint.read_tensors(path), path)
     return Trained(run, method, net.to(where).eval(), said, where)

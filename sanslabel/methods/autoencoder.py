@@ -21,8 +21,8 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(Method):
     """An autoencoder (Hinton and Salakhutdinov 2006). Energy of an image: the mean squared error of its reconstruction,
-    in [-1, 1], and what its code costs where `sparsity` is above 0. Trained end to end, without the paper's layers of
-    Boltzmann machines at the start."""
+    in [-1, 1], and what its code costs where `sparsity` is above 0. Trained end to end with Adam and ReLU, and
+    not layer by layer as Boltzmann machines first."""
 
     family = "generative"
     energy = "the squared error of an image's reconstruction from its code"
@@ -39,7 +39,12 @@ class Autoencoder(Method):
     """channels of the decoder's last maps, where the encoder is convolutional"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), batch=256, epochs=20, final=1.0)
+    recipe = Recipe(
+        encoder={"name": "mlp", "hidden": [1000, 500, 250]},
+        optimizer=AdamW(rate=1e-3),
+        epochs=20,
+        final=1.0,
+    )
     small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},

@@ -13,6 +13,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Coded, Encoder
 from sanslabel.encoders.decoders import decoder, reconstructed
+from sanslabel.errors import BadInput
 from sanslabel.losses import squared_error
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -29,7 +30,7 @@ class DAE(Method):
     """A denoising autoencoder (Vincent et al. 2010). Energy of an image: the mean squared error of its reconstruction,
     in [-1, 1], which corrupted images were trained to lose: it grows with the distance from the data. Where noise is
     small and normal, the way from an image to its reconstruction is σ² times the slope of the data's log density
-    (Alain and Bengio 2014). Defaults are a course's: 784 - 500 - 784 and the mask of a dropout layer."""
+    (Alain and Bengio 2014). Defaults are a course's: 784 - 500 - 784 with tanh and the mask of a dropout layer."""
 
     family = "generative"
     energy = "the squared error of an image's reconstruction"
@@ -52,7 +53,9 @@ class DAE(Method):
     """steps of corruption and reconstruction that make a sample of uniform noise (Bengio et al. 2013)"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), batch=256, epochs=20, final=1.0)
+    recipe = Recipe(
+        encoder={"name": "mlp", "activation": "tanh"}, optimizer=AdamW(rate=1e-3), batch=256, epochs=20, final=1.0
+    )
     small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},
@@ -62,6 +65,8 @@ class DAE(Method):
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
+        if self.amount < 0 or (self.corruption != "gaussian" and self.amount >= 1):
+            raise BadInput(f"--method.amount {self.amount}: is a probability below 1, or a deviation of 0 or more.")
         coded = encoder if self.code is None else Coded.on(encoder, self.code)
         return Networks(encoder=coded, decoder=decoder(coded, self.filters))
 

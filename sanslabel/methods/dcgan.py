@@ -30,7 +30,8 @@ ADAM = AdamW(rate=2e-4, betas=(0.5, 0.999))
 class DCGAN(Method):
     """Deep convolutional adversarial networks (Radford et al. 2016). Energy of an image: minus the logit of being data.
     Data and samples pass one after the other, each with BatchNorm statistics of its own, and the generator descends
-    -ln D(G(z)). Architecture, start and numbers are the paper's at 64 pixels; smaller images have fewer stages."""
+    -ln D(G(z)). Start and rates are the paper's; kernels of 4, 64 filters and normal latents are those of PyTorch's
+    example at 64 pixels (the authors' code has 5, 128 and uniform ones). Smaller images have fewer stages."""
 
     family = "generative"
     energy = "minus the logit of being data"

@@ -29,7 +29,8 @@ ADAM = AdamW(rate=2e-4, betas=(0.5, 0.999))
 class EBGAN(Method):
     """An energy-based adversarial network (Zhao et al. 2017). Energy of an image: what a cost network says, never below
     0, by default the squared error of its reconstruction. The critic descends C(y) + [m - C(G(z))]₊ and the generator
-    C(G(z)), each in a step of its own. The margin is in the energy's own unit: a mean over pixels in [-1, 1]."""
+    C(G(z)), each in a step of its own. The margin is in the energy's own unit: a mean over pixels in [-1, 1].
+    Defaults are those of a common PyTorch reference for small images; the paper's margins are of energies summed."""
 
     family = "generative"
     energy = "the cost network's, the squared error of an image's reconstruction"
@@ -66,7 +67,7 @@ class EBGAN(Method):
         optimizer={"critic": ADAM, "generator": ADAM},
         epochs=400,
         final=1.0,
-        numbers=dict(margin=0.1, noise=2, code=None),
+        numbers=dict(margin=0.1, noise=2),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from typing import Any, ClassVar, NamedTuple, Self, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from torch import Tensor, nn
 
@@ -83,7 +83,14 @@ class Method(ABC):
     """for points in a plane, where the method can be shown on them"""
 
     def __post_init__(self) -> None:
+        try:
+            hints = get_type_hints(type(self))
+        except NameError:  # of a class whose annotations name what its function alone knows
+            hints = {}
         for name, value in vars(self).items():
+            admitted = get_args(hint) if get_origin(hint := hints.get(name)) is Literal else (value,)
+            if value not in admitted:
+                raise BadInput(f"--method.{name} {value}: there are {', '.join(map(str, admitted))}.")
             if isinstance(value, float) and not isfinite(value):
                 raise BadInput(f"--method.{name} {value}: must be a finite number.")
             if name in self.positive and value is not None and value <= 0:
@@ -172,4 +179,4 @@ class Method(ABC):
         raise self._lacks("density")
 
     def _lacks(self, what: str) -> BadInput:
-        return BadInput(f"{type(self).__name__} has no {what}; `sanslabel methods` lists the generative ones.")
+        return BadInput(f"{type(self).__name__} has no {what}; another generative method may (`sanslabel methods`).")

@@ -31,8 +31,9 @@ TOY = dict(code=2, likelihood="gaussian", variance=1e-3)
 @dataclass(frozen=True, kw_only=True)
 class VAE(Method):
     """A variational autoencoder (Kingma and Welling 2014). Free energy of an image: the nats that tell it given a code,
-    and β times the nats of the code, KL(N(μ, σ²) ‖ N(0, I)); with β = 1 that is a bound of -ln p. Both are sums, over
-    pixels and over the code's numbers. The noise on a code is a function of the sample's key."""
+    and β times the nats of the code, KL(N(μ, σ²) ‖ N(0, I)); with β = 1 the mean over noisy codes, which training
+    descends, bounds -ln p. The energy of single images takes the mean code and has no noise. Both are sums, over pixels
+    and over the code's numbers. The noise on a code is a function of the sample's key."""
 
     family = "generative"
     energy = "the nats that tell an image given its code, and those of the code"

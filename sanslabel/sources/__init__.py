@@ -35,8 +35,7 @@ def open_source(
 
     Raises BadInput for what is missing, empty, damaged or of the wrong kind.
     """
-    name, path = _found(data)
-    stored = _stored(name, path)
+    name, path, stored = _opened(data)
     if split != "all" and split not in _splits(path, stored):
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(_splits(path, stored))}.")
     if not stored.parts:
@@ -51,14 +50,20 @@ def open_source(
 
 def splits(data: str | Path) -> tuple[str, ...]:
     """Which of "train" and "test" there are. Reads no images; raises BadInput as `open_source` does."""
+    _, path, stored = _opened(data)
+    return _splits(path, stored)
+
+
+def _opened(data: str | Path) -> tuple[str, Path, Stored]:
+    """Name, place, and what files of arrays are there or what is made."""
+    if isinstance(data, str) and data in TOYS:
+        return data, Path(data), toy(data)
     name, path = _found(data)
-    return _splits(path, _stored(name, path))
+    return name, path, _stored(name, path)
 
 
 def _found(data: str | Path) -> tuple[str, Path]:
     """Name and place."""
-    if data in TOYS:
-        return str(data), Path(data)
     if data in ("fashion", "digits"):
         return str(data), _DATA / f"{data}.npz"
     if data == "fashion-mnist":
@@ -79,9 +84,7 @@ def _found(data: str | Path) -> tuple[str, Path]:
 
 
 def _stored(name: str, path: Path) -> Stored:
-    """What files of arrays are there, or what is made; no parts for a folder of images."""
-    if name in TOYS and path == Path(name):
-        return toy(name)
+    """What files of arrays are there; no parts for a folder of images."""
     if path.suffix.lower() == ".npy" and path.is_file():
         return npy(path)
     if path.suffix.lower() == ".npz" and path.is_file():

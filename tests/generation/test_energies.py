@@ -86,7 +86,7 @@ def test_the_slope_of_other_energies_is_that_of_the_training_data(runs):
 
 
 def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
-    with pytest.raises(BadInput, match="SimCLR has no energy"):
+    with pytest.raises(BadInput, match="SimCLR is no generative method"):
         energies(runs("simclr"))
     with pytest.raises(BadInput, match="the same set"):
         energies(runs("vae"), against="digits")

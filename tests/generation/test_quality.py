@@ -3,9 +3,11 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
+import sanslabel
+from sanslabel.checkpoint import load_encoder
 from sanslabel.errors import BadInput
 from sanslabel.generation import quality
-from sanslabel.generation.quality import frechet_distance, precision_recall
+from sanslabel.generation.quality import _represented, frechet_distance, precision_recall
 from sanslabel.generation.trained import trained
 from sanslabel.sources import open_source
 
@@ -72,7 +74,28 @@ def test_a_run_by_the_eyes_of_another(runs):
     with torch.no_grad():
         energy = model.method.energies(model.net, images).mean().item()
     assert one == pytest.approx(energy, rel=0.2)
+    assert "negative evidence lower bound" in found.bounds
     assert quality(runs("dcgan"), runs("simclr"), count=100).bounds == {}
+
+
+def test_samples_and_data_are_seen_in_one_precision(runs, tmp_path):
+    """Training images that come back as samples are the training images, also of a run in bfloat16."""
+    run = runs("vae", precision="bfloat16")
+    model, eye = trained(run), load_encoder(runs("simclr"))
+    source = open_source("digits", "train").subset(torch.arange(300))
+    images = source.load(list(range(300))).images.float() / 255
+    features = _represented(model, eye, source)
+    torch.testing.assert_close(model.made(eye, images), features, rtol=1e-5, atol=1e-5)
+
+
+def test_few_images_and_an_encoder_of_other_images_are_refused(runs, tmp_path):
+    with pytest.raises(BadInput, match="too few to compare"):
+        quality(runs("vae"), runs("simclr"), count=3)
+    colors = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "colors.npy", colors)
+    run = sanslabel.train(tmp_path / "colors.npy", method="simclr", epochs=1, batch=32, out=tmp_path / "run")
+    with pytest.raises(BadInput, match="3 channels"):
+        quality(runs("vae"), run.path, count=100)
 
 
 def test_it_needs_a_test_split(runs, tmp_path):

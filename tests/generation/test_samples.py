@@ -40,6 +40,8 @@ def test_reconstructions_stand_under_their_images(runs, tmp_path):
     picture = seen(path)
     assert picture.width * tall == picture.height * wide
     assert reconstructions(runs("vae"), count=5) == runs("vae") / "reconstructions.png"
+    with pytest.raises(BadInput, match="at least 1"):
+        reconstructions(runs("dae"), count=0)
     with pytest.raises(BadInput, match="ask for fewer"):
         reconstructions(runs("dae"), count=100_000)
 
@@ -78,6 +80,8 @@ def test_a_grid_is_row_by_row_on_white():
 
 
 def test_pictures_have_one_channel_or_three(tmp_path):
+    with pytest.raises(BadInput, match=r"written as \.png"):
+        write_png(tmp_path / "color.jpg", torch.rand(3, 8, 8))
     write_png(tmp_path / "color.png", torch.rand(3, 8, 8))
     assert seen(tmp_path / "color.png").mode == "RGB"
     with pytest.raises(BadInput, match="2 channels"):
@@ -87,5 +91,5 @@ def test_pictures_have_one_channel_or_three(tmp_path):
 def test_what_is_no_generative_run(runs, tmp_path):
     with pytest.raises(BadInput, match=r"no run\.json"):
         samples(tmp_path)
-    with pytest.raises(BadInput, match="SimCLR has no distribution"):
+    with pytest.raises(BadInput, match="SimCLR is no generative method"):
         samples(runs("simclr"))

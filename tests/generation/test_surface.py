@@ -33,6 +33,15 @@ def test_images_are_no_plane_and_methods_of_views_have_no_toy_recipe(runs, tmp_p
         sanslabel.train("moons", method="simclr", recipe="toy", out=tmp_path / "run")
 
 
+def test_a_folder_of_the_same_name_is_meant_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spiral").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "spiral" / "one.png")
+    Image.new("L", (9, 9)).save(tmp_path / "spiral" / "two.png")
+    assert len(open_source("./spiral", "train")) == 2
+    assert len(open_source("spiral", "train")) == 4096
+
+
 @pytest.mark.parametrize(("name", "classes"), [("spiral", 2), ("moons", 2), ("ring", 8)])
 def test_points_are_made_by_the_program(name, classes):
     train, test = open_source(name, "train"), open_source(name, "test")

@@ -132,3 +132,10 @@ def test_a_denoiser_points_back_to_the_data(trained_toy):
         )
     assert (moved[:, 1].flatten().abs() < 0.5 * off.abs()).all()
     assert (far > near + 0.01).all()
+
+
+def test_words_that_are_none_of_a_number_s():
+    with pytest.raises(BadInput, match="there are mask, gaussian, dropout"):
+        DAE(corruption="salt")
+    with pytest.raises(BadInput, match="a deviation of 0 or more"):
+        networks(DAE(corruption="gaussian", amount=-0.1))
