@@ -34,11 +34,12 @@ from sanslabel.evaluation.protocols import Division, Features
 from sanslabel.generation.energies import auroc, compressed_nats, scored, slope
 from sanslabel.generation.quality import frechet_distance, nats, precision_recall
 from sanslabel.generation.samples import drawn
-from sanslabel.generation.trained import Trained, trained
+from sanslabel.generation.trained import BATCH, Trained, trained
+from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.training.engine import optimize, players_of
-from sanslabel.views import corrupted
+from sanslabel.views import corrupted, resized
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "generative.jsonl"
@@ -70,15 +71,18 @@ def images(split: str, count: int, key: int = 7) -> Tensor:
     return source(split).load(rows.tolist()).images.float() / 255
 
 
+def run_of(name: str, seed: int, **numbers: Any) -> tuple[Trained, int]:
+    """A trained model, and the core seconds that it took; the same numbers are trained once."""
+    chosen = methods.method_class(name)
+    path, seconds = run_folder(replace(chosen.under(chosen.small), **numbers), seed, EPOCHS[name])
+    return trained(path, "cpu"), seconds
+
+
 @cache
-def run_of(method: str, seed: int, **numbers: Any) -> tuple[Trained, int]:
-    """A trained model, and the core seconds that it took."""
-    began = process_time()
-    chosen = methods.method_class(method)
-    instance = replace(chosen.under(chosen.small), **numbers)
-    out = Path(mkdtemp()) / "run"
-    run = sanslabel.train(data(), method=instance, seed=seed, epochs=EPOCHS[method], out=out, device="cpu")
-    return trained(run.path, "cpu"), round(process_time() - began)
+def run_folder(method: Method, seed: int, epochs: int) -> tuple[Path, int]:
+    began, out = process_time(), Path(mkdtemp()) / "run"
+    sanslabel.train(data(), method=method, seed=seed, epochs=epochs, out=out, device="cpu")
+    return out, round(process_time() - began)
 
 
 def energies(model: Trained, of: Tensor) -> Tensor:
@@ -116,8 +120,8 @@ def latents(seed: int) -> Iterator[Row]:
         epoch, rest = divmod(record.clock.step + 1, record.clock.steps_per_epoch)
         if rest == 0 and epoch in WATCHED:
             yield watched(epoch)
-    model, seconds = run_of("vae", seed)
-    yield {"representation": "", "core_seconds": seconds, "nats": nats(model, test, seed)}
+    said = {"image_size": 28, "encoder": encoder.config, "workers": 0}
+    yield {"representation": "", "nats": nats(Trained(Path(), method, net.eval(), said, where), test, seed)}
 
 
 def segregation(on_train: Tensor, on_test: Tensor, seed: int) -> Row:
@@ -166,15 +170,20 @@ def error(a: Tensor, b: Tensor) -> float:
 
 
 def adversaries(seed: int) -> Iterator[Row]:
-    eye, count = run_of("simclr", 0)[0], 5000
-    encoder = checkpoint.load_encoder(eye.run)
-    real, other = (eye.made(encoder, images(split, count)) for split in ("test", "train"))
+    eye, count = methods.method_class("simclr"), 5000
+    encoder = checkpoint.load_encoder(run_folder(eye.under(eye.small), 0, EPOCHS["simclr"])[0])
+
+    @torch.no_grad()
+    def seen(pictures: Tensor) -> Tensor:
+        return torch.cat([encoder(part) for part in pictures.split(BATCH)])
+
+    real, other = (seen(images(split, count)) for split in ("test", "train"))
     for name in ("ebgan", "dcgan"):
         model, seconds = run_of(name, seed)
         row: Row = {"method": name, "core_seconds": seconds, "floor": frechet_distance(other, real)}
         for when, of in {"before": untrained(model, seed), "after": model}.items():
             fake = drawn(of, count, seed)
-            features = eye.made(encoder, fake)
+            features = seen(fake)
             precision, recall = precision_recall(real, features)
             distance = frechet_distance(features, real)
             row[when] = {"distance": distance, "precision": precision, "recall": recall}
@@ -208,14 +217,8 @@ def outliers(seed: int) -> Iterator[Row]:
             for key, s in (("plain", None), ("less complexity", corrected))
         }
         yield {"method": name, "slope": corrected} | found
-    sizes = [compressed_nats(x) for x in (images("test", 2000), foreign_images(foreign))]
-    yield {"method": "size alone", "plain": auroc(*sizes)}
-
-
-def foreign_images(foreign: Source) -> Tensor:
-    from sanslabel.views import resized
-
-    return resized(foreign.load(list(range(len(foreign)))).images, 28)
+    digits = resized(foreign.load(list(range(len(foreign)))).images, 28)
+    yield {"method": "size alone", "plain": auroc(compressed_nats(images("test", 2000)), compressed_nats(digits))}
 
 
 PARTS = {"latents": latents, "denoising": denoising, "adversaries": adversaries, "outliers": outliers}

@@ -75,6 +75,18 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def load_networks_(net: nn.Module, folder: Path) -> Path | None:
+    """Loads the networks of the newest whole checkpoint in a folder, and says which it was; None where there is none at
+    all. BadInput where none is whole."""
+    found = newest(folder)
+    if found is not None:
+        path = found / "networks.safetensors"
+        load_strictly_(net, read_tensors(path), path)
+    elif checkpoints(folder):
+        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
+    return found
+
+
 def read_state(checkpoint: Path) -> dict[str, Any]:
     return read_json(checkpoint / "state.json")
 
@@ -114,8 +126,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all. DiskError if the disk refuses."""
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         _write_json(partial, {"format": FORMAT, **content})
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which then takes the place of `path`, whole or not at all; its folder is made.
+    DiskError if the disk refuses."""
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.rename(path)
+        _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise DiskError(f"{path}: could not be written ({error}); free some space, or write elsewhere.") from error
 
 
 def save_encoders(run: Path, networks: Mapping[str, nn.Module]) -> None:
@@ -123,7 +150,7 @@ def save_encoders(run: Path, networks: Mapping[str, nn.Module]) -> None:
     encoder.safetensors, the others as encoder-NAME.safetensors."""
     first, *_ = networks
     for name, network in networks.items():
-        with _replacing(_encoder_file(run, name, first)) as partial:
+        with replacing(_encoder_file(run, name, first)) as partial:
             _write_tensors(partial, network.state_dict())
     write_json(run / "config.json", {"networks": {name: network.config for name, network in networks.items()}})
 
@@ -230,20 +257,6 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     _flush(path)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, which then takes the place of `path`."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.rename(path)
-        _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise DiskError(f"{path}: could not be written ({error}); free some space.") from error
 
 
 def _flush(path: Path) -> None:

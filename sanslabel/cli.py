@@ -242,9 +242,17 @@ def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] |
         key, equals, value = option.partition("=")
         if not equals:
             raise BadInput(f"--encoder-options {option}: write name=value, such as patch=4.")
-        several = [int(part) for part in value.split(",")] if value.replace(",", "").isdigit() else []
-        found[key] = value if not several else several if len(several) > 1 else several[0]
+        found[key] = _option(value)
     return found
+
+
+def _option(value: str) -> str | int | list[int]:
+    """A number, several with commas between them, or else the word itself."""
+    parts = value.split(",")
+    if not all(part.isdigit() for part in parts):
+        return value
+    numbers = [int(part) for part in parts]
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _print_scores(run: Path, data: str | None) -> None:
@@ -287,10 +295,11 @@ def _energy(arguments: list[str]) -> None:
         if flags.data or flags.against or flags.complexity:
             raise BadInput("--toy draws a plane; --data, --against and --complexity are of images.")
         from sanslabel.generation import surface
+        from sanslabel.generation.grid import png
         from sanslabel.training.run import train
 
-        if flags.out is not None and not flags.out.lower().endswith(".png"):
-            raise BadInput(f"--out {flags.out}: the picture is written as .png.")
+        if flags.out is not None:
+            png(flags.out)  # another kind of file is refused before the training, not after it
         options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
         trained = train(flags.toy, method=flags.run, **options)
         print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import log
@@ -12,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sanslabel.errors import BadInput, DiskError
-from sanslabel.evaluation import represent
-from sanslabel.generation.trained import BATCH, Trained, trained
-from sanslabel.sources import Source, open_source, splits
+from sanslabel.checkpoint import replacing
+from sanslabel.errors import BadInput
+from sanslabel.generation.trained import Trained, trained
+from sanslabel.sources import Source
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ def energies(
         raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv.')
     chosen = data if data is not None else model.said["data"]
     steepness = slope(model) if complexity else None
-    sets = {str(chosen): _source(model, chosen)}
+    sets = {str(chosen): model.source(chosen)}
     if against is not None:
-        sets[str(against)] = _source(model, against)
+        sets[str(against)] = model.source(against)
         if len({source.fingerprint for source in sets.values()}) < 2:
             raise BadInput(f"--against {against}: is the same set; name a foreign one.")
     names, ids, found = [], [], []
@@ -82,11 +81,8 @@ def energies(
 
 def scored(model: Trained, source: Source, slope: float | None = None) -> tuple[Tensor, Tensor]:
     """The energies (n,) of a source, and the rows (n,) that could be read."""
-    found, rows = _measured(model, source, lambda images: model.method.energies(model.net, images))
-    if slope is not None:
-        sizes, _ = _measured(model, source, compressed_nats)
-        found = found - slope * sizes
-    return found, rows
+    found, rows = _measured(model, source, sizes=slope is not None)
+    return found["energy"] if slope is None else found["energy"] - slope * found["size"], rows
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
@@ -110,50 +106,34 @@ def slope(model: Trained) -> float:
     """1 where energies are nats; else of the least squares of energy over size in the training data."""
     if model.method.unit == "nats":
         return 1.0
-    source = open_source(model.said["data"], "train", image_size=model.size, channels=model.channels)
-    values, _ = _measured(model, source, lambda images: model.method.energies(model.net, images))
-    sizes, _ = _measured(model, source, compressed_nats)
-    centered = sizes - sizes.mean()
-    return ((centered * values).sum() / centered.square().sum().clamp(min=1e-12)).item()
+    found, _ = _measured(model, model.source(split="train"), sizes=True)
+    centered = found["size"] - found["size"].mean()
+    return ((centered * found["energy"]).sum() / centered.square().sum().clamp(min=1e-12)).item()
 
 
-def _measured(model: Trained, source: Source, measure: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """A number for every image (n,), and its row (n,)."""
-    with model.computing():
-        found, rows = represent(
-            {"model": lambda images: measure(images)[:, None]},
-            source,
-            image_size=model.size,
-            device=model.device,
-            batch=BATCH,
-            workers=model.said["workers"],
-        )
-    return found["model"][:, 0].double().cpu(), rows
-
-
-def _source(model: Trained, data: str | Path) -> Source:
-    """The test split where there is one."""
-    split = "test" if "test" in splits(data) else "train"
-    return open_source(data, split, image_size=model.size, channels=model.channels)
+def _measured(model: Trained, source: Source, sizes: bool) -> tuple[dict[str, Tensor], Tensor]:
+    """The "energy" of every image (n,), with its "size" where that is asked for, and the rows (n,)."""
+    functions = {"energy": lambda images: model.method.energies(model.net, images)[:, None]}
+    if sizes:
+        functions["size"] = lambda images: compressed_nats(images)[:, None]
+    found, rows = model.told(functions, source)
+    return {name: values[:, 0].double() for name, values in found.items()}, rows
 
 
 def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> None:
     columns = {"set": sets, "id": ids, "energy": values}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         if path.suffix == ".parquet":
             import pyarrow
             import pyarrow.parquet
 
             columns["id"] = [name.encode(errors="replace").decode() for name in ids]  # names may be no valid text
             table = pyarrow.table(columns).replace_schema_metadata({"format": "1"})
-            pyarrow.parquet.write_table(table, path)
+            pyarrow.parquet.write_table(table, partial)
         else:
             import csv
 
-            with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file)
                 writer.writerow(columns)
                 writer.writerows(zip(*columns.values(), strict=True))
-    except OSError as error:
-        raise DiskError(f"{path}: could not be written ({error}); choose another --out.") from error

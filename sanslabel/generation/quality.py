@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -12,12 +11,11 @@ from torch import Tensor
 
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import represent
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import BATCH, Trained, trained
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
-from sanslabel.sources import Source, open_source, splits
+from sanslabel.sources import Source, splits
 from sanslabel.views import resized
 
 NEIGHBORS = 3
@@ -63,9 +61,7 @@ def quality(
     chosen = data if data is not None else model.said["data"]
     if "test" not in splits(chosen):
         raise BadInput(f"{chosen}: has no test split, which samples are compared with; name other --data.")
-    train, test = (
-        open_source(chosen, split, image_size=model.size, channels=model.channels) for split in ("train", "test")
-    )
+    train, test = model.source(chosen, "train"), model.source(chosen, "test")
     if (count := min(count, len(train), len(test))) <= NEIGHBORS:
         raise BadInput(f"{count} images are too few to compare; give {NEIGHBORS + 1} or more (--n, --data).")
     eye = checkpoint.load_encoder(encoder).to(model.device)
@@ -76,7 +72,7 @@ def quality(
     def seen(images: Tensor) -> Tensor:
         return eye(resized(images, eye.config["image_size"]))
 
-    real, other = (_represented(model, seen, _part(source, count, seed)) for source in (test, train))
+    real, other = (model.told({"": seen}, _part(source, count, seed))[0][""] for source in (test, train))
     fake = model.made(seen, drawn(model, count, seed))
     precision, recall = precision_recall(real, fake, NEIGHBORS)
     return Quality(
@@ -125,20 +121,11 @@ def _part(source: Source, count: int, seed: int) -> Source:
     return source.subset(permutation(fold(seed, 2), len(source))[:count])
 
 
-def _represented(model: Trained, represented: Callable[[Tensor], Tensor], source: Source) -> Tensor:
-    """What a function of a source's images says, (n, D), of the size that the model makes."""
-    options = {"image_size": model.size, "device": model.device, "batch": BATCH, "workers": model.said["workers"]}
-    with model.computing():
-        found, _ = represent({"model": represented}, source, **options)
-    return found["model"].cpu()
-
-
 def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:
     """Upper bounds of an image's -ln p by name, the mean over a source; none where the method has no density."""
     method, net = model.method, model.net
     if type(method).nats is Method.nats:
         return {}
-
     rows = iter(torch.arange(len(source)).split(BATCH))  # as `represent` goes through them
 
     def told(images: Tensor) -> Tensor:
@@ -146,5 +133,6 @@ def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:
         each = torch.stack([method.nats(net, images, fold(row, seed, draw)) for draw in range(DRAWS)])
         return torch.stack([each.mean(dim=0), log(DRAWS) - (-each).logsumexp(dim=0)], dim=1)
 
-    one, many = _represented(model, told, source).double().mean(dim=0).tolist()
+    found, _ = model.told({"": told}, source)
+    one, many = found[""].double().mean(dim=0).tolist()
     return {"negative evidence lower bound": one, f"importance-weighted, {DRAWS} draws": many}

@@ -12,7 +12,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation.grid import grid, write_png
 from sanslabel.generation.trained import Trained, trained
 from sanslabel.randomness import fold, permutation
-from sanslabel.sources import open_source, ordered, splits
+from sanslabel.sources import ordered
 from sanslabel.views import resized
 
 STEPS = 10
@@ -67,9 +67,8 @@ def arc(first: Tensor, last: Tensor, steps: int) -> Tensor:
     cosine = (normalize(first, dim=1) * normalize(last, dim=1)).sum(dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = cosine.acos()[:, None, None]
     part = torch.linspace(0, 1, steps)[None, :, None]
-    return ((1 - part) * angle).sin() / angle.sin() * first[:, None] + (part * angle).sin() / angle.sin() * last[
-        :, None
-    ]
+    from_first, from_last = (torch.sin(x * angle) / angle.sin() for x in (1 - part, part))
+    return from_first * first[:, None] + from_last * last[:, None]
 
 
 def reconstructions(
@@ -101,8 +100,7 @@ def _check(count: int) -> None:
 
 def _some(model: Trained, data: str | Path, count: int, seed: int) -> Tensor:
     """(count, C, S, S): images of `data` drawn by the seed, as evaluation sees them."""
-    split = "test" if "test" in splits(data) else "train"
-    source = open_source(data, split, image_size=model.size, channels=model.channels)
+    source = model.source(data)
     if len(source) < count:
         raise BadInput(f"{data}: has {len(source)} images where {count} are asked for; ask for fewer (--n).")
     rows = permutation(fold(seed, 1), len(source))[:count]

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sanslabel.errors import BadInput, DiskError
+from sanslabel.checkpoint import replacing
+from sanslabel.errors import BadInput
+from sanslabel.generation.grid import png
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import Trained, trained
-from sanslabel.sources import open_source
 
 FINE, COARSE = 200, 22
 """points along a side, of the surface and of the arrows"""
@@ -21,9 +22,7 @@ SHOWN = 800
 def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, device: str | None = None) -> Path:
     """A picture of the energy over the plane, with data, samples, and arrows from points to their reconstructions where
     the method has these; by default RUN/energy.png. BadInput for a run that was not trained on points."""
-    path = Path(out) if out is not None else Path(run) / "energy.png"
-    if path.suffix.lower() != ".png":
-        raise BadInput(f"--out {path}: the picture is written as .png.")
+    path = png(out if out is not None else Path(run) / "energy.png")
     model = trained(run, device)
     if (model.channels, model.size) != (2, 1):
         raise BadInput(f"{run}: was not trained on points in a plane; train it on spiral, moons or ring.")
@@ -33,7 +32,7 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
     except ImportError as error:
         raise BadInput('The picture needs matplotlib; pip install "sanslabel[plot]".') from error
 
-    data = open_source(model.said["data"], "train").load(list(range(SHOWN))).images[:, :, 0, 0]
+    data = model.source(split="train").load(list(range(SHOWN))).images[:, :, 0, 0]
     plane, arrows = _plane(FINE), _plane(COARSE)
     energy = model.made(lambda points: model.method.energies(model.net, points), plane)
     figure = Figure(figsize=(7.2, 6), layout="constrained")
@@ -55,11 +54,8 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
         axes.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.002, color="black", alpha=0.7)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{model.said['method']} on {model.said['data']}")
     axes.legend(loc="upper right", markerscale=3, framealpha=0.9)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=120, metadata={"Software": None})
-    except OSError as error:
-        raise DiskError(f"{path}: could not be written ({error}); choose another --out.") from error
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
     return path
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from torch import Tensor
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.batch import Facts
 from sanslabel.errors import BadInput
+from sanslabel.evaluation import represent
 from sanslabel.hardware import chosen_device
 from sanslabel.methods.method import Method, Networks
 from sanslabel.plain import built
+from sanslabel.sources import Source, open_source, splits
 
 BATCH = 256
 """images that are made or read at a time"""
@@ -46,6 +48,22 @@ class Trained:
         with self.computing():
             return torch.cat([make(part).float().cpu() for part in key.to(self.device).split(BATCH)])
 
+    def source(self, data: str | Path | None = None, split: Literal["train", "test"] | None = None) -> Source:
+        """Of `data`, by default what the model was trained on, images like those that it makes; by default the test
+        split where there is one."""
+        chosen = self.said["data"] if data is None else data
+        split = split or ("test" if "test" in splits(chosen) else "train")
+        return open_source(chosen, split, image_size=self.size, channels=self.channels)
+
+    def told(
+        self, functions: Mapping[str, Callable[[Tensor], Tensor]], source: Source
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What functions of images say of a source's, (n, D) each on the CPU, and the rows (n,) that could be read."""
+        options = {"image_size": self.size, "device": self.device, "batch": BATCH, "workers": self.said["workers"]}
+        with self.computing():
+            found, rows = represent(functions, source, **options)
+        return {name: values.cpu() for name, values in found.items()}, rows
+
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Without gradients, in float32 whatever it was trained in, and to the same bits each time on one device."""
@@ -65,10 +83,6 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
     chosen = methods.method_class(said["method"])
     if chosen.family != "generative":
         raise BadInput(f"{run}: {chosen.__name__} is no generative method; `sanslabel methods` lists those.")
-    found = checkpoint.newest(run / "checkpoints")
-    if found is None:
-        damaged = checkpoint.checkpoints(run / "checkpoints")
-        raise BadInput(f"{run}: " + ("no checkpoint is whole; train again." if damaged else "has no checkpoint yet."))
     try:
         method, size = built(chosen, said["numbers"]), said["image_size"]
         with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
@@ -76,6 +90,6 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
             net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
     except (KeyError, TypeError) as error:
         raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
-    path = found / "networks.safetensors"
-    checkpoint.load_strictly_(net, checkpoint.read_tensors(path), path)
+    if checkpoint.load_networks_(net, run / "checkpoints") is None:
+        raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
     return Trained(run, method, net.to(where).eval(), said, where)

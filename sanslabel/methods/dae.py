@@ -13,13 +13,12 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Coded, Encoder
 from sanslabel.encoders.decoders import decoder, reconstructed
-from sanslabel.errors import BadInput
 from sanslabel.losses import squared_error
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import fold, uniform
 from sanslabel.recipe import Recipe
-from sanslabel.views import corrupted
+from sanslabel.views import corrupted, corruption
 
 NOISE, START = 1, 2
 """streams that corruption, and the first image of a chain, are drawn from"""
@@ -65,8 +64,7 @@ class DAE(Method):
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        if self.amount < 0 or (self.corruption != "gaussian" and self.amount >= 1):
-            raise BadInput(f"--method.amount {self.amount}: is a probability below 1, or a deviation of 0 or more.")
+        corruption.check(self.corruption, self.amount)
         coded = encoder if self.code is None else Coded.on(encoder, self.code)
         return Networks(encoder=coded, decoder=decoder(coded, self.filters))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
-from sanslabel.errors import BadInput, DiskError, NotFinite
+from sanslabel.errors import DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
@@ -95,14 +95,9 @@ class Session:
 
     def restore_(self) -> int:
         """Takes on the state of the newest checkpoint. The steps done then, 0 where there is none."""
-        folder = self.run / "checkpoints"
-        found = checkpoint.newest(folder)
+        found = checkpoint.load_networks_(self.net, self.run / "checkpoints")
         if found is None:
-            if checkpoint.checkpoints(folder):
-                raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
             return 0
-        path = found / "networks.safetensors"
-        checkpoint.load_strictly_(self.net, checkpoint.read_tensors(path), path)
         load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(found / "optimizers.safetensors"))
         return checkpoint.read_state(found)["step"]
 

@@ -13,6 +13,12 @@ from sanslabel.randomness import normal, uniform
 Corruption = Literal["mask", "gaussian", "dropout"]
 
 
+def check(kind: Corruption, amount: float) -> None:
+    """BadInput for an amount that a kind of corruption cannot have."""
+    if amount < 0 or (kind != "gaussian" and amount >= 1):
+        raise BadInput(f"--method.amount {amount}: is a probability below 1, or a deviation of 0 or more.")
+
+
 def corrupted(images: Tensor, key: Tensor, kind: Corruption, amount: float, stream: int) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] as they may have become, by draws that are functions of the keys (N,).
 
@@ -21,12 +27,11 @@ def corrupted(images: Tensor, key: Tensor, kind: Corruption, amount: float, stre
         that a dropout layer makes of ones. What survives at ½ is doubled, and lies in [-2, 2].
     gaussian: each number moves by a normal draw times `amount`.
     """
+    check(kind, amount)
     n, channels, *sides = images.shape
     if kind == "gaussian":
         noise = normal(key, images[0].numel(), stream).view_as(images)
         return images + amount * noise.to(images.dtype)
-    if not 0 <= amount < 1:
-        raise BadInput(f"A corruption of {amount} by {kind} must be a probability below 1 (--method.amount).")
     if kind == "mask":
         gone = uniform(key, prod(sides), stream).view(n, 1, *sides) < amount
         return images.masked_fill(gone, -1)

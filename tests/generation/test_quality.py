@@ -7,7 +7,7 @@ import sanslabel
 from sanslabel.checkpoint import load_encoder
 from sanslabel.errors import BadInput
 from sanslabel.generation import quality
-from sanslabel.generation.quality import _represented, frechet_distance, precision_recall
+from sanslabel.generation.quality import frechet_distance, precision_recall
 from sanslabel.generation.trained import trained
 from sanslabel.sources import open_source
 
@@ -84,7 +84,7 @@ def test_samples_and_data_are_seen_in_one_precision(runs, tmp_path):
     model, eye = trained(run), load_encoder(runs("simclr"))
     source = open_source("digits", "train").subset(torch.arange(300))
     images = source.load(list(range(300))).images.float() / 255
-    features = _represented(model, eye, source)
+    features = model.told({"": eye}, source)[0][""]
     torch.testing.assert_close(model.made(eye, images), features, rtol=1e-5, atol=1e-5)
 
 
