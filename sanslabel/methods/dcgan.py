@@ -16,6 +16,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.decoders import Generator
 from sanslabel.errors import BadInput
 from sanslabel.losses import deception, discrimination
+from sanslabel.memory import without_statistics
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import normal
@@ -72,7 +73,8 @@ class DCGAN(Method):
         real, fake = self.view(batch, 0), self.decoded(net, normal(batch.key, self.noise, LATENT))
         h = net.critic.encoder(real)
         of_real = gather(net.critic.head(h).squeeze(1))
-        of_fake = gather(self._logits(net, fake.detach()))
+        with without_statistics(net.critic):  # those of BatchNorm are the data's, whose energies are asked for later
+            of_fake = gather(self._logits(net, fake.detach()))
         yield Objective(
             discrimination(of_real, of_fake),
             player="critic",
@@ -81,7 +83,9 @@ class DCGAN(Method):
             images={"data": real[:8], "samples": fake[:8]},
             trivial=2 * log(2),
         )
-        yield Objective(deception(gather(self._logits(net, fake))), player="generator", trivial=log(2))
+        with without_statistics(net.critic):
+            of_fake = gather(self._logits(net, fake))
+        yield Objective(deception(of_fake), player="generator", trivial=log(2))
 
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
         return {"critic": net.critic.encoder}

@@ -15,6 +15,7 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Coded, Encoder
 from sanslabel.encoders.decoders import decoder, generator, reconstructed
 from sanslabel.losses import margin_energy, pull_away, squared_error
+from sanslabel.memory import without_statistics
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import normal
@@ -60,7 +61,7 @@ class EBGAN(Method):
         batch=64,
         epochs=20,
         final=1.0,
-        numbers=dict(margin=0.3, code=32, filters=32, noise=64),
+        numbers=dict(margin=0.1, code=32, filters=32, noise=64),
     )
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},
@@ -80,7 +81,9 @@ class EBGAN(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         real, fake = self.view(batch, 0), self.decoded(net, normal(batch.key, self.noise, LATENT))
-        (codes, of_real), (_, of_fake) = self._cost(net, real), self._cost(net, fake.detach())
+        codes, of_real = self._cost(net, real)
+        with without_statistics(net.critic):  # those of BatchNorm are the data's, whose energies are asked for later
+            _, of_fake = self._cost(net, fake.detach())
         of_real, of_fake = gather(of_real), gather(of_fake)
         yield Objective(
             margin_energy(of_real, of_fake, self.margin),
@@ -90,7 +93,8 @@ class EBGAN(Method):
             images={"data": real[:8], "samples": fake[:8]},
             trivial=self.margin,
         )
-        codes, of_fake = self._cost(net, fake)
+        with without_statistics(net.critic):
+            codes, of_fake = self._cost(net, fake)
         apart = pull_away(gather(codes))
         yield Objective(gather(of_fake).mean() + self.pull_away * apart, player="generator", terms={"pull_away": apart})
 

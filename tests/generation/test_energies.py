@@ -1,8 +1,11 @@
 import csv
+from io import BytesIO
+from math import log
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from sanslabel.errors import BadInput
@@ -63,26 +66,42 @@ def test_auroc_is_the_share_of_pairs():
     assert auroc(a, b) == pytest.approx(roc_auc_score([0] * 200 + [1] * 100, torch.cat([a, b]).numpy()))
 
 
-def test_complexity_is_the_size_of_a_lossless_compression(runs):
+def test_complexity_is_the_size_of_the_smaller_lossless_compression():
     flat, noisy = torch.full((1, 1, 28, 28), 0.5), torch.rand(1, 1, 28, 28)
     small, large = compressed_nats(torch.cat([flat, noisy])).tolist()
-    assert small < 200 < 784 * 8 * 0.69 < large * 1.1
-    found = energies(runs("vae"), complexity=True)
-    assert found.slope == 1.0, "energies are nats"
-    model, test = trained(runs("vae")), open_source("digits", "test")
-    plain, rows = scored(model, test)
-    less, _ = scored(model, test, 1.0)
-    sizes = compressed_nats(test.load(rows.tolist()).images.float() / 255)
-    torch.testing.assert_close(less, plain - sizes.double(), rtol=1e-5, atol=1e-3)
+    entropy = 784 * 8 * log(2)
+    assert small < 100 * 8 * log(2)
+    assert entropy * 0.98 < large < entropy * 1.2
+    ramp = torch.linspace(0, 1, 28).expand(1, 1, 28, 28)
+    for images in (noisy, ramp, ramp.mT, noisy.round()):
+        picture = Image.fromarray((images[0, 0] * 255).round().byte().numpy())
+        sizes = []
+        for coder in ({"format": "PNG", "optimize": True}, {"format": "WEBP", "lossless": True}):
+            picture.save(file := BytesIO(), **coder)
+            sizes.append(len(file.getvalue()))
+        assert compressed_nats(images).item() == pytest.approx(8 * log(2) * min(sizes))
 
 
-def test_the_slope_of_other_energies_is_that_of_the_training_data(runs):
-    found = energies(runs("autoencoder"), complexity=True)
-    model, train = trained(runs("autoencoder")), open_source("digits", "train")
-    values, rows = scored(model, train)
-    sizes = compressed_nats(train.load(rows.tolist()).images.float() / 255).double()
-    slope, _ = np.polyfit(sizes.numpy(), values.numpy(), 1)
-    assert found.slope == pytest.approx(slope, rel=1e-4)
+def test_complexity_of_colors_and_of_other_channels():
+    gray = torch.rand(2, 1, 8, 8)
+    once, color, pair = (compressed_nats(gray.expand(-1, channels, -1, -1)) for channels in (1, 3, 2))
+    assert (color < 2 * once).all(), "channels that say the same"
+    assert (pair < 2 * once).all()
+    assert compressed_nats(torch.rand(2, 3, 8, 8)).min() > 2 * once.max()
+
+
+def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
+    for method in ("vae", "autoencoder"):
+        found = energies(runs(method), complexity=True)
+        model, train, test = trained(runs(method)), open_source("digits", "train"), open_source("digits", "test")
+        values, rows = scored(model, train)
+        sizes = compressed_nats(train.load(rows.tolist()).images.float() / 255).double()
+        slope, _ = np.polyfit(sizes.numpy(), values.numpy(), 1)
+        assert found.slope == pytest.approx(slope, rel=1e-4)
+        plain, rows = scored(model, test)
+        less, _ = scored(model, test, 2.0)
+        sizes = compressed_nats(test.load(rows.tolist()).images.float() / 255).double()
+        torch.testing.assert_close(less, plain - 2 * sizes, rtol=1e-5, atol=1e-3)
 
 
 def test_what_has_no_energy_and_what_is_no_foreign_set(runs):

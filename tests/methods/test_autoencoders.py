@@ -5,12 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+import sanslabel
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.errors import BadInput
+from sanslabel.generation.trained import trained
 from sanslabel.losses import squared_error
 from sanslabel.methods.autoencoder import Autoencoder
 from sanslabel.methods.dae import DAE
+from sanslabel.methods.method import Networks
+from sanslabel.randomness import permutation
 from sanslabel.views import corrupted
 
 FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
@@ -139,3 +143,25 @@ def test_words_that_are_none_of_a_number_s():
         DAE(corruption="salt")
     with pytest.raises(BadInput, match="a deviation of 0 or more"):
         networks(DAE(corruption="gaussian", amount=-0.1))
+
+
+def test_a_dae_refuses_two_images_laid_over_each_other(tmp_path):
+    """The pixelwise maximum of two garments is none: its energy is above the mean of the two."""
+    method = DAE(amount=0.1)
+    run = sanslabel.train("fashion", method=method, epochs=60, out=tmp_path / "run")
+    model = trained(run.path)
+    test = model.source()
+    one, two = (test.load(permutation(8, len(test))[:400].tolist()).images.float() / 255).chunk(2)
+
+    def above(net: Networks) -> tuple[float, float]:
+        with torch.no_grad():
+            a, b, both = (method.energies(net, x) for x in (one, two, torch.maximum(one, two)))
+        return (both > (a + b) / 2).float().mean().item(), (both > torch.maximum(a, b)).float().mean().item()
+
+    of_mean, of_both = above(model.net)
+    print(f"above the mean of the two: {of_mean:.1%}; above both: {of_both:.1%}")
+    assert of_mean >= 0.9
+    torch.manual_seed(0)
+    encoder = encoders.build(**model.said["encoder"])
+    untrained = method.networks(encoder, test.facts(28))
+    assert above(untrained)[0] < 0.6, "before it has learned, it refuses nothing"
