@@ -28,15 +28,76 @@ def effective_rank(z: Tensor, epsilon: float = 1e-7) -> Tensor:
     From 1 (one direction, or all zeros) to min(N, D); nan where an embedding is not finite. Garrido
     et al. 2023, equation 2.
     """
+    sigma = spectrum(z)
+    share = sigma / sigma.sum().clamp(min=torch.finfo(sigma.dtype).tiny) + epsilon
+    return torch.exp(-(share * share.log()).sum())
+
+
+@torch.no_grad()
+def spectrum(z: Tensor) -> Tensor:
+    """The singular values (min(N, D),), the largest first, uncentered, float64; nan where an embedding is not
+    finite. What `effective_rank` is of; a cliff in it is a dimensional collapse (Jing et al. 2022)."""
     # The eigenvalues of the smaller Gram matrix are the squared singular values and cost a third of them. Squaring
     # halves the digits: in float32 a matrix of rank one of 128 columns would have an effective rank of 1.06.
     z = (z.cpu() if z.device.type == "mps" else z).double()  # MPS has no float64
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and a watched embedding may well be infinite
-        return gram.new_tensor(torch.nan)
-    sigma = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    share = sigma / sigma.sum().clamp(min=torch.finfo(z.dtype).tiny) + epsilon
+        return gram.new_full((len(gram),), torch.nan)
+    return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt()
+
+
+@torch.no_grad()
+def alpha_req(z: Tensor) -> Tensor:
+    """The exponent α of the covariance's eigenvalues, λᵢ ∝ i^-α: minus the slope of the least squares of ln λ over
+    ln i, over the middle of the spectrum, i from a twentieth to half of the rank, float64.
+
+    Near 1 for good features; far above it few directions have all the variance, below it the spectrum is too flat. nan
+    where fewer than three eigenvalues are left. Agrawal et al. 2022, section 3.
+    """
+    centered = z.double() - z.double().mean(dim=0)
+    values = spectrum(centered).square()
+    values = values[values > 1e-12 * values[:1]]
+    first, last = len(values) // 20, len(values) // 2
+    if last - first < 3:
+        return values.new_tensor(torch.nan)
+    x = torch.arange(first + 1, last + 1, device=values.device, dtype=values.dtype).log()
+    y = values[first:last].log()
+    x = x - x.mean()
+    return -(x * y).sum() / x.square().sum()
+
+
+@torch.no_grad()
+def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
+    """The effective rank of what tells images apart, in the measure of what tells the views of one apart: exp of the
+    entropy of the eigenvalues' shares, of Σ_w^-½ Σ_b Σ_w^-½, float64. From 1 to min(D, n - 1).
+
+    z: (n, q, D), q views of each of n images; Σ_b is the covariance of the images' means, Σ_w that of views about
+    them, with `delta` on its diagonal. Thilak et al. 2024, section 3.
+    """
+    z = (z.cpu() if z.device.type == "mps" else z).double()
+    n, q, _ = z.shape
+    means = z.mean(dim=1)  # (n, D)
+    between = means.T.cov()
+    about = (z - means[:, None]).flatten(0, 1)  # (n q, D)
+    within = about.T @ about / (n * (q - 1)) + delta * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
+    values, axes = torch.linalg.eigh(within)
+    whitened = axes / values.sqrt()
+    found = torch.linalg.eigvalsh(whitened.T @ between @ whitened).clamp(min=0)
+    share = found / found.sum().clamp(min=torch.finfo(z.dtype).tiny) + epsilon
     return torch.exp(-(share * share.log()).sum())
+
+
+@torch.no_grad()
+def mean_cosine(z: Tensor) -> Tensor:
+    """The mean cosine of pairs of different embeddings: 1 when all point one way, about 0 when spread evenly.
+
+    nan for a single embedding.
+    """
+    if len(z) < 2:
+        return z.new_tensor(torch.nan)
+    unit = F.normalize(z.float(), dim=1)
+    own = unit.square().sum()  # of each with itself: 1, or 0 where an embedding is 0
+    return (unit.sum(dim=0).square().sum() - own) / (len(z) * (len(z) - 1))
 
 
 @torch.no_grad()

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from sanslabel.diagnostics import (
     alignment,
+    alpha_req,
     effective_rank,
     hardest_tenth,
+    lidar,
+    mean_cosine,
     participation_ratio,
     share_of_tenth,
+    spectrum,
     spread,
     spread_by_place,
     uniformity,
@@ -53,6 +57,70 @@ def rankme(z: Tensor) -> float:
     sigma = torch.linalg.svdvals(z.double())
     p = sigma / sigma.sum() + 1e-7
     return float(torch.exp(-(p * p.log()).sum()))
+
+
+def test_spectrum_is_that_of_the_decomposition():
+    for shape in ((50, 20), (20, 50)):
+        z = gaussian(*shape) + 2
+        torch.testing.assert_close(spectrum(z), torch.linalg.svdvals(z.double()), rtol=1e-8, atol=1e-8)
+    assert spectrum(torch.full((4, 3), torch.inf)).isnan().all()
+
+
+def with_eigenvalues(values: Tensor, rows: int = 1024) -> Tensor:
+    """Centered rows whose covariance has these eigenvalues, up to one factor."""
+    columns = gaussian(rows, len(values)).double()
+    axes, _ = torch.linalg.qr(columns - columns.mean(dim=0))
+    turn, _ = torch.linalg.qr(gaussian(len(values), len(values), seed=1).double())
+    return axes * values.double().sqrt() @ turn
+
+
+def test_alpha_is_the_exponent_of_the_spectrum():
+    index = torch.arange(1, 129)
+    for exponent in (0.5, 1.0, 1.5, 3.0):
+        z = with_eigenvalues(index.double() ** -exponent)
+        assert close(alpha_req(z), exponent, 1e-6)
+        assert close(alpha_req(7 * z + 3), exponent, 1e-6)  # of what varies, in no unit
+    assert close(alpha_req(with_eigenvalues(torch.ones(64))), 0, 1e-6)
+    assert torch.isnan(alpha_req(gaussian(100, 4)))
+    assert torch.isnan(alpha_req(torch.ones(100, 64)))
+
+
+def test_lidar_counts_the_directions_that_tell_images_apart():
+    n, q, d = 400, 10, 16
+    images = with_eigenvalues(torch.ones(d), n) * n**0.5
+    noise = gaussian(n, q, d, seed=3).double()
+    noise = noise - noise.mean(dim=1, keepdim=True)
+    isotropic = images[:, None] + 0.01 * noise
+    assert close(lidar(isotropic), d, 0.05)
+    one = torch.zeros(n, 1, d)
+    one[:, 0, 3] = gaussian(n)
+    assert close(lidar(one + 0.01 * noise), 1, 0.01)
+    few = gaussian(5, q, d).mean(dim=1, keepdim=True) + 0.01 * noise[:5]
+    assert float(lidar(few)) <= 4 + 1e-3, "n - 1 differences"
+    # What varies within images, however much of it, tells none apart.
+    loud = torch.ones(d).double()
+    loud[8:] = 1e4
+    assert float(lidar(isotropic + noise * (loud > 1) * 100)) < 8.5
+
+
+def test_lidar_loop():
+    z = gaussian(7, 4, 5).double()
+    means = [z[i].mean(dim=0) for i in range(7)]
+    middle = sum(means) / 7
+    between = sum(torch.outer(m - middle, m - middle) for m in means) / 6
+    within = sum(torch.outer(x - m, x - m) for views, m in zip(z, means, strict=True) for x in views) / (7 * 3)
+    values = torch.linalg.eigvals(torch.linalg.inv(within + 1e-4 * torch.eye(5)) @ between).real
+    p = values / values.sum() + 1e-8
+    assert close(lidar(z), float(torch.exp(-(p * p.log()).sum())), 1e-6)
+
+
+def test_mean_cosine():
+    z = gaussian(30, 8) + 0.5
+    pairs = [F.cosine_similarity(z[i], z[j], dim=0) for i in range(30) for j in range(30) if i != j]
+    assert close(mean_cosine(z), float(sum(pairs)) / len(pairs), 1e-6)
+    assert close(mean_cosine(torch.full((9, 4), 2.5)), 1, 1e-6)
+    assert close(mean_cosine(torch.stack([z[0], -z[0]])), -1, 1e-6)
+    assert torch.isnan(mean_cosine(z[:1]))
 
 
 def test_effective_rank_oracles():
