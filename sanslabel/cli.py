@@ -72,13 +72,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure the encoder of a run by kNN and a linear probe, beside raw pixels and a random encoder."""
+    """Measure the encoder of a run, beside raw pixels and a random encoder."""
 
     run: str
     """the run folder"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Literal["knn", "linear"], ...] = ("knn", "linear")
+    protocols: tuple[Literal["knn", "linear", "few", "cluster", "retrieval"], ...] = ("knn", "linear")
+    """few: a linear probe on 1 % and 10 % of the labels; cluster: k-means against labels; retrieval: mean precision"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
     k: int = 20
@@ -315,6 +316,8 @@ def _energy(arguments: list[str]) -> None:
         device=flags.device,
     )
     print(f"{found.count:,} images, the median of the first set {found.median:.4g}: {found.path}")
+    if found.unreadable:
+        print(f"{found.unreadable:,} more could not be read, and have no energy")
     if found.slope is not None:
         print(f"less {found.slope:.3g} for every nat of an image's compressed size")
     if found.auroc is not None:

@@ -121,7 +121,7 @@ def _write(path: Path, about: dict[str, Any], found: Sequence[Score]) -> None:
 def _asked(score: Mapping[str, Any]) -> tuple[Any, ...]:
     """What was measured, whatever came out."""
     settings = score["settings"]
-    names = ("protocol", "representation", "labels_per_class", "seed", "n_train", "n_test")
+    names = ("protocol", "metric", "representation", "labels_per_class", "seed", "n_train", "n_test")
     return (*(score[name] for name in names), settings.get("k"), settings.get("temperature"))
 
 
@@ -176,7 +176,7 @@ def _check(protocols: Sequence[str], k: int, temperature: float, labels_per_clas
             known = list(get_args(Protocol))
             raise BadInput(f"--protocols: there is no protocol {protocol!r}; {nearest(protocol, known)}")
     if not protocols:
-        raise BadInput("--protocols: name at least one of knn and linear.")
+        raise BadInput(f"--protocols: name at least one of {', '.join(get_args(Protocol))}.")
     for flag, number in {"k": k, "labels-per-class": labels_per_class, "draws": draws}.items():
         if number < 1:
             raise BadInput(f"--{flag} {number}: must be at least 1.")

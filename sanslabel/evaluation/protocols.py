@@ -1,4 +1,5 @@
-"""How representations are compared: by nearest neighbors and by a linear probe, with all labels and with few.
+"""How representations are compared: by nearest neighbors, a linear probe, clusters and retrieval, with all labels and
+with few.
 
 All representations meet the same rows, the same draws of few labels and the same held-out fifths. Whatever is chosen is
 chosen on training rows.
@@ -16,24 +17,33 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from sanslabel.errors import BadInput
 from sanslabel.evaluation import knn, linear
+from sanslabel.evaluation.clusters import STARTS, agreement
+from sanslabel.evaluation.retrieval import mean_average_precision
 from sanslabel.randomness import fold, permutation
 
-Protocol = Literal["knn", "linear"]
+Protocol = Literal["knn", "linear", "few", "cluster", "retrieval"]
+Metric = Literal["accuracy", "NMI", "ARI", "mAP"]
+FEW, FEW_DRAWS = (1, 10), 3
+"""% of the labels that the protocol `few` draws, and how often"""
+QUERIES = 1000
+"""test rows that search the training rows: sorting 60,000 for each takes seconds"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One accuracy and all that it depends on."""
+    """One figure and all that it depends on."""
 
     protocol: Protocol
+    metric: Metric
     representation: str
     split: str
     """what is classified"""
     labels_per_class: int | None
     """drawn from the training split; None for all of it"""
     value: float
-    """accuracy in %, the mean where there are several draws"""
+    """in %, the mean where there are several draws"""
     spread: float | None
     """the standard deviation over the draws"""
     n_train: int
@@ -63,6 +73,11 @@ class Features(NamedTuple):
     """(M, D)"""
 
 
+_Measured = tuple[dict[Metric, float], dict[str, Any]]
+"""figures by metric, and what they depend on"""
+_Measure = Callable[..., _Measured]
+
+
 def scores(
     representations: Mapping[str, Features],
     division: Division,
@@ -75,41 +90,66 @@ def scores(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> list[Score]:
-    """Each representation under each protocol, with all labels and with `labels_per_class`, mean over `draws`.
+    """Each representation under each protocol; kNN and the linear probe with all labels and with `labels_per_class`,
+    mean over `draws`, and `few` with 1 % and 10 % of them, as many of each class, mean over three.
 
-    report: hears what is measured next.
+    report: hears what is measured next. BadInput for too few labels.
     """
-    measured = {
+    every = [torch.arange(len(division.train))]
+
+    def few(count: int, times: int) -> list[Tensor]:
+        return [drawn(division.train, count, fold(seed, 6, draw)) for draw in range(times)]
+
+    measures: dict[str, _Measure] = {
         "knn": partial(_knn, k=k, temperature=temperature),
         "linear": partial(_linear, seed=seed),
+        "few": partial(_linear, seed=seed),
+        "cluster": partial(_cluster, seed=seed),
+        "retrieval": partial(_retrieval, seed=seed),
     }
-    every = torch.arange(len(division.train))
-    few = [drawn(division.train, labels_per_class, fold(seed, 6, draw)) for draw in range(draws)]
+    some = {None: every, labels_per_class: few(labels_per_class, draws)}
+    rounds = {"knn": some, "linear": some}
+    if "few" in protocols:
+        rounds["few"] = {count: few(count, FEW_DRAWS) for count in _shares(division)}
     found = []
     for protocol in protocols:
+        measure = measures[protocol]
         for name, features in representations.items():
             if report:
                 report(f"Measuring {name}: {protocol}")
-            for count, subsets in ((None, [every]), (labels_per_class, few)):
-                values, settings = zip(
-                    *(measured[protocol](features, division, rows, few=count is not None) for rows in subsets),
-                    strict=True,
+            for count, subsets in rounds.get(protocol, {None: every}).items():
+                each, settings = zip(
+                    *(measure(features, division, rows, few=count is not None) for rows in subsets), strict=True
                 )
-                found.append(
-                    Score(
-                        protocol=protocol,
-                        representation=name,
-                        split=division.split,
-                        labels_per_class=count,
-                        value=fmean(values),
-                        spread=stdev(values) if len(values) > 1 else None,
-                        n_train=len(subsets[0]),
-                        n_test=len(division.test),
-                        seed=seed,
-                        settings=_merged(settings),
+                for metric in each[0]:
+                    values = [one[metric] for one in each]
+                    found.append(
+                        Score(
+                            protocol=protocol,
+                            metric=metric,
+                            representation=name,
+                            split=division.split,
+                            labels_per_class=count,
+                            value=fmean(values),
+                            spread=stdev(values) if len(values) > 1 else None,
+                            n_train=len(subsets[0]),
+                            n_test=len(division.test),
+                            seed=seed,
+                            settings=_merged(settings),
+                        )
                     )
-                )
     return found
+
+
+def _shares(division: Division) -> list[int]:
+    """Labels of each class that are 1 % and 10 % of all; BadInput where a class has fewer."""
+    counts = [max(1, round(len(division.train) * share / 100 / division.classes)) for share in FEW]
+    least = int(torch.bincount(division.train, minlength=division.classes).min())
+    if least < max(counts):
+        raise BadInput(
+            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and one has {least}; give it more."
+        )
+    return list(dict.fromkeys(counts))
 
 
 def drawn(labels: Tensor, per_class: int, key: int) -> Tensor:
@@ -121,18 +161,15 @@ def drawn(labels: Tensor, per_class: int, key: int) -> Tensor:
     return order[place < per_class].sort().values
 
 
-def _knn(
-    features: Features, division: Division, rows: Tensor, *, few: bool, k: int, temperature: float
-) -> tuple[float, dict[str, Any]]:
+def _knn(features: Features, division: Division, rows: Tensor, *, few: bool, k: int, temperature: float) -> _Measured:
     bank, labels = _taken(features.train, division.train, rows)
     predicted = knn.predictions(bank, labels, features.test, classes=division.classes, k=k, temperature=temperature)
     # JSON knows no infinity: null stands for the plain vote.
-    return _accuracy(predicted, division.test), {"k": k, "temperature": temperature if isfinite(temperature) else None}
+    settings = {"k": k, "temperature": temperature if isfinite(temperature) else None}
+    return {"accuracy": _accuracy(predicted, division.test)}, settings
 
 
-def _linear(
-    features: Features, division: Division, rows: Tensor, *, few: bool, seed: int
-) -> tuple[float, dict[str, Any]]:
+def _linear(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
     train, labels = _taken(features.train, division.train, rows)
     turns = linear.PARTS if few else 1  # few labels cannot spare a fifth: each fifth of those drawn is held out in turn
     choice = linear.chosen_penalty(train, labels, classes=division.classes, turns=turns, seed=seed)
@@ -145,7 +182,24 @@ def _linear(
         "held_out_accuracy": choice.best.accuracy,
         "penalty_at_edge": choice.at_edge,
     }
-    return _accuracy(probe.predictions(features.test), division.test), settings
+    return {"accuracy": _accuracy(probe.predictions(features.test), division.test)}, settings
+
+
+def _cluster(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
+    train, test, classes, _ = division
+    found = agreement(features.train, train, features.test, test, classes=classes, seed=seed)
+    settings = {
+        "clusters": classes,
+        "selection": f"of {STARTS} starts the one whose training rows are nearest to their centroids",
+        "matching": "of clusters with classes, on training rows",
+    }
+    return {"NMI": found.information, "ARI": found.rand, "accuracy": found.accuracy}, settings
+
+
+def _retrieval(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
+    asked = permutation(fold(seed, 9), len(division.test))[:QUERIES].to(division.test.device)
+    found = mean_average_precision(features.train, division.train, features.test[asked], division.test[asked])
+    return {"mAP": found}, {"queries": len(asked), "gallery": "training rows"}
 
 
 def _taken(features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from sanslabel.errors import BadInput
 from sanslabel.evaluation import knn, linear
 from sanslabel.evaluation.protocols import Division, Features, drawn, scores
 from sanslabel.evaluation.table import table
@@ -105,3 +106,37 @@ def test_the_table_has_representations_side_by_side(division, representations):
     assert " ".join(lines[1]) == "representation kNN linear kNN, 10 a class linear, 10 a class"
     assert " ".join(lines[2]) == "pixels 80.00 84.00 81.00 ± 1.25 85.00 ± 1.25"
     assert " ".join(lines[3]) == "half 82.00 86.00 83.00 ± 1.25 87.00 ± 1.25"
+
+
+def test_few_are_shares_of_the_labels_as_many_of_each_class(division, representations):
+    found = scores(representations, division, protocols=("few",), seed=2)
+    assert [(s.representation, s.labels_per_class, s.n_train) for s in found] == [
+        (name, count, 10 * count) for name in representations for count in (1, 14)
+    ]
+    train, test = representations["half"]
+    values = []
+    for draw in range(3):
+        rows = drawn(division.train, 14, fold(2, 6, draw))
+        best = linear.chosen_penalty(train[rows], division.train[rows], classes=10, turns=5, seed=2).best
+        probe = linear.fitted(train[rows], division.train[rows], classes=10, penalty=best.penalty)
+        values.append(100 * float((probe.predictions(test) == division.test).double().mean()))
+    assert found[-1].value == pytest.approx(fmean(values))
+    rare = division._replace(train=torch.where(division.train == 3, 4, division.train))
+    with pytest.raises(BadInput, match="10 % of the labels are 14 of each class, and one has 0"):
+        scores(representations, rare, protocols=("few",))
+
+
+def test_clusters_and_retrieval_have_figures_of_their_own(division, representations):
+    found = scores(representations, division, protocols=("cluster", "retrieval"))
+    assert [(s.protocol, s.metric) for s in found if s.representation == "half"] == [
+        ("cluster", "NMI"),
+        ("cluster", "ARI"),
+        ("cluster", "accuracy"),
+        ("retrieval", "mAP"),
+    ]
+    assert all(s.labels_per_class is None and s.spread is None for s in found)
+    assert found[-1].settings["queries"] == 359
+    written = StringIO()
+    Console(file=written, width=150).print(table(found))
+    assert "In % on 359 images" in written.getvalue()
+    assert "cluster NMI" in written.getvalue()
