@@ -55,7 +55,9 @@ class Setting:
     special: dict[str, int] = field(default_factory=dict)
 
     def encoder_of(self, method: str) -> str:
-        own = encoders.named(methods.method_class(method).small.encoder)["name"]
+        own = str(encoders.named(methods.method_class(method).small.encoder)["name"])
+        if own not in {"conv", "vit_micro"}:
+            return own  # a discriminator, or the layers that a decoder mirrors
         return self.transformer if own.startswith("vit") else self.encoder or own
 
 
@@ -74,6 +76,11 @@ CPU = Setting(
         "relative_position": 16,
         "cpc": 4,
         "dino": 9,
+        "autoencoder": 60,
+        "dae": 60,
+        "vae": 60,
+        "ebgan": 20,
+        "dcgan": 20,
     },
 )
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
@@ -86,10 +93,12 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
     if method in BASELINES:
         return {**about, "scores": baseline(method, seed, setting, data, device)}
     epochs, encoder = setting.special.get(method, setting.epochs), setting.encoder_of(method)
+    recipes = encoders.named(methods.method_class(method).small.encoder)
+    built = recipes if recipes["name"] == encoder else encoder  # with the recipe's options
     with TemporaryDirectory() as folder:
         began = process_time()
         run = sanslabel.train(
-            data, method=method, seed=seed, epochs=epochs, encoder=encoder, device=device, out=Path(folder) / "run"
+            data, method=method, seed=seed, epochs=epochs, encoder=built, device=device, out=Path(folder) / "run"
         )
         core_seconds = process_time() - began
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]

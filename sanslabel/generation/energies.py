@@ -30,6 +30,8 @@ class Energies:
 
     path: Path
     count: int
+    unreadable: int
+    """images that could not be read, and have no energy"""
     median: float
     auroc: float | None
     """the probability that an image of the foreign set has the higher energy; None without such a set"""
@@ -48,7 +50,7 @@ def energies(
 ) -> Energies:
     """Writes the energy of every image of `data` and of a foreign set `against`, sorted, the lowest first, with the
     columns set, id and energy: to a .csv or .parquet file, by default RUN/energies.csv. Images that cannot be read are
-    left out.
+    left out and counted.
 
     data: by default what the run was trained on. Of both sets the test split, where there is one.
     complexity: takes off what an image costs as such, since simple images cost little by any model: the nats of its
@@ -80,6 +82,7 @@ def energies(
     return Energies(
         path=path,
         count=len(ids),
+        unreadable=sum(map(len, sets.values())) - len(ids),
         median=found[0].median().item(),
         auroc=auroc(found[0], found[1]) if against is not None else None,
         slope=steepness,
