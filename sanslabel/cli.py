@@ -78,10 +78,15 @@ class Evaluate:
     """the run folder"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Literal["knn", "linear", "few", "cluster", "retrieval"], ...] = ("knn", "linear")
-    """few: a linear probe on 1 % and 10 % of the labels; cluster: k-means against labels; retrieval: mean precision"""
+    protocols: tuple[Literal["knn", "linear", "few", "layers", "cluster", "retrieval"], ...] = ("knn", "linear")
+    """few: a linear probe on 1 % and 10 % of the labels; layers: one on each stage; cluster: k-means against labels;
+    retrieval: mean average precision"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
+    stage: int | None = None
+    """of the encoder to read, 1 for the first; by default the last"""
+    tokens: Literal["class", "mean", "patches"] | None = None
+    """of a transformer to read; by default what it pools itself"""
     k: int = 20
     """neighbors"""
     temperature: float = 0.07
@@ -260,7 +265,7 @@ def _print_scores(run: Path, data: str | None) -> None:
     from sanslabel.evaluation import Unlabeled, evaluate
 
     try:
-        _print_table(evaluate(run, data=data, report=_progress))
+        _print_tables(evaluate(run, data=data, report=_progress))
     except Unlabeled as reason:
         print(f"Not evaluated: {reason}")
 
@@ -269,7 +274,7 @@ def _evaluate(arguments: list[str]) -> None:
     flags = _parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
     from sanslabel.evaluation import evaluate
 
-    _print_table(evaluate(**vars(flags), report=_progress))
+    _print_tables(evaluate(**vars(flags), report=_progress))
 
 
 def _sample(arguments: list[str]) -> None:
@@ -401,14 +406,15 @@ def _names(flags: Any) -> list[str]:
     ]
 
 
-def _print_table(scores: Any) -> None:
+def _print_tables(scores: Any) -> None:
     from rich.console import Console
 
-    from sanslabel.evaluation.table import table
+    from sanslabel.evaluation.table import tables
 
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    Console().print(table(scores))
+    for table in tables(scores):
+        Console().print(table)
 
 
 def _progress(sentence: str) -> None:

@@ -23,7 +23,7 @@ from sanslabel.evaluation.clusters import STARTS, agreement
 from sanslabel.evaluation.retrieval import mean_average_precision
 from sanslabel.randomness import fold, permutation
 
-Protocol = Literal["knn", "linear", "few", "cluster", "retrieval"]
+Protocol = Literal["knn", "linear", "few", "layers", "cluster", "retrieval"]
 Metric = Literal["accuracy", "NMI", "ARI", "mAP"]
 FEW, FEW_DRAWS = (1, 10), 3
 """% of the labels that the protocol `few` draws, and how often"""
@@ -40,6 +40,8 @@ class Score:
     representation: str
     split: str
     """what is classified"""
+    stage: int | None = None
+    """of the encoder, 1 for the first, where `layers` measured each"""
     labels_per_class: int | None
     """drawn from the training split; None for all of it"""
     value: float
@@ -104,6 +106,7 @@ def scores(
         "knn": partial(_knn, k=k, temperature=temperature),
         "linear": partial(_linear, seed=seed),
         "few": partial(_linear, seed=seed),
+        "layers": partial(_linear, seed=seed),
         "cluster": partial(_cluster, seed=seed),
         "retrieval": partial(_retrieval, seed=seed),
     }

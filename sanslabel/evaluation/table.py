@@ -13,26 +13,57 @@ if TYPE_CHECKING:
 _TITLES = {"knn": "kNN", "linear": "linear", "few": "few", "cluster": "cluster", "retrieval": "retrieval"}
 
 
+def tables(scores: Sequence[Score]) -> list[Table]:
+    """One of whole representations, and one of stages, where there are such scores."""
+    whole, stages = ([s for s in scores if (s.stage is None) == of_all] for of_all in (True, False))
+    return [made(part) for made, part in ((table, whole), (layers, stages)) if part]
+
+
 def table(scores: Sequence[Score]) -> Table:
     """A row for each representation, a column for each figure with all labels, then with few; ± is one standard
     deviation over the draws."""
-    from rich.table import Table
-
     columns = list(dict.fromkeys((s.labels_per_class or 0, s.protocol, s.metric) for s in scores))
     columns.sort(key=lambda column: column[0])
-    cells = {(s.representation, s.labels_per_class or 0, s.protocol, s.metric): s for s in scores}
-    made = Table(box=None, pad_edge=False, title_justify="left", title_style="")
+    cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
+    titles = [
+        _TITLES[protocol] + (f" {metric}" if metric != "accuracy" else "") + (f", {few} a class" if few else "")
+        for few, protocol, metric in columns
+    ]
     accuracy = {s.metric for s in scores} == {"accuracy"}
-    made.title = f"{'Accuracy in' if accuracy else 'In'} % on {scores[0].n_test:,} images ({scores[0].split})"
-    made.add_column("representation")
-    for few, protocol, metric in columns:
-        title = _TITLES[protocol] + (f" {metric}" if metric != "accuracy" else "")
-        made.add_column(title + (f", {few} a class" if few else ""), justify="right")
-    for name in dict.fromkeys(s.representation for s in scores):
-        found = (cells.get((name, *column)) for column in columns)
-        made.add_row(name, *("" if score is None else _cell(score) for score in found))
+    made = _empty(f"{'Accuracy in' if accuracy else 'In'} %", scores, titles)
+    for name in _names(scores):
+        made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
     return made
 
 
-def _cell(score: Score) -> str:
+def layers(scores: Sequence[Score]) -> Table:
+    """A row for each encoder, a column for each of its stages, and which of them training rows that were held out find
+    best."""
+    stages = sorted({s.stage or 0 for s in scores})
+    made = _empty("Linear accuracy of stages in %", scores, [*map(str, stages), "transfers best"])
+    for name in _names(scores):
+        of = {s.stage: s for s in scores if s.representation == name}
+        best = max(of.values(), key=lambda score: score.settings["held_out_accuracy"]).stage
+        made.add_row(name, *(_cell(of.get(stage)) for stage in stages), f"stage {best}")
+    return made
+
+
+def _names(scores: Sequence[Score]) -> list[str]:
+    return list(dict.fromkeys(s.representation for s in scores))
+
+
+def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table:
+    from rich.table import Table
+
+    title = f"{title} on {scores[0].n_test:,} images ({scores[0].split})"
+    made = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", min_width=len(title))
+    made.add_column("representation")
+    for name in columns:
+        made.add_column(name, justify="right")
+    return made
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return ""
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")

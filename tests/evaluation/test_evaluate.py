@@ -238,7 +238,7 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
     settle_(encoder, source, image_size=8, device=torch.device("cpu"))
     features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
     _, whole = evaluation._readings(
-        "x", checkpoint.load_encoder(tmp_path), source, {"image_size": 8, "device": torch.device("cpu")}
+        "x", checkpoint.load_encoder(tmp_path), source, {"image_size": 8, "device": torch.device("cpu")}, None, None
     ).values()
     again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
