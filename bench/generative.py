@@ -1,13 +1,14 @@
 """What generative methods learn: python -m bench.generative [PART …]
 
-On 10,000 images of Fashion-MNIST, at most five minutes of two cores a run, three seeds. The parts are
+On 10,000 images of Fashion-MNIST, less than five minutes of two cores a run, three seeds. The parts are
 
   latents       the VAE: nats of test images, and how its posterior means fall into classes over the epochs
   denoising     the DAE against median filters, and whether it refuses two images laid over each other
   adversaries   EBGAN and DCGAN: Fréchet distance, precision and recall before and after, energies of real and fake
   outliers      every energy as it comes, and less what an image's compression costs, against digits
 
-Writes a line per finding to bench/results/generative.jsonl, where a later call finds what is done. It runs on the CPU.
+Writes a line per finding to bench/results/generative.jsonl, where a later call finds what is done, and renders
+docs/generative.md with its plots. It runs on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -26,32 +28,63 @@ import torch
 from torch import Tensor
 
 import sanslabel
+from bench.generative_page import rendered
 from bench.learns import subset
-from sanslabel import checkpoint, encoders, methods
-from sanslabel.batch import Facts
-from sanslabel.evaluation import pixels, represent, scores
+from sanslabel import encoders, methods
+from sanslabel.evaluation import pixels, scores
 from sanslabel.evaluation.protocols import Division, Features
 from sanslabel.generation.energies import auroc, compressed_nats, scored, slope
 from sanslabel.generation.quality import frechet_distance, nats, precision_recall
 from sanslabel.generation.samples import drawn
-from sanslabel.generation.trained import BATCH, Trained, trained
+from sanslabel.generation.trained import BATCH, Trained
+from sanslabel.hardware import fast_precision
+from sanslabel.methods.ebgan import EBGAN
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.training.engine import optimize, players_of
-from sanslabel.views import corrupted, resized
+from sanslabel.views import Corruption, corrupted, resized
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "generative.jsonl"
 SEEDS = (0, 1, 2)
 SAMPLES = 10_000
-EPOCHS = {"autoencoder": 60, "dae": 60, "vae": 60, "ebgan": 20, "dcgan": 20, "simclr": 10}
-CORRUPTIONS = {"gaussian": 0.5, "mask": 0.5, "dropout": 0.5}
-WATCHED = (0, 1, 3, 10, 30, 60)
-"""epochs at which posterior means are looked at"""
+CPU = torch.device("cpu")
+EPOCHS = {
+    "autoencoder": (60,),
+    "dae": (60,),
+    "vae": (0, 1, 3, 10, 30, 60),
+    "ebgan": (0, 1, 5, 20),
+    "dcgan": (0, 20),
+}
+"""after which a model is looked at; the last is its length"""
+CODE = 20
+CODES = {
+    "autoencoder": ("autoencoder", {"code": CODE}),
+    "VAE, β = 0.1": ("vae", {"beta": 0.1}),
+    "VAE": ("vae", {}),
+    "VAE, β = 4": ("vae", {"beta": 4.0}),
+}
+CORRUPTIONS: tuple[tuple[Corruption, float], ...] = (
+    ("gaussian", 0.5),
+    ("mask", 0.5),
+    ("dropout", 0.5),
+    ("dropout", 0.1),
+)
 PAIRS = 200
+ENERGIES = torch.linspace(0, 0.75, 151)
+"""edges of the histograms of EBGAN's energies"""
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A model on its way."""
+
+    epoch: int
+    core_seconds: int
+    model: Trained
 
 
 @cache
@@ -71,18 +104,38 @@ def images(split: str, count: int, key: int = 7) -> Tensor:
     return source(split).load(rows.tolist()).images.float() / 255
 
 
-def run_of(name: str, seed: int, **numbers: Any) -> tuple[Trained, int]:
-    """A trained model, and the core seconds that it took; the same numbers are trained once."""
+def moments(name: str, seed: int, **numbers: Any) -> list[Moment]:
+    """A method's small recipe with other numbers, looked at after `EPOCHS`."""
     chosen = methods.method_class(name)
-    path, seconds = run_folder(replace(chosen.under(chosen.small), **numbers), seed, EPOCHS[name])
-    return trained(path, "cpu"), seconds
+    return _moments(replace(chosen.under(chosen.small).sized(28), **numbers), seed, EPOCHS[name])
 
 
 @cache
-def run_folder(method: Method, seed: int, epochs: int) -> tuple[Path, int]:
-    began, out = process_time(), Path(mkdtemp()) / "run"
-    sanslabel.train(data(), method=method, seed=seed, epochs=epochs, out=out, device="cpu")
-    return out, round(process_time() - began)
+def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]:
+    """What `sanslabel.train` does, with copies of the networks on the way; the same is trained once."""
+    recipe, train = type(method).small, source("train")
+    kind = encoders.named(recipe.encoder)
+    signed = encoders.encoder_class(str(kind["name"])).signed
+    torch.manual_seed(fold(seed, 3))
+    scaling = ((0.5,),) * 2 if signed else train.standardization()
+    encoder = encoders.build(**kind, channels=1, image_size=28, scaling=scaling)
+    net = method.networks(encoder, train.facts(28)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    said = {"data": data(), "image_size": 28, "encoder": encoder.config, "workers": 0}
+    began, found = process_time(), []
+
+    def look(epoch: int) -> None:
+        if epoch in epochs:
+            model = Trained(Path(), method, deepcopy(net).eval(), said, CPU)
+            found.append(Moment(epoch, round(process_time() - began), model))
+
+    look(0)
+    stream = batches(train, recipe.batch, seed=seed, epochs=epochs[-1], device=CPU)
+    players = players_of(net, recipe, recipe.batch)
+    for record in optimize(method, net, players, stream, getattr(torch, fast_precision(CPU))):
+        epoch, rest = divmod(record.clock.step + 1, record.clock.steps_per_epoch)
+        if rest == 0:
+            look(epoch)
+    return found
 
 
 def energies(model: Trained, of: Tensor) -> Tensor:
@@ -90,38 +143,19 @@ def energies(model: Trained, of: Tensor) -> Tensor:
 
 
 def latents(seed: int) -> Iterator[Row]:
-    train, test, where = source("train"), source("test"), torch.device("cpu")
-    flat = [pixels(x.load(list(range(len(x)))).images.float() / 255) for x in (train, test)]
+    flat = [pixels(x.load(list(range(len(x)))).images.float() / 255) for x in (source("train"), source("test"))]
     yield {"representation": "pixels", **segregation(*flat, seed)}
     torch.manual_seed(seed)
-    _, _, axes = torch.pca_lowrank(flat[0], q=20, niter=6)
-    yield {
-        "representation": "20 principal components",
-        **segregation(*((x - flat[0].mean(0)) @ axes for x in flat), seed),
-    }
-
-    chosen = methods.method_class("vae")
-    method, recipe = chosen.under(chosen.small).sized(28), chosen.small
-    torch.manual_seed(fold(seed, 3))
-    scaling = train.standardization()
-    encoder = encoders.build(**encoders.named(recipe.encoder), channels=1, image_size=28, scaling=scaling)
-    net = method.networks(encoder, train.facts(28)).train()
-    stream = batches(train, recipe.batch, seed=seed, epochs=WATCHED[-1], device=where)
-    began = process_time()
-
-    def watched(epoch: int) -> Row:
-        took, mean = process_time() - began, method.encoders(net)["mean"]
-        on = [represent({"mean": mean}, x, image_size=28, device=where)[0]["mean"] for x in (train, test)]
-        found = {"representation": "posterior mean", "epoch": epoch, "core_seconds": round(took)}
-        return found | segregation(*on, seed)
-
-    yield watched(0)
-    for record in optimize(method, net, players_of(net, recipe, recipe.batch), stream):
-        epoch, rest = divmod(record.clock.step + 1, record.clock.steps_per_epoch)
-        if rest == 0 and epoch in WATCHED:
-            yield watched(epoch)
-    said = {"image_size": 28, "encoder": encoder.config, "workers": 0}
-    yield {"representation": "", "nats": nats(Trained(Path(), method, net.eval(), said, where), test, seed)}
+    _, _, axes = torch.pca_lowrank(flat[0], q=CODE, niter=6)
+    found = segregation(*((x - flat[0].mean(0)) @ axes for x in flat), seed)
+    yield {"representation": "principal components", **found}
+    for representation, (name, numbers) in CODES.items():
+        way = moments(name, seed, **numbers)
+        for moment in way if representation == "VAE" else way[-1:]:
+            encoder, *_ = moment.model.method.encoders(moment.model.net).values()
+            codes = [moment.model.told({"": encoder}, source(split))[0][""] for split in ("train", "test")]
+            about = {"representation": representation, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
+            yield about | segregation(*codes, seed) | {"nats": nats(moment.model, source("test"), seed)}
 
 
 def segregation(on_train: Tensor, on_test: Tensor, seed: int) -> Row:
@@ -147,8 +181,9 @@ def denoising(seed: int) -> Iterator[Row]:
     clean = 2 * images("test", 2000) - 1
     key = fold(torch.arange(len(clean)), 5)
     first, second = images("test", 2 * PAIRS, key=8).chunk(2)
-    for kind, amount in CORRUPTIONS.items():
-        model, seconds = run_of("dae", seed, corruption=kind, amount=amount)
+    for kind, amount in CORRUPTIONS:
+        *_, moment = moments("dae", seed, corruption=kind, amount=amount)
+        model = moment.model
         noisy = corrupted(clean, key, kind, amount, 1)
         with model.computing():
             made = model.method.reconstructed(model.net, (clean + 1) / 2, key)["reconstruction"].float()
@@ -156,7 +191,8 @@ def denoising(seed: int) -> Iterator[Row]:
         one, two, both = (energies(model, x) for x in (first, second, torch.maximum(first, second)))
         yield {
             "corruption": kind,
-            "core_seconds": seconds,
+            "amount": amount,
+            "core_seconds": moment.core_seconds,
             "noisy": error(noisy, clean),
             "denoised": error(2 * made - 1, clean),
             "median filter": min(error(x, clean) for x in filtered),
@@ -169,9 +205,15 @@ def error(a: Tensor, b: Tensor) -> float:
     return (a - b).square().mean().item()
 
 
+@cache
+def eye() -> encoders.Encoder:
+    """The encoder in whose features samples are compared with data, the same for all."""
+    run = sanslabel.train(data(), method="simclr", epochs=10, out=Path(mkdtemp()) / "run", device="cpu")
+    return run.encoder()
+
+
 def adversaries(seed: int) -> Iterator[Row]:
-    eye, count = methods.method_class("simclr"), 5000
-    encoder = checkpoint.load_encoder(run_folder(eye.under(eye.small), 0, EPOCHS["simclr"])[0])
+    count, encoder = 5000, eye()
 
     @torch.no_grad()
     def seen(pictures: Tensor) -> Tensor:
@@ -179,46 +221,44 @@ def adversaries(seed: int) -> Iterator[Row]:
 
     real, other = (seen(images(split, count)) for split in ("test", "train"))
     for name in ("ebgan", "dcgan"):
-        model, seconds = run_of(name, seed)
-        row: Row = {"method": name, "core_seconds": seconds, "floor": frechet_distance(other, real)}
-        for when, of in {"before": untrained(model, seed), "after": model}.items():
-            fake = drawn(of, count, seed)
-            features = seen(fake)
-            precision, recall = precision_recall(real, features)
-            distance = frechet_distance(features, real)
-            row[when] = {"distance": distance, "precision": precision, "recall": recall}
-        found = {"real": energies(model, images("test", count)), "fake": energies(model, fake)}
-        low, high = min(x.min().item() for x in found.values()), max(x.max().item() for x in found.values())
-        yield row | {
-            "energies": {name: torch.histc(x, 60, low, high).tolist() for name, x in found.items()},
-            "range": [low, high],
-            "margin": getattr(model.method, "margin", None),
-        }
+        for moment in moments(name, seed):
+            model = moment.model if moment.epoch else settled(moment.model, seed)
+            fake = drawn(model, count, seed)
+            precision, recall = precision_recall(real, seen(fake))
+            row = {"method": name, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
+            row |= {"distance": frechet_distance(seen(fake), real), "floor": frechet_distance(other, real)}
+            row |= {"precision": precision, "recall": recall}
+            if isinstance(model.method, EBGAN):
+                found = {"real": energies(model, images("test", count)), "fake": energies(model, fake)}
+                row["margin"] = model.method.margin
+                row["mean energy"] = {kind: values.mean().item() for kind, values in found.items()}
+                row["histogram"] = {kind: torch.histogram(x, ENERGIES).hist.tolist() for kind, x in found.items()}
+            yield row
 
 
-def untrained(model: Trained, seed: int) -> Trained:
-    """The same networks as they start, with BatchNorm's statistics taken from a batch."""
-    torch.manual_seed(fold(seed, 3))
-    encoder = encoders.build(**model.said["encoder"])
-    net = model.method.networks(encoder, Facts(SAMPLES, 1, 28, 28, 0)).train()
-    fresh = replace(model, net=net)
-    for _ in range(20):
-        drawn(fresh, 256, seed)
-    return replace(fresh, net=net.eval())
+def settled(model: Trained, seed: int) -> Trained:
+    """With BatchNorm's statistics, which know no image yet, taken from images."""
+    net = deepcopy(model.net).train()
+    for step in range(20):
+        with model.computing():
+            model.method.energies(net, images("train", BATCH, key=step))
+            model.method.sampled(net, fold(torch.arange(BATCH), seed, step))
+    return replace(model, net=net.eval())
 
 
 def outliers(seed: int) -> Iterator[Row]:
     foreign = open_source("digits", "all", image_size=28, channels=1)
     for name in ("autoencoder", "dae", "vae", "ebgan", "dcgan"):
-        model, _ = run_of(name, seed)
-        corrected = slope(model)
+        *_, moment = moments(name, seed)
+        steepness = slope(moment.model)
         found = {
-            key: auroc(*(scored(model, x, s)[0] for x in (source("test"), foreign)))
-            for key, s in (("plain", None), ("less complexity", corrected))
+            key: auroc(*(scored(moment.model, x, s)[0] for x in (source("test"), foreign)))
+            for key, s in (("plain", None), ("less complexity", steepness))
         }
-        yield {"method": name, "slope": corrected} | found
+        yield {"method": name, "slope": steepness} | found
     digits = resized(foreign.load(list(range(len(foreign)))).images, 28)
-    yield {"method": "size alone", "plain": auroc(compressed_nats(images("test", 2000)), compressed_nats(digits))}
+    sizes = [compressed_nats(x) for x in (images("test", 2000), digits)]
+    yield {"method": "minus the size alone", "plain": auroc(*(-x for x in sizes))}
 
 
 PARTS = {"latents": latents, "denoising": denoising, "adversaries": adversaries, "outliers": outliers}
@@ -228,9 +268,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--render", action="store_true", help="only write docs/generative.md and its plots")
     flags = parser.parse_args()
     done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    for seed in flags.seeds:
+    for seed in [] if flags.render else flags.seeds:
         for part in flags.parts:
             if any((row["part"], row["seed"]) == (part, seed) for row in done):
                 continue
@@ -238,6 +279,7 @@ def main() -> None:
             with RESULTS.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in found)
             done += found
+    rendered(done, ROOT / "docs")
 
 
 if __name__ == "__main__":
