@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,8 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.rename(path)
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise DiskError(f"{path}: could not be written ({error}); free some space, or write elsewhere.") from error
 
 

@@ -65,12 +65,12 @@ def energies(
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv.')
     chosen = data if data is not None else model.said["data"]
-    steepness = slope(model) if complexity else None
     sets = {str(chosen): model.source(chosen)}
     if against is not None:
         sets[str(against)] = model.source(against)
         if len({source.fingerprint for source in sets.values()}) < 2:
             raise BadInput(f"--against {against}: is the same set; name a foreign one.")
+    steepness = slope(model) if complexity else None
     names, ids, found = [], [], []
     for name, source in sets.items():
         values, rows = scored(model, source, steepness)

@@ -63,12 +63,15 @@ def interpolation(
 
 
 def arc(first: Tensor, last: Tensor, steps: int) -> Tensor:
-    """(n, D) and (n, D) -> (n, steps, D): from one to the other around the origin at an even pace (Shoemake 1985)."""
-    cosine = (normalize(first, dim=1) * normalize(last, dim=1)).sum(dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
+    """(n, D) and (n, D) -> (n, steps, D): from one to the other around the origin, directions at an even pace (Shoemake
+    1985) and lengths in a line, so that no way is longer than its longer end."""
+    part = torch.linspace(0, 1, steps, dtype=first.dtype)[None, :, None]
+    lengths = (1 - part) * first.norm(dim=1)[:, None, None] + part * last.norm(dim=1)[:, None, None]
+    first, last = normalize(first, dim=1), normalize(last, dim=1)
+    cosine = (first * last).sum(dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = cosine.acos()[:, None, None]
-    part = torch.linspace(0, 1, steps)[None, :, None]
     from_first, from_last = (torch.sin(x * angle) / angle.sin() for x in (1 - part, part))
-    return from_first * first[:, None] + from_last * last[:, None]
+    return lengths * (from_first * first[:, None] + from_last * last[:, None])
 
 
 def reconstructions(

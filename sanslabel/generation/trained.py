@@ -78,6 +78,8 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
     if not (run / "run.json").is_file():
         raise BadInput(f"{run}: no run here (no run.json); name the folder of a finished run.")
     said = checkpoint.read_json(run / "run.json")
+    if missing := {"method", "numbers", "data", "encoder", "image_size", "samples", "workers"} - said.keys():
+        raise BadInput(f"{run / 'run.json'}: does not describe a run (no {', '.join(sorted(missing))}).")
     if said["method"] not in methods.names():
         raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
     chosen = methods.method_class(said["method"])

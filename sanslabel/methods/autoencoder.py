@@ -29,7 +29,7 @@ class Autoencoder(Method):
     prevents_collapse = "a code too narrow, or too costly, for images that are not like the data"
     paper = "Reducing the Dimensionality of Data with Neural Networks"
     year = 2006
-    positive = ("code", "filters")
+    positive, weights = ("code", "filters"), ("sparsity",)
 
     code: int | None = 30
     """numbers in the code; None takes the encoder's representation for it"""

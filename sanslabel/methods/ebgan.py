@@ -31,14 +31,14 @@ class EBGAN(Method):
     """An energy-based adversarial network (Zhao et al. 2017). Energy of an image: what a cost network says, never below
     0, by default the squared error of its reconstruction. The critic descends C(y) + [m - C(G(z))]₊ and the generator
     C(G(z)), each in a step of its own. The margin is in the energy's own unit: a mean over pixels in [-1, 1].
-    Defaults are those of a common PyTorch reference for small images; the paper's margins are of energies summed."""
+    Rates and the weight of the pull-away term are a common PyTorch reference's; the paper's margins are of sums."""
 
     family = "generative"
     energy = "the cost network's, the squared error of an image's reconstruction"
     prevents_collapse = "generated samples must cost at least the margin; pulling their codes apart keeps them various"
     paper = "Energy-based Generative Adversarial Network"
     year = 2017
-    positive = ("margin", "noise", "code", "filters")
+    positive, weights = ("margin", "noise", "code", "filters"), ("pull_away",)
 
     margin: float = 1.0
     """m"""

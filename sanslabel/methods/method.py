@@ -73,6 +73,8 @@ class Method(ABC):
     """of the energies of single images, where they have one"""
     positive: ClassVar[tuple[str, ...]] = ()
     """fields that must be above 0"""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """fields that must be 0 or more"""
     fractions: ClassVar[tuple[str, ...]] = ("teacher", "momentum")
     """fields that must be from 0 to 1"""
     recipe: ClassVar[Recipe]
@@ -95,6 +97,8 @@ class Method(ABC):
                 raise BadInput(f"--method.{name} {value}: must be a finite number.")
             if name in self.positive and value is not None and value <= 0:
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
+            if name in self.weights and value is not None and value < 0:
+                raise BadInput(f"--method.{name} {value}: must be 0 or more.")
             if name in self.fractions and value is not None and not 0 <= value <= 1:
                 raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")
 

@@ -41,7 +41,7 @@ class VAE(Method):
     paper = "Auto-Encoding Variational Bayes"
     year = 2014
     unit = "nats"
-    positive = ("code", "variance", "filters")
+    positive, weights = ("code", "variance", "filters"), ("beta",)
 
     code: int = 20
     """numbers in the code"""

@@ -16,7 +16,8 @@ Corruption = Literal["mask", "gaussian", "dropout"]
 def check(kind: Corruption, amount: float) -> None:
     """BadInput for an amount that a kind of corruption cannot have."""
     if amount < 0 or (kind != "gaussian" and amount >= 1):
-        raise BadInput(f"--method.amount {amount}: is a probability below 1, or a deviation of 0 or more.")
+        wanted = "a deviation of 0 or more" if kind == "gaussian" else "a probability from 0 to below 1"
+        raise BadInput(f"--method.amount {amount}: must be {wanted} for {kind}.")
 
 
 def corrupted(images: Tensor, key: Tensor, kind: Corruption, amount: float, stream: int) -> Tensor:

@@ -69,6 +69,16 @@ def test_an_arc_has_its_ends_and_an_even_pace():
     assert arc(first, first, 3).isfinite().all()
 
 
+def test_an_arc_is_never_longer_than_its_longer_end():
+    """Also between codes of one number, and of two that point almost apart."""
+    for dimensions in (1, 2, 20):
+        first, last = torch.randn(2, 200, dimensions, generator=torch.Generator().manual_seed(0))
+        longest = torch.maximum(first.norm(dim=1), last.norm(dim=1))
+        assert (arc(first, last, 9).norm(dim=2) <= longest[:, None] * 1.01).all()
+    one = arc(torch.tensor([[1.0]]), torch.tensor([[-0.5]]), 5)
+    assert one.abs().max() <= 1.01
+
+
 def test_a_grid_is_row_by_row_on_white():
     images = torch.arange(5.0)[:, None, None, None].expand(5, 1, 2, 3) / 10
     paper = grid(images, 3)
