@@ -26,9 +26,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import sanslabel
-from bench.generative_page import rendered
+from bench.generative_page import ENERGIES, HIGHEST, rendered
 from bench.learns import subset
 from sanslabel import encoders, methods
 from sanslabel.evaluation import pixels, scores
@@ -72,8 +73,6 @@ CORRUPTIONS: tuple[tuple[Corruption, float], ...] = (
     ("dropout", 0.1),
 )
 PAIRS = 200
-ENERGIES = torch.linspace(0, 0.75, 151)
-"""edges of the histograms of EBGAN's energies"""
 
 Row = dict[str, Any]
 
@@ -232,13 +231,18 @@ def adversaries(seed: int) -> Iterator[Row]:
                 found = {"real": energies(model, images("test", count)), "fake": energies(model, fake)}
                 row["margin"] = model.method.margin
                 row["mean energy"] = {kind: values.mean().item() for kind, values in found.items()}
-                row["histogram"] = {kind: torch.histogram(x, ENERGIES).hist.tolist() for kind, x in found.items()}
+                row["histogram"] = {
+                    kind: torch.histogram(x.clamp(max=HIGHEST), ENERGIES).hist.tolist() for kind, x in found.items()
+                }
             yield row
 
 
 def settled(model: Trained, seed: int) -> Trained:
     """With BatchNorm's statistics, which know no image yet, taken from images."""
     net = deepcopy(model.net).train()
+    for norm in (m for m in net.modules() if isinstance(m, _BatchNorm)):
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
     for step in range(20):
         with model.computing():
             model.method.energies(net, images("train", BATCH, key=step))

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 
 TEMPLATE = Path(__file__).parent / "generative.template.md"
+HIGHEST = 0.7499
+ENERGIES = torch.linspace(0, 0.75, 151)
+"""edges of the histograms of EBGAN's energies; higher ones are in the last"""
 
 Row = dict[str, Any]
 Cell = str | tuple[Callable[[Row], float | None], str]
@@ -122,7 +125,8 @@ def plot_latents(rows: list[Row], path: Path) -> None:
             height = fmean(row[name] for row in rows if row["representation"] == other)
             axes.axhline(height, color=color, linestyle="--", linewidth=1, label=other)
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_xticks(epochs, [str(epoch) for epoch in epochs])
+        axes.set_xlim(-0.2, 1.2 * epochs[-1])
+        axes.set_xticks(epochs, [str(epoch) for epoch in epochs], fontsize=8)
         axes.minorticks_off()
         axes.set(xlabel="epochs", ylabel=label)
     figure.axes[-1].legend(fontsize=8)
@@ -136,12 +140,11 @@ def plot_histograms(rows: list[Row], path: Path) -> None:
     epochs = sorted({row["epoch"] for row in rows})
     figure = Figure(figsize=(10.5, 3), layout="constrained")
     panels = figure.subplots(1, len(epochs), sharex=True)
-    edges = torch.linspace(0, 0.75, 151)
     for axes, epoch in zip(panels, epochs, strict=True):
         of = [row for row in rows if row["epoch"] == epoch]
         for kind, color in {"real": "tab:green", "fake": "tab:red"}.items():
             counts = torch.tensor([row["histogram"][kind] for row in of]).sum(0)
-            axes.stairs(counts / counts.sum(), edges, fill=True, alpha=0.5, color=color, label=kind)
+            axes.stairs(counts / counts.sum(), ENERGIES, fill=True, alpha=0.5, color=color, label=kind)
         axes.axvline(of[0]["margin"], color="black", linestyle="--", linewidth=1, label="margin")
         axes.set(title=f"epoch {epoch}", xlabel="energy", yticks=[])
     panels[0].legend()
