@@ -36,7 +36,12 @@ class Metrics:
         line |= {"learning_rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
         _write(self.path, "a", [line])
         names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
-        figures = [f"{short} {line[name]:.3g}" for name, short in names.items() if line.get(name) is not None]
+        figures = [
+            f"{player}{short} {value:.3g}"
+            for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
+            for name, short in names.items()
+            if (value := line.get(player.replace(" ", "/") + name)) is not None
+        ]
         return "  ".join([*figures, f"{speed:,.0f} images/s"])
 
 
