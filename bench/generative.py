@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import sanslabel
-from bench.generative_page import ENERGIES, HIGHEST, rendered
+from bench.generative_page import ENERGIES, rendered
 from bench.learns import subset
 from sanslabel import encoders, methods
 from sanslabel.evaluation import pixels, scores
@@ -223,16 +223,18 @@ def adversaries(seed: int) -> Iterator[Row]:
         for moment in moments(name, seed):
             model = moment.model if moment.epoch else settled(moment.model, seed)
             fake = drawn(model, count, seed)
-            precision, recall = precision_recall(real, seen(fake))
+            features = seen(fake)
+            precision, recall = precision_recall(real, features)
             row = {"method": name, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
-            row |= {"distance": frechet_distance(seen(fake), real), "floor": frechet_distance(other, real)}
+            row |= {"distance": frechet_distance(features, real), "floor": frechet_distance(other, real)}
             row |= {"precision": precision, "recall": recall}
             if isinstance(model.method, EBGAN):
                 found = {"real": energies(model, images("test", count)), "fake": energies(model, fake)}
                 row["margin"] = model.method.margin
                 row["mean energy"] = {kind: values.mean().item() for kind, values in found.items()}
                 row["histogram"] = {
-                    kind: torch.histogram(x.clamp(max=HIGHEST), ENERGIES).hist.tolist() for kind, x in found.items()
+                    kind: torch.histogram(x.clamp(max=ENERGIES[-1].item()), ENERGIES).hist.tolist()
+                    for kind, x in found.items()
                 }
             yield row
 

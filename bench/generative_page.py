@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
 
+from bench.learns import spread
+
 TEMPLATE = Path(__file__).parent / "generative.template.md"
-HIGHEST = 0.7499
 ENERGIES = torch.linspace(0, 0.75, 151)
 """edges of the histograms of EBGAN's energies; higher ones are in the last"""
 
@@ -40,15 +41,12 @@ def table(rows: list[Row], columns: dict[str, Cell]) -> Iterator[str]:
     yield "|---" * len(columns) + "|"
     for key in dict.fromkeys(tuple(row.get(name) for name in named) for row in rows):
         seeds = [row for row in rows if tuple(row.get(name) for name in named) == key]
-        cells = (str(seeds[0].get(c, "")) if isinstance(c, str) else spread(seeds, *c) for c in columns.values())
+        cells = [str(seeds[0].get(c, "")) if isinstance(c, str) else spread_of(seeds, *c) for c in columns.values()]
         yield "| " + " | ".join(cells) + " |"
 
 
-def spread(rows: list[Row], value: Callable[[Row], float | None], form: str) -> str:
-    found = [x for row in rows if (x := value(row)) is not None]
-    if not found:
-        return ""
-    return form.format(fmean(found)) + (f" ± {form.format(stdev(found))}" if len(found) > 1 else "")
+def spread_of(rows: list[Row], value: Callable[[Row], float | None], form: str) -> str:
+    return spread([x for row in rows if (x := value(row)) is not None], form)
 
 
 def field(*names: str, times: float = 1.0) -> Callable[[Row], float | None]:

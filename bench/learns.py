@@ -231,10 +231,11 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         yield [first.get("encoder", ""), reading, str(first.get("steps", "")), seconds, *accuracy, spread(own)]
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], form: str = "{:.1f}") -> str:
+    """Mean ± deviation over seeds; nothing where there is none."""
     if not values:
         return ""
-    return f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return form.format(fmean(values)) + (f" ± {form.format(stdev(values))}" if len(values) > 1 else "")
 
 
 def main() -> None:

@@ -28,9 +28,7 @@ def effective_rank(z: Tensor, epsilon: float = 1e-7) -> Tensor:
     From 1 (one direction, or all zeros) to min(N, D); nan where an embedding is not finite. Garrido
     et al. 2023, equation 2.
     """
-    sigma = spectrum(z)
-    share = sigma / sigma.sum().clamp(min=torch.finfo(sigma.dtype).tiny) + epsilon
-    return torch.exp(-(share * share.log()).sum())
+    return _count(spectrum(z), epsilon)
 
 
 @torch.no_grad()
@@ -39,7 +37,7 @@ def spectrum(z: Tensor) -> Tensor:
     finite. What `effective_rank` is of; a cliff in it is a dimensional collapse (Jing et al. 2022)."""
     # The eigenvalues of the smaller Gram matrix are the squared singular values and cost a third of them. Squaring
     # halves the digits: in float32 a matrix of rank one of 128 columns would have an effective rank of 1.06.
-    z = (z.cpu() if z.device.type == "mps" else z).double()  # MPS has no float64
+    z = _exact(z)
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and a watched embedding may well be infinite
         return gram.new_full((len(gram),), torch.nan)
@@ -54,8 +52,8 @@ def alpha_req(z: Tensor) -> Tensor:
     Near 1 for good features; far above it few directions have all the variance, below it the spectrum is too flat. nan
     where fewer than three eigenvalues are left. Agrawal et al. 2022, section 3.
     """
-    centered = z.double() - z.double().mean(dim=0)
-    values = spectrum(centered).square()
+    z = _exact(z)
+    values = spectrum(z - z.mean(dim=0)).square()
     values = values[values > 1e-12 * values[:1]]
     first, last = len(values) // 20, len(values) // 2
     if last - first < 3:
@@ -74,7 +72,7 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     z: (n, q, D), q views of each of n images; Σ_b is the covariance of the images' means, Σ_w that of views about
     them, with `delta` on its diagonal. Thilak et al. 2024, section 3.
     """
-    z = (z.cpu() if z.device.type == "mps" else z).double()
+    z = _exact(z)
     n, q, _ = z.shape
     means = z.mean(dim=1)  # (n, D)
     between = means.T.cov()
@@ -82,9 +80,18 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     within = about.T @ about / (n * (q - 1)) + delta * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
     values, axes = torch.linalg.eigh(within)
     whitened = axes / values.sqrt()
-    found = torch.linalg.eigvalsh(whitened.T @ between @ whitened).clamp(min=0)
-    share = found / found.sum().clamp(min=torch.finfo(z.dtype).tiny) + epsilon
+    return _count(torch.linalg.eigvalsh(whitened.T @ between @ whitened).clamp(min=0), epsilon)
+
+
+def _count(values: Tensor, epsilon: float) -> Tensor:
+    """exp of the entropy of the values' shares, (K,) -> (): how many of them matter."""
+    share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + epsilon
     return torch.exp(-(share * share.log()).sum())
+
+
+def _exact(z: Tensor) -> Tensor:
+    """In float64, which MPS has not."""
+    return (z.cpu() if z.device.type == "mps" else z).double()
 
 
 @torch.no_grad()

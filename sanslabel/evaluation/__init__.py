@@ -124,6 +124,7 @@ class _Rows:
     options: Mapping[str, Any]
 
     def represented(self, compared: Mapping[str, Encoder]) -> tuple[dict[str, Features], Division]:
+        """The features of readable rows by name, (N, D) and (M, D), and the labels of these."""
         on_train, train_rows = represent(compared, self.train, **self.options)
         on_test, test_rows = represent(compared, self.test, **self.options)
         home = next(iter(on_train.values())).device
@@ -166,6 +167,7 @@ def _asked(score: Mapping[str, Any]) -> tuple[Any, ...]:
     """What was measured, whatever came out."""
     settings = score["settings"]
     names = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train", "n_test")
+    score = {"metric": "accuracy", "stage": None, **score}  # files of earlier versions have neither
     return (*(score[name] for name in names), settings.get("k"), settings.get("temperature"))
 
 

@@ -10,8 +10,6 @@ from sanslabel.evaluation.protocols import Score
 if TYPE_CHECKING:
     from rich.table import Table
 
-_TITLES = {"knn": "kNN", "linear": "linear", "few": "few", "cluster": "cluster", "retrieval": "retrieval"}
-
 
 def tables(scores: Sequence[Score]) -> list[Table]:
     """One of whole representations, and one of stages, where there are such scores."""
@@ -26,7 +24,9 @@ def table(scores: Sequence[Score]) -> Table:
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
     titles = [
-        _TITLES[protocol] + (f" {metric}" if metric != "accuracy" else "") + (f", {few} a class" if few else "")
+        ("kNN" if protocol == "knn" else protocol)
+        + (f" {metric}" if metric != "accuracy" else "")
+        + (f", {few} a class" if few else "")
         for few, protocol, metric in columns
     ]
     accuracy = {s.metric for s in scores} == {"accuracy"}
