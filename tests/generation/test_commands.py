@@ -43,7 +43,7 @@ def test_energies_and_quality_are_printed(runs, capsys, tmp_path):
         (("energy", "dae", "--toy", "spiral", "--out", "plane.csv"), "written as .png"),
         (("train", "vae", "--encoder", "coded"), "name that one"),
         (("train", "vae", "--encoder", "dcgan", "--encoder-options", "filters=x"), "filters is x"),
-        (("train", "dae", "--method.amount", "1.0"), "a probability below 1"),
+        (("train", "dae", "--method.amount", "1.0"), "a probability from 0 to below 1"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(capsys, arguments, sentence):
