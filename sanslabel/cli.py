@@ -135,7 +135,7 @@ class Energy:
     toy: Literal["spiral", "moons", "ring"] | None = None
     """points to train the method on; its energy is then drawn over the plane, as a PNG"""
     out: str | None = None
-    """.csv or .parquet, or .png for points; by default in the run folder"""
+    """.csv or .parquet; .png draws the plane of a run on points; by default in the run folder"""
     seed: int = 0
     """of the training on points"""
     device: str | None = None
@@ -301,14 +301,18 @@ def _energy(arguments: list[str]) -> None:
         if flags.data or flags.against or flags.complexity:
             raise BadInput("--toy draws a plane; --data, --against and --complexity are of images.")
         from sanslabel.generation import surface
-        from sanslabel.generation.grid import png
+        from sanslabel.generation.surface import check
         from sanslabel.training.run import train
 
-        if flags.out is not None:
-            png(flags.out)  # another kind of file is refused before the training, not after it
+        check(flags.out or "energy.png")  # what cannot be drawn is refused before the training, not after it
         options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
         trained = train(flags.toy, method=flags.run, **options)
         print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device))
+        return
+    if (flags.out or "").lower().endswith(".png"):
+        from sanslabel.generation import surface
+
+        print(surface(flags.run, out=flags.out, seed=flags.seed, device=flags.device))
         return
     from sanslabel.generation import energies
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -22,15 +23,13 @@ SHOWN = 800
 def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, device: str | None = None) -> Path:
     """A picture of the energy over the plane, with data, samples, and arrows from points to their reconstructions where
     the method has these; by default RUN/energy.png. BadInput for a run that was not trained on points."""
-    path = png(out if out is not None else Path(run) / "energy.png")
+    path = Path(out) if out is not None else Path(run) / "energy.png"
+    check(path)
     model = trained(run, device)
     if (model.channels, model.size) != (2, 1):
         raise BadInput(f"{run}: was not trained on points in a plane; train it on spiral, moons or ring.")
-    try:
-        from matplotlib.colors import PowerNorm
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput('The picture needs matplotlib; pip install "sanslabel[plot]".') from error
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
 
     data = model.source(split="train").load(list(range(SHOWN))).images[:, :, 0, 0]
     plane, arrows = _plane(FINE), _plane(COARSE)
@@ -57,6 +56,13 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})
     return path
+
+
+def check(out: str | Path) -> None:
+    """BadInput where no picture could be drawn: of another kind than PNG, or without matplotlib."""
+    png(out)
+    if find_spec("matplotlib") is None:
+        raise BadInput('The picture needs matplotlib; pip install "sanslabel[plot]".')
 
 
 def _plane(count: int) -> Tensor:

@@ -29,7 +29,8 @@ class DAE(Method):
     """A denoising autoencoder (Vincent et al. 2010). Energy of an image: the mean squared error of its reconstruction,
     in [-1, 1], which corrupted images were trained to lose: it grows with the distance from the data. Where noise is
     small and normal, the way from an image to its reconstruction is σ² times the slope of the data's log density
-    (Alain and Bengio 2014). Defaults are a course's: 784 - 500 - 784 with tanh and the mask of a dropout layer."""
+    (Alain and Bengio 2014). The paper's recipe is a course's: 784 - 500 - 784 with tanh and the mask of a dropout
+    layer; the small one has ReLU."""
 
     family = "generative"
     energy = "the squared error of an image's reconstruction"
@@ -49,7 +50,8 @@ class DAE(Method):
     filters: int = 64
     """channels of the decoder's last maps, where the encoder is convolutional"""
     chain: int = 50
-    """steps of corruption and reconstruction that make a sample of uniform noise (Bengio et al. 2013)"""
+    """steps of corruption and reconstruction that make a sample of uniform noise, as Bengio et al. 2013 do, who also
+    draw from a density around each reconstruction"""
     view: views.View = views.WHOLE
 
     recipe = Recipe(

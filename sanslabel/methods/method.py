@@ -33,7 +33,7 @@ class Objective(NamedTuple):
     player: str = ""
     """the submodule of the networks that descends it; "" is all of them"""
     terms: Mapping[str, Tensor] = {}
-    """(), to log"""
+    """(), to log; or (D,), a number for each dimension"""
     embedding: Tensor | None = None
     """(N, D), watched by the diagnostics"""
     images: Mapping[str, Tensor] = {}

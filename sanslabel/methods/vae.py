@@ -33,7 +33,7 @@ class VAE(Method):
     """A variational autoencoder (Kingma and Welling 2014). Free energy of an image: the nats that tell it given a code,
     and β times the nats of the code, KL(N(μ, σ²) ‖ N(0, I)); with β = 1 the mean over noisy codes, which training
     descends, bounds -ln p. The energy of single images takes the mean code and has no noise. Both are sums, over pixels
-    and over the code's numbers. The noise on a code is a function of the sample's key."""
+    and over the code's numbers; noise is drawn by the sample's key. Defaults are those of a course and PyTorch's example."""
 
     family = "generative"
     energy = "the nats that tell an image given its code, and those of the code"
@@ -73,10 +73,10 @@ class VAE(Method):
         told = net.decoder(z)
         nll = gather(self._nll(told, x)).mean()
         kl = gather(gaussian_kl(mean, log_var) if self.closed else sampled_kl(mean, log_var, z)).mean()
-        used = gather(kl_by_dimension(mean, log_var)).mean(dim=0) > ACTIVE
+        each = gather(kl_by_dimension(mean, log_var)).mean(dim=0)  # (D,)
         yield Objective(
             nll + self.beta * kl,
-            terms={"nll": nll, "kl": kl, "active_units": used.sum().float()},
+            terms={"nll": nll, "kl": kl, "kl_by_dimension": each, "active_units": (each > ACTIVE).sum().float()},
             embedding=gather(mean),
             images={"input": x[:8], "reconstruction": self._seen(told[:8])},
         )

@@ -32,7 +32,7 @@ class Metrics:
             if objective.embedding is not None:
                 z = objective.embedding[:256].float()
                 figures |= {"embedding_std": diagnostics.spread(z), "effective_rank": diagnostics.effective_rank(z)}
-            line |= {prefix + name: _finite(float(value)) for name, value in figures.items()}
+            line |= {prefix + name: _finite(value.tolist()) for name, value in figures.items()}
         line |= {"learning_rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
         _write(self.path, "a", [line])
         names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
@@ -60,7 +60,10 @@ class BadSamples:
             _write(self.path, "a", [{"sample": sample, "reason": reason}])
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: Any) -> Any:
+    """A number, or a list of them; None in the place of those that JSON has not."""
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return value if abs(value) < float("inf") else None
 
 

@@ -163,6 +163,22 @@ def test_rows_without_a_label_are_left_out(run, arrays):
     assert (found[0].n_train, found[0].n_test) == (32, 8)
 
 
+def test_scores_of_an_earlier_version_are_kept(run):
+    evaluate(run, protocols=("knn",), draws=1)
+    path = run / "evaluation" / "digits.json"
+    said = json.loads(path.read_text())
+    for score in said["scores"]:
+        del score["metric"], score["stage"]  # which came later
+    path.write_text(json.dumps(said))
+    count = len(said["scores"])
+    evaluate(run, protocols=("cluster",), draws=1, baselines=False)
+    both = json.loads(path.read_text())["scores"]
+    assert both[:count] == said["scores"]
+    assert [score["protocol"] for score in both[count:]] == ["cluster"] * 3
+    evaluate(run, protocols=("knn",), draws=1)
+    assert len(json.loads(path.read_text())["scores"]) == count + 3, "measured again, not twice"
+
+
 def test_a_folder_of_classes(run, tmp_path):
     images = open_source("digits")
     for row in range(40):

@@ -1,7 +1,9 @@
 import re
+from importlib import import_module
 
 import pytest
 
+import sanslabel
 from sanslabel.cli import main
 
 
@@ -31,6 +33,23 @@ def test_energies_and_quality_are_printed(runs, capsys, tmp_path):
     assert len(re.findall(r"^nats of a test image, .*: [\d.]+$", out, re.MULTILINE)) == 2
 
 
+def test_the_plane_of_a_run_is_drawn_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = sanslabel.train("moons", method="vae", recipe="toy", epochs=1).path
+    assert said(capsys, "energy", str(run), "--out", "plane.png") == "plane.png\n"
+    assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_nothing_is_trained_for_a_picture(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(import_module("sanslabel.generation.surface"), "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        main(["energy", "dae", "--toy", "spiral"])
+    assert stop.value.code == 2
+    assert "pip install" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -44,6 +63,7 @@ def test_energies_and_quality_are_printed(runs, capsys, tmp_path):
         (("train", "vae", "--encoder", "coded"), "name that one"),
         (("train", "vae", "--encoder", "dcgan", "--encoder-options", "filters=x"), "filters is x"),
         (("train", "dae", "--method.amount", "1.0"), "a probability from 0 to below 1"),
+        (("train", "vae", "--method.beta", "-1.0"), "--method.beta -1.0: must be 0 or more"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(capsys, arguments, sentence):

@@ -51,6 +51,7 @@ def test_the_code_costs_its_divergence_times_beta():
         assert objective.terms["kl"].item() == pytest.approx(kl, rel=1e-5)
         assert objective.loss.item() == pytest.approx(64 * log(2) + beta * kl, rel=1e-5)
         assert objective.terms["active_units"].item() == 4
+        torch.testing.assert_close(objective.terms["kl_by_dimension"], torch.full((4,), kl / 4))
 
 
 @pytest.mark.parametrize("closed", [True, False])
