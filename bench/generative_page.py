@@ -137,13 +137,13 @@ def plot_histograms(rows: list[Row], path: Path) -> None:
 
     epochs = sorted({row["epoch"] for row in rows})
     figure = Figure(figsize=(10.5, 3), layout="constrained")
-    panels = figure.subplots(1, len(epochs), sharex=True)
+    panels = figure.subplots(1, len(epochs))
     for axes, epoch in zip(panels, epochs, strict=True):
         of = [row for row in rows if row["epoch"] == epoch]
         for kind, color in {"real": "tab:green", "fake": "tab:red"}.items():
             counts = torch.tensor([row["histogram"][kind] for row in of]).sum(0)
             axes.stairs(counts / counts.sum(), ENERGIES, fill=True, alpha=0.5, color=color, label=kind)
         axes.axvline(of[0]["margin"], color="black", linestyle="--", linewidth=1, label="margin")
-        axes.set(title=f"epoch {epoch}", xlabel="energy", yticks=[])
+        axes.set(title=f"epoch {epoch}", xlabel="energy", yticks=[], xlim=(0, 0.3) if epoch else None)
     panels[0].legend()
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -33,7 +33,7 @@ class VAE(Method):
     """A variational autoencoder (Kingma and Welling 2014). Free energy of an image: the nats that tell it given a code,
     and β times the nats of the code, KL(N(μ, σ²) ‖ N(0, I)); with β = 1 the mean over noisy codes, which training
     descends, bounds -ln p. The energy of single images takes the mean code and has no noise. Both are sums, over pixels
-    and over the code's numbers; noise comes from the sample's key. Defaults are a course's and those of PyTorch's example."""
+    and over the code's numbers; noise is a function of the key. Defaults are a course's and PyTorch's example's."""
 
     family = "generative"
     energy = "the nats that tell an image given its code, and those of the code"
