@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from math import sqrt
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from sanslabel.batch import Clock
@@ -87,6 +88,13 @@ class Recipe:
     def decay(self, clock: Clock, start: float) -> float:
         """The weight decay at this time, of parameters that start with `start`; who starts with none keeps none."""
         return cosine(clock.progress, start, self.final_decay) if start and self.final_decay is not None else start
+
+    def adjust_(self, optimizer: torch.optim.Optimizer, clock: Clock, scale: float = 1.0) -> None:
+        """Gives the optimizer's groups, of `parameter_groups`, the rates and the decay of this time."""
+        factor = self.rate(clock)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_rate"] * scale * (1.0 if group["constant"] else factor)
+            group["weight_decay"] = self.decay(clock, group["base_decay"])
 
     def parameter_groups(self, player: nn.Module, optimizer: Optimizer) -> Groups:
         """The player's trainable parameters, in groups of equal treatment: matched groups apart, and biases and norms

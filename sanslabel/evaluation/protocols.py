@@ -23,7 +23,9 @@ from sanslabel.evaluation.clusters import STARTS, agreement
 from sanslabel.evaluation.retrieval import mean_average_precision
 from sanslabel.randomness import fold, permutation
 
-Protocol = Literal["knn", "linear", "few", "layers", "cluster", "retrieval"]
+Protocol = Literal["knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer"]
+FROZEN = ("knn", "linear", "few", "cluster", "retrieval")
+"""protocols of one representation"""
 Metric = Literal["accuracy", "NMI", "ARI", "mAP"]
 FEW, FEW_DRAWS = (1, 10), 3
 """% of the labels that the protocol `few` draws, and how often"""
@@ -107,6 +109,7 @@ def scores(
         "linear": partial(_linear, seed=seed),
         "few": partial(_linear, seed=seed),
         "layers": partial(_linear, seed=seed),
+        "transfer": partial(_linear, seed=seed),
         "cluster": partial(_cluster, seed=seed),
         "retrieval": partial(_retrieval, seed=seed),
     }
@@ -144,6 +147,25 @@ def scores(
     return found
 
 
+def tuned(
+    name: str, logits: Tensor, labels: Tensor, division: Division, settings: Mapping[str, Any], seed: int
+) -> Score:
+    """The score of an encoder that was fine-tuned on all training rows, by its logits (M, classes) of test rows."""
+    return Score(
+        protocol="finetune",
+        metric="accuracy",
+        representation=name,
+        split=division.split,
+        labels_per_class=None,
+        value=_accuracy(logits.argmax(dim=1), labels),
+        spread=None,
+        n_train=len(division.train),
+        n_test=len(labels),
+        seed=seed,
+        settings=settings,
+    )
+
+
 def _shares(division: Division) -> list[int]:
     """Labels of each class that are 1 % and 10 % of all; BadInput where a class has fewer."""
     counts = [max(1, round(len(division.train) * share / 100 / division.classes)) for share in FEW]
@@ -174,10 +196,19 @@ def _knn(features: Features, division: Division, rows: Tensor, *, few: bool, k: 
 
 def _linear(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
     train, labels = _taken(features.train, division.train, rows)
-    turns = linear.PARTS if few else 1  # few labels cannot spare a fifth: each fifth of those drawn is held out in turn
-    choice = linear.chosen_penalty(train, labels, classes=division.classes, turns=turns, seed=seed)
-    probe = linear.fitted(train, labels, classes=division.classes, penalty=choice.best.penalty)
-    settings = {
+    probe, settings = chosen_probe(train, labels, classes=division.classes, seed=seed, few=few)
+    return {"accuracy": _accuracy(probe.predictions(features.test), division.test)}, settings
+
+
+def chosen_probe(
+    features: Tensor, labels: Tensor, *, classes: int, seed: int, few: bool = False
+) -> tuple[linear.Probe, dict[str, Any]]:
+    """A linear probe whose penalty was chosen on held-out rows of (N, D), and how it was chosen. Few labels cannot
+    spare a fifth: each fifth of those is held out in turn."""
+    turns = linear.PARTS if few else 1
+    choice = linear.chosen_penalty(features, labels, classes=classes, turns=turns, seed=seed)
+    probe = linear.fitted(features, labels, classes=classes, penalty=choice.best.penalty)
+    return probe, {
         "selection": f"lowest cross-entropy on {'each fifth' if few else 'a held-out fifth'} of the "
         f"{'drawn' if few else 'training'} rows, seed {seed}",
         "penalty": choice.best.penalty,
@@ -185,7 +216,6 @@ def _linear(features: Features, division: Division, rows: Tensor, *, few: bool, 
         "held_out_accuracy": choice.best.accuracy,
         "penalty_at_edge": choice.at_edge,
     }
-    return {"accuracy": _accuracy(probe.predictions(features.test), division.test)}, settings
 
 
 def _cluster(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:

@@ -36,6 +36,8 @@ class Objective(NamedTuple):
     """(), to log; or (D,), a number for each dimension"""
     embedding: Tensor | None = None
     """(N, D), watched by the diagnostics"""
+    positive: Tensor | None = None
+    """(N, D), of what belongs together with each, where it is embedded alike"""
     images: Mapping[str, Tensor] = {}
     """(n, C, H, W) in [0, 1]: views, samples, reconstructions for the report"""
     trivial: float | None = None

@@ -61,10 +61,7 @@ class Player:
                         clip_grads_with_norm_(p, limit, get_total_norm([p.grad]))
             else:
                 clip_grads_with_norm_(self.parameters, limit, norm)
-        factor = self.recipe.rate(clock)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_rate"] * self.scale * (1.0 if group["constant"] else factor)
-            group["weight_decay"] = self.recipe.decay(clock, group["base_decay"])
+        self.recipe.adjust_(self.optimizer, clock, self.scale)
         self.optimizer.step()
         return norm, True
 
@@ -117,6 +114,7 @@ def _without_graph(objective: Objective) -> Objective:
         loss=objective.loss.detach(),
         terms={k: v.detach() for k, v in objective.terms.items()},
         embedding=None if objective.embedding is None else objective.embedding.detach(),
+        positive=None if objective.positive is None else objective.positive.detach(),
         images={k: v.detach() for k, v in objective.images.items()},
     )
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sanslabel import checkpoint, encoders, evaluation
+import sanslabel.evaluation
+from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import Unlabeled, evaluate, represent, settle_
+from sanslabel.evaluation import FineTuning, Unlabeled, candidates, evaluate, represent, settle_
 from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 
@@ -113,7 +114,7 @@ def test_evaluation_repeats_and_leaves_the_global_generator_alone(run):
     first = evaluate(run, draws=2, protocols=("knn",))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    assert evaluate(run, draws=2, protocols=("knn",)) == first
+    assert evaluate(run, draws=2, protocols=("knn",), cache=False) == first
 
 
 def test_another_network_and_no_baselines(run):
@@ -127,8 +128,8 @@ def test_another_network_and_no_baselines(run):
 def test_the_random_encoder_has_settled_statistics_and_weights_of_the_seed(run, monkeypatch):
     """Its features are those of the same steps by hand, on the training split."""
     seen = {}
-    measure = evaluation.scores
-    monkeypatch.setattr(evaluation, "scores", lambda f, *a, **o: seen.update(f) or measure(f, *a, **o))
+    measure = sanslabel.evaluation.scores
+    monkeypatch.setattr(sanslabel.evaluation, "scores", lambda f, *a, **o: seen.update(f) or measure(f, *a, **o))
     evaluate(run, protocols=("knn",), draws=1, seed=2)
     source, options = open_source("digits"), {"image_size": 8, "device": torch.device("cpu")}
     torch.manual_seed(fold(2, 4))
@@ -190,7 +191,7 @@ def test_a_folder_of_classes(run, tmp_path):
 
 
 def test_large_images_pixels_are_reduced(run, monkeypatch):
-    monkeypatch.setattr(evaluation, "PIXELS", 63)
+    monkeypatch.setattr(candidates, "PIXELS", 63)
     found = evaluate(run, protocols=("knn",), draws=1)
     assert found[0].representation == "pixels, reduced to 32x32"
 
@@ -199,6 +200,82 @@ def test_a_plain_vote_can_be_written(run):
     evaluate(run, protocols=("knn",), temperature=math.inf, baselines=False, draws=1)
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert content["scores"][0]["settings"]["temperature"] is None
+
+
+def test_features_are_computed_once(run, monkeypatch):
+    first = evaluate(run, protocols=("knn",), draws=1)
+    assert len(list((run / "features").iterdir())) == 4, "of two encoders on two splits"
+    with monkeypatch.context() as patch:
+        forbid = pytest.fail
+        patch.setattr(type(encoders.build("conv", channels=1, image_size=8)), "stages", lambda *_: forbid("computed"))
+        patch.setattr(candidates, "settle_", lambda *_, **__: None)
+        kept = evaluate(run, protocols=("knn",), draws=1, baselines=False)
+    assert kept == [score for score in first if score.representation.startswith("trained")]
+
+
+def test_features_of_other_weights_or_other_data_are_others(run, arrays):
+    count = lambda: len(list((run / "features").iterdir()))  # noqa: E731
+    alone = {"protocols": ("knn",), "draws": 1, "baselines": False, "labels_per_class": 1}
+    evaluate(run, **alone)
+    evaluate(run, network="teacher", **alone)
+    assert count() == 4
+    evaluate(run, data=arrays(np.arange(60) % 2), **alone)
+    assert count() == 6
+    broken = next(iter((run / "features").iterdir()))
+    broken.write_bytes(b"?")
+    assert evaluate(run, **alone) == evaluate(run, **alone, cache=False)
+    assert count() == 6
+
+
+def test_an_exported_encoder_needs_no_run(run):
+    known = evaluate(run, protocols=("knn",), draws=1)
+    (run / "run.json").unlink()
+    with pytest.raises(BadInput, match=r"no run.json\); name labeled data with --data"):
+        evaluate(run, protocols=("knn",), draws=1)
+    assert evaluate(run, data="digits", protocols=("knn",), draws=1) == known
+
+
+def test_the_same_encoder_is_probed_on_another_set(run, arrays):
+    other = arrays(np.arange(60) % 2)
+    found = evaluate(run, protocols=("linear", "transfer"), transfer=other, draws=1)
+    second = [score for score in found if score.protocol == "transfer"]
+    assert [score.representation for score in second] == ["random encoder", "trained encoder (student)"]
+    assert {score.settings["data"] for score in second} == {str(other)}
+    assert {score.n_train + score.n_test for score in second} == {60}
+    direct = evaluate(run, data=other, protocols=("linear",), draws=1, labels_per_class=1)
+    assert second[1].value == next(s.value for s in direct if s.representation.startswith("trained"))
+    content = json.loads((run / "evaluation" / "digits.json").read_text())["scores"]
+    assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 2
+
+
+def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(run):
+    before = checkpoint.load_encoder(run).state_dict()
+    how = FineTuning(steps=300, flip=0.0)  # digits have no mirror images
+    found = evaluate(run, protocols=("linear", "finetune"), finetuning=how, draws=1)
+    probed = [s.value for s in found if s.protocol == "linear" and "encoder" in s.representation]
+    tuned = [s for s in found if s.protocol == "finetune"]
+    assert [s.representation for s in tuned] == ["random encoder", "trained encoder (student)"]
+    assert all(after.value > with_all for after, with_all in zip(tuned, probed[::2], strict=True))
+    assert tuned[0].settings["steps"] == 300
+    after = checkpoint.load_encoder(run).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert evaluate(run, protocols=("finetune",), finetuning=how) == tuned, "it repeats"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"protocols": ("transfer",)}, "give both or neither"),
+        ({"transfer": "digits"}, "give both or neither"),
+        ({"protocols": ("transfer",), "transfer": "fashion", "data": "digits"}, "fashion"),
+    ],
+)
+def test_a_second_set_that_does_not_go(run, asked, sentence, tmp_path):
+    if asked.get("transfer") == "fashion":
+        np.savez(tmp_path / "rgb.npz", images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
+        asked, sentence = asked | {"transfer": tmp_path / "rgb.npz"}, "1 channels are asked for, its images have 3"
+    with pytest.raises(BadInput, match=sentence):
+        evaluate(run, **asked)
 
 
 def test_data_without_labels(run, arrays):
@@ -253,9 +330,8 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
     encoder.patches = None  # whole images, by hand
     settle_(encoder, source, image_size=8, device=torch.device("cpu"))
     features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
-    _, whole = evaluation._readings(
-        "x", checkpoint.load_encoder(tmp_path), source, {"image_size": 8, "device": torch.device("cpu")}, None, None
-    ).values()
+    options = {"image_size": 8, "device": torch.device("cpu")}
+    _, whole = candidates.readings({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
     again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
 

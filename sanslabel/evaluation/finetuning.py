@@ -1,0 +1,106 @@
+"""Fine-tuning: the encoder goes on learning, now with labels."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sanslabel.encoders import Encoder
+from sanslabel.encoders.vit import VisionTransformer
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.linear import Probe
+from sanslabel.optimizers import AdamW
+from sanslabel.randomness import fold
+from sanslabel.recipe import Group, Recipe
+from sanslabel.sources import Source, batches
+from sanslabel.views import View
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How an encoder is fine-tuned: numbers fixed beforehand, so that nothing is chosen. Decay of weights and of rates
+    by layers are those of He et al. 2022 (MAE), table 9."""
+
+    steps: int = 800
+    """as near to these as whole epochs come"""
+    batch: int = 128
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    layer_decay: float = 0.75
+    """factor of the rate from each block of a transformer to the one below"""
+    crop: tuple[float, float] = (0.5, 1.0)
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BadInput(f"--finetune-steps {self.steps}: must be at least 1.")
+        if not 0 < self.rate < inf:
+            raise BadInput(f"--finetune-rate {self.rate}: must be a finite number above 0.")
+
+    def epochs(self, samples: int) -> int:
+        return max(1, round(self.steps / max(1, samples // self.batch)))
+
+    def recipe(self, encoder: Encoder, samples: int) -> Recipe:
+        """A tenth of the epochs to warm up, then a cosine to 0."""
+        optimizer = AdamW(rate=self.rate, weight_decay=self.weight_decay)
+        epochs = self.epochs(samples)
+        groups = tuple(Group(match=f"0.{name}", rate=rate) for name, rate in self.rates(encoder).items())
+        return Recipe(optimizer=optimizer, epochs=epochs, batch=self.batch, warmup=epochs / 10, groups=groups)
+
+    def rates(self, encoder: Encoder) -> dict[str, float]:
+        """Factors of the rate by pattern of parameter names: the head and a transformer's last norm have 1, each block
+        `layer_decay` of the one above, tokens below the blocks the least. Convnets have one rate."""
+        if not isinstance(encoder, VisionTransformer):
+            return {}
+        depth = len(encoder.blocks)
+        below = dict.fromkeys(("patch_embed.*", "cls_token", "pos_embed"), self.layer_decay ** (depth + 1))
+        return below | {f"blocks.{i}.*": self.layer_decay ** (depth - i) for i in range(depth)}
+
+
+def finetuned(
+    encoder: Encoder,
+    probe: Probe,
+    source: Source,
+    how: FineTuning,
+    *,
+    image_size: int,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    workers: int = 0,
+) -> nn.Module:
+    """Images (N, C, S, S) -> logits (N, classes): a copy of the encoder under the linear layer that the probe of it
+    is, after the last step of training both on the source's labels. The encoder itself stays as it is.
+
+    A head that starts as the probe keeps its first steps from spoiling the encoder: Kumar et al. 2022, "Fine-tuning can
+    distort pretrained features and underperform out-of-distribution".
+    """
+    net = nn.Sequential(deepcopy(encoder), _head(probe).to(device)).to(device).train()
+    recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=image_size)
+    (optimizer,) = recipe.optimizers.values()
+    descent = optimizer.build(recipe.parameter_groups(net, optimizer))
+    order = {"seed": fold(seed, 11), "epochs": recipe.epochs, "workers": workers, "device": device}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for clock, batch in batches(source, recipe.batch, **order):
+            torch.manual_seed(clock.key)  # of dropout
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = net(view(batch, 0))
+            descent.zero_grad(set_to_none=True)
+            cross_entropy(logits.float(), batch.labels).backward()
+            recipe.adjust_(descent, clock)
+            descent.step()
+    return net.eval()
+
+
+def _head(probe: Probe) -> nn.Linear:
+    """The probe as a layer on features as they come."""
+    head = nn.Linear(probe.weight.shape[0], probe.weight.shape[1])
+    weight = (probe.scale[:, None] * probe.weight).T
+    head.weight.data.copy_(weight)
+    head.bias.data.copy_(probe.bias - weight @ probe.mean)
+    return head

@@ -1,0 +1,69 @@
+"""Features that were computed once, by what they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sanslabel.checkpoint import replacing
+from sanslabel.evaluation.representation import Encoder
+from sanslabel.sources import Source
+
+LARGEST = 1 << 30
+"""bytes of features that are kept of one source"""
+
+
+@dataclass(frozen=True)
+class Memo:
+    """A folder of features, or none: nothing is then kept. A file is named by a digest of the encoder's configuration
+    and weights, the data's fingerprint and all that decides the bits; what is not to be read is computed again."""
+
+    folder: Path | None
+
+    def recalled(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Features (n, D) and the rows (n,) that they are of, where they are known."""
+        path = self._path(encoder, source, options)
+        if path is None or not path.is_file():
+            return None
+        try:
+            found = load_file(path)
+            features, rows = found["features"], found["rows"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+        device = options["device"]
+        return features.to(device if device.type == "cuda" else "cpu"), rows
+
+    def keep(
+        self, encoder: Encoder, source: Source, options: Mapping[str, Any], features: Tensor, rows: Tensor
+    ) -> None:
+        """DiskError if the disk refuses."""
+        path = self._path(encoder, source, options)
+        if path is not None and features.nbytes <= LARGEST:
+            with replacing(path) as partial:
+                save_file({"features": features.cpu().contiguous(), "rows": rows.contiguous()}, partial)
+
+    def _path(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> Path | None:
+        """None for what is no module, such as pixels, which cost nothing."""
+        if self.folder is None or not isinstance(encoder, nn.Module):
+            return None
+        how = [source.fingerprint, options["image_size"], str(options["dtype"]), options["device"].type]
+        return self.folder / f"{digest(encoder, how)}.safetensors"
+
+
+def digest(module: nn.Module, how: list[Any]) -> str:
+    """Of a module's configuration and weights, and of how it is used: the first 20 digits of a sha256."""
+    said = [str(module), getattr(module, "config", None), getattr(module, "patches", None), how, torch.__version__]
+    found = sha256(json.dumps(said, default=str).encode())
+    for name, tensor in module.state_dict().items():
+        found.update(f"{name}{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:20]

@@ -1,0 +1,91 @@
+"""The labeled images that protocols share: those to fit on, those to measure on, and how they are represented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.linear import parts
+from sanslabel.evaluation.memo import Memo
+from sanslabel.evaluation.protocols import Division, Features
+from sanslabel.evaluation.representation import Encoder, represent
+from sanslabel.sources import Source, open_source, splits
+
+
+class Unlabeled(BadInput):
+    """There are no labels to evaluate with."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labeled images to fit on and to measure on, and how they are represented."""
+
+    data: str
+    train: Source
+    test: Source
+    split: str
+    """what the images to measure on are called"""
+    options: Mapping[str, Any]
+    """of `represent`"""
+    memo: Memo
+
+    def represented(self, compared: Mapping[str, Encoder]) -> tuple[dict[str, Features], Division]:
+        """The features of readable rows by name, (N, D) and (M, D), and the labels of these."""
+        on_train, train_rows = self.features(compared, self.train)
+        on_test, test_rows = self.features(compared, self.test)
+        home = next(iter(on_train.values())).device
+        labels = self.train.labels[train_rows].to(home), self.test.labels[test_rows].to(home)
+        features = {name: Features(on_train[name], on_test[name]) for name in compared}
+        return features, Division(*labels, len(self.train.classes), self.split)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the images to fit on and to measure on."""
+        return {"train": self.train.fingerprint, "test": self.test.fingerprint}
+
+    def fewer(self, drawn: Tensor) -> Rows:
+        """With these rows alone to fit on."""
+        return replace(self, train=self.train.subset(drawn))
+
+    def features(self, compared: Mapping[str, Encoder], source: Source) -> tuple[dict[str, Tensor], Tensor]:
+        """Each encoder's representation and the rows that could be read, from the memo where it has them."""
+        known = {name: self.memo.recalled(encoder, source, self.options) for name, encoder in compared.items()}
+        missing = {name: encoder for name, encoder in compared.items() if known[name] is None}
+        if missing:
+            found, rows = represent(missing, source, **self.options)
+            for name, encoder in missing.items():
+                self.memo.keep(encoder, source, self.options, found[name], rows)
+                known[name] = found[name], rows
+        features = {name: pair[0] for name, pair in known.items() if pair is not None}
+        return features, next(pair[1] for pair in known.values() if pair is not None)
+
+
+def labeled_rows(data: str | Path, size: int, channels: int, seed: int, options: Mapping[str, Any], memo: Memo) -> Rows:
+    """The training and test split of labeled data; without a test split a fifth of the rows, fixed by the seed, is
+    measured. Unlabeled where there are no labels of two classes."""
+    train = _labeled(open_source(data, "train", image_size=size, channels=channels))
+    test = None
+    if "test" in splits(data):
+        test = _labeled(open_source(data, "test", image_size=size, channels=channels))
+    if len(train) == 0:
+        raise Unlabeled(f"{data} has no labels: kNN and linear accuracy need some; name labeled data with --data.")
+    if test is not None and len(test):
+        if test.classes != train.classes:
+            raise BadInput(f"{data}: training and test split have other classes; give both the same class folders.")
+        split = "test split"
+    else:
+        part = parts(train.labels, seed)
+        train, test = train.subset((part != 0).nonzero()[:, 0]), train.subset((part == 0).nonzero()[:, 0])
+        split = "a fifth of the labeled images"
+    if len(train.labels.unique()) < 2 or len(test) == 0:
+        raise Unlabeled(f"{data} has labels of one class alone: give labels of two classes or more with --data.")
+    return Rows(str(data), train, test, split, {**options, "image_size": size}, memo)
+
+
+def _labeled(source: Source) -> Source:
+    return source if bool((source.labels >= 0).all()) else source.subset((source.labels >= 0).nonzero()[:, 0])

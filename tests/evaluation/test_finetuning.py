@@ -1,0 +1,82 @@
+"""Fine-tuning by hand: where it starts from, and which part moves how fast."""
+
+import pytest
+import torch
+
+from sanslabel import encoders
+from sanslabel.batch import Clock
+from sanslabel.errors import BadInput
+from sanslabel.evaluation import linear
+from sanslabel.evaluation.finetuning import FineTuning, _head, finetuned
+from sanslabel.sources import open_source
+
+CPU = torch.device("cpu")
+
+
+def probe_of(width: int, seed: int = 0) -> linear.Probe:
+    torch.manual_seed(seed)
+    features, labels = 3 * torch.randn(200, width) + 1, torch.randint(0, 10, (200,))
+    features[:, 0] = 7  # constant: its scale is 0
+    return linear.fitted(features, labels, classes=10, penalty=1e-2)
+
+
+def test_the_head_starts_as_the_probe():
+    probe = probe_of(16)
+    features = torch.randn(50, 16)
+    standardized = (features - probe.mean) * probe.scale
+    torch.testing.assert_close(_head(probe)(features), standardized @ probe.weight + probe.bias)
+
+
+def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
+    encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=4)
+    how = FineTuning(layer_decay=0.5)
+    net = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.width, 10))
+    recipe = how.recipe(encoder, 1000)
+    groups = recipe.parameter_groups(net, recipe.optimizers[""])
+    rate = {id(p): group["base_rate"] / how.rate for group in groups for p in group["params"]}
+    depth = len(encoder.blocks)
+    for name, parameter in net.named_parameters():
+        part = name.split(".")
+        if part[0] == "1" or part[1] == "norm":
+            expected = 1.0
+        elif part[1] == "blocks":
+            expected = 0.5 ** (depth - int(part[2]))
+        else:
+            expected = 0.5 ** (depth + 1)
+        assert rate[id(parameter)] == pytest.approx(expected), name
+    assert len(rate) == len(list(net.parameters()))
+
+
+def test_a_rate_of_almost_nothing_is_the_probe():
+    source = open_source("digits", "train")
+    encoder = encoders.build("conv", channels=1, image_size=8).eval()
+    probe = probe_of(encoder.width)
+    net = finetuned(encoder, probe, source, FineTuning(steps=1, rate=1e-12), image_size=8, seed=0, device=CPU)
+    for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
+        torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
+
+
+def test_epochs_come_near_to_the_steps():
+    how = FineTuning(steps=800)
+    assert [how.epochs(n) for n in (8000, 60_000, 1_000_000, 100)] == [13, 2, 1, 800]
+
+
+def test_rates_follow_warm_up_and_cosine():
+    how = FineTuning(steps=100)
+    recipe = how.recipe(encoders.build("conv", channels=1, image_size=8), 1280)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    optimizer.param_groups[0].update(base_rate=0.5, base_decay=0.1, constant=False)
+    rates = []
+    for step in range(100):
+        recipe.adjust_(optimizer, Clock(0, step // 10, step, 100, 10))
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[0] < rates[9] <= 0.5
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[-1] < 0.001
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(("numbers", "sentence"), [({"steps": 0}, "at least 1"), ({"rate": 0.0}, "above 0")])
+def test_numbers_that_cannot_be(numbers, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        FineTuning(**numbers)
