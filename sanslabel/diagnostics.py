@@ -10,6 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+WATCHED = 256
+"""rows of an embedding that are measured while it is trained"""
+
+
+def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
+    """What is watched of an embedding while it is trained, by name: (N, D), and of what belongs together with each
+    row, (N, D), where there is such. Of the first 256 rows; `full_rank` is what the effective rank cannot exceed."""
+    z = z[:WATCHED].float()
+    found = {
+        "embedding_std": spread(z),
+        "effective_rank": effective_rank(z),
+        "full_rank": torch.tensor(min(z.shape)),
+        "participation_ratio": participation_ratio(z),
+        "alpha_req": alpha_req(z),
+        "mean_cosine": mean_cosine(z),
+        "uniformity": uniformity(z),
+        "dead_dimensions": dead_dimensions(z),
+    }
+    return found if positive is None else found | {"alignment": alignment(z, positive[:WATCHED])}
+
 
 @torch.no_grad()
 def spread(z: Tensor) -> Tensor:
@@ -108,6 +128,14 @@ def mean_cosine(z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def dead_dimensions(z: Tensor) -> Tensor:
+    """The share of dimensions whose standard deviation over the samples is below a thousandth of the largest one: 1
+    where all embeddings are equal."""
+    deviation = z.float().std(dim=0, correction=0)
+    return (deviation <= 1e-3 * deviation.max()).float().mean()
+
+
+@torch.no_grad()
 def participation_ratio(z: Tensor) -> Tensor:
     """(Σλ)² / Σλ² of the covariance's eigenvalues λ: a count of the directions that hold the variance.
 
@@ -195,3 +223,24 @@ def spread_by_place(tokens: Tensor, places: Tensor, patches: int) -> Tensor:
     deviation = values - (sums / count.clamp(min=1)[:, None])[index]
     freedom = len(index) - (count > 0).sum()
     return (deviation.square().sum(dim=0) / freedom).sqrt().mean()
+
+
+@torch.no_grad()
+def variation(images: Tensor) -> Tensor:
+    """How much images differ from each other: the standard deviation of a pixel over them, the mean over pixels.
+
+    images: (N, C, H, W) in [0, 1], or of bytes, which are taken to be in [0, 255]. 0 where all are the same.
+    """
+    return _unit(images).std(dim=0, correction=0).mean()
+
+
+@torch.no_grad()
+def contrast(images: Tensor) -> Tensor:
+    """How much there is to see in images, as `variation` takes them: the standard deviation of the pixels of one, the
+    mean over images. 0 where each is of one color, nan for images of one pixel, which are points."""
+    pixels = _unit(images).flatten(2)
+    return pixels.std(dim=2, correction=0).mean() if pixels.shape[2] > 1 else pixels.new_tensor(torch.nan)
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -25,6 +25,16 @@ class NotFinite(SanslabelError):
     exit_code = 4
 
 
+class Collapsed(SanslabelError):
+    """The figures of a run say that it learns nothing, and it was asked to stop then."""
+
+    exit_code = 5
+
+
+class CollapseWarning(UserWarning):
+    """The figures of a run say that it learns nothing."""
+
+
 def nearest(name: str, known: list[str]) -> str:
     """The end of an error sentence: the likeliest meant name, and all that there are."""
     from difflib import get_close_matches

@@ -11,10 +11,13 @@ from torch import Tensor
 from sanslabel.diagnostics import (
     alignment,
     alpha_req,
+    contrast,
+    dead_dimensions,
     effective_rank,
     hardest_tenth,
     lidar,
     mean_cosine,
+    measures,
     participation_ratio,
     share_of_tenth,
     spectrum,
@@ -22,6 +25,7 @@ from sanslabel.diagnostics import (
     spread_by_place,
     uniformity,
     usage,
+    variation,
 )
 
 
@@ -282,3 +286,36 @@ def test_usage_counts_the_prototypes_that_are_in_use():
     mean = [float(q[:, k].mean()) for k in range(6)]
     assert close(usage(q), math.exp(-sum(p * math.log(p) for p in mean)), 1e-5)
     assert usage(torch.zeros(4)).isnan()
+
+
+def test_dead_dimensions_are_those_that_do_not_vary():
+    z = torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
+    assert dead_dimensions(z) == 0
+    z[:, :4] = torch.tensor([0.0, 7.0, -1e3, 1e-9])
+    assert dead_dimensions(z).item() == pytest.approx(0.4)
+    assert dead_dimensions(torch.ones(5, 3)) == 1
+    z[:, 4] *= 1e-5
+    assert dead_dimensions(z).item() == pytest.approx(0.5)
+
+
+def test_variation_is_between_images_and_contrast_within():
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    by_hand = torch.stack([images[:, c, y, x].std(correction=0) for c in range(3) for y in range(8) for x in range(8)])
+    assert variation(images).item() == pytest.approx(by_hand.mean().item(), rel=1e-5)
+    assert variation(images[:1].expand(9, -1, -1, -1)) == 0
+    assert contrast(images).item() == pytest.approx(1 / 12**0.5, rel=0.05)
+    assert contrast(images[:, :, :1, :1].expand(-1, -1, 8, 8)) == pytest.approx(0, abs=1e-6)
+    assert contrast(images[:, :, :1, :1]).isnan(), "points have none"
+    eight = (images * 255).round().byte()
+    assert variation(eight).item() == pytest.approx(variation(images).item(), rel=1e-2)
+
+
+def test_measures_are_of_the_first_rows_and_know_a_positive():
+    z = torch.randn(600, 12, generator=torch.Generator().manual_seed(2))
+    found = measures(z)
+    assert found["effective_rank"] == effective_rank(z[:256])
+    assert found["full_rank"] == 12
+    assert "alignment" not in found
+    assert measures(z, z)["alignment"] == pytest.approx(0, abs=1e-6)
+    assert measures(z, -z)["alignment"].item() == pytest.approx(4)
+    assert all(value.ndim == 0 for value in measures(z, z).values())

@@ -73,6 +73,7 @@ class BarlowTwins(Method):
         yield Objective(
             losses.barlow_twins(a, b, self.redundancy),
             embedding=a,
+            positive=b,
             images={"first view": first.images, "second view": second.images},
             trivial=float(self.width),
         )

@@ -76,6 +76,7 @@ class BYOL(Method):
         yield Objective(
             (2 + 2 * negative_cosine(p, u)) + (2 + 2 * negative_cosine(q, t)),
             embedding=gather(a),
+            positive=gather(b),
             images={"first view": first.images, "second view": second.images},
             trivial=0.0,
         )

@@ -104,7 +104,7 @@ class CPC(Method):
             predictive_coding(predicted, z, positive, self.negatives),
             terms={
                 "accuracy": (scores.argmax(dim=1) == right).float().mean(),
-                "hardest_tenth": share_of_tenth(scores.scatter(1, right[:, None], float("-inf"))),
+                "share_of_tenth": share_of_tenth(scores.scatter(1, right[:, None], float("-inf"))),
             },
             embedding=representation.mean(dim=1),
             images={"view": view, "patches": parts[0]},

@@ -24,7 +24,6 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
-from sanslabel.views import encoded
 
 SMALL = dict(clusters=200, hidden=512, view=views.EASY)
 
@@ -90,7 +89,7 @@ class DeepCluster(Method):
             raise BadInput("DeepCluster only fills its memory in the first epoch; give 2 or more (--epochs 2).")
         crops, index = self.view(batch), gather(batch.index)
         with filling(net) if clock.epoch == 0 else nullcontext():
-            embeddings = net.projector(torch.cat(encoded(net.encoder, crops)))  # (V N, D)
+            embeddings = net.projector(torch.cat(views.encoded(net.encoder, crops)))  # (V N, D)
             z = kept = [gather(part) for part in embeddings.chunk(len(crops))]  # V of (N, D)
             if self.teacher is not None:
                 kept = [gather(net.teacher.projector(net.teacher.encoder(*crop))) for crop in crops[: len(net.banks)]]
@@ -107,7 +106,8 @@ class DeepCluster(Method):
                 torch.stack(energies).mean() / known.clamp(min=1),
                 terms={"usage": usage(net.clusters[0].sizes)},
                 embedding=z[0],
-                images={"global crop": crops[0].images, "last crop": crops[-1].images},
+                positive=z[1],
+                images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
                 trivial=log(len(net.clusters[0].centroids)),
             )
         for bank, part in zip(net.banks, kept, strict=False):

@@ -20,7 +20,6 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine, linear
-from sanslabel.views import encoded
 
 SMALL = dict(
     outputs=1024,
@@ -96,9 +95,9 @@ class DINO(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         crops = self.view(batch)
-        z = net.projector(torch.cat(encoded(net.encoder, crops)))  # (V N, D)
+        z = net.projector(torch.cat(views.encoded(net.encoder, crops)))  # (V N, D)
         student = net.directions(z, clock.epochs < self.frozen_epochs).unflatten(0, (len(crops), -1))  # (V, N, K)
-        globally = net.teacher.projector(torch.cat(encoded(net.teacher.encoder, crops[:2])))
+        globally = net.teacher.projector(torch.cat(views.encoded(net.teacher.encoder, crops[:2])))
         logits = net.teacher.directions(globally).unflatten(0, (2, -1))  # (2, N, K)
         warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
         temperature = linear(warm, self.first_teacher_temperature, self.teacher_temperature)
@@ -109,7 +108,8 @@ class DINO(Method):
             loss,
             terms={"teacher_entropy": entropy, "kl": loss.detach() - entropy, "usage": used},
             embedding=gather(z[: len(batch.images)]),
-            images={"first view": crops[0].images, "second view": crops[1].images, "local view": crops[-1].images},
+            positive=gather(z[len(batch.images) : 2 * len(batch.images)]),
+            images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
             trivial=log(self.outputs),
         )
         if self.centering:

@@ -82,6 +82,7 @@ class LeJEPA(Method):
             (1 - self.regularization) * invariance + self.regularization * gaussianity,
             terms={"invariance": invariance, "sigreg": gaussianity},
             embedding=z[0],
-            images={"global crop": crops[0].images, "last crop": crops[-1].images},
+            positive=z[1],
+            images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
             trivial=self.regularization * 0.402048 * z.shape[1],
         )

@@ -94,7 +94,8 @@ class MoCo(Method):
             torch.stack(losses).mean(),
             terms={"hardest_tenth": hardest_tenth(queries[0], past, self.temperature)},
             embedding=queries[0],
-            images={"query": first.images, "key": second.images},
+            positive=keys[0],
+            images={"first view": first.images, "second view": second.images},
             trivial=log(1 + len(past)),
         )
         net.queue.push_(torch.cat(keys))

@@ -97,6 +97,7 @@ class MoCoV3(Method):
             2 * self.temperature * (one + other),
             terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, own=own)},
             embedding=queries[0],
+            positive=keys[0],
             images={"first view": first.images, "second view": second.images},
             trivial=4 * self.temperature * log(len(own)),
         )

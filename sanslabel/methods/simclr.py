@@ -84,6 +84,7 @@ class SimCLR(Method):
             nt_xent(a, b, self.temperature),
             terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, own=torch.arange(len(a), device=a.device))},
             embedding=a,
+            positive=b,
             images={"first view": first.images, "second view": second.images},
             trivial=log(2 * len(a) - 1),
         )

@@ -90,6 +90,7 @@ class SimSiam(Method):
         yield Objective(
             (negative_cosine(p, u) + negative_cosine(q, t)) / 2,
             embedding=gather(a),
+            positive=gather(b),
             images={"first view": first.images, "second view": second.images},
             trivial=-1.0,
         )

@@ -101,7 +101,8 @@ class SwAV(Method):
             torch.stack(energies).mean(),
             terms={"usage": diagnostics.usage(torch.cat(codes))},
             embedding=z[0],
-            images={"global crop": crops[0].images, "last crop": crops[-1].images},
+            positive=z[1],
+            images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
             trivial=log(scores[0].shape[1]),
         )
         net.prototypes.normalize_()

@@ -80,6 +80,7 @@ class VICReg(Method):
         yield Objective(
             losses.vicreg(a, b, self.invariance, self.variance, self.covariance),
             embedding=a,
+            positive=b,
             images={"first view": first.images, "second view": second.images},
             trivial=self.variance * 0.99,
         )

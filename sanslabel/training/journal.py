@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor
+
 from sanslabel import diagnostics
+from sanslabel.methods.method import Objective
 from sanslabel.training.engine import Record
+from sanslabel.verdict import WINDOW, Verdict, verdict
 
 
 class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        _write(path, "w", [line for line in _lines(path) if line["step"] <= start])
+        kept = [line for line in _lines(path) if line["step"] <= start]
+        _write(path, "w", kept)
         self.path, self.last = path, (start, time.monotonic())
+        self.recent = deque(kept, maxlen=WINDOW)
 
-    def add(self, record: Record, rate: float) -> str:
-        """Writes the record's figures beside the learning rate; those that a person follows, as text."""
+    def verdict(self) -> Verdict:
+        """Of the run up to its newest line."""
+        return verdict(self.recent)
+
+    def add(self, record: Record, figures: Mapping[str, Any]) -> str:
+        """Writes the record's figures beside others; those that a person follows, as text."""
         step, now = record.clock.step + 1, time.monotonic()
         then, before = self.last
         self.last = (step, now)
@@ -28,21 +40,38 @@ class Metrics:
         line: dict[str, Any] = {"step": step, "epoch": round(step / record.clock.steps_per_epoch, 4)}
         for objective, norm in zip(record.objectives, record.norms, strict=True):
             prefix = f"{objective.player}/" if objective.player else ""
-            figures = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
-            if objective.embedding is not None:
-                z = objective.embedding[:256].float()
-                figures |= {"embedding_std": diagnostics.spread(z), "effective_rank": diagnostics.effective_rank(z)}
-            line |= {prefix + name: _finite(value.tolist()) for name, value in figures.items()}
-        line |= {"learning_rate": rate, "images_per_second": round(speed, 1), "refused": record.refused}
+            line |= {prefix + name: _finite(value.tolist()) for name, value in measured(objective, norm).items()}
+            if objective.trivial is not None:
+                line[f"{prefix}trivial"] = objective.trivial
+        seen = record.batch.images[: diagnostics.WATCHED]
+        line["image_variation"] = diagnostics.variation(seen).item()
+        line["image_contrast"] = _finite(diagnostics.contrast(seen).item())
+        line |= {name: _finite(value) for name, value in figures.items()}
+        line |= {"images_per_second": round(speed, 1), "refused": record.refused}
         _write(self.path, "a", [line])
+        self.recent.append(line)
         names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
-        figures = [
+        words = [
             f"{player}{short} {value:.3g}"
             for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
             for name, short in names.items()
             if (value := line.get(player.replace(" ", "/") + name)) is not None
         ]
-        return "  ".join([*figures, f"{speed:,.0f} images/s"])
+        return "  ".join([*words, f"{speed:,.0f} images/s"])
+
+
+def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
+    """All that is watched of an objective whose gradient has this norm."""
+    found = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
+    if objective.embedding is not None:
+        found |= diagnostics.measures(objective.embedding, objective.positive)
+    images = objective.images
+    if {"first view", "second view"} <= images.keys():
+        first, second = (images[name][: diagnostics.WATCHED].float() for name in ("first view", "second view"))
+        found["view_difference"] = (first - second).abs().mean()
+    if {"data", "samples"} <= images.keys():
+        found["sample_variation"] = diagnostics.variation(images["samples"]) / diagnostics.variation(images["data"])
+    return found
 
 
 class BadSamples:

@@ -22,7 +22,8 @@ from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.plan import Plan
-from sanslabel.training.session import opened
+from sanslabel.training.session import OnCollapse, opened
+from sanslabel.verdict import Verdict
 
 MASKED_PATCH = 4
 """pixels a side of a masked patch where the encoder has no patches of its own"""
@@ -38,6 +39,8 @@ class Run:
     """spent on training, not counting before a resume"""
     bad_samples: int
     """that could not be read and were replaced"""
+    verdict: Verdict
+    """what its figures say at the end"""
 
     def encoder(self, network: str | None = None) -> encoders.Encoder:
         """The trained encoder: images (N, C, H, W) in [0, 1] -> (N, D)."""
@@ -61,6 +64,7 @@ def train(
     precision: Precision | None = None,
     workers: int | None = None,
     seed: int = 0,
+    on_collapse: OnCollapse = "warn",
 ) -> Run:
     """Trains an encoder on images without labels and writes a run folder.
 
@@ -76,7 +80,8 @@ def train(
     out: the run folder, which must not exist; by default runs/METHOD-DATA-NUMBER.
     precision: "bfloat16" (autocast) where the device is fast at it, else "float32".
     workers: processes that decode images from a folder; by default one for each two cores, none for arrays.
-    Raises BadInput, DiskError, NotFinite, and Stopped after SIGINT or SIGTERM.
+    on_collapse: what to do when the figures say that nothing is learned: warn once of each reason, or stop with it.
+    Raises BadInput, DiskError, NotFinite, Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
@@ -120,7 +125,7 @@ def train(
     run = Path(out) if out is not None else _free_folder(name, source.name)
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
-    return _trained(run, plan, method.sized(size), recipe, source, fresh=True)
+    return _trained(run, plan, method.sized(size), recipe, source, on_collapse, fresh=True)
 
 
 def resume(
@@ -129,12 +134,14 @@ def resume(
     method: str | Method | None = None,
     data: str | Path | None = None,
     device: str | None = None,
+    on_collapse: OnCollapse = "warn",
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. BadInput for changed data, another method or a newer format.
+    one, on which the bits will differ. on_collapse: see `train`. BadInput for changed data, another method or a newer
+    format.
     """
     run = Path(run)
     if not (run / "run.json").is_file():
@@ -162,10 +169,12 @@ def resume(
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     torch.set_num_threads(plan.threads)
-    return _trained(run, plan, again, recipe, source, fresh=False)
+    return _trained(run, plan, again, recipe, source, on_collapse, fresh=False)
 
 
-def _trained(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source, fresh: bool) -> Run:
+def _trained(
+    run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source, on_collapse: OnCollapse, fresh: bool
+) -> Run:
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         session = opened(run, plan, method, recipe, source)
@@ -177,10 +186,10 @@ def _trained(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Sour
             checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
         began = time.monotonic()
         try:
-            bad_samples = session.follow()
+            bad_samples, verdict = session.follow(on_collapse)
         except torch.OutOfMemoryError as error:
             raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
-    return Run(run, plan, time.monotonic() - began, bad_samples)
+    return Run(run, plan, time.monotonic() - began, bad_samples, verdict)
 
 
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:

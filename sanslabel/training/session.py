@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
-from sanslabel.errors import DiskError, NotFinite
+from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
@@ -25,7 +26,10 @@ from sanslabel.training.parallel import chunk_
 from sanslabel.training.plan import Plan
 from sanslabel.training.progress import shown
 from sanslabel.training.signals import Stopped, asked_to_stop
+from sanslabel.training.watch import Watch
+from sanslabel.verdict import Verdict
 
+OnCollapse = Literal["warn", "stop"]
 LOG_EVERY = 10
 """steps between lines of metrics.jsonl"""
 SAVE_AFTER = 60.0
@@ -46,22 +50,28 @@ class Session:
     net: Networks
     players: dict[str, Player]
 
-    def follow(self) -> int:
+    def follow(self, on_collapse: OnCollapse) -> tuple[int, Verdict]:
         """Trains from the newest checkpoint to the end, writes metrics and checkpoints on the way and the encoders at
-        the end. The number of samples that could not be read. Raises Stopped, NotFinite, DiskError and BadInput."""
+        the end. The number of samples that could not be read, and what the figures say. Raises Stopped, NotFinite,
+        Collapsed, DiskError and BadInput."""
         plan = self.plan
+        watch = Watch(self.net, self.players)
         done = self.restore_()
         steps = len(self.source) // plan.batch * plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
         metrics = Metrics(self.run / "metrics.jsonl", done)
-        saver, refusals = _Saver(self), _Refusals(self.run)
+        saver, refusals, alarm = _Saver(self), _Refusals(self.run), _Alarm()
         with asked_to_stop() as heard, shown(plan.method, done, steps) as show:
             try:
                 for record in self.records(done, bad):
                     refusals.count(record)
                     done = record.clock.step + 1
                     if done % LOG_EVERY == 0 or done == steps or record.refused:
-                        show(record.clock, metrics.add(record, self.learning_rate()))
+                        show(record.clock, metrics.add(record, watch.figures()))
+                        if (said := metrics.verdict()).failed and on_collapse == "stop":
+                            saver.save(done, last=True)
+                            raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")
+                        alarm.hear(said, done)
                     if heard:
                         break
                     if done == steps or saver.due(record.clock):
@@ -75,7 +85,7 @@ class Session:
                     heard[0], f"stopped after step {done}; continue with: sanslabel train --resume {self.run}"
                 )
         checkpoint.save_encoders(self.run, self.method.encoders(self.net))
-        return len(bad.seen)
+        return len(bad.seen), metrics.verdict()
 
     def records(self, start: int, bad: BadSamples) -> Iterator[Record]:
         """The engine's records from a step on."""
@@ -83,10 +93,6 @@ class Session:
         order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
         stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
-
-    def learning_rate(self) -> float:
-        """Of the first player's first group."""
-        return next(iter(self.players.values())).optimizer.param_groups[0]["lr"]
 
     def save(self, done: int) -> None:
         """All state after so many steps."""
@@ -159,6 +165,18 @@ class _Refusals:
                 f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step "
                 f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept."
             )
+
+
+class _Alarm:
+    """Warns when something is wrong, once of each reason in a row."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def hear(self, said: Verdict, done: int) -> None:
+        if said.failed and said.name != self.last:
+            warnings.warn(f"step {done}: {said.sentence}", CollapseWarning, stacklevel=3)
+        self.last = said.name
 
 
 class _Saver:

@@ -114,4 +114,4 @@ def test_it_learns_what_lies_below(first_batches):
     last = records[-1].objectives[0]
     assert last.loss < 0.7 * last.trivial
     assert last.terms["accuracy"] > 0.1
-    assert 0 < last.terms["hardest_tenth"] <= 1
+    assert 0 < last.terms["share_of_tenth"] <= 1

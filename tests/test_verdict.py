@@ -1,0 +1,241 @@
+"""Planted failures are named, and healthy runs are left alone."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sanslabel
+from sanslabel import methods, views
+from sanslabel.cli import main
+from sanslabel.errors import Collapsed, CollapseWarning
+from sanslabel.methods.byol import BYOL
+from sanslabel.methods.dcgan import DCGAN
+from sanslabel.methods.ebgan import EBGAN
+from sanslabel.methods.method import Networks
+from sanslabel.methods.simclr import SimCLR
+from sanslabel.verdict import SIGNS, WINDOW, verdict
+
+STEPS = 100
+
+
+class SharedTeacher(BYOL):
+    """Its teacher is made of the student's own modules."""
+
+    def networks(self, encoder, facts):
+        net = super().networks(encoder, facts)
+        net.teacher = Networks(encoder=net.encoder, projector=net.projector)
+        return net
+
+
+class Halved(nn.Module):
+    """Half of the columns of what another module gives, and zeros."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, h):
+        z = self.inner(h)
+        return z * (torch.arange(z.shape[1]) % 2)
+
+
+class HalfDead(SimCLR):
+    def networks(self, encoder, facts):
+        net = super().networks(encoder, facts)
+        net.projector = Halved(net.projector)
+        return net
+
+
+class OneImage(DCGAN):
+    def decoded(self, net, codes):
+        return super().decoded(net, codes[:1].expand_as(codes))
+
+
+class OneImageByEnergy(EBGAN):
+    def decoded(self, net, codes):
+        return super().decoded(net, codes[:1].expand_as(codes))
+
+
+def small(method: str, **numbers):
+    chosen = methods.method_class(method)
+    return replace(chosen.under(chosen.small), **numbers)
+
+
+def at_rate(method: str, factor: float) -> dict:
+    """The small recipe with its rates times a factor."""
+    recipe = methods.method_class(method).small
+    optimizers = {player: replace(o, rate=factor * o.rate) for player, o in recipe.optimizers.items()}
+    return {"method": small(method), "recipe": replace(recipe, optimizer=optimizers)}
+
+
+def blank(each: bool) -> np.ndarray:
+    """Images of one gray, the same for all or one for each."""
+    grays = np.arange(600, dtype=np.uint8) if each else np.full(600, 128, np.uint8)
+    return np.broadcast_to(grays[:, None, None], (600, 8, 8))
+
+
+PLANTED = {
+    "no stop-gradient": ("complete collapse", {"method": small("simsiam", stop_gradient=False)}),
+    "shared teacher": ("shared teacher", {"method": SharedTeacher(**BYOL.small.numbers)}),
+    "SwAV without Sinkhorn": ("one prototype", {"method": small("swav", codes="softmax")}),
+    "DINO without centering": ("one prototype", {"method": small("dino", centering=False)}),
+    "DINO without sharpening": (
+        "uniform teacher",
+        {"method": small("dino", first_teacher_temperature=1.0, teacher_temperature=1.0)},
+    ),
+    "temperature too low": ("temperature too low", {"method": small("simclr", temperature=1e-3)}),
+    "temperature too low for a queue": ("temperature too low", {"method": small("moco", temperature=1e-3)}),
+    "temperature too high": ("temperature too high", {"method": small("simclr", temperature=100.0)}),
+    "temperature too high for a queue": ("temperature too high", {"method": small("moco", temperature=100.0)}),
+    "both views identical": ("identical views", {"method": small("simclr", view=views.WHOLE)}),
+    "both views identical, no negatives": ("identical views", {"method": small("byol", view=views.WHOLE)}),
+    "one image": ("constant images", {"method": small("simclr"), "data": blank(False)}),
+    "images of one color": ("constant images", {"method": small("vae"), "data": blank(True)}),
+    "rate 0": ("learning rate 0", at_rate("simclr", 0.0)),
+    "rate 0 of two players": ("learning rate 0", at_rate("dcgan", 0.0)),
+    "rate far too high": ("learning rate too high", at_rate("simclr", 1000.0)),
+    "rate far too high without negatives": ("learning rate too high", at_rate("byol", 1000.0)),
+    "rate of almost nothing": ("not learning", at_rate("vicreg", 1e-9)),
+    "VAE with β = 100": ("posterior collapse", {"method": small("vae", beta=100.0)}),
+    "a generator of one image": ("mode collapse", {"method": OneImage(**DCGAN.small.numbers)}),
+    "a generator of one image, by energy": ("mode collapse", {"method": OneImageByEnergy(**EBGAN.small.numbers)}),
+    "half of the embedding": ("dead dimensions", {"method": HalfDead(**SimCLR.small.numbers)}),
+}
+
+
+def trained(tmp_path, **options):
+    """A run of a hundred steps or some more."""
+    data = options.pop("data", "digits")
+    if not isinstance(data, str):
+        np.save(tmp_path / "images.npy", data)
+        data = tmp_path / "images.npy"
+    per_epoch = (600 if data != "digits" else 1438) // 64
+    epochs = -(-STEPS // per_epoch) + (options["method"].__class__.__name__ in {"NPID", "PIRL", "DeepCluster"})
+    return sanslabel.train(data, batch=64, epochs=epochs, precision="float32", out=tmp_path / "run", **options)
+
+
+@pytest.mark.parametrize("failure", PLANTED)
+def test_a_planted_failure_is_named_within_a_hundred_steps(failure, tmp_path):
+    name, options = PLANTED[failure]
+    with pytest.warns(CollapseWarning):
+        run = trained(tmp_path, **options)
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert verdict([line for line in lines if line["step"] <= STEPS]).name == name
+    assert run.verdict.failed
+
+
+QUICK = ("autoencoder", "byol", "dcgan", "ebgan", "moco", "npid", "relative_position", "rotation", "simclr", "simsiam")
+QUICK += ("swav", "vae")
+NUMBERS = {"swav": {"prototypes": 30}}  # 200 are more than a batch has images: on digits SwAV stays at ln 200 with them
+
+
+@pytest.mark.parametrize("method", QUICK)
+def test_a_healthy_run_raises_no_alarm(method, tmp_path):
+    run = trained(tmp_path, method=small(method, **NUMBERS.get(method, {})))  # a warning would be an error
+    assert run.verdict.name == "healthy"
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("method", [name for name in methods.names() if name not in (*QUICK, "supervised")])
+def test_no_other_healthy_run_raises_an_alarm(method, tmp_path):
+    assert trained(tmp_path, method=small(method)).verdict.name == "healthy"
+
+
+def test_prototypes_that_a_batch_cannot_fill_are_found(tmp_path):
+    with pytest.warns(CollapseWarning, match="raise --rate or --batch"):
+        assert trained(tmp_path, method=small("swav")).verdict.name == "loss at its trivial value"
+
+
+SHORT = ["train", "simclr", "--data", "images.npy", "--batch", "64", "--out", "run", "--no-evaluate"]
+
+
+def test_a_run_can_be_stopped_by_its_verdict(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", blank(False))
+    with pytest.raises(SystemExit) as stop:
+        main([*SHORT, "--epochs", "20", "--on-collapse", "stop"])
+    assert stop.value.code == 5
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("sanslabel: error: run: stopped after step 50. Constant images: all images of a batch")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000050"]
+    with pytest.raises(Collapsed):
+        sanslabel.resume("run", on_collapse="stop")
+
+
+@pytest.mark.filterwarnings("always::sanslabel.errors.CollapseWarning")
+def test_a_run_that_goes_on_is_warned_of_once_and_says_so_at_its_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", blank(False))
+    with pytest.raises(SystemExit) as stop:
+        main([*SHORT, "--epochs", "12"])
+    assert stop.value.code == 0
+    said = capsys.readouterr()
+    assert said.err.count("Constant images") == 1
+    assert "\nConstant images: all images of a batch are the same" in said.out
+
+
+def lines(count=WINDOW, **figures):
+    return [{"step": 10 * (i + 1), "loss": 1.0, **figures} for i in range(count)]
+
+
+def test_nothing_is_said_too_early_or_of_a_moment():
+    assert verdict([]).name == "too early"
+    assert verdict(lines(WINDOW - 1, learning_rate=0.0)).name == "too early"
+    assert verdict(lines(learning_rate=0.0)).name == "learning rate 0"
+    assert verdict([*lines(learning_rate=0.0), *lines(1, learning_rate=0.1)]).name == "healthy"
+
+
+def test_epochs_that_only_fill_a_memory_do_not_count():
+    filling = [{"step": 10 * i, "learning_rate": 0.0} for i in range(20)]
+    assert verdict(filling).name == "too early"
+    assert verdict([*filling, *lines(embedding_std=0.01, mean_cosine=1.0)]).name == "complete collapse"
+
+
+def test_a_cause_comes_before_what_it_brings_about():
+    figures = {"embedding_std": 0.0, "mean_cosine": 1.0, "learning_rate": 0.1, "image_variation": 0.0}
+    assert verdict(lines(**figures)).name == "constant images"
+
+
+def test_figures_of_a_player_are_found():
+    history = [{"step": 10 * i, "critic/loss": 1.0, "critic/sample_variation": 0.01} for i in range(WINDOW)]
+    assert verdict(history).name == "mode collapse"
+
+
+def test_what_is_not_a_number_is_no_figure():
+    assert verdict(lines(embedding_std=None)).name == "healthy"
+    assert verdict(lines(refused=True)).name == "not finite"
+
+
+ALONE = {
+    "not finite": {"refused": True},
+    "constant images": {"image_contrast": 0.0},
+    "identical views": {"view_difference": 0.0},
+    "learning rate 0": {"learning_rate": 0.0},
+    "learning rate too high": {"weight_growth": 30.0},
+    "shared teacher": {"shared_teacher": True},
+    "temperature too high": {"hardest_tenth": 0.101},
+    "temperature too low": {"hardest_tenth": 0.99},
+    "one prototype": {"usage": 1.2},
+    "uniform teacher": {"teacher_entropy": 6.93, "trivial": 6.9315},
+    "posterior collapse": {"active_units": 0.0},
+    "mode collapse": {"critic/sample_variation": 0.01},
+    "dead dimensions": {"dead_dimensions": 0.5},
+    "complete collapse": {"embedding_std": 0.02, "mean_cosine": 0.999},
+    "dimensional collapse": {"effective_rank": 2.0, "full_rank": 256},
+    "loss at its trivial value": {"trivial": 1.0},
+    "not learning": {"gradient_norm": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_a_sign_alone_has_its_name_a_cause_and_a_remedy(name):
+    said = verdict(lines(**ALONE[name]))
+    assert said.name == name
+    assert said.failed
+    assert said.sentence.startswith(f"{name.capitalize()}: ")
+    assert said.sentence.count(";") == 1, "what to do stands behind a semicolon"
+    assert said.sentence.endswith(".")
