@@ -23,6 +23,7 @@ HELP = """Learn an image encoder from pictures without labels, and measure it.
   sanslabel energy RUN [--data PATH] …       the energy of every image, low for what is like the training data
   sanslabel energy METHOD --toy spiral       train on points in a plane, and draw the energy over it
   sanslabel quality RUN ENCODER …            nats, Fréchet distance, precision and recall by a trained encoder
+  sanslabel report RUN [RUN …]               one page: verdict, curves, views, scores, a map of the embedding
   sanslabel methods                          the methods, what they prevent collapse by, and their papers
 
 `sanslabel train METHOD --help` lists every number of a method.
@@ -65,6 +66,8 @@ class Train:
     """by default bfloat16 where the device is fast at it"""
     workers: int | None = None
     """processes that decode images from a folder"""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """what to do when nothing is learned: say why, or stop with exit code 5"""
     seed: int = 0
     evaluate: bool = True
     """whether to evaluate at the end"""
@@ -78,9 +81,15 @@ class Evaluate:
     """the run folder"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Literal["knn", "linear", "few", "layers", "cluster", "retrieval"], ...] = ("knn", "linear")
+    protocols: tuple[Literal["knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer"], ...] = (
+        "knn",
+        "linear",
+    )
     """few: a linear probe on 1 % and 10 % of the labels; layers: one on each stage; cluster: k-means against labels;
-    retrieval: mean average precision"""
+    retrieval: mean average precision; finetune: the encoder learns on, with labels; transfer: a linear probe on another
+    labeled set"""
+    transfer: str | None = None
+    """that labeled set"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
     stage: int | None = None
@@ -95,6 +104,12 @@ class Evaluate:
     """in the second round, with few labels"""
     draws: int = 5
     """of those few labels"""
+    finetune_steps: int = 800
+    """of fine-tuning, 128 images each"""
+    finetune_rate: float = 1e-3
+    """its learning rate"""
+    cache: bool = True
+    """whether features are kept in the run folder, and taken from there"""
     seed: int = 0
     device: str | None = None
 
@@ -157,8 +172,23 @@ class QualityOf:
     device: str | None = None
 
 
+@dataclass(frozen=True)
+class Report:
+    """Show runs on one page: what they say of themselves, curves, views, scores, a map of the embedding, samples."""
+
+    runs: tuple[str, ...]
+    """run folders; several are compared"""
+    out: str | None = None
+    """the .html file; by default report.html in the first run folder"""
+    data: str | None = None
+    """images of the map; by default those that the run was trained on"""
+    points: int = 5000
+    """images in all maps together, of the test split if there is one"""
+    seed: int = 0
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 128 + signal."""
+    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=sys.stderr)
     try:
@@ -181,6 +211,7 @@ def _run(arguments: list[str]) -> None:
         "sample": _sample,
         "energy": _energy,
         "quality": _quality,
+        "report": _report,
         "methods": _methods,
     }
     command, *rest = arguments or ["--help"]
@@ -215,15 +246,16 @@ def _train(arguments: list[str]) -> None:
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate"}]:
+        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate", "on_collapse"}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
-        run = resume(flags.resume, method=name, data=flags.data, device=flags.device)
+        run = resume(flags.resume, method=name, data=flags.data, device=flags.device, on_collapse=flags.on_collapse)
     else:
         kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
         kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)
         run = train(flags.data or "fashion", **kept)
     print(f"\nTrained {run.plan.method} for {run.plan.epochs} epochs in {run.seconds:.0f} s: {run.path}")
+    print(run.verdict.sentence)
     if run.bad_samples:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
@@ -272,9 +304,11 @@ def _print_scores(run: Path, data: str | None) -> None:
 
 def _evaluate(arguments: list[str]) -> None:
     flags = _parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
-    from sanslabel.evaluation import evaluate
+    from sanslabel.evaluation import FineTuning, evaluate
 
-    _print_tables(evaluate(**vars(flags), report=_progress))
+    asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, rate=flags.finetune_rate)}
+    kept = {name: value for name, value in asked.items() if name not in {"finetune_steps", "finetune_rate"}}
+    _print_tables(evaluate(**kept, report=_progress))
 
 
 def _sample(arguments: list[str]) -> None:
@@ -343,6 +377,15 @@ def _quality(arguments: list[str]) -> None:
     print(f"precision, recall  {found.precision:.3f}, {found.recall:.3f}")
     for name, nats in found.bounds.items():
         print(f"nats of a test image, {name}: {nats:.2f}")
+
+
+def _report(arguments: list[str]) -> None:
+    flags = _parsed(Report, "report", arguments, Report.__doc__ or "")
+    from sanslabel.report import report
+
+    path = report(*flags.runs, out=flags.out, data=flags.data, points=flags.points, seed=flags.seed, tell=_progress)
+    _clear()
+    print(path)
 
 
 def _methods(arguments: list[str]) -> None:
@@ -415,10 +458,15 @@ def _print_tables(scores: Any) -> None:
 
     from sanslabel.evaluation.table import tables
 
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _clear()
     for table in tables(scores):
         Console().print(table)
+
+
+def _clear() -> None:
+    """Takes the last line of `_progress` off a terminal."""
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _progress(sentence: str) -> None:

@@ -1,0 +1,201 @@
+"""A page that shows one run, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sanslabel.checkpoint import replacing
+from sanslabel.errors import BadInput, SanslabelError
+from sanslabel.generation.samples import drawn
+from sanslabel.generation.trained import trained
+from sanslabel.report import charts, pictures
+from sanslabel.report.atlas import atlas
+from sanslabel.report.contents import Contents, contents
+from sanslabel.report.page import Page, note, strips, table
+from sanslabel.report.replay import replayed
+
+__all__ = ["report"]
+
+SAMPLES, ENERGIES = 32, 1000
+
+
+def report(
+    *runs: str | Path,
+    out: str | Path | None = None,
+    data: str | None = None,
+    points: int = 5000,
+    seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> Path:
+    """Writes one HTML file about run folders, by default report.html in the first: verdicts, curves, views, scores, a
+    map of the embedding with neighbors, and samples and energies of generative methods. It needs no network.
+
+    data: images of the maps, by default those that each run was trained on. points: in all maps together. tell: hears
+    what is done next. What an unfinished run has not is left out, and the page says so. BadInput for a folder without a
+    run, DiskError.
+    """
+    if missing := [name for name in ("altair", "vl_convert") if find_spec(name) is None]:
+        raise BadInput(f'The page needs {" and ".join(missing)}; pip install "sanslabel[report]".')
+    if not runs:
+        raise BadInput("report: name the folder of a run.")
+    if points < 2:
+        raise BadInput(f"--points {points}: must be at least 2.")
+    path = Path(out) if out is not None else Path(runs[0]) / "report.html"
+    if path.suffix not in {".html", ".htm"}:
+        raise BadInput(f"--out {path}: the page is written as .html.")
+    tell = tell or (lambda sentence: None)
+    found = [contents(run, name) for run, name in zip(runs, _names(runs), strict=True)]
+    page = Page(", ".join(run.name for run in found))
+    page.head += [_verdict(run) for run in found]
+    page.add("Runs", _facts(found))
+    page.add("Scores", *_scores(found))
+    page.add("Training", page.grid(charts.curves(found)))
+    for run in found:
+        of = f" of {run.name}" if len(found) > 1 else ""
+        tell(f"Drawing what {run.name} was shown")
+        page.add(f"What the method saw{of}", *_views(run, page))
+        page.add(f"What the encoder finds alike{of}", *_map(run, page, data, max(2, points // len(found)), seed, tell))
+        page.add(f"What the model makes{of}", *_made(run, page, seed, tell))
+    page.add("Stages", page.grid(charts.layers(found)))
+    with replacing(path) as partial:
+        partial.write_text(page.html(), encoding="utf-8")
+    return path
+
+
+def _names(runs: Sequence[str | Path]) -> list[str]:
+    """Of the folders, as short as tells them apart."""
+    paths = [Path(run).resolve() for run in runs]
+    for depth in range(1, max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.name} ({i})" for i, path in enumerate(paths, 1)]
+
+
+def _verdict(run: Contents) -> str:
+    found = run.verdict
+    kind = "failed" if found.failed else "waiting" if run.unfinished or found.name != "healthy" else ""
+    said = f"<p><strong>{escape(run.name)}</strong> {escape(found.sentence)}</p>"
+    if run.unfinished:
+        said += f"<p>This run has not ended: step {run.done:,} of {run.steps:,}. What follows is what there is.</p>"
+    return f'<div class="verdict {kind}">{said}</div>'
+
+
+def _facts(runs: Sequence[Contents]) -> str:
+    head = ["run", "method", "data", "images", "encoder", "epochs", "batch", "steps", "loss", "spread", "rank", "seed"]
+    return table(head, [list(_row(run)) for run in runs])
+
+
+def _row(run: Contents) -> Iterator[str]:
+    said, last = run.said, run.lines[-1] if run.lines else {}
+    yield run.name
+    yield from (said["method"], Path(said["data"]).name, f"{said['samples']:,}", str(said["encoder"].get("name", "")))
+    yield from (f"{said['epochs']:,}", f"{said['batch']:,}", f"{run.done:,} of {run.steps:,}")
+    for key in ("loss", "embedding_std", "effective_rank"):
+        values = [v for k, v in last.items() if k.rpartition("/")[2] == key and isinstance(v, int | float)]
+        yield " / ".join(f"{value:.4g}" for value in values)
+    yield str(said["seed"])
+
+
+def _scores(runs: Sequence[Contents]) -> Iterator[str]:
+    """A table for each labeled set, with a row for each representation of each run."""
+    for data in dict.fromkeys(score["data"] for run in runs for score in run.scores):
+        of = [(run, s) for run in runs for s in run.scores if s["data"] == data and s["stage"] is None]
+        if not of:
+            continue
+        columns = list(dict.fromkeys((s["protocol"], s["metric"], s["labels_per_class"]) for _, s in of))
+        rows = dict.fromkeys((run.name, s["network"], s["representation"]) for run, s in of)
+        cells = {
+            (run.name, s["network"], s["representation"], s["protocol"], s["metric"], s["labels_per_class"]): s
+            for run, s in of
+        }
+        first = of[0][1]
+        yield table(
+            ["run", "representation", *map(_column, columns)],
+            [[row[0], row[2], *(_cell(cells.get((*row, *column))) for column in columns)] for row in rows],
+            f"In %, on {first['n_test']:,} images of {data} ({first['split']}).",
+        )
+    if not any(run.scores for run in runs):
+        yield note("Nothing was measured yet: sanslabel evaluate RUN.")
+
+
+def _column(column: tuple[str, str, int | None]) -> str:
+    protocol, metric, few = column
+    said = ("kNN" if protocol == "knn" else protocol) + ("" if metric == "accuracy" else f" {metric}")
+    return said + (f", {few} a class" if few else "")
+
+
+def _cell(score: Any) -> str:
+    if score is None:
+        return ""
+    return f"{score['value']:.2f}" + ("" if score["spread"] is None else f" ± {score['spread']:.2f}")
+
+
+def _views(run: Contents, page: Page) -> Iterator[str]:
+    try:
+        shown = replayed(run)
+    except SanslabelError as error:
+        yield note(f"Not drawn: {error}")
+        return
+    yield strips({name: pictures.row(images) for name, images in shown.items()})
+    yield note(
+        "Of the run's last batch; draws are functions of the seed and the step, so that these are those of then."
+    )
+    if (
+        nats := next((v for k, v in (run.lines[-1] if run.lines else {}).items() if k == "kl_by_dimension"), None)
+    ) is not None:
+        yield page.grid([charts.bars("What each number of the code says", nats, "nats")])
+
+
+def _map(
+    run: Contents, page: Page, data: str | None, count: int, seed: int, tell: Callable[[str], None]
+) -> Iterator[str]:
+    if not run.exported:
+        yield note("No map: the run has no encoder yet, which is written at its end.")
+        return
+    try:
+        found = atlas(run, data, count, seed, tell)
+    except SanslabelError as error:
+        yield note(f"No map: {error}")
+        return
+    yield page.map(found)
+    if found.confusion is not None:
+        yield page.figure(found.confusion)
+
+
+def _made(run: Contents, page: Page, seed: int, tell: Callable[[str], None]) -> Iterator[str]:
+    """Samples, reconstructions and energies, of a generative method with a checkpoint."""
+    try:
+        model = trained(run.path, "cpu")
+    except BadInput:
+        return
+    tell(f"Drawing samples of {run.name}")
+    shown, energies = {}, {}
+    try:
+        source = model.source(split=None)
+        some = source.subset(torch.arange(min(ENERGIES, len(source))))
+        images, _ = model.told({"": lambda x: x.flatten(1)}, some)
+        real = images[""].view(-1, model.channels, model.size, model.size)
+    except SanslabelError as error:
+        yield note(f"Without data: {error}")
+        real = None
+    try:
+        fake = drawn(model, min(ENERGIES, len(real)) if real is not None else SAMPLES, seed)
+        shown["samples"] = pictures.row(fake[: SAMPLES // 2])
+    except BadInput:
+        fake = None
+    yield strips(shown)
+    try:
+        for name, of in {"data": real, "samples": fake}.items():
+            if of is not None:
+                energies[name] = model.made(lambda x: model.method.energies(model.net, x), of).tolist()
+    except BadInput:
+        return
+    if energies:
+        yield page.grid([charts.histogram(energies, model.method.unit)])

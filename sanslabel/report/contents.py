@@ -1,0 +1,79 @@
+"""What a run folder holds, as far as it has come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sanslabel import checkpoint
+from sanslabel.errors import BadInput
+from sanslabel.verdict import Verdict, verdict
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run folder, read once."""
+
+    path: Path
+    name: str
+    """what the page calls it"""
+    said: Mapping[str, Any]
+    """run.json"""
+    lines: Sequence[Mapping[str, Any]]
+    """metrics.jsonl"""
+    scores: Sequence[Mapping[str, Any]]
+    """of evaluation/*.json, each with the `data` and the `network` that it is of"""
+    exported: bool
+    """whether it has an encoder"""
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.said["samples"] // self.said["batch"] * self.said["epochs"]
+
+    @property
+    def done(self) -> int:
+        """The last step that is known."""
+        return self.lines[-1]["step"] if self.lines else 0
+
+    @property
+    def unfinished(self) -> bool:
+        return not self.exported or self.done < self.steps
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict(self.lines)
+
+
+def contents(path: str | Path, name: str) -> Contents:
+    """BadInput for a folder without a run."""
+    path = Path(path)
+    if not (path / "run.json").is_file():
+        raise BadInput(f"{path}: no run here (no run.json); name the folder of a run.")
+    said = checkpoint.read_json(path / "run.json")
+    if missing := {"method", "data", "samples", "batch", "epochs", "encoder", "image_size", "seed"} - said.keys():
+        raise BadInput(f"{path / 'run.json'}: does not describe a run (no {', '.join(sorted(missing))}).")
+    return Contents(path, name, said, _lines(path / "metrics.jsonl"), _scores(path), (path / "config.json").is_file())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Those that are whole: a run under way may be writing the last one."""
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def _scores(path: Path) -> list[dict[str, Any]]:
+    found = []
+    for file in sorted((path / "evaluation").glob("*.json")):
+        content = checkpoint.read_json(file)
+        about = {"data": Path(content["data"]).name, "network": content["encoder"]["network"]}
+        found += [{"stage": None, "metric": "accuracy", **score, **about} for score in content["scores"]]
+    return found

@@ -1,0 +1,49 @@
+"""What a run's method makes of a batch: the views that training drew, reconstructions, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from sanslabel import methods
+from sanslabel.errors import BadInput
+from sanslabel.methods.method import Objective
+from sanslabel.plain import built
+from sanslabel.recipe import Recipe
+from sanslabel.report.contents import Contents
+from sanslabel.sources import batches, open_source
+from sanslabel.training.plan import Plan
+from sanslabel.training.session import opened
+from sanslabel.views import resized
+
+SHOWN = 8
+
+
+def replayed(run: Contents) -> Mapping[str, Tensor]:
+    """The first images of the run's last batch and what its method showed of them, by name, (n, C, H, W) each: draws
+    are functions of the seed and the step, so that they are those of the training. The networks are those of the
+    newest checkpoint, or fresh ones. BadInput where data or method are not to be had."""
+    plan = Plan(**{field.name: run.said[field.name] for field in fields(Plan)})
+    if plan.method not in methods.names():
+        raise BadInput(f"{plan.method} is a method of one's own, whose views are not known here.")
+    method, recipe = built(methods.method_class(plan.method), plan.numbers), built(Recipe, plan.recipe)
+    source = open_source(plan.data, "train", image_size=plan.image_size)
+    if source.fingerprint != plan.fingerprint:
+        raise BadInput(f"{plan.data} has changed since, so that the views of then cannot be drawn again.")
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        session = opened(run.path, replace(plan, device="cpu", chunk=None), method, recipe, source)
+        start = max(0, min(session.restore_(), run.steps - 1))
+        stream = batches(
+            source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")
+        )
+        for clock, batch in stream:
+            objective: Objective | None = next(method.step(session.net, batch, clock), None)
+            if objective is not None:  # an epoch may only fill a memory
+                seen = resized(
+                    batch.images[:SHOWN], plan.image_size, None if batch.sizes is None else batch.sizes[:SHOWN]
+                )
+                return {"image": seen} | {name: part[:SHOWN] for name, part in objective.images.items()}
+    return {}

@@ -1,0 +1,111 @@
+"""The page in a real browser: nothing is asked of the network, nothing is complained of, and hover and click work."""
+
+from shutil import which
+
+import pytest
+
+from sanslabel.report import report
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+sync_api = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[("desktop", 1280, "light"), ("phone", 390, "dark")], ids=lambda p: p[0])
+def opened(request, browser):
+    """Opens a page; afterwards nothing may have gone wrong on it."""
+    _, width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else trouble.append(r.url))
+
+    def open_(path):
+        page.goto(path.as_uri())
+        page.wait_for_selector(f"body[data-drawn={scheme}]", timeout=60_000)
+        return page
+
+    yield open_
+    context.close()
+    assert trouble == []
+
+
+def place_of(page, chart: str, row: int) -> tuple[float, float]:
+    """Where a point of a map lies in the window, in pixels."""
+    page.locator(f"#{chart}").scroll_into_view_if_needed()
+    return page.evaluate(
+        """([chart, row]) => {
+            const view = views[chart], padding = view.padding();
+            const origin = [view.origin()[0] + padding.left, view.origin()[1] + padding.top];
+            const box = document.querySelector(`#${chart} canvas`).getBoundingClientRect();
+            const point = specs[chart].data.values[row];
+            return [box.left + origin[0] + view.scale("x")(point.x), box.top + origin[1] + view.scale("y")(point.y)];
+        }""",
+        [chart, row],
+    )
+
+
+def test_hover_click_and_keys(runs, opened):
+    page = opened(report(runs["simclr"], points=40))
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"], "nothing sticks out"
+    chart = page.evaluate("Object.keys(atlases)[0]")
+    names = page.evaluate(f"atlases['{chart}'].names")
+    assert page.locator("#hover").is_hidden()
+    # Of points that lie over each other the last is hit: an image that has none over it.
+    row = len(names) - 1
+    page.mouse.move(*place_of(page, chart, row))
+    page.wait_for_selector("#hover:not([hidden])")
+    assert names[row] in page.locator("#hover").inner_text()
+    assert page.locator("#hover .thumb").count() == 1
+
+    page.mouse.click(*place_of(page, chart, row))
+    panel = page.locator(f"#{chart}-panel")
+    assert names[row] in panel.inner_text()
+    assert panel.locator("button").count() == 8
+    nearest = page.evaluate(f"atlases['{chart}'].neighbors[{row}][0]")
+    panel.locator("button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(f"#{chart}-row").input_value() == str(nearest + 1)
+    assert names[nearest] in panel.locator("p").inner_text()
+
+    field = page.locator(f"#{chart}-row")
+    field.fill("3")
+    field.press("Enter")
+    assert names[2] in panel.locator("p").inner_text()
+    field.fill("9999")
+    field.press("Enter")
+    assert field.input_value() == str(len(names)), "the last there is"
+
+
+def test_colors_by_label_or_cluster(runs, opened):
+    page = opened(report(runs["simclr"], points=40))
+    chart = page.evaluate("Object.keys(atlases)[0]")
+    page.locator(f"#{chart} input[type=radio]").nth(1).check()
+    assert page.evaluate(f"views['{chart}'].signal('colored')") == "cluster"
+
+
+def test_figures_have_words(runs, opened):
+    page = opened(report(runs["simclr"], points=40))
+    for figure in page.locator("figure:has(.chart)").all():
+        assert figure.locator("figcaption").inner_text().strip()
+        assert figure.locator(".chart").get_attribute("aria-label")
+        assert figure.locator(".chart svg, .chart canvas").count() == 1
+    assert all(image.get_attribute("alt") for image in page.locator("img").all())
+
+
+@pytest.mark.parametrize("names", [["vae"], ["unfinished"], ["simclr", "vicreg", "vae", "ebgan", "npid"]])
+def test_other_pages_open(runs, opened, names, tmp_path):
+    page = opened(report(*(runs[name] for name in names), out=tmp_path / "page.html", points=60))
+    assert page.locator("section").count() >= 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.evaluate("Object.keys(views).length") == page.locator(".chart").count()

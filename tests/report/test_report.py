@@ -1,0 +1,143 @@
+"""What the page holds, read as text."""
+
+import json
+import re
+
+import pytest
+
+from sanslabel.cli import main
+from sanslabel.errors import BadInput
+from sanslabel.report import _names, report
+from sanslabel.report.contents import contents
+from sanslabel.report.page import _json, table
+
+
+def parts(path) -> tuple[str, dict, dict]:
+    """The page, its charts and its maps."""
+    text = path.read_text()
+    read = lambda name: json.loads(re.search(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[1])  # noqa: E731
+    return text[: text.index("<script>")], read("specs"), read("atlases")  # without the scripts' own text
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", text)
+
+
+def test_one_run(runs):
+    path = report(runs["simclr"], points=50)
+    assert path == runs["simclr"] / "report.html"
+    text, specs, atlases = parts(path)
+    found = ["Runs", "Scores", "Training", "What the method saw", "What the encoder finds alike", "Stages"]
+    assert titles(text) == found
+    (atlas,) = atlases.values()
+    assert len(atlas["names"]) == len(atlas["labels"]) == len(atlas["neighbors"]) == 50
+    assert all(row not in near for row, near in enumerate(atlas["neighbors"]))
+    assert atlas["sprite"].startswith("data:image/jpeg;base64,")
+    assert "linear, 10 a class" in text
+    assert len(specs) == text.count('class="chart"')
+    assert path.stat().st_size < 5e6
+
+
+def test_the_neighbors_are_those_of_a_loop(runs):
+    import torch
+
+    from sanslabel.report.atlas import _neighbors
+
+    unit = torch.nn.functional.normalize(torch.randn(30, 5), dim=1)
+    for row, near in enumerate(_neighbors(unit)):
+        others = [other for other in range(30) if other != row]
+        others.sort(key=lambda other: -float(unit[row] @ unit[other]))
+        assert near == others[: len(near)]
+
+
+def test_what_a_generative_model_makes(runs):
+    text, specs, _ = parts(report(runs["vae"], points=40))
+    assert "What the model makes" in titles(text)
+    assert "What each number of the code says" in text
+    assert any(spec["description"] == "energies" for spec in specs.values())
+    assert 'alt="reconstruction"' in text
+    assert 'alt="samples"' in text
+
+
+def test_an_unfinished_run_shows_what_there_is(runs):
+    text, specs, atlases = parts(report(runs["unfinished"]))
+    assert "This run has not ended: step 10 of 20." in text or "This run has not ended" in text
+    assert "no encoder yet" in text
+    assert not atlases
+    assert specs
+    assert 'alt="first view"' in text
+
+
+def test_a_run_that_has_just_begun(runs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text((runs["simclr"] / "run.json").read_text())
+    text, specs, atlases = parts(report(tmp_path / "run"))
+    assert "Too early to say" in text
+    assert "step 0 of" in text
+    assert not specs
+    assert not atlases
+
+
+def test_several_runs_are_compared(runs, tmp_path):
+    names = ("simclr", "vicreg", "vae", "ebgan", "npid")
+    path = report(*(runs[name] for name in names), out=tmp_path / "five.html", points=100)
+    text, _, atlases = parts(path)
+    assert len(atlases) == 5
+    assert all(len(atlas["names"]) == 20 for atlas in atlases.values())
+    for name in names:
+        assert f"What the method saw of {name}" in titles(text)
+    assert "Loss of simclr" in text
+
+
+def test_names_tell_runs_apart(tmp_path):
+    assert _names(["a/x", "b/y"]) == ["x", "y"]
+    assert _names(["a/x", "b/x"]) == ["a/x", "b/x"]
+    assert _names(["x", "x"]) == ["x (1)", "x (2)"]
+
+
+def test_nothing_in_a_name_becomes_markup():
+    assert "<b>" not in table(["<b>"], [["<b>", "<b>"]], "<b>")
+    assert "</script>" not in _json({"name": "</script><script>alert(1)</script>"})
+    assert json.loads(_json({"name": "</script>"})) == {"name": "</script>"}
+
+
+def test_data_that_are_gone_are_told_of(runs, tmp_path):
+    run = tmp_path / "moved"
+    run.mkdir()
+    for file in runs["simclr"].iterdir():
+        if file.is_file():
+            (run / file.name).write_bytes(file.read_bytes())
+    said = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(said | {"data": str(tmp_path / "gone")}))
+    text, specs, atlases = parts(report(run))
+    assert "Not drawn: " in text
+    assert "No map: " in text
+    assert specs
+    assert not atlases
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere"], "no run here"),
+        ([], "name the folder of a run"),
+        (["RUN", "--out", "page.pdf"], "written as .html"),
+        (["RUN", "--points", "1"], "at least 2"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(runs, capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *(str(runs["simclr"]) if word == "RUN" else word for word in arguments)])
+    assert stop.value.code == 2
+    assert sentence in (line := capsys.readouterr().err)
+    assert line.count("\n") == 1
+
+
+def test_without_the_charts_library(runs, monkeypatch):
+    monkeypatch.setattr("sanslabel.report.find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r'altair and vl_convert; pip install "sanslabel\[report\]"'):
+        report(runs["simclr"])
+
+
+def test_half_a_line_is_left_out(runs):
+    assert contents(runs["unfinished"], "x").lines[-1]["step"] > 1
