@@ -29,6 +29,10 @@ HELP = """Learn an image encoder from pictures without labels, and measure it.
 `sanslabel train METHOD --help` lists every number of a method.
 """
 
+Protocol = Literal[
+    "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
+]
+
 
 @dataclass(frozen=True)
 class Train:
@@ -81,15 +85,15 @@ class Evaluate:
     """the run folder"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Literal["knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer"], ...] = (
-        "knn",
-        "linear",
-    )
+    protocols: tuple[Protocol, ...] = ("knn", "linear")
     """few: a linear probe on 1 % and 10 % of the labels; layers: one on each stage; cluster: k-means against labels;
     retrieval: mean average precision; finetune: the encoder learns on, with labels; transfer: a linear probe on another
-    labeled set"""
+    labeled set; relation: whether distances follow the labels, or another encoder's; invariance: what stays of an image
+    that is cropped, mirrored, …"""
     transfer: str | None = None
     """that labeled set"""
+    reference: str | None = None
+    """the folder of that other encoder, for relation"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
     stage: int | None = None

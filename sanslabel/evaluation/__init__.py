@@ -16,10 +16,12 @@ from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput, nearest
 from sanslabel.evaluation.candidates import Candidate, of_pixels, opened, readings, untrained, whole
 from sanslabel.evaluation.finetuning import FineTuning, finetuned
+from sanslabel.evaluation.invariance import IMAGES, invariance
 from sanslabel.evaluation.memo import Memo
-from sanslabel.evaluation.protocols import FROZEN, Features, Protocol, Score, chosen_probe, scores, tuned
+from sanslabel.evaluation.protocols import FROZEN, Features, Protocol, Score, accuracy, chosen_probe, measured, scores
 from sanslabel.evaluation.readings import Stages, Tokens
-from sanslabel.evaluation.representation import pixels, represent, settle_
+from sanslabel.evaluation.relation import alignment_of_kernels, triplet_agreement
+from sanslabel.evaluation.representation import Encoder, pixels, represent, settle_
 from sanslabel.evaluation.rows import Rows, Unlabeled, labeled_rows
 from sanslabel.hardware import chosen_device
 from sanslabel.plain import plain
@@ -39,6 +41,7 @@ def evaluate(
     data: str | Path | None = None,
     protocols: Sequence[Protocol] = ("knn", "linear"),
     transfer: str | Path | None = None,
+    reference: str | Path | None = None,
     network: str | None = None,
     stage: int | None = None,
     tokens: Tokens | None = None,
@@ -58,6 +61,7 @@ def evaluate(
     data: labeled data, by default those that the run was trained on. Probes are fitted on their training split and
         measured on their test split; without one, on a fifth of the labeled rows, fixed by the seed.
     transfer: a second labeled set, which the protocol of this name probes linearly.
+    reference: the folder of another encoder, whose distances `relation` compares with, beside those that labels say.
     network: which of the exported encoders ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: what is read off it, see `Reading`; by default its representation, and for `layers` all stages.
     baselines: whether to measure pixels and random weights too. Encoders trained on patches are read both ways.
@@ -68,7 +72,7 @@ def evaluate(
     Also writes RUN/evaluation/DATA.json. Raises Unlabeled where there are no labels, BadInput for a folder without an
     encoder and for values that cannot be used, DiskError.
     """
-    _check(protocols, transfer, k, temperature, labels_per_class, draws)
+    _check(protocols, transfer, reference, k, temperature, labels_per_class, draws)
     where = chosen_device(device)
     candidate = opened(run, network)
     said, config = candidate.said, candidate.encoder.config
@@ -88,12 +92,16 @@ def evaluate(
     settings = {"k": k, "temperature": temperature, "labels_per_class": labels_per_class, "draws": draws, "seed": seed}
     found: list[Score] = []
     frozen: list[Protocol] = [protocol for protocol in protocols if protocol in FROZEN]
+    read = readings(compared, rows.train, rows.options, stage, tokens)
+    if baselines and stage is None and tokens is None:
+        read = of_pixels(channels, size) | read
     if frozen:
         tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
-        read = readings(compared, rows.train, rows.options, stage, tokens)
-        if baselines and stage is None and tokens is None:
-            read = of_pixels(channels, size) | read
         found += scores(*rows.represented(read), protocols=frozen, report=report, **settings)
+    if "relation" in protocols and reference is not None:
+        found += _related(read, rows, opened(reference, None), seed, tell)
+    if "invariance" in protocols:
+        found += _invariance(read, rows, seed, tell)
     if "layers" in protocols:
         found += _layers(compared, rows, seed, tell)
     if "finetune" in protocols:
@@ -138,7 +146,41 @@ def _finetuned(
         net = finetuned(encoder, probe, rows.train, how, seed=seed, **rows.options)
         logits, readable = represent({name: net}, rows.test, **rows.options)
         labels = rows.test.labels[readable].to(logits[name].device)
-        found.append(tuned(name, logits[name], labels, division, plain(how) | choice, seed))
+        right = accuracy(logits[name].argmax(dim=1), labels)
+        found.append(measured("finetune", "accuracy", name, right, division, plain(how) | choice, seed, len(labels)))
+    return found
+
+
+def _related(
+    read: Mapping[str, Encoder], rows: Rows, other: Candidate, seed: int, tell: Callable[[str], None]
+) -> list[Score]:
+    """Whether the distances of representations follow those of another encoder."""
+    tell(f"Comparing with the distances of {other.folder}")
+    size = other.encoder.config["image_size"]
+    if size != rows.options["image_size"] or other.encoder.config["channels"] != rows.test.channels:
+        raise BadInput(
+            f"{other.folder}: reads other images; give --reference an encoder of the same size and channels."
+        )
+    encoder = other.encoder.to(rows.options["device"])
+    features, division = rows.represented({**read, "": encoder})
+    settings = {"reference": f"{other.folder} ({other.sha256[:12]})", "images": len(division.test)}
+    found = []
+    for name in read:
+        own, known = features[name].test, features[""].test
+        figures = {"triplets by reference": triplet_agreement(own, known, seed)}
+        figures["CKA with reference"] = alignment_of_kernels(own, known)
+        found += [measured("relation", metric, name, x, division, settings, seed) for metric, x in figures.items()]
+    return found
+
+
+def _invariance(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callable[[str], None]) -> list[Score]:
+    """The cosine of an image and its changed one, by kind of change, and of unrelated images."""
+    tell("Changing images")
+    found = []
+    for name, figures in invariance(read, rows.test, seed=seed, **rows.options).items():
+        settings = {"figure": "100 times the mean cosine", "images": min(IMAGES, len(rows.test))}
+        for kind, x in figures.items():
+            found.append(measured("invariance", kind, name, x, rows.all, settings, seed, settings["images"]))
     return found
 
 
@@ -187,6 +229,7 @@ def _asked(score: Mapping[str, Any]) -> tuple[Any, ...]:
 def _check(
     protocols: Sequence[str],
     transfer: str | Path | None,
+    reference: str | Path | None,
     k: int,
     temperature: float,
     labels_per_class: int,
@@ -198,6 +241,8 @@ def _check(
             raise BadInput(f"--protocols: there is no protocol {protocol!r}; {nearest(protocol, known)}")
     if not protocols:
         raise BadInput(f"--protocols: name at least one of {', '.join(get_args(Protocol))}.")
+    if reference is not None and "relation" not in protocols:
+        raise BadInput("--reference goes with --protocols relation.")
     if ("transfer" in protocols) != (transfer is not None):
         raise BadInput("--transfer names a second labeled set for --protocols transfer; give both or neither.")
     for flag, number in {"k": k, "labels-per-class": labels_per_class, "draws": draws}.items():

@@ -18,19 +18,24 @@ import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import knn, linear
+from sanslabel.evaluation import knn, linear, relation
 from sanslabel.evaluation.clusters import STARTS, agreement
 from sanslabel.evaluation.retrieval import mean_average_precision
 from sanslabel.randomness import fold, permutation
 
-Protocol = Literal["knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer"]
-FROZEN = ("knn", "linear", "few", "cluster", "retrieval")
+Protocol = Literal[
+    "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
+]
+FROZEN = ("knn", "linear", "few", "cluster", "retrieval", "relation")
 """protocols of one representation"""
-Metric = Literal["accuracy", "NMI", "ARI", "mAP"]
+Metric = str
+"""accuracy, NMI, ARI, mAP, triplets, CKA, or a kind of change"""
 FEW, FEW_DRAWS = (1, 10), 3
 """% of the labels that the protocol `few` draws, and how often"""
 QUERIES = 1000
 """test rows that search the training rows: sorting 60,000 for each takes seconds"""
+RELATED = 5000
+"""test rows whose distances are compared"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,7 @@ def scores(
         "transfer": partial(_linear, seed=seed),
         "cluster": partial(_cluster, seed=seed),
         "retrieval": partial(_retrieval, seed=seed),
+        "relation": partial(_relation, seed=seed),
     }
     some = {None: every, labels_per_class: few(labels_per_class, draws)}
     rounds = {"knn": some, "linear": some}
@@ -147,20 +153,27 @@ def scores(
     return found
 
 
-def tuned(
-    name: str, logits: Tensor, labels: Tensor, division: Division, settings: Mapping[str, Any], seed: int
+def measured(
+    protocol: Protocol,
+    metric: Metric,
+    name: str,
+    value: float,
+    division: Division,
+    settings: Mapping[str, Any],
+    seed: int,
+    count: int | None = None,
 ) -> Score:
-    """The score of an encoder that was fine-tuned on all training rows, by its logits (M, classes) of test rows."""
+    """The score of a representation by a figure that was taken of all test rows, or of so many of them."""
     return Score(
-        protocol="finetune",
-        metric="accuracy",
+        protocol=protocol,
+        metric=metric,
         representation=name,
         split=division.split,
         labels_per_class=None,
-        value=_accuracy(logits.argmax(dim=1), labels),
+        value=value,
         spread=None,
         n_train=len(division.train),
-        n_test=len(labels),
+        n_test=len(division.test) if count is None else count,
         seed=seed,
         settings=settings,
     )
@@ -191,13 +204,13 @@ def _knn(features: Features, division: Division, rows: Tensor, *, few: bool, k: 
     predicted = knn.predictions(bank, labels, features.test, classes=division.classes, k=k, temperature=temperature)
     # JSON knows no infinity: null stands for the plain vote.
     settings = {"k": k, "temperature": temperature if isfinite(temperature) else None}
-    return {"accuracy": _accuracy(predicted, division.test)}, settings
+    return {"accuracy": accuracy(predicted, division.test)}, settings
 
 
 def _linear(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
     train, labels = _taken(features.train, division.train, rows)
     probe, settings = chosen_probe(train, labels, classes=division.classes, seed=seed, few=few)
-    return {"accuracy": _accuracy(probe.predictions(features.test), division.test)}, settings
+    return {"accuracy": accuracy(probe.predictions(features.test), division.test)}, settings
 
 
 def chosen_probe(
@@ -235,6 +248,14 @@ def _retrieval(features: Features, division: Division, rows: Tensor, *, few: boo
     return {"mAP": found}, {"queries": len(asked), "gallery": "training rows"}
 
 
+def _relation(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
+    drawn = permutation(fold(seed, 15), len(division.test))[:RELATED].to(division.test.device)
+    test, labels = features.test[drawn], division.test[drawn]
+    near = relation.triplet_accuracy(test, labels, seed)
+    kernels = relation.with_labels(test, labels, division.classes)
+    return {"triplets": near, "CKA": kernels}, {"reference": "labels", "images": len(drawn)}
+
+
 def _taken(features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """The rows, without a copy where they are all."""
     if len(rows) == len(labels):
@@ -243,7 +264,8 @@ def _taken(features: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tens
     return features[rows], labels[rows]
 
 
-def _accuracy(predicted: Tensor, labels: Tensor) -> float:
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """In %."""
     return 100 * float((predicted == labels).double().mean())
 
 

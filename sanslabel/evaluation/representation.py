@@ -45,7 +45,7 @@ def represent(
     home = device if device.type == "cuda" else torch.device("cpu")
     features: dict[str, Tensor] = {}
     rows, count = torch.empty(len(source), dtype=torch.int64), 0
-    with _evaluating(encoders.values()), _computing(device, dtype):
+    with evaluating(encoders.values()), computing(device, dtype):
         for begin, images, index in _images(source, image_size, batch, device, workers):
             # A sample that could not be read came as a copy of another one, which would then count twice.
             own = index == torch.arange(begin, begin + len(index), device=device)
@@ -90,7 +90,7 @@ def settle_(
     if len(drawn) > batch:
         drawn = drawn[: len(drawn) // batch * batch]
     momenta = [norm.momentum for norm in norms]
-    with _evaluating([encoder]), _computing(device, dtype):
+    with evaluating([encoder]), computing(device, dtype):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
@@ -111,12 +111,12 @@ def _images(
         begin += len(index)
 
 
-def _computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager
-def _evaluating(encoders: Iterable[Encoder]) -> Iterator[None]:
+def evaluating(encoders: Iterable[Encoder]) -> Iterator[None]:
     """Evaluation mode; afterwards each module has its own mode again, for some may have been frozen."""
     modules = [m for encoder in encoders if isinstance(encoder, nn.Module) for m in encoder.modules()]
     modes = [m.training for m in modules]

@@ -44,6 +44,11 @@ class Rows:
         return features, Division(*labels, len(self.train.classes), self.split)
 
     @property
+    def all(self) -> Division:
+        """The labels of all rows, readable or not."""
+        return Division(self.train.labels, self.test.labels, len(self.train.classes), self.split)
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Of the images to fit on and to measure on."""
         return {"train": self.train.fingerprint, "test": self.test.fingerprint}
