@@ -72,6 +72,8 @@ class Train:
     """processes that decode images from a folder"""
     on_collapse: Literal["warn", "stop"] = "warn"
     """what to do when nothing is learned: say why, or stop with exit code 5"""
+    track: Literal["tensorboard"] | None = None
+    """where figures are handed to besides metrics.jsonl"""
     seed: int = 0
     evaluate: bool = True
     """whether to evaluate at the end"""
@@ -250,10 +252,11 @@ def _train(arguments: list[str]) -> None:
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate", "on_collapse"}]:
+        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate", "on_collapse", "track"}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
-        run = resume(flags.resume, method=name, data=flags.data, device=flags.device, on_collapse=flags.on_collapse)
+        kept = {k: getattr(flags, k) for k in ("data", "device", "on_collapse", "track")}
+        run = resume(flags.resume, method=name, **kept)
     else:
         kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
         kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)

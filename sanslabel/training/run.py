@@ -23,6 +23,7 @@ from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.plan import Plan
 from sanslabel.training.session import OnCollapse, opened
+from sanslabel.training.tracker import Track, check
 from sanslabel.verdict import Verdict
 
 MASKED_PATCH = 4
@@ -65,6 +66,7 @@ def train(
     workers: int | None = None,
     seed: int = 0,
     on_collapse: OnCollapse = "warn",
+    track: Track | None = None,
 ) -> Run:
     """Trains an encoder on images without labels and writes a run folder.
 
@@ -81,6 +83,7 @@ def train(
     precision: "bfloat16" (autocast) where the device is fast at it, else "float32".
     workers: processes that decode images from a folder; by default one for each two cores, none for arrays.
     on_collapse: what to do when the figures say that nothing is learned: warn once of each reason, or stop with it.
+    track: "tensorboard" writes event files into RUN/tensorboard, too.
     Raises BadInput, DiskError, NotFinite, Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
@@ -125,7 +128,7 @@ def train(
     run = Path(out) if out is not None else _free_folder(name, source.name)
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
-    return _trained(run, plan, method.sized(size), recipe, source, on_collapse, fresh=True)
+    return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)
 
 
 def resume(
@@ -135,13 +138,14 @@ def resume(
     data: str | Path | None = None,
     device: str | None = None,
     on_collapse: OnCollapse = "warn",
+    track: Track | None = None,
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. on_collapse: see `train`. BadInput for changed data, another method or a newer
-    format.
+    one, on which the bits will differ. on_collapse, track: see `train`. BadInput for changed data, another method or a
+    newer format.
     """
     run = Path(run)
     if not (run / "run.json").is_file():
@@ -169,12 +173,20 @@ def resume(
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     torch.set_num_threads(plan.threads)
-    return _trained(run, plan, again, recipe, source, on_collapse, fresh=False)
+    return _trained(run, plan, again, recipe, source, on_collapse, track, fresh=False)
 
 
 def _trained(
-    run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source, on_collapse: OnCollapse, fresh: bool
+    run: Path,
+    plan: Plan,
+    method: Method,
+    recipe: Recipe,
+    source: Source,
+    on_collapse: OnCollapse,
+    track: Track | None,
+    fresh: bool,
 ) -> Run:
+    check(track)
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         session = opened(run, plan, method, recipe, source)
@@ -186,7 +198,7 @@ def _trained(
             checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
         began = time.monotonic()
         try:
-            bad_samples, verdict = session.follow(on_collapse)
+            bad_samples, verdict = session.follow(on_collapse, track)
         except torch.OutOfMemoryError as error:
             raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
     return Run(run, plan, time.monotonic() - began, bad_samples, verdict)

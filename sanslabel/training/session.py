@@ -26,6 +26,7 @@ from sanslabel.training.parallel import chunk_
 from sanslabel.training.plan import Plan
 from sanslabel.training.progress import shown
 from sanslabel.training.signals import Stopped, asked_to_stop
+from sanslabel.training.tracker import Track, tracking
 from sanslabel.training.watch import Watch
 from sanslabel.verdict import Verdict
 
@@ -50,7 +51,7 @@ class Session:
     net: Networks
     players: dict[str, Player]
 
-    def follow(self, on_collapse: OnCollapse) -> tuple[int, Verdict]:
+    def follow(self, on_collapse: OnCollapse, track: Track | None) -> tuple[int, Verdict]:
         """Trains from the newest checkpoint to the end, writes metrics and checkpoints on the way and the encoders at
         the end. The number of samples that could not be read, and what the figures say. Raises Stopped, NotFinite,
         Collapsed, DiskError and BadInput."""
@@ -61,13 +62,15 @@ class Session:
         bad = BadSamples(self.run / "bad_samples.jsonl")
         metrics = Metrics(self.run / "metrics.jsonl", done)
         saver, refusals, alarm = _Saver(self), _Refusals(self.run), _Alarm()
-        with asked_to_stop() as heard, shown(plan.method, done, steps) as show:
+        handed = tracking(track, self.run, done)
+        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand:
             try:
                 for record in self.records(done, bad):
                     refusals.count(record)
                     done = record.clock.step + 1
                     if done % LOG_EVERY == 0 or done == steps or record.refused:
                         show(record.clock, metrics.add(record, watch.figures()))
+                        hand(metrics.recent[-1])
                         if (said := metrics.verdict()).failed and on_collapse == "stop":
                             saver.save(done, last=True)
                             raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")

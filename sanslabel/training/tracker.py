@@ -1,0 +1,52 @@
+"""What a run's figures are handed to besides metrics.jsonl."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from sanslabel.errors import BadInput
+
+Track = Literal["tensorboard"]
+Tracker = Callable[[Mapping[str, Any]], None]
+"""takes a line of metrics.jsonl"""
+
+
+def check(kind: Track | None) -> None:
+    """BadInput where the tracker's package is missing."""
+    if kind is not None and find_spec(kind) is None:
+        raise BadInput(f'--track {kind}: the package is missing; pip install "sanslabel[track]".')
+
+
+@contextmanager
+def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
+    """A tracker of a run that goes on from step `start`; one that fails warns once and is left out from then on."""
+    if kind is None:
+        yield lambda line: None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    broken = False
+
+    def track(line: Mapping[str, Any]) -> None:
+        nonlocal broken
+        if broken:
+            return
+        try:
+            for name, value in line.items():
+                if name not in {"step", "epoch"} and isinstance(value, int | float):
+                    writer.add_scalar(name, value, line["step"])
+            writer.flush()
+        except Exception as error:  # whatever it is, it is no reason to stop a run
+            broken = True
+            warnings.warn(f"--track {kind}: failed and is left out from now on ({error!r})", stacklevel=2)
+
+    writer = SummaryWriter(run / kind, purge_step=start + 1 if start else None)
+    try:
+        yield track
+    finally:
+        writer.close()
