@@ -84,7 +84,7 @@ class Evaluate:
     """Measure the encoder of a run, beside raw pixels and a random encoder."""
 
     run: str
-    """the run folder"""
+    """the run folder, or timm/NAME for a pretrained encoder of timm"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
     protocols: tuple[Protocol, ...] = ("knn", "linear")

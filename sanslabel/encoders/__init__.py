@@ -47,6 +47,10 @@ def named(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
 
 def encoder_class(name: str) -> type[Encoder]:
     """BadInput for a name that there is not."""
+    if name.startswith("timm/"):
+        from sanslabel.encoders.timm import Timm
+
+        return Timm
     if name not in _ENCODERS:
         raise BadInput(f"--encoder: there is no encoder {name!r}: {nearest(name, names())}")
     return _ENCODERS[name]

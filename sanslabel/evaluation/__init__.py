@@ -13,8 +13,9 @@ from typing import Any, get_args
 import torch
 
 from sanslabel import checkpoint, encoders
+from sanslabel.encoders.timm import PREFIX
 from sanslabel.errors import BadInput, nearest
-from sanslabel.evaluation.candidates import Candidate, of_pixels, opened, readings, untrained, whole
+from sanslabel.evaluation.candidates import Candidate, of_pixels, of_timm, opened, readings, untrained, whole
 from sanslabel.evaluation.finetuning import FineTuning, finetuned
 from sanslabel.evaluation.invariance import IMAGES, invariance
 from sanslabel.evaluation.memo import Memo
@@ -58,6 +59,8 @@ def evaluate(
 ) -> list[Score]:
     """What a run's encoder is worth, beside raw pixels and the same encoder with random weights.
 
+    run: a run folder, one with an exported encoder alone, or the name of a pretrained encoder of timm, "timm/…"; the
+        last two need `data`.
     data: labeled data, by default those that the run was trained on. Probes are fitted on their training split and
         measured on their test split; without one, on a fifth of the labeled rows, fixed by the seed.
     transfer: a second labeled set, which the protocol of this name probes linearly.
@@ -74,7 +77,7 @@ def evaluate(
     """
     _check(protocols, transfer, reference, k, temperature, labels_per_class, draws)
     where = chosen_device(device)
-    candidate = opened(run, network)
+    candidate = of_timm(str(run), data) if str(run).startswith(PREFIX) else opened(run, network)
     said, config = candidate.said, candidate.encoder.config
     chosen = data or said.get("data")
     if chosen is None:

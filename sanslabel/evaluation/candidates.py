@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import torch
 
 from sanslabel import checkpoint, encoders
+from sanslabel.encoders.timm import pretrained_settings
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.memo import digest
 from sanslabel.evaluation.readings import Reading, Tokens
 from sanslabel.evaluation.representation import PIXELS, Encoder, pixels, settle_
 from sanslabel.randomness import fold
-from sanslabel.sources import Source
+from sanslabel.sources import Source, open_source
 
 
 class Candidate(NamedTuple):
@@ -36,6 +39,19 @@ def opened(run: str | Path, network: str | None) -> Candidate:
     said = checkpoint.read_json(run / "run.json") if (run / "run.json").is_file() else {}
     weights = checkpoint.sha256(checkpoint.encoder_file(run, network))
     return Candidate(encoder, network or checkpoint.exported(run)[0], weights, said, run)
+
+
+def of_timm(name: str, data: str | Path | None) -> Candidate:
+    """A pretrained encoder of timm, as it was pretrained, for images of the channels that the data have."""
+    if data is None:
+        raise BadInput(f"{name}: name labeled data with --data.")
+    channels = open_source(data).channels
+    size, (mean, std) = pretrained_settings(name)
+    fits = channels == len(mean)
+    scaling = (mean, std) if fits else tuple((sum(part) / len(part),) * channels for part in (mean, std))
+    encoder = encoders.build(name, channels=channels, image_size=size, scaling=scaling, pretrained=True).eval()
+    folder = Path("runs") / name.replace("/", "-")
+    return Candidate(encoder, "pretrained", digest(encoder, []), {}, folder)
 
 
 def untrained(config: Mapping[str, Any], source: Source, seed: int, options: Mapping[str, Any]) -> encoders.Encoder:

@@ -1,0 +1,68 @@
+"""Models of timm under the encoders' contract."""
+
+import pytest
+import torch
+
+import sanslabel
+from sanslabel import checkpoint, encoders
+from sanslabel.encoders import timm as adapter
+from sanslabel.errors import BadInput
+from sanslabel.evaluation import evaluate
+
+timm = pytest.importorskip("timm")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "mobilenetv3_small_050"])
+def test_the_representation_is_timm_s(name):
+    torch.manual_seed(0)
+    encoder = encoders.build(f"timm/{name}", channels=1, image_size=32).eval()
+    images = torch.rand(2, 1, 32, 32)
+    expected = encoder.model(images)
+    assert encoder(images).shape == (2, encoder.width)
+    torch.testing.assert_close(encoder(images), expected)
+    scaled = encoders.build(f"timm/{name}", channels=1, image_size=32, scaling=((0.5,), (0.25,))).eval()
+    scaled.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(scaled(images), encoder((images - 0.5) / 0.25))
+
+
+def test_it_is_saved_and_made_again(tmp_path):
+    encoder = encoders.build("timm/resnet18", channels=1, image_size=32, scaling=((0.5,), (0.25,))).eval()
+    checkpoint.save_encoders(tmp_path, {"student": encoder})
+    images = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(checkpoint.load_encoder(tmp_path)(images), encoder(images))
+
+
+def test_it_can_be_trained(tmp_path):
+    options = {"method": "simclr", "encoder": "timm/mobilenetv3_small_050", "image_size": 32, "epochs": 1}
+    run = sanslabel.train("digits", **options, out=tmp_path / "run")
+    assert run.encoder()(torch.rand(2, 1, 32, 32)).shape == (2, 1024)
+
+
+def test_a_pretrained_one_is_evaluated_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **o: make(*a, **{**o, "pretrained": False}))  # without network
+    monkeypatch.setattr(adapter, "pretrained_settings", lambda name: (32, ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))))
+    monkeypatch.setattr("sanslabel.evaluation.candidates.pretrained_settings", adapter.pretrained_settings)
+    found = evaluate("timm/resnet18", data="digits", protocols=("knn",), draws=1)
+    assert {s.representation for s in found} == {"pixels", "random encoder", "trained encoder (pretrained)"}
+    assert (tmp_path / "runs" / "timm-resnet18" / "evaluation" / "digits.json").is_file()
+    with pytest.raises(BadInput, match="name labeled data with --data"):
+        evaluate("timm/resnet18")
+
+
+def test_weights_that_cannot_be_had_are_one_line(monkeypatch):
+    def fails(*_, pretrained=False, **__):
+        raise OSError("no network\nhere")
+
+    monkeypatch.setattr(timm, "create_model", fails)
+    with pytest.raises(BadInput, match=r"could not make it for 1 channels and 32 pixels \(no network here\)"):
+        encoders.build("timm/resnet18", channels=1, image_size=32)
+
+
+def test_unknown_names_and_a_library_that_is_not_there(monkeypatch):
+    with pytest.raises(BadInput, match=r"timm has no 'resnet19'; did you mean resnet1"):
+        encoders.build("timm/resnet19", channels=1, image_size=32)
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(BadInput, match="timm cannot be imported here"):
+        encoders.build("timm/resnet18", channels=1, image_size=32)
