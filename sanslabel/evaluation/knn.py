@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,12 +19,19 @@ def predictions(
 
     train: (N, D), labels: (N,) in [0, classes), test: (M, D). A temperature of infinity is the plain majority vote. Of
     equally near rows the earlier ones count, of equal votes the lower class. k above N means all rows. Wu et al. 2018
-    (NPID), section 3.4; Caron et al. 2021 (DINO) for k = 20, T = 0.07. Holds at most 128 MiB of similarities at once.
+    (NPID), section 3.4; Caron et al. 2021 (DINO) for k = 20, T = 0.07. Beside the features, which are not copied where
+    they are float32, it holds 128 MiB of similarities at once.
     """
-    train, test = F.normalize(train.float(), dim=1), F.normalize(test.float(), dim=1)
-    k = min(k, len(train))
-    rows = max(1, BLOCK // len(train))
-    return torch.cat([_vote(block @ train.T, labels, classes, k, temperature) for block in test.split(rows)])
+    k, rows = min(k, len(train)), max(1, BLOCK // len(train))
+    return torch.cat([_vote(block, labels, classes, k, temperature) for block in cosines(test, train, rows)])
+
+
+def cosines(queries: Tensor, bank: Tensor, rows: int) -> Iterator[Tensor]:
+    """(M, D) and (N, D) -> parts of the (M, N) cosines, `rows` of them at a time: rows of zeros have 0 with all."""
+    bank = bank.float()
+    scale = 1 / torch.linalg.vector_norm(bank, dim=1).clamp(min=1e-12)  # in place of a normalized copy of the bank
+    for block in F.normalize(queries.float(), dim=1).split(rows):
+        yield (block @ bank.T).mul_(scale)
 
 
 def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from sanslabel.evaluation.knn import cosines
 
 BLOCK = 1 << 24
 """similarities that are sorted at once"""
@@ -18,11 +19,11 @@ def mean_average_precision(gallery: Tensor, labels: Tensor, queries: Tensor, que
 
     gallery: (N, D), labels: (N,), queries: (M, D), query_labels: (M,). Holds 2²⁴ similarities at once.
     """
-    gallery, queries = F.normalize(gallery.float(), dim=1), F.normalize(queries.float(), dim=1)
+    rows = max(1, BLOCK // len(gallery))
     rank = torch.arange(1, len(gallery) + 1, device=gallery.device, dtype=torch.float64)
     found = []
-    for part, asked in zip(*(x.split(max(1, BLOCK // len(gallery))) for x in (queries, query_labels)), strict=True):
-        order = (part @ gallery.T).argsort(dim=1, descending=True, stable=True)
+    for part, asked in zip(cosines(queries, gallery, rows), query_labels.split(rows), strict=True):
+        order = part.argsort(dim=1, descending=True, stable=True)
         right = (labels[order] == asked[:, None]).double()  # (m, N)
         count = right.sum(dim=1)
         precision = (right.cumsum(dim=1) / rank * right).sum(dim=1) / count
