@@ -5,19 +5,14 @@ The kNN vote of 1,000 queries among 1,000,000 rows of 512 numbers, which are 1.9
 
 from __future__ import annotations
 
-from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 
 import torch
 
 from sanslabel.evaluation.knn import predictions
+from sanslabel.hardware import peak_memory
 
 ROWS, WIDTH, QUERIES, CLASSES = 1_000_000, 512, 1_000, 1_000
-
-
-def peak() -> float:
-    """MiB that the process has held at most."""
-    return getrusage(RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -27,13 +22,12 @@ def main() -> None:
         part.normal_(generator=generator)
     labels = torch.arange(ROWS) % CLASSES
     queries = bank[:: ROWS // QUERIES] + 0.1 * torch.randn(QUERIES, WIDTH, generator=generator)
-    before, began = peak(), perf_counter()
+    before, began = peak_memory(), perf_counter()
     found = predictions(bank, labels, queries, classes=CLASSES, k=1)
+    took, threads = perf_counter() - began, torch.get_num_threads()
     right = (found == labels[:: ROWS // QUERIES]).float().mean().item()
-    print(
-        f"{QUERIES:,} queries among {ROWS:,} x {WIDTH}: {perf_counter() - began:.1f} s on {torch.get_num_threads()} threads"
-    )
-    print(f"memory beside the features: {peak() - before:,.0f} MiB; nearest row found: {100 * right:.1f} %")
+    print(f"{QUERIES:,} queries among {ROWS:,} x {WIDTH}: {took:.1f} s on {threads} threads")
+    print(f"memory beside the features: {(peak_memory() - before) / 2**20:,.0f} MiB; nearest row: {100 * right:.1f} %")
 
 
 if __name__ == "__main__":

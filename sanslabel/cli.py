@@ -316,6 +316,10 @@ def _evaluate(arguments: list[str]) -> None:
     asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, rate=flags.finetune_rate)}
     kept = {name: value for name, value in asked.items() if name not in {"finetune_steps", "finetune_rate"}}
     _print_tables(evaluate(**kept, report=_progress))
+    from sanslabel.hardware import peak_memory
+
+    if peak := peak_memory():
+        print(f"Peak memory {peak / 2**30:.2f} GiB")
 
 
 def _sample(arguments: list[str]) -> None:

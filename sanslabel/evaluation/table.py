@@ -11,29 +11,47 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+APART = {
+    "cluster": "Clusters against labels, in %",
+    "relation": "Do distances follow labels, in %",
+    "invariance": "What stays of a changed image (100 x cosine)",
+    "transfer": "Linear accuracy on {data}, in %",
+    "layers": "",
+}
+"""protocols with a table of their own, and its title"""
+
+
 def tables(scores: Sequence[Score]) -> list[Table]:
-    """One of whole representations, and one of stages, where there are such scores."""
-    whole, stages = ([s for s in scores if (s.stage is None) == of_all] for of_all in (True, False))
-    return [made(part) for made, part in ((table, whole), (layers, stages)) if part]
+    """One of what classifies, and one of each protocol that says something else, where there are such scores."""
+    found = [table([s for s in scores if s.protocol not in APART])]
+    for protocol, title in APART.items():
+        of = [s for s in scores if s.protocol == protocol]
+        if of and protocol == "layers":
+            found.append(layers(of))
+        elif of:
+            found.append(table(of, title.format(data=of[0].settings.get("data"))))
+    return [made for made in found if made.rows]
 
 
-def table(scores: Sequence[Score]) -> Table:
+def table(scores: Sequence[Score], title: str = "") -> Table:
     """A row for each representation, a column for each figure with all labels, then with few; ± is one standard
     deviation over the draws."""
     columns = list(dict.fromkeys((s.labels_per_class or 0, s.protocol, s.metric) for s in scores))
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
-    titles = [
-        ("kNN" if protocol == "knn" else protocol)
-        + (f" {metric}" if metric != "accuracy" else "")
-        + (f", {few} a class" if few else "")
-        for few, protocol, metric in columns
-    ]
     accuracy = {s.metric for s in scores} == {"accuracy"}
-    made = _empty(f"{'Accuracy in' if accuracy else 'In'} %", scores, titles)
+    titles = [_column(*column, alone=bool(title)) for column in columns]
+    made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, titles)
     for name in _names(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
     return made
+
+
+def _column(few: int, protocol: str, metric: str, alone: bool) -> str:
+    """A column's title; in a table of one protocol the figure is enough."""
+    named = "kNN" if protocol == "knn" else protocol
+    words = [metric] if alone else [named] if metric == "accuracy" else [named, metric]
+    return " ".join(words) + (f", {few} a class" if few else "")
 
 
 def layers(scores: Sequence[Score]) -> Table:
@@ -55,7 +73,8 @@ def _names(scores: Sequence[Score]) -> list[str]:
 def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table:
     from rich.table import Table
 
-    title = f"{title} on {scores[0].n_test:,} images ({scores[0].split})"
+    if scores:
+        title = f"{title} on {scores[0].n_test:,} images ({scores[0].split})"
     made = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", min_width=len(title))
     made.add_column("representation")
     for name in columns:
