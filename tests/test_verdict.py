@@ -139,12 +139,6 @@ def test_a_healthy_run_raises_no_alarm(method, tmp_path):
     assert run.verdict.name == "healthy"
 
 
-@pytest.mark.learning
-@pytest.mark.parametrize("method", [name for name in methods.names() if name not in (*QUICK, "supervised")])
-def test_no_other_healthy_run_raises_an_alarm(method, tmp_path):
-    assert trained(tmp_path, method=small(method)).verdict.name == "healthy"
-
-
 def test_prototypes_that_a_batch_cannot_fill_are_found(tmp_path):
     with pytest.warns(CollapseWarning, match="raise --rate or --batch"):
         assert trained(tmp_path, method=small("swav")).verdict.name == "loss at its trivial value"
