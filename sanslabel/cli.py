@@ -102,8 +102,8 @@ class Evaluate:
     """of the encoder to read, 1 for the first; by default the last"""
     tokens: Literal["class", "mean", "patches"] | None = None
     """of a transformer to read; by default what it pools itself"""
-    k: int = 20
-    """neighbors"""
+    k: int | None = None
+    """neighbors, by default 20"""
     temperature: float = 0.07
     """of the neighbors' votes"""
     labels_per_class: int = 10

@@ -34,6 +34,8 @@ __all__ = ["FineTuning", "Score", "Unlabeled", "evaluate", "pixels", "represent"
 LAYER_ROWS = 20_000
 """training rows that stages are probed on: 2,048 numbers a stage are 0.2 GB"""
 FINE_TUNING = FineTuning()
+K = 20
+"""neighbors"""
 
 
 def evaluate(
@@ -47,7 +49,7 @@ def evaluate(
     stage: int | None = None,
     tokens: Tokens | None = None,
     baselines: bool = True,
-    k: int = 20,
+    k: int | None = None,
     temperature: float = 0.07,
     labels_per_class: int = 10,
     draws: int = 5,
@@ -68,7 +70,8 @@ def evaluate(
     network: which of the exported encoders ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: what is read off it, see `Reading`; by default its representation, and for `layers` all stages.
     baselines: whether to measure pixels and random weights too. Encoders trained on patches are read both ways.
-    k, temperature: of the kNN vote. labels_per_class, draws: of the second round, with few labels.
+    k, temperature: of the kNN vote; by default 20 neighbors, or all where there are fewer. labels_per_class, draws: of
+        the second round, with few labels.
     finetuning: how `finetune` trains the encoder on.
     cache: whether features are kept in RUN/features, and taken from there.
     report: called with a sentence on what is done next.
@@ -88,11 +91,19 @@ def evaluate(
     options = {"device": where, "dtype": dtype, "workers": said.get("workers", 0)}
     memo = Memo(candidate.folder / "features" if cache else None)
     rows = labeled_rows(chosen, size, channels, seed, options, memo)
+    if k is not None and k > len(rows.train):
+        raise BadInput(f"--k {k}: {chosen} has {len(rows.train):,} images to fit on; give at most as many.")
     compared = {f"trained encoder ({candidate.network})": candidate.encoder.to(where)}
     if baselines:
         compared = {"random encoder": untrained(config, rows.train, seed, rows.options)} | compared
     tell = report or (lambda sentence: None)
-    settings = {"k": k, "temperature": temperature, "labels_per_class": labels_per_class, "draws": draws, "seed": seed}
+    settings = {
+        "k": min(K, len(rows.train)) if k is None else k,
+        "temperature": temperature,
+        "labels_per_class": labels_per_class,
+        "draws": draws,
+        "seed": seed,
+    }
     found: list[Score] = []
     frozen: list[Protocol] = [protocol for protocol in protocols if protocol in FROZEN]
     read = readings(compared, rows.train, rows.options, stage, tokens)
@@ -233,7 +244,7 @@ def _check(
     protocols: Sequence[str],
     transfer: str | Path | None,
     reference: str | Path | None,
-    k: int,
+    k: int | None,
     temperature: float,
     labels_per_class: int,
     draws: int,
@@ -249,7 +260,7 @@ def _check(
     if ("transfer" in protocols) != (transfer is not None):
         raise BadInput("--transfer names a second labeled set for --protocols transfer; give both or neither.")
     for flag, number in {"k": k, "labels-per-class": labels_per_class, "draws": draws}.items():
-        if number < 1:
+        if number is not None and number < 1:
             raise BadInput(f"--{flag} {number}: must be at least 1.")
     if not temperature > 0:
         raise BadInput(f"--temperature {temperature}: must be above 0; inf is the plain vote.")

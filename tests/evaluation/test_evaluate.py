@@ -278,6 +278,14 @@ def test_a_second_set_that_does_not_go(run, asked, sentence, tmp_path):
         evaluate(run, **asked)
 
 
+def test_more_neighbors_than_rows(run, arrays):
+    data = arrays(np.arange(60) % 2)
+    with pytest.raises(BadInput, match=r"--k 49: .* has 48 images to fit on; give at most as many"):
+        evaluate(run, data=data, protocols=("knn",), k=49)
+    found = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=("knn",), draws=1, baselines=False)
+    assert found[0].settings["k"] == 20
+
+
 def test_data_without_labels(run, arrays):
     with pytest.raises(Unlabeled, match=r"few.npz has no labels: .* --data"):
         evaluate(run, data=arrays(np.full(60, -1)))
