@@ -17,6 +17,9 @@ from sanslabel.methods.method import Objective
 from sanslabel.training.engine import Record
 from sanslabel.verdict import WINDOW, Verdict, verdict
 
+SEEN = 16
+"""images that are looked at: all that is asked is whether they differ"""
+
 
 class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
@@ -26,6 +29,10 @@ class Metrics:
         _write(path, "w", kept)
         self.path, self.last = path, (start, time.monotonic())
         self.recent = deque(kept, maxlen=WINDOW)
+
+    def age(self) -> float:
+        """Seconds since the last line."""
+        return time.monotonic() - self.last[1]
 
     def verdict(self) -> Verdict:
         """Of the run up to its newest line."""
@@ -43,7 +50,7 @@ class Metrics:
             line |= {prefix + name: _finite(value.tolist()) for name, value in measured(objective, norm).items()}
             if objective.trivial is not None:
                 line[f"{prefix}trivial"] = objective.trivial
-        seen = record.batch.images[: diagnostics.WATCHED]
+        seen = record.batch.images[:SEEN]
         line["image_variation"] = diagnostics.variation(seen).item()
         line["image_contrast"] = _finite(diagnostics.contrast(seen).item())
         line |= {name: _finite(value) for name, value in figures.items()}
@@ -67,7 +74,7 @@ def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
         found |= diagnostics.measures(objective.embedding, objective.positive)
     images = objective.images
     if {"first view", "second view"} <= images.keys():
-        first, second = (images[name][: diagnostics.WATCHED].float() for name in ("first view", "second view"))
+        first, second = (images[name][:SEEN].float() for name in ("first view", "second view"))
         found["view_difference"] = (first - second).abs().mean()
     if {"data", "samples"} <= images.keys():
         found["sample_variation"] = diagnostics.variation(images["samples"]) / diagnostics.variation(images["data"])

@@ -33,6 +33,9 @@ from sanslabel.verdict import Verdict
 OnCollapse = Literal["warn", "stop"]
 LOG_EVERY = 10
 """steps between lines of metrics.jsonl"""
+AT_LEAST, AT_MOST = 200, 1.0
+"""lines are that dense up to this step; from then on there is one in so many seconds at most, since fast steps of small
+networks take less time than what is measured of them"""
 SAVE_AFTER = 60.0
 """seconds after which the end of an epoch brings a checkpoint; five times that bring one at any step"""
 REFUSALS = 3
@@ -68,7 +71,8 @@ class Session:
                 for record in self.records(done, bad):
                     refusals.count(record)
                     done = record.clock.step + 1
-                    if done % LOG_EVERY == 0 or done == steps or record.refused:
+                    due = done % LOG_EVERY == 0 and (done <= AT_LEAST or metrics.age() >= AT_MOST)
+                    if due or done == steps or record.refused:
                         show(record.clock, metrics.add(record, watch.figures()))
                         hand(metrics.recent[-1])
                         if (said := metrics.verdict()).failed and on_collapse == "stop":
