@@ -191,6 +191,7 @@ class Report:
     points: int = 5000
     """images in all maps together, of the test split if there is one"""
     seed: int = 0
+    device: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -394,7 +395,7 @@ def _report(arguments: list[str]) -> None:
     flags = _parsed(Report, "report", arguments, Report.__doc__ or "")
     from sanslabel.report import report
 
-    path = report(*flags.runs, out=flags.out, data=flags.data, points=flags.points, seed=flags.seed, tell=_progress)
+    path = report(*flags.runs, tell=_progress, **{k: v for k, v in vars(flags).items() if k != "runs"})
     _clear()
     print(path)
 

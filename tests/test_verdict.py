@@ -124,7 +124,9 @@ def test_a_planted_failure_is_named_within_a_hundred_steps(failure, tmp_path):
     with pytest.warns(CollapseWarning):
         run = trained(tmp_path, **options)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    assert verdict([line for line in lines if line["step"] <= STEPS]).name == name
+    said = [verdict(lines[: i + 1]) for i, line in enumerate(lines) if line["step"] <= STEPS]
+    assert next(found.name for found in said if found.failed) == name
+    assert said[-1].failed
     assert run.verdict.failed
 
 
@@ -189,6 +191,19 @@ def test_epochs_that_only_fill_a_memory_do_not_count():
     assert verdict([*filling, *lines(embedding_std=0.01, mean_cosine=1.0)]).name == "complete collapse"
 
 
+def test_long_healthy_trainings_may_go_where_short_ones_do_not():
+    grown = [{"step": 20_000 + 10 * i, "loss": 1.0, "weight_growth": 21.0} for i in range(WINDOW)]
+    assert verdict(grown).name == "healthy", "LARS makes normalized weights grow"
+    assert verdict(lines(hardest_tenth=0.93)).name == "healthy", "the hardest tenth is of the own class"
+    assert verdict(lines(dead_dimensions=0.4)).name == "healthy", "a code leaves dimensions out"
+    assert verdict(lines(effective_rank=3.0, full_rank=256)).name == "healthy", "a classifier of four classes"
+
+
+def test_a_trivial_loss_of_0_is_found():
+    assert verdict(lines(loss=1e-4, trivial=0.0)).name == "loss at its trivial value"
+    assert verdict(lines(loss=0.1, trivial=0.0)).name == "healthy"
+
+
 def test_a_cause_comes_before_what_it_brings_about():
     figures = {"embedding_std": 0.0, "mean_cosine": 1.0, "learning_rate": 0.1, "image_variation": 0.0}
     assert verdict(lines(**figures)).name == "constant images"
@@ -201,6 +216,8 @@ def test_figures_of_a_player_are_found():
 
 def test_what_is_not_a_number_is_no_figure():
     assert verdict(lines(embedding_std=None)).name == "healthy"
+    assert verdict(lines(embedding_std=0.0, mean_cosine=None)).name == "complete collapse"
+    assert verdict(lines(effective_rank=2.0, alignment=1.0)).name == "healthy", "an earlier version had no full_rank"
     assert verdict(lines(refused=True)).name == "not finite"
 
 
@@ -217,9 +234,9 @@ ALONE = {
     "uniform teacher": {"teacher_entropy": 6.93, "trivial": 6.9315},
     "posterior collapse": {"active_units": 0.0},
     "mode collapse": {"critic/sample_variation": 0.01},
-    "dead dimensions": {"dead_dimensions": 0.5},
+    "dead dimensions": {"dead_dimensions": 0.5, "alignment": 1.0},
     "complete collapse": {"embedding_std": 0.02, "mean_cosine": 0.999},
-    "dimensional collapse": {"effective_rank": 2.0, "full_rank": 256},
+    "dimensional collapse": {"effective_rank": 2.0, "full_rank": 256, "alignment": 1.0},
     "loss at its trivial value": {"trivial": 1.0},
     "not learning": {"gradient_norm": 0.0},
 }

@@ -16,7 +16,7 @@ PREFIX = "timm/"
 
 class Timm(Encoder):
     """One of timm's models without its classifier, with fresh weights or `pretrained` ones, which timm then fetches or
-    has. It has one stage, its features before pooling; images must be of a size that the model takes.
+    has. It has one stage, what it pools itself; images must be of a size that the model takes.
     """
 
     def __init__(
@@ -36,22 +36,28 @@ class Timm(Encoder):
         self.model: Any = model
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        return [self.model.forward_features(self.scaled(images))]
+        return [self.model(self.scaled(images)).flatten(1)]
 
     def pooled(self, stage: Tensor) -> Tensor:
-        return self.model.forward_head(stage, pre_logits=True).flatten(1)
+        return stage
 
 
 def pretrained_settings(name: str) -> tuple[int, Scaling]:
     """The side in pixels and the (mean, std) of three channels that the model was pretrained with."""
+    _check(name)
     said = _library().create_model(name.removeprefix(PREFIX), pretrained=False).pretrained_cfg
     return said["input_size"][-1], (said["mean"], said["std"])
 
 
+def _check(name: str) -> None:
+    known, model = _library().list_models(), name.removeprefix(PREFIX)
+    if model.partition(".")[0] not in known:
+        raise BadInput(f"--encoder {name}: timm has no {model!r}; {nearest(model, known)}")
+
+
 def _made(name: str, channels: int, size: int, pretrained: bool) -> Any:
+    _check(name)
     timm, model = _library(), name.removeprefix(PREFIX)
-    if model.partition(".")[0] not in timm.list_models():
-        raise BadInput(f"--encoder {name}: timm has no {model!r}; {nearest(model, timm.list_models())}")
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
     try:
         try:
@@ -71,7 +77,7 @@ def _width(model: Any, channels: int, size: int, fallback: int) -> int:
     training = model.training
     example = torch.zeros(1, channels, size, size)
     model.eval()
-    width = model.forward_head(model.forward_features(example), pre_logits=True).flatten(1).shape[1]
+    width = model(example).flatten(1).shape[1]
     model.train(training)
     return width
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -78,6 +79,8 @@ def evaluate(
     Also writes RUN/evaluation/DATA.json. Raises Unlabeled where there are no labels, BadInput for a folder without an
     encoder and for values that cannot be used, DiskError.
     """
+    if "finetune" in protocols and (stage, tokens) != (None, None):
+        raise BadInput("--protocols finetune trains the whole encoder; leave out --stage and --tokens.")
     _check(protocols, transfer, reference, k, temperature, labels_per_class, draws)
     where = chosen_device(device)
     candidate = of_timm(str(run), data) if str(run).startswith(PREFIX) else opened(run, network)
@@ -97,34 +100,46 @@ def evaluate(
     if baselines:
         compared = {"random encoder": untrained(config, rows.train, seed, rows.options)} | compared
     tell = report or (lambda sentence: None)
-    settings = {
-        "k": min(K, len(rows.train)) if k is None else k,
-        "temperature": temperature,
-        "labels_per_class": labels_per_class,
-        "draws": draws,
-        "seed": seed,
-    }
-    found: list[Score] = []
-    frozen: list[Protocol] = [protocol for protocol in protocols if protocol in FROZEN]
+    settings = {"k": min(K, len(rows.train)) if k is None else k, "temperature": temperature}
+    settings |= {"labels_per_class": labels_per_class, "draws": draws, "seed": seed}
     read = readings(compared, rows.train, rows.options, stage, tokens)
     if baselines and stage is None and tokens is None:
         read = of_pixels(channels, size) | read
+    # Whatever else is asked for is opened first, so that what cannot be used is told before the work.
+    second = None if transfer is None else labeled_rows(transfer, size, channels, seed, options, memo)
+    other = None if reference is None else _fitting(opened(reference, None), rows)
+    parts: list[Callable[[], list[Score]]] = []
+    frozen: list[Protocol] = [protocol for protocol in protocols if protocol in FROZEN]
     if frozen:
-        tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
-        found += scores(*rows.represented(read), protocols=frozen, report=report, **settings)
-    if "relation" in protocols and reference is not None:
-        found += _related(read, rows, opened(reference, None), seed, tell)
+        parts.append(lambda: _frozen(read, rows, frozen, settings, tell))
+    if other is not None:
+        parts.append(lambda: _related(read, rows, other, seed, tell))
     if "invariance" in protocols:
-        found += _invariance(read, rows, seed, tell)
+        parts.append(lambda: _invariance(read, rows, seed, tell))
     if "layers" in protocols:
-        found += _layers(compared, rows, seed, tell)
+        parts.append(lambda: _layers(compared, rows, seed, tell))
+    if second is not None:
+        again = readings(compared, second.train, second.options, stage, tokens)
+        parts.append(lambda: _transferred(again, second, seed, tell))
     if "finetune" in protocols:
-        found += _finetuned(compared, rows, finetuning, seed, tell)
-    if "transfer" in protocols:
-        assert transfer is not None
-        found += _transferred(compared, labeled_rows(transfer, size, channels, seed, options, memo), seed, tell)
-    _write(candidate, rows, found, network)
+        parts.append(lambda: _finetuned(compared, rows, finetuning, seed, tell))
+    found: list[Score] = []
+    for part in parts:
+        found += (scored := part())
+        _write(candidate, rows, scored, network)  # at once: what comes later may fail
     return found
+
+
+def _frozen(
+    read: Mapping[str, Encoder],
+    rows: Rows,
+    protocols: Sequence[Protocol],
+    settings: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> list[Score]:
+    """The protocols of one representation."""
+    tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
+    return scores(*rows.represented(read), protocols=protocols, report=tell, **settings)
 
 
 def _layers(
@@ -165,16 +180,21 @@ def _finetuned(
     return found
 
 
+def _fitting(other: Candidate, rows: Rows) -> Candidate:
+    """BadInput for an encoder of other images."""
+    asked = rows.options["image_size"], rows.test.channels
+    if (other.encoder.config["image_size"], other.encoder.config["channels"]) != asked:
+        raise BadInput(
+            f"{other.folder}: reads other images; give --reference an encoder of the same size and channels."
+        )
+    return other
+
+
 def _related(
     read: Mapping[str, Encoder], rows: Rows, other: Candidate, seed: int, tell: Callable[[str], None]
 ) -> list[Score]:
     """Whether the distances of representations follow those of another encoder."""
     tell(f"Comparing with the distances of {other.folder}")
-    size = other.encoder.config["image_size"]
-    if size != rows.options["image_size"] or other.encoder.config["channels"] != rows.test.channels:
-        raise BadInput(
-            f"{other.folder}: reads other images; give --reference an encoder of the same size and channels."
-        )
     encoder = other.encoder.to(rows.options["device"])
     features, division = rows.represented({**read, "": encoder})
     settings = {"reference": f"{other.folder} ({other.sha256[:12]})", "images": len(division.test)}
@@ -198,12 +218,10 @@ def _invariance(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callab
     return found
 
 
-def _transferred(
-    compared: Mapping[str, encoders.Encoder], rows: Rows, seed: int, tell: Callable[[str], None]
-) -> list[Score]:
-    """A linear probe of each encoder on a second labeled set."""
+def _transferred(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callable[[str], None]) -> list[Score]:
+    """A linear probe of each representation on a second labeled set."""
     tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
-    features, division = rows.represented(readings(compared, rows.train, rows.options, None, None))
+    features, division = rows.represented(read)
     found = scores(features, division, protocols=("transfer",), seed=seed, report=tell)
     about = {"data": rows.data, "fingerprints": rows.fingerprints}
     return [replace(score, settings={**score.settings, **about}) for score in found]
@@ -222,7 +240,7 @@ def _write(candidate: Candidate, rows: Rows, found: Sequence[Score], network: st
     }
     name = rows.train.name if network is None else f"{rows.train.name}-{network}"
     path = candidate.folder / "evaluation" / f"{name}.json"
-    fresh = [asdict(score) for score in found]
+    fresh = [{**asdict(score), "value": score.value if isfinite(score.value) else None} for score in found]
     if path.is_file() and checkpoint.read_json(path).get("fingerprints") != about["fingerprints"]:
         path = path.with_name(f"{path.stem}-{about['fingerprints']['test'][:8]}.json")
     before = checkpoint.read_json(path) if path.is_file() else {}
@@ -237,7 +255,8 @@ def _asked(score: Mapping[str, Any]) -> tuple[Any, ...]:
     settings = score["settings"]
     names = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train", "n_test")
     score = {"metric": "accuracy", "stage": None, **score}  # files of earlier versions have neither
-    return (*(score[name] for name in names), *(settings.get(name) for name in ("k", "temperature", "data")))
+    asked = ("k", "temperature", "data", "reference", "steps", "rate")
+    return (*(score[name] for name in names), *(settings.get(name) for name in asked))
 
 
 def _check(

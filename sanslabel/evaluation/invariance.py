@@ -45,8 +45,9 @@ def invariance(
     found: dict[str, dict[str, list[Tensor]]] = {name: {kind: [] for kind in changes} for name in compared}
     whole: dict[str, list[Tensor]] = {name: [] for name in compared}
     with evaluating(compared.values()), computing(device, dtype):
-        for batch in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
-            plain = resized(batch.images, image_size, batch.sizes)
+        for read in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
+            plain = resized(read.images, image_size, read.sizes)
+            batch = read._replace(images=plain, sizes=None)  # so that all that differs is the change
             seen = {
                 kind: _turned(plain, batch.key) if view is None else view(batch, 0) for kind, view in changes.items()
             }

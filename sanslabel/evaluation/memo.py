@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sanslabel.checkpoint import replacing
+from sanslabel.errors import DiskError
 from sanslabel.evaluation.representation import Encoder
 from sanslabel.sources import Source
 
@@ -45,11 +47,15 @@ class Memo:
     def keep(
         self, encoder: Encoder, source: Source, options: Mapping[str, Any], features: Tensor, rows: Tensor
     ) -> None:
-        """DiskError if the disk refuses."""
+        """A disk that refuses is told of, and is no reason to stop."""
         path = self._path(encoder, source, options)
-        if path is not None and features.nbytes <= LARGEST:
+        if path is None or features.nbytes > LARGEST:
+            return
+        try:
             with replacing(path) as partial:
                 save_file({"features": features.cpu().contiguous(), "rows": rows.contiguous()}, partial)
+        except DiskError as error:
+            warnings.warn(f"Features are not kept: {error}", stacklevel=2)
 
     def _path(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> Path | None:
         """None for what is no module, such as pixels, which cost nothing."""
@@ -61,7 +67,8 @@ class Memo:
 
 def digest(module: nn.Module, how: list[Any]) -> str:
     """Of a module's configuration and weights, and of how it is used: the first 20 digits of a sha256."""
-    said = [str(module), getattr(module, "config", None), getattr(module, "patches", None), how, torch.__version__]
+    configs = [m.config for m in module.modules() if hasattr(m, "config")]  # a reading's own, and its encoder's
+    said = [str(module), configs, how, torch.__version__]
     found = sha256(json.dumps(said, default=str).encode())
     for name, tensor in module.state_dict().items():
         found.update(f"{name}{tuple(tensor.shape)}".encode())

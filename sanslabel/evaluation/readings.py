@@ -33,6 +33,7 @@ class Reading(nn.Module):
         if tokens is not None and len(found[(stage or 0) - 1]) != 3:
             raise BadInput(f"--tokens {tokens}: {encoder.config['name']} has no tokens; leave it out.")
         self.encoder, self.stage, self.tokens = encoder, stage, tokens
+        self.config = {"stage": stage, "tokens": tokens}
 
     def forward(self, images: Tensor) -> Tensor:
         stage = self.encoder.stages(images)[(self.stage or 0) - 1]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from sanslabel.randomness import fold, integers
+from sanslabel.randomness import fold, integers, uniform
 
 TRIPLETS = 20_000
 
@@ -18,19 +18,29 @@ def triplet_accuracy(features: Tensor, labels: Tensor, seed: int) -> float:
 
     features: (N, D); labels: (N,) int64.
     """
-    unit, n = normalize(features.float(), dim=1), len(labels)
-    anchor, same, other = _drawn(n, seed, labels.device)
-    # Of rows drawn at random, those that are of the class asked for: classes count as often as they have pairs.
-    fits = (labels[anchor] == labels[same]) & (anchor != same) & (labels[anchor] != labels[other])
-    anchor, same, other = (part[fits] for part in (anchor, same, other))
-    return _nearer(unit, anchor, same, other)
+    order = labels.argsort(stable=True)
+    ordered = labels[order]
+    first = torch.searchsorted(ordered, ordered)  # of the class of each, in that order
+    size = torch.searchsorted(ordered, ordered, right=True) - first
+    anchors = ((size > 1) & (size < len(labels))).nonzero()[:, 0]
+    if len(anchors) == 0:
+        return float("nan")
+    draws = uniform(torch.tensor([fold(seed, 13)]), 3 * TRIPLETS, 0).view(3, -1).to(features.device)
+    anchor = anchors[(draws[0] * len(anchors)).long()]
+    start, count = first[anchor], size[anchor]
+    same = start + (draws[1] * (count - 1)).long()
+    same = same + (same >= anchor)  # all of the class but itself
+    other = (draws[2] * (len(labels) - count)).long()
+    other = other + count * (other >= start)  # all that are not of the class
+    return _nearer(normalize(features.float(), dim=1)[order], anchor, same, other)
 
 
 @torch.no_grad()
 def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
     """How often, in %, of two images the same one is nearer to a third in both: (N, D) and (N, E). 50 by chance."""
     unit, known = normalize(features.float(), dim=1), normalize(reference.float(), dim=1)
-    anchor, first, second = _drawn(len(unit), seed, unit.device)
+    drawn = integers(torch.tensor([fold(seed, 17)]), 6 * TRIPLETS, len(unit), 0).view(3, -1).to(unit.device)
+    anchor, first, second = drawn
     three = (anchor != first) & (anchor != second) & (first != second)
     anchor, first, second = (part[three] for part in (anchor, first, second))
     near = (known[anchor] * known[first]).sum(dim=1) >= (known[anchor] * known[second]).sum(dim=1)
@@ -40,22 +50,20 @@ def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
 @torch.no_grad()
 def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
     """Linear centered kernel alignment in %: ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of centered X (N, D) and Y (N, E), Frobenius norms.
-    100 where one is the other but for a rotation and a scale, 0 where they have nothing in common. Kornblith et al.
-    2019, equation 5; the same rows give 1/√D or so by chance."""
+    100 where one is the other but for a rotation and a scale, 0 where they have nothing in common or one is constant.
+    Kornblith et al. 2019, equation 5."""
     x, y = (part.double() - part.double().mean(dim=0) for part in (features, reference))
-    return 100 * float((y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+    if len(x) < max(x.shape[1], y.shape[1]):  # the same of the kernels themselves, which are then the smaller ones
+        k, m = x @ x.T, y @ y.T
+        shared, norms = (k * m).sum(), k.norm() * m.norm()
+    else:
+        shared, norms = (y.T @ x).square().sum(), (x.T @ x).norm() * (y.T @ y).norm()
+    return 100 * float(shared / norms) if norms > 0 else 0.0
 
 
 def with_labels(features: Tensor, labels: Tensor, classes: int) -> float:
     """The alignment of features with the kernel that says whether two images are of one class."""
     return alignment_of_kernels(features, one_hot(labels, classes))
-
-
-def _drawn(n: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Three columns of rows; enough that with ten classes there are about TRIPLETS of use."""
-    keys = torch.tensor([fold(seed, 13)], dtype=torch.int64)
-    found = integers(keys, 3 * 12 * TRIPLETS, n, 0).view(3, -1).to(device)
-    return found[0], found[1], found[2]
 
 
 def _nearer(unit: Tensor, anchor: Tensor, near: Tensor, far: Tensor) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
@@ -59,15 +60,22 @@ class Rows:
 
     def features(self, compared: Mapping[str, Encoder], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         """Each encoder's representation and the rows that could be read, from the memo where it has them."""
-        known = {name: self.memo.recalled(encoder, source, self.options) for name, encoder in compared.items()}
-        missing = {name: encoder for name, encoder in compared.items() if known[name] is None}
-        if missing:
-            found, rows = represent(missing, source, **self.options)
-            for name, encoder in missing.items():
-                self.memo.keep(encoder, source, self.options, found[name], rows)
-                known[name] = found[name], rows
-        features = {name: pair[0] for name, pair in known.items() if pair is not None}
-        return features, next(pair[1] for pair in known.values() if pair is not None)
+        known = {
+            name: pair
+            for name, encoder in compared.items()
+            if (pair := self.memo.recalled(encoder, source, self.options)) is not None
+        }
+        missing = {name: encoder for name, encoder in compared.items() if name not in known}
+        if not missing and _alike(rows := [of for _, of in known.values()]):
+            return {name: known[name][0] for name in compared}, rows[0]
+        found, read = represent(missing or compared, source, **self.options)
+        if not _alike([read, *(of for _, of in known.values())]):
+            # A file could not be read then and can be now, or the other way round: all encoders read again.
+            known, missing = {}, compared
+            found, read = represent(compared, source, **self.options)
+        for name, encoder in missing.items():
+            self.memo.keep(encoder, source, self.options, found[name], read)
+        return {name: known[name][0] if name in known else found[name] for name in compared}, read
 
 
 def labeled_rows(data: str | Path, size: int, channels: int, seed: int, options: Mapping[str, Any], memo: Memo) -> Rows:
@@ -94,3 +102,7 @@ def labeled_rows(data: str | Path, size: int, channels: int, seed: int, options:
 
 def _labeled(source: Source) -> Source:
     return source if bool((source.labels >= 0).all()) else source.subset((source.labels >= 0).nonzero()[:, 0])
+
+
+def _alike(rows: list[Tensor]) -> bool:
+    return all(torch.equal(rows[0], of) for of in rows[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from typing import TYPE_CHECKING
 
 from sanslabel.evaluation.protocols import Score
@@ -83,6 +84,6 @@ def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table
 
 
 def _cell(score: Score | None) -> str:
-    if score is None:
+    if score is None or isnan(score.value):
         return ""
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 
 from sanslabel.checkpoint import replacing
 from sanslabel.errors import BadInput, SanslabelError
+from sanslabel.evaluation.table import APART
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import trained
+from sanslabel.hardware import chosen_device
 from sanslabel.report import charts, pictures
 from sanslabel.report.atlas import atlas
 from sanslabel.report.contents import Contents, contents
@@ -31,14 +34,15 @@ def report(
     data: str | None = None,
     points: int = 5000,
     seed: int = 0,
+    device: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes one HTML file about run folders, by default report.html in the first: verdicts, curves, views, scores, a
     map of the embedding with neighbors, and samples and energies of generative methods. It needs no network.
 
-    data: images of the maps, by default those that each run was trained on. points: in all maps together. tell: hears
-    what is done next. What an unfinished run has not is left out, and the page says so. BadInput for a folder without a
-    run, DiskError.
+    data: images of the maps, by default those that each run was trained on. points: in all maps together. device: that
+    encoders run on. tell: hears what is done next. What an unfinished run has not is left out, and the page says so.
+    BadInput for a folder without a run, DiskError.
     """
     if missing := [name for name in ("altair", "vl_convert") if find_spec(name) is None]:
         raise BadInput(f'The page needs {" and ".join(missing)}; pip install "sanslabel[report]".')
@@ -49,7 +53,7 @@ def report(
     path = Path(out) if out is not None else Path(runs[0]) / "report.html"
     if path.suffix not in {".html", ".htm"}:
         raise BadInput(f"--out {path}: the page is written as .html.")
-    tell = tell or (lambda sentence: None)
+    tell, where = tell or (lambda sentence: None), chosen_device(device)
     found = [contents(run, name) for run, name in zip(runs, _names(runs), strict=True)]
     page = Page(", ".join(run.name for run in found))
     page.head += [_verdict(run) for run in found]
@@ -60,7 +64,8 @@ def report(
         of = f" of {run.name}" if len(found) > 1 else ""
         tell(f"Drawing what {run.name} was shown")
         page.add(f"What the method saw{of}", *_views(run, page))
-        page.add(f"What the encoder finds alike{of}", *_map(run, page, data, max(2, points // len(found)), seed, tell))
+        count = max(2, points // len(found))
+        page.add(f"What the encoder finds alike{of}", *_map(run, page, data, count, seed, where, tell))
         page.add(f"What the model makes{of}", *_made(run, page, seed, tell))
     page.add("Stages", page.grid(charts.layers(found)))
     with replacing(path) as partial:
@@ -104,22 +109,28 @@ def _row(run: Contents) -> Iterator[str]:
 
 
 def _scores(runs: Sequence[Contents]) -> Iterator[str]:
-    """A table for each labeled set, with a row for each representation of each run."""
-    for data in dict.fromkeys(score["data"] for run in runs for score in run.scores):
-        of = [(run, s) for run in runs for s in run.scores if s["data"] == data and s["stage"] is None]
-        if not of:
-            continue
+    """A table for each labeled set and kind of protocol, with a row for each representation of each run. Of a figure
+    that was measured with several settings the last counts."""
+    found = [(run, score) for run in runs for score in run.scores if score["stage"] is None]
+
+    def kind(score: Mapping[str, Any]) -> tuple[Any, ...]:
+        apart = score["protocol"] if score["protocol"] in APART else ""
+        return score["data"], score["fingerprint"], apart
+
+    for asked in dict.fromkeys(kind(score) for _, score in found):
+        of = [(run, score) for run, score in found if kind(score) == asked]
         columns = list(dict.fromkeys((s["protocol"], s["metric"], s["labels_per_class"]) for _, s in of))
-        rows = dict.fromkeys((run.name, s["network"], s["representation"]) for run, s in of)
         cells = {
-            (run.name, s["network"], s["representation"], s["protocol"], s["metric"], s["labels_per_class"]): s
-            for run, s in of
+            (run.name, f"{s['representation']}", s["protocol"], s["metric"], s["labels_per_class"]): s for run, s in of
         }
-        first = of[0][1]
+        first, title = of[0][1], APART.get(asked[2], "").format(data=asked[0]) or "In %"
         yield table(
             ["run", "representation", *map(_column, columns)],
-            [[row[0], row[2], *(_cell(cells.get((*row, *column))) for column in columns)] for row in rows],
-            f"In %, on {first['n_test']:,} images of {data} ({first['split']}).",
+            [
+                [*row, *(_cell(cells.get((*row, *column))) for column in columns)]
+                for row in dict.fromkeys((run.name, s["representation"]) for run, s in of)
+            ],
+            f"{title}, on {first['n_test']:,} images of {asked[0]} ({first['split']}).",
         )
     if not any(run.scores for run in runs):
         yield note("Nothing was measured yet: sanslabel evaluate RUN.")
@@ -132,7 +143,7 @@ def _column(column: tuple[str, str, int | None]) -> str:
 
 
 def _cell(score: Any) -> str:
-    if score is None:
+    if score is None or score["value"] is None:
         return ""
     return f"{score['value']:.2f}" + ("" if score["spread"] is None else f" ± {score['spread']:.2f}")
 
@@ -154,13 +165,19 @@ def _views(run: Contents, page: Page) -> Iterator[str]:
 
 
 def _map(
-    run: Contents, page: Page, data: str | None, count: int, seed: int, tell: Callable[[str], None]
+    run: Contents,
+    page: Page,
+    data: str | None,
+    count: int,
+    seed: int,
+    device: torch.device,
+    tell: Callable[[str], None],
 ) -> Iterator[str]:
     if not run.exported:
         yield note("No map: the run has no encoder yet, which is written at its end.")
         return
     try:
-        found = atlas(run, data, count, seed, tell)
+        found = atlas(run, data, count, seed, device, tell)
     except SanslabelError as error:
         yield note(f"No map: {error}")
         return
@@ -197,5 +214,7 @@ def _made(run: Contents, page: Page, seed: int, tell: Callable[[str], None]) -> 
                 energies[name] = model.made(lambda x: model.method.energies(model.net, x), of).tolist()
     except BadInput:
         return
-    if energies:
+    if energies := {
+        name: [x for x in values if isfinite(x)] for name, values in energies.items() if any(map(isfinite, values))
+    }:
         yield page.grid([charts.histogram(energies, model.method.unit)])

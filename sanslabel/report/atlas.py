@@ -25,6 +25,8 @@ from sanslabel.views import resized
 NEIGHBORS = 8
 COLUMNS = 64
 """thumbnails in a row of the sprite"""
+FITTED = 20_000
+"""training rows for the probe"""
 CLUSTERS = 10
 """where there are no classes"""
 
@@ -55,9 +57,11 @@ class _Points(NamedTuple):
     confusion: Chart | None
 
 
-def atlas(run: Contents, data: str | None, count: int, seed: int, tell: Callable[[str], None]) -> Atlas:
+def atlas(
+    run: Contents, data: str | None, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
+) -> Atlas:
     """Of up to `count` images: of the test split where there is one."""
-    points = _points(run, data if data is not None else run.said["data"], count, seed, tell)
+    points = _points(run, data if data is not None else run.said["data"], count, seed, device, tell)
     unit = normalize(points.features.float(), dim=1)
     tell(f"Drawing a map of {len(unit):,} images")
     place, how = _placed(unit, seed)
@@ -79,11 +83,13 @@ def atlas(run: Contents, data: str | None, count: int, seed: int, tell: Callable
     )
 
 
-def _points(run: Contents, data: str, count: int, seed: int, tell: Callable[[str], None]) -> _Points:
-    encoder, cpu = checkpoint.load_encoder(run.path), torch.device("cpu")
+def _points(
+    run: Contents, data: str, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
+) -> _Points:
+    encoder = checkpoint.load_encoder(run.path).to(device)
     said: Mapping[str, Any] = run.said
     dtype = torch.bfloat16 if said.get("precision") == "bfloat16" else torch.float32
-    options = {"device": cpu, "dtype": dtype, "workers": said.get("workers", 0)}
+    options = {"device": device, "dtype": dtype, "workers": said.get("workers", 0)}
     size, channels = said["image_size"], encoder.config["channels"]
     try:
         rows = labeled_rows(data, size, channels, seed, options, Memo(run.path / "features"))
@@ -93,10 +99,13 @@ def _points(run: Contents, data: str, count: int, seed: int, tell: Callable[[str
         source = source.subset(permutation(fold(seed, 12), len(source))[:count].sort().values)
         tell(f"Representing {len(source):,} images of {source.name}")
         features, found = represent({"": encoder}, source, image_size=size, **options)
-        return _Points(source, features[""], found, None)
+        return _Points(source, features[""].cpu(), found, None)
+    if len(rows.train) > FITTED:
+        rows = rows.fewer(permutation(fold(seed, 16), len(rows.train))[:FITTED].sort().values)
     tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
     on_train, fitted = rows.features({"": encoder}, rows.train)
     on_test, measured = rows.features({"": encoder}, rows.test)
+    on_train, on_test = ({"": found[""].cpu()} for found in (on_train, on_test))
     tell("Fitting a linear probe")
     classes = rows.train.classes
     probe, _ = chosen_probe(on_train[""], rows.train.labels[fitted], classes=len(classes), seed=seed)
@@ -110,9 +119,11 @@ def _points(run: Contents, data: str, count: int, seed: int, tell: Callable[[str
 def _placed(unit: Tensor, seed: int) -> tuple[Tensor, str]:
     """(n, 2), and by what: t-SNE, or principal components without scikit-learn."""
     centered = unit - unit.mean(dim=0)
-    _, _, axes = torch.linalg.svd(centered, full_matrices=False)
-    if find_spec("sklearn") is None or len(unit) < 10:
-        return centered @ axes[:2].T, "principal components"
+    _, spread, axes = torch.linalg.svd(centered, full_matrices=False)
+    # t-SNE needs two directions that vary; a collapsed encoder has none.
+    if find_spec("sklearn") is None or len(unit) < 10 or len(spread) < 2 or spread[1] < 1e-4:
+        place = centered @ axes[:2].T
+        return torch.cat([place, place.new_zeros(len(place), 2 - place.shape[1])], dim=1), "principal components"
     from sklearn.manifold import TSNE
 
     reduced = (centered @ axes[:50].T).numpy()
@@ -143,9 +154,8 @@ def _class(source: Source, row: int) -> str:
 
 
 def _thumbnails(source: Source, rows: Tensor) -> Tensor:
-    parts = []
+    parts, side = [], min(pictures.THUMBNAIL, max(source.height, source.width))
     for part in rows.split(256):
         loaded = source.load(part.tolist())
-        side = min(pictures.THUMBNAIL, max(loaded.images.shape[-2:]))
         parts.append(resized(loaded.images, side, loaded.sizes).float())
     return torch.cat(parts)

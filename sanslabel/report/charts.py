@@ -103,7 +103,7 @@ def layers(runs: Sequence[Contents]) -> Iterator[Chart]:
         {"stage": score["stage"], "value": round(score["value"], 2), "of": f"{run.name}, {score['representation']}"}
         for run in runs
         for score in run.scores
-        if score["protocol"] == "layers"
+        if score["protocol"] == "layers" and score["value"] is not None
     ]
     if rows:
         chart = (

@@ -74,6 +74,8 @@ def _scores(path: Path) -> list[dict[str, Any]]:
     found = []
     for file in sorted((path / "evaluation").glob("*.json")):
         content = checkpoint.read_json(file)
-        about = {"data": Path(content["data"]).name, "network": content["encoder"]["network"]}
-        found += [{"stage": None, "metric": "accuracy", **score, **about} for score in content["scores"]]
+        about = {"network": content["encoder"]["network"], "fingerprint": content["fingerprints"]["test"]}
+        for score in content["scores"]:
+            data = Path(score["settings"].get("data", content["data"])).name  # a transfer is of other data
+            found.append({"stage": None, "metric": "accuracy", **score, **about, "data": data})
     return found

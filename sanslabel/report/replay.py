@@ -19,7 +19,8 @@ from sanslabel.training.plan import Plan
 from sanslabel.training.session import opened
 from sanslabel.views import resized
 
-SHOWN = 8
+SHOWN, REPLAYED = 8, 64
+"""images that are shown, and that the method gets: their draws are theirs in any batch"""
 
 
 def replayed(run: Contents) -> Mapping[str, Tensor]:
@@ -39,7 +40,10 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
         stream = batches(
             source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")
         )
-        for clock, batch in stream:
+        for clock, whole in stream:
+            batch = whole._replace(
+                **{name: part[:REPLAYED] for name, part in whole._asdict().items() if part is not None}
+            )
             objective: Objective | None = next(method.step(session.net, batch, clock), None)
             if objective is not None:  # an epoch may only fill a memory
                 seen = resized(

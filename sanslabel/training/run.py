@@ -207,6 +207,8 @@ def _trained(
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:
     """What `encoders.build` makes the encoder from, every option resolved."""
     options = encoders.named(encoder)
+    if options.pop("pretrained", False):
+        raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
     signed = encoders.encoder_class(str(options.get("name"))).signed
     scaling = ((0.5,) * source.channels,) * 2 if signed else source.standardization()
     options = {"scaling": scaling, **options}

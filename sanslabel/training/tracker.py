@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -28,15 +28,17 @@ def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
     if kind is None:
         yield lambda line: None
         return
-    from torch.utils.tensorboard import SummaryWriter
-
-    broken = False
+    writer, broken = None, False
 
     def track(line: Mapping[str, Any]) -> None:
-        nonlocal broken
+        nonlocal writer, broken
         if broken:
             return
         try:
+            if writer is None:
+                from torch.utils.tensorboard import SummaryWriter
+
+                writer = SummaryWriter(run / kind, purge_step=start + 1 if start else None)
             for name, value in line.items():
                 if name not in {"step", "epoch"} and isinstance(value, int | float):
                     writer.add_scalar(name, value, line["step"])
@@ -45,8 +47,9 @@ def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
             broken = True
             warnings.warn(f"--track {kind}: failed and is left out from now on ({error!r})", stacklevel=2)
 
-    writer = SummaryWriter(run / kind, purge_step=start + 1 if start else None)
     try:
         yield track
     finally:
-        writer.close()
+        if writer is not None:
+            with suppress(Exception):
+                writer.close()

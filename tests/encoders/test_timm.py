@@ -51,6 +51,12 @@ def test_a_pretrained_one_is_evaluated_by_its_name(tmp_path, monkeypatch):
         evaluate("timm/resnet18")
 
 
+def test_training_refuses_pretrained_weights(tmp_path):
+    encoder = {"name": "timm/resnet18", "pretrained": True}
+    with pytest.raises(BadInput, match="training starts from fresh weights"):
+        sanslabel.train("digits", encoder=encoder, image_size=32, epochs=1, out=tmp_path / "run")
+
+
 def test_weights_that_cannot_be_had_are_one_line(monkeypatch):
     def fails(*_, pretrained=False, **__):
         raise OSError("no network\nhere")
@@ -63,6 +69,8 @@ def test_weights_that_cannot_be_had_are_one_line(monkeypatch):
 def test_unknown_names_and_a_library_that_is_not_there(monkeypatch):
     with pytest.raises(BadInput, match=r"timm has no 'resnet19'; did you mean resnet1"):
         encoders.build("timm/resnet19", channels=1, image_size=32)
+    with pytest.raises(BadInput, match=r"timm has no 'resnet19'"):
+        evaluate("timm/resnet19", data="digits")
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(BadInput, match="timm cannot be imported here"):
         encoders.build("timm/resnet18", channels=1, image_size=32)

@@ -12,6 +12,8 @@ import sanslabel.evaluation
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import FineTuning, Unlabeled, candidates, evaluate, represent, settle_
+from sanslabel.evaluation.memo import Memo
+from sanslabel.evaluation.rows import Rows
 from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 
@@ -225,6 +227,54 @@ def test_features_of_other_weights_or_other_data_are_others(run, arrays):
     broken.write_bytes(b"?")
     assert evaluate(run, **alone) == evaluate(run, **alone, cache=False)
     assert count() == 6
+
+
+def test_features_of_another_stage_are_others(run):
+    alone = {"protocols": ("knn",), "draws": 1, "baselines": False}
+    first, second = (evaluate(run, stage=stage, **alone) for stage in (1, 2))
+    assert first == evaluate(run, stage=1, cache=False, **alone)
+    assert second == evaluate(run, stage=2, cache=False, **alone)
+    assert [s.value for s in first] != [s.value for s in second]
+
+
+def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
+    """One image could not be read when the first encoder was represented."""
+    source = open_source("digits", "train")
+    options = {"image_size": 8, "device": torch.device("cpu"), "dtype": torch.float32}
+    memo = Memo(run / "features")
+    rows = Rows("digits", source, source, "all", options, memo)
+    one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
+    features, found = represent({"": one}, source, **options)
+    memo.keep(one, source, options, features[""][1:], found[1:])
+    both, read = rows.features({"one": one, "two": two}, source)
+    assert torch.equal(read, torch.arange(len(source)))
+    assert torch.equal(both["one"], features[""])
+    assert len(both["two"]) == len(source)
+
+
+def test_a_disk_that_refuses_the_features_is_no_reason_to_stop(run):
+    (run / "features").write_text("no folder")
+    with pytest.warns(UserWarning, match="Features are not kept"):
+        found = evaluate(run, protocols=("knn",), draws=1, baselines=False)
+    assert found
+
+
+def test_what_was_measured_before_an_error_is_kept(run, monkeypatch):
+    def fails(*_, **__):
+        raise BadInput("it did not work")
+
+    monkeypatch.setattr(sanslabel.evaluation, "invariance", fails)
+    with pytest.raises(BadInput, match="it did not work"):
+        evaluate(run, protocols=("knn", "invariance"), draws=1)
+    content = json.loads((run / "evaluation" / "digits.json").read_text())
+    assert {score["protocol"] for score in content["scores"]} == {"knn"}
+
+
+def test_a_figure_that_is_no_number_is_null(run, monkeypatch):
+    monkeypatch.setattr(sanslabel.evaluation, "invariance", lambda *_, **__: {"pixels": {"unrelated": math.nan}})
+    evaluate(run, protocols=("invariance",))
+    content = json.loads((run / "evaluation" / "digits.json").read_text())
+    assert [score["value"] for score in content["scores"]] == [None]
 
 
 def test_an_exported_encoder_needs_no_run(run):

@@ -33,6 +33,14 @@ def test_features_that_are_the_labels_are_right_and_noise_is_a_coin():
     assert isnan(triplet_accuracy(noise(64), torch.zeros(300, dtype=torch.int64), seed=0)), "there is no other class"
 
 
+def test_triplets_of_a_thousand_classes_are_as_many():
+    """Of a class of two labels, two of five others have an image's own features, and three are as far as all others."""
+    labels = torch.arange(3000) % 1000
+    features = one_hot(labels).float()
+    assert triplet_accuracy(features, labels, seed=0) == 100
+    assert triplet_accuracy(features, labels.roll(1) // 2, seed=0) == pytest.approx(70, abs=1)
+
+
 def test_triplets_are_those_of_a_loop_over_all():
     features = noise(6, rows=40) + 2 * one_hot(torch.arange(40) % 3, 6)
     labels = torch.arange(40) % 3
@@ -61,6 +69,10 @@ def test_the_alignment_is_that_of_the_kernels_themselves():
     center = torch.eye(300) - 1 / 300
     k, m = (center @ (z @ z.T) @ center for z in (x, y))
     assert alignment_of_kernels(x, y) == pytest.approx(100 * float((k * m).sum() / (k.norm() * m.norm())), rel=1e-4)
+    wide = noise(400, 5)
+    k, m = (center @ (z @ z.T) @ center for z in (wide, y))
+    assert alignment_of_kernels(wide, y) == pytest.approx(100 * float((k * m).sum() / (k.norm() * m.norm())), rel=1e-3)
+    assert alignment_of_kernels(x, torch.ones(300, 4)) == 0, "a constant says nothing"
     assert with_labels(one_hot(LABELS).float(), LABELS, 10) == pytest.approx(100)
 
 

@@ -139,5 +139,24 @@ def test_without_the_charts_library(runs, monkeypatch):
         report(runs["simclr"])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("features", ["equal", "one direction", "one number", "one image"])
+def test_a_collapsed_encoder_has_a_map(features):
+    import torch
+
+    from sanslabel.report.atlas import _placed
+
+    unit = {
+        "equal": torch.ones(40, 16) / 4,
+        "one direction": torch.randn(40, 1) * torch.ones(1, 16),
+        "one number": torch.randn(40, 1),
+        "one image": torch.randn(1, 16),
+    }[features]
+    place, how = _placed(unit, 0)
+    assert place.shape == (len(unit), 2)
+    assert place.isfinite().all()
+    assert how == "principal components"
+
+
 def test_half_a_line_is_left_out(runs):
     assert contents(runs["unfinished"], "x").lines[-1]["step"] > 1
