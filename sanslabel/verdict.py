@@ -125,7 +125,7 @@ def _low_temperature(h: _History) -> str | None:
 
 
 def _one_prototype(h: _History) -> str | None:
-    if not h.throughout("usage", lambda x: x < 3):
+    if (typical := h.typical("usage")) is None or typical >= 3:
         return None
     return (
         f"nearly all images are assigned to {max(1, round(h.last('usage')))} of the prototypes; "
