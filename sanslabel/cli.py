@@ -272,7 +272,8 @@ def _train(arguments: list[str]) -> None:
     print(f"""
 Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
         {run.path}/metrics.jsonl         loss, spread and rank of the embedding over time
-Next    sanslabel train {run.plan.method} --data FOLDER        your own pictures; no labels needed
+Next    sanslabel report {run.path}   it all on one page
+        sanslabel train {run.plan.method} --data FOLDER        your own pictures; no labels needed
         sanslabel train {other:<22} another way to keep the energy from collapsing
         sanslabel methods                      what else there is""")
 

@@ -318,4 +318,7 @@ def test_measures_are_of_the_first_rows_and_know_a_positive():
     assert "alignment" not in found
     assert measures(z, z)["alignment"] == pytest.approx(0, abs=1e-6)
     assert measures(z, -z)["alignment"].item() == pytest.approx(4)
+    positive = z + 0.1 * torch.randn(600, 12, generator=torch.Generator().manual_seed(3))
+    assert measures(z, positive)["lidar"] == lidar(torch.stack([z[:256], positive[:256]], dim=1))
+    assert "lidar" not in measures(torch.randn(20, 200), torch.randn(20, 200))
     assert all(value.ndim == 0 for value in measures(z, z).values())

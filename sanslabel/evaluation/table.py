@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 APART = {
+    "few": "Linear accuracy with 1 % and 10 % of the labels, in %",
+    "retrieval": "Mean average precision in %",
+    "finetune": "Accuracy after fine-tuning, in %",
     "cluster": "Clusters against labels, in %",
     "relation": "Do distances follow labels, in %",
     "invariance": "What stays of a changed image (100 x cosine)",

@@ -182,6 +182,7 @@ def _map(
         yield note(f"No map: {error}")
         return
     yield page.map(found)
+    yield page.grid(chart for chart in (found.spectrum,) if chart is not None)
     if found.confusion is not None:
         yield page.figure(found.confusion)
 

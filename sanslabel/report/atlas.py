@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel import checkpoint
+from sanslabel.diagnostics import spectrum
 from sanslabel.evaluation import Unlabeled, represent
 from sanslabel.evaluation.memo import Memo
 from sanslabel.evaluation.protocols import chosen_probe
@@ -46,6 +47,8 @@ class Atlas(NamedTuple):
     labels: Sequence[str]
     """their classes, empty where there are none"""
     confusion: Chart | None
+    spectrum: Chart | None
+    """None of a representation that is zero"""
 
 
 class _Points(NamedTuple):
@@ -80,6 +83,7 @@ def atlas(
         names=[points.source.id(int(row)) for row in points.rows],
         labels=labels if any(labels) else [],
         confusion=points.confusion,
+        spectrum=charts.spectrum(values.tolist()) if (values := spectrum(points.features))[0] > 0 else None,
     )
 
 

@@ -21,6 +21,7 @@ CURVES = {
     "alignment": "Squared distance of what belongs together",
     "uniformity": "Uniformity (0 at a point, down to -4)",
     "participation_ratio": "Participation ratio",
+    "lidar": "LiDAR: directions that tell images apart",
     "alpha_req": "α of the spectrum (near 1 is good)",
     "usage": "Prototypes in use",
     "teacher_entropy": "Entropy of the teacher",
@@ -112,7 +113,7 @@ def layers(runs: Sequence[Contents]) -> Iterator[Chart]:
             .encode(
                 x=alt.X("stage:O", title="stage", axis=alt.Axis(labelAngle=0)),
                 y=alt.Y("value:Q", title="linear accuracy, %", scale=alt.Scale(zero=False)),
-                color=alt.Color("of:N", title=None, legend=_LEGEND),
+                color=alt.Color("of:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelLimit=320)),
                 tooltip=["of:N", "stage:O", "value:Q"],
             )
         )
@@ -174,6 +175,25 @@ def bars(title: str, values: Sequence[float], axis: str) -> Chart:
         .encode(x=alt.X("dimension:O", axis=alt.Axis(labels=len(rows) <= 40)), y=alt.Y("value:Q", title=axis))
     )
     words = f"{len(rows)} dimensions, from {rows[-1]['value']:.3g} to {rows[0]['value']:.3g}."
+    return Chart(title, words, _finished(chart, title))
+
+
+def spectrum(values: Sequence[float]) -> Chart:
+    """The singular values of a representation, the largest first, in parts of it."""
+    rows = [{"direction": i, "value": max(x / values[0], 1e-9)} for i, x in enumerate(values, 1)]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line()
+        .encode(
+            x=alt.X("direction:Q", title="direction"),
+            y=alt.Y("value:Q", title="singular value", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
+        )
+    )
+    title = "Spectrum of the representation (a cliff is a dimensional collapse)"
+    small = next((row["direction"] for row in rows if row["value"] < 0.01), None)
+    words = (
+        f"{len(rows)} directions; " + (f"from {small} on" if small else "none is") + " below a hundredth of the first."
+    )
     return Chart(title, words, _finished(chart, title))
 
 
