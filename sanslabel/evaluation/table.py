@@ -44,14 +44,14 @@ def table(scores: Sequence[Score], title: str = "") -> Table:
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
     accuracy = {s.metric for s in scores} == {"accuracy"}
-    titles = [_column(*column, alone=bool(title)) for column in columns]
+    titles = [heading(*column, alone=bool(title)) for column in columns]
     made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, titles)
     for name in _names(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
     return made
 
 
-def _column(few: int, protocol: str, metric: str, alone: bool) -> str:
+def heading(few: int | None, protocol: str, metric: str, alone: bool) -> str:
     """A column's title; in a table of one protocol the figure is enough."""
     named = "kNN" if protocol == "knn" else protocol
     words = [metric] if alone else [named] if metric == "accuracy" else [named, metric]

@@ -13,7 +13,7 @@ import torch
 
 from sanslabel.checkpoint import replacing
 from sanslabel.errors import BadInput, SanslabelError
-from sanslabel.evaluation.table import APART
+from sanslabel.evaluation.table import APART, heading
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import trained
 from sanslabel.hardware import chosen_device
@@ -125,7 +125,7 @@ def _scores(runs: Sequence[Contents]) -> Iterator[str]:
         }
         first, title = of[0][1], APART.get(asked[2], "").format(data=asked[0]) or "In %"
         yield table(
-            ["run", "representation", *map(_column, columns)],
+            ["run", "representation", *(heading(few, p, metric, bool(asked[2])) for p, metric, few in columns)],
             [
                 [*row, *(_cell(cells.get((*row, *column))) for column in columns)]
                 for row in dict.fromkeys((run.name, s["representation"]) for run, s in of)
@@ -134,12 +134,6 @@ def _scores(runs: Sequence[Contents]) -> Iterator[str]:
         )
     if not any(run.scores for run in runs):
         yield note("Nothing was measured yet: sanslabel evaluate RUN.")
-
-
-def _column(column: tuple[str, str, int | None]) -> str:
-    protocol, metric, few = column
-    said = ("kNN" if protocol == "knn" else protocol) + ("" if metric == "accuracy" else f" {metric}")
-    return said + (f", {few} a class" if few else "")
 
 
 def _cell(score: Any) -> str:
