@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sanslabel.encoders import Encoder
@@ -74,13 +74,13 @@ def finetuned(
     dtype: torch.dtype = torch.float32,
     workers: int = 0,
 ) -> nn.Module:
-    """Images (N, C, S, S) -> logits (N, classes): a copy of the encoder under the linear layer that the probe of it
-    is, after the last step of training both on the source's labels. The encoder itself stays as it is.
+    """Images (N, C, S, S) -> logits (N, classes): a copy of the encoder under a head that starts as its probe,
+    after the last step of training both on the source's labels. The encoder itself stays as it is.
 
     A head that starts as the probe keeps its first steps from spoiling the encoder: Kumar et al. 2022, "Fine-tuning can
     distort pretrained features and underperform out-of-distribution".
     """
-    net = nn.Sequential(deepcopy(encoder), _head(probe).to(device)).to(device).train()
+    net = nn.Sequential(deepcopy(encoder), Head(probe)).to(device).train()
     recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=image_size)
     (optimizer,) = recipe.optimizers.values()
     descent = optimizer.build(recipe.parameter_groups(net, optimizer))
@@ -97,10 +97,27 @@ def finetuned(
     return net.eval()
 
 
-def _head(probe: Probe) -> nn.Linear:
-    """The probe as a layer on features as they come."""
-    head = nn.Linear(probe.weight.shape[0], probe.weight.shape[1])
-    weight = (probe.scale[:, None] * probe.weight).T
-    head.weight.data.copy_(weight)
-    head.bias.data.copy_(probe.bias - weight @ probe.mean)
-    return head
+class Head(nn.Module):
+    """A probe as layers that learn on: standardization and a linear layer, (N, D) -> (N, classes) in float32.
+
+    The standardization follows the features, as BatchNorm without a scale does. Folded into the linear layer it would
+    be right for the first step alone: a transformer's features vary little about a large mean, and what moves that
+    mean by little would then move the logits by much.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__()
+        width, classes = probe.weight.shape
+        self.norm, self.linear = nn.BatchNorm1d(width, eps=1e-8, affine=False), nn.Linear(width, classes)
+        for own, fitted in (
+            (self.norm.running_mean, probe.mean),
+            (self.norm.running_var, torch.where(probe.scale > 0, probe.scale, 1).square().reciprocal()),
+            (self.linear.weight.data, probe.weight.T),
+            (self.linear.bias.data, probe.bias),
+        ):
+            assert own is not None
+            own.copy_(fitted)
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return self.linear(self.norm(features.float()))

@@ -7,7 +7,7 @@ from sanslabel import encoders
 from sanslabel.batch import Clock
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import linear
-from sanslabel.evaluation.finetuning import FineTuning, _head, finetuned
+from sanslabel.evaluation.finetuning import FineTuning, Head, finetuned
 from sanslabel.sources import open_source
 
 CPU = torch.device("cpu")
@@ -24,7 +24,17 @@ def test_the_head_starts_as_the_probe():
     probe = probe_of(16)
     features = torch.randn(50, 16)
     standardized = (features - probe.mean) * probe.scale
-    torch.testing.assert_close(_head(probe)(features), standardized @ probe.weight + probe.bias)
+    head = Head(probe).eval()
+    torch.testing.assert_close(head(features), standardized @ probe.weight + probe.bias, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head(features), head(features.clone())), "in float32"
+        assert head(features.bfloat16()).dtype == torch.float32
+
+
+def test_the_head_follows_features_that_drift():
+    """In training it is blind to a shift and a scale of all features, which would spoil a fixed standardization."""
+    head, features = Head(probe_of(16)).train(), torch.randn(64, 16)
+    torch.testing.assert_close(head(features), head(100 + 0.01 * features), rtol=1e-2, atol=1e-2)
 
 
 def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
