@@ -45,8 +45,8 @@ class Timm(Encoder):
 def pretrained_settings(name: str) -> tuple[int, Scaling]:
     """The side in pixels and the (mean, std) of three channels that the model was pretrained with."""
     _check(name)
-    said = _library().create_model(name.removeprefix(PREFIX), pretrained=False).pretrained_cfg
-    return said["input_size"][-1], (said["mean"], said["std"])
+    said = _library().get_pretrained_cfg(name.removeprefix(PREFIX))
+    return said.input_size[-1], (said.mean, said.std)
 
 
 def _check(name: str) -> None:

@@ -41,6 +41,13 @@ def opened(run: str | Path, network: str | None) -> Candidate:
     return Candidate(encoder, network or checkpoint.exported(run)[0], weights, said, run)
 
 
+def computing_as(said: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """Options of `represent`: what the encoder was trained in. On `fashion` bfloat16 moves accuracies by 0.05 points
+    and takes 0.4 of the time."""
+    dtype = torch.bfloat16 if said.get("precision") == "bfloat16" else torch.float32
+    return {"device": device, "dtype": dtype, "workers": said.get("workers", 0)}
+
+
 def of_timm(name: str, data: str | Path | None) -> Candidate:
     """A pretrained encoder of timm, as it was pretrained, for images of the channels that the data have."""
     if data is None:

@@ -43,6 +43,7 @@ class FineTuning:
             raise BadInput(f"--finetune-rate {self.rate}: must be a finite number above 0.")
 
     def epochs(self, samples: int) -> int:
+        """Passes over so many samples that come nearest to the steps, at least one."""
         return max(1, round(self.steps / max(1, samples // self.batch)))
 
     def recipe(self, encoder: Encoder, samples: int) -> Recipe:

@@ -31,9 +31,8 @@ class Memo:
 
     folder: Path | None
 
-    def recalled(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+    def recalled(self, path: Path | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
         """Features (n, D) and the rows (n,) that they are of, where they are known."""
-        path = self._path(encoder, source, options)
         if path is None or not path.is_file():
             return None
         try:
@@ -41,14 +40,10 @@ class Memo:
             features, rows = found["features"], found["rows"]
         except (OSError, SafetensorError, KeyError):
             return None
-        device = options["device"]
         return features.to(device if device.type == "cuda" else "cpu"), rows
 
-    def keep(
-        self, encoder: Encoder, source: Source, options: Mapping[str, Any], features: Tensor, rows: Tensor
-    ) -> None:
+    def keep(self, path: Path | None, features: Tensor, rows: Tensor) -> None:
         """A disk that refuses is told of, and is no reason to stop."""
-        path = self._path(encoder, source, options)
         if path is None or features.nbytes > LARGEST:
             return
         try:
@@ -57,8 +52,9 @@ class Memo:
         except DiskError as error:
             warnings.warn(f"Features are not kept: {error}", stacklevel=2)
 
-    def _path(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> Path | None:
-        """None for what is no module, such as pixels, which cost nothing."""
+    def place(self, encoder: Encoder, source: Source, options: Mapping[str, Any]) -> Path | None:
+        """The file of an encoder's features of a source, as `represent` makes them with these options; None for what is
+        no module, such as pixels, which cost nothing. Reads all weights."""
         if self.folder is None or not isinstance(encoder, nn.Module):
             return None
         how = [source.fingerprint, options["image_size"], str(options["dtype"]), options["device"].type]

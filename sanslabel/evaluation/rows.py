@@ -60,11 +60,9 @@ class Rows:
 
     def features(self, compared: Mapping[str, Encoder], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         """Each encoder's representation and the rows that could be read, from the memo where it has them."""
-        known = {
-            name: pair
-            for name, encoder in compared.items()
-            if (pair := self.memo.recalled(encoder, source, self.options)) is not None
-        }
+        places = {name: self.memo.place(encoder, source, self.options) for name, encoder in compared.items()}
+        recalled = {name: self.memo.recalled(place, self.options["device"]) for name, place in places.items()}
+        known = {name: pair for name, pair in recalled.items() if pair is not None}
         missing = {name: encoder for name, encoder in compared.items() if name not in known}
         if not missing and _alike(rows := [of for _, of in known.values()]):
             return {name: known[name][0] for name in compared}, rows[0]
@@ -73,8 +71,8 @@ class Rows:
             # A file could not be read then and can be now, or the other way round: all encoders read again.
             known, missing = {}, compared
             found, read = represent(compared, source, **self.options)
-        for name, encoder in missing.items():
-            self.memo.keep(encoder, source, self.options, found[name], read)
+        for name in missing:
+            self.memo.keep(places[name], found[name], read)
         return {name: known[name][0] if name in known else found[name] for name in compared}, read
 
 

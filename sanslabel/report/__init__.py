@@ -120,9 +120,7 @@ def _scores(runs: Sequence[Contents]) -> Iterator[str]:
     for asked in dict.fromkeys(kind(score) for _, score in found):
         of = [(run, score) for run, score in found if kind(score) == asked]
         columns = list(dict.fromkeys((s["protocol"], s["metric"], s["labels_per_class"]) for _, s in of))
-        cells = {
-            (run.name, f"{s['representation']}", s["protocol"], s["metric"], s["labels_per_class"]): s for run, s in of
-        }
+        cells = {(run.name, s["representation"], s["protocol"], s["metric"], s["labels_per_class"]): s for run, s in of}
         first, title = of[0][1], APART.get(asked[2], "").format(data=asked[0]) or "In %"
         yield table(
             ["run", "representation", *(heading(few, p, metric, bool(asked[2])) for p, metric, few in columns)],
@@ -176,7 +174,8 @@ def _map(
         yield note(f"No map: {error}")
         return
     yield page.map(found)
-    yield page.grid(chart for chart in (found.spectrum,) if chart is not None)
+    if found.spectrum is not None:
+        yield page.grid([found.spectrum])
     if found.confusion is not None:
         yield page.figure(found.confusion)
 

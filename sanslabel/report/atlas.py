@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from sanslabel import checkpoint
 from sanslabel.diagnostics import spectrum
 from sanslabel.evaluation import Unlabeled, represent
+from sanslabel.evaluation.candidates import computing_as
 from sanslabel.evaluation.memo import Memo
 from sanslabel.evaluation.protocols import chosen_probe
 from sanslabel.evaluation.rows import labeled_rows
@@ -91,10 +92,8 @@ def _points(
     run: Contents, data: str, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
 ) -> _Points:
     encoder = checkpoint.load_encoder(run.path).to(device)
-    said: Mapping[str, Any] = run.said
-    dtype = torch.bfloat16 if said.get("precision") == "bfloat16" else torch.float32
-    options = {"device": device, "dtype": dtype, "workers": said.get("workers", 0)}
-    size, channels = said["image_size"], encoder.config["channels"]
+    options = computing_as(run.said, device)
+    size, channels = run.said["image_size"], encoder.config["channels"]
     try:
         rows = labeled_rows(data, size, channels, seed, options, Memo(run.path / "features"))
     except Unlabeled:

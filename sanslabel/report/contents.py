@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput
+from sanslabel.training.journal import whole_lines
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -56,18 +56,9 @@ def contents(path: str | Path, name: str) -> Contents:
     said = checkpoint.read_json(path / "run.json")
     if missing := {"method", "data", "samples", "batch", "epochs", "encoder", "image_size", "seed"} - said.keys():
         raise BadInput(f"{path / 'run.json'}: does not describe a run (no {', '.join(sorted(missing))}).")
-    return Contents(path, name, said, _lines(path / "metrics.jsonl"), _scores(path), (path / "config.json").is_file())
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Those that are whole: a run under way may be writing the last one."""
-    found = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
+    return Contents(
+        path, name, said, whole_lines(path / "metrics.jsonl"), _scores(path), (path / "config.json").is_file()
+    )
 
 
 def _scores(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = [line for line in _lines(path) if line["step"] <= start]
+        kept = [line for line in whole_lines(path) if line["step"] <= start]
         _write(path, "w", kept)
         self.path, self.last = path, (start, time.monotonic())
         self.recent = deque(kept, maxlen=WINDOW)
@@ -85,7 +85,7 @@ class BadSamples:
     """bad_samples.jsonl: each sample that could not be read, once."""
 
     def __init__(self, path: Path) -> None:
-        self.path, lines = path, _lines(path)
+        self.path, lines = path, whole_lines(path)
         self.seen = {line["sample"] for line in lines}
         if lines:
             _write(path, "w", lines)
@@ -112,7 +112,7 @@ def _write(path: Path, mode: Literal["a", "w"], lines: list[dict[str, Any]]) -> 
         warnings.warn(f"{path}: could not be written ({error}); its lines are lost. Training goes on.", stacklevel=3)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def whole_lines(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole: a run that was killed may have left half of its last one."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:

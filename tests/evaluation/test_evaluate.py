@@ -245,7 +245,7 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     rows = Rows("digits", source, source, "all", options, memo)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
     features, found = represent({"": one}, source, **options)
-    memo.keep(one, source, options, features[""][1:], found[1:])
+    memo.keep(memo.place(one, source, options), features[""][1:], found[1:])
     both, read = rows.features({"one": one, "two": two}, source)
     assert torch.equal(read, torch.arange(len(source)))
     assert torch.equal(both["one"], features[""])
