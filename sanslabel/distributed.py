@@ -7,9 +7,19 @@ gradients are averaged: k processes then give the loss and gradient of one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from sanslabel.errors import SanslabelError
+
+T = TypeVar("T")
+BUCKET = 1 << 24
+"""numbers that travel at a time when gradients are averaged, 64 MiB"""
 
 
 def world_size() -> int:
@@ -17,6 +27,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
+    """0 is the first process, the only one that writes."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -56,6 +67,23 @@ def mean(local: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def average_(tensors: Sequence[Tensor]) -> None:
+    """Puts the mean over processes in the place of each tensor, of one dtype and device."""
+    if world_size() == 1:
+        return
+    begin = 0
+    while begin < len(tensors):
+        end, numbers = begin + 1, tensors[begin].numel()
+        while end < len(tensors) and numbers + tensors[end].numel() <= BUCKET:
+            numbers, end = numbers + tensors[end].numel(), end + 1
+        bucket = tensors[begin:end]
+        flat = _flatten_dense_tensors(bucket)
+        dist.all_reduce(flat)
+        torch._foreach_copy_(list(bucket), list(_unflatten_dense_tensors(flat / world_size(), bucket)))
+        begin = end
+
+
+@torch.no_grad()
 def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
     """Every entry with mean 0 and variance 1 over the samples of the global batch; without a gradient.
 
@@ -73,3 +101,29 @@ def everywhere(flag: Tensor) -> Tensor:
     lowest = flag.to(torch.int32)
     dist.all_reduce(lowest, op=dist.ReduceOp.MIN)
     return lowest.bool()
+
+
+def highest(*numbers: int) -> list[int]:
+    """Of each number the highest that a process has."""
+    if world_size() == 1:
+        return list(numbers)
+    found = torch.tensor(numbers)  # on the CPU, so that no accelerator is waited for
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.tolist()
+
+
+def by_first(act: Callable[..., T], *arguments: Any) -> T:
+    """What `act(*arguments)` returns on the first process, which alone calls it, on all of them; an error of this
+    project is raised on all, too."""
+    if world_size() == 1:
+        return act(*arguments)
+    box: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            box = [act(*arguments), None]
+        except SanslabelError as error:
+            box = [None, error]
+    dist.broadcast_object_list(box, device=torch.device("cpu"))
+    if box[1] is not None:
+        raise box[1]
+    return box[0]
