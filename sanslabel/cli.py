@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from sanslabel.errors import BadInput, SanslabelError, nearest
+from sanslabel.output import errors
+from sanslabel.training.signals import interrupting
 
 HELP = """Learn an image encoder from pictures without labels, and measure it.
 
@@ -197,18 +199,22 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=errors())
+    code = 0  # exits below, where no exception holds on to what was under way
     try:
-        _run(arguments)
+        with interrupting():
+            _run(arguments)
     except SanslabelError as error:
-        print(f"sanslabel: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        print(f"sanslabel: error: {error}", file=errors())
+        code = error.exit_code
+    except KeyboardInterrupt as stop:
+        sentence = "a run goes on with --resume, all else with the same command"
+        print(f"sanslabel: stopped at once ({stop}); {sentence}", file=errors())
+        code = 128 + getattr(stop, "number", 2)
     except BrokenPipeError:  # whoever read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    sys.exit(0)
+        code = 141
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> None:
@@ -253,11 +259,11 @@ def _train(arguments: list[str]) -> None:
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate", "on_collapse", "track"}]:
+        fitting = ("data", "device", "on_collapse", "track", "workers")
+        if extra := [n for n in changed if n not in {"resume", "evaluate", *fitting}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
-        kept = {k: getattr(flags, k) for k in ("data", "device", "on_collapse", "track")}
-        run = resume(flags.resume, method=name, **kept)
+        run = resume(flags.resume, method=name, **{name: getattr(flags, name) for name in fitting})
     else:
         kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
         kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)
@@ -267,7 +273,11 @@ def _train(arguments: list[str]) -> None:
     if run.bad_samples:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
-        _print_scores(run.path, flags.data)
+        try:
+            _print_scores(run.path, flags.data)
+        except KeyboardInterrupt:
+            print(f"The encoder is whole; evaluate it with: sanslabel evaluate {run.path}", file=errors())
+            raise
     other = "simclr" if run.plan.method == "vicreg" else "vicreg"
     print(f"""
 Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
@@ -478,11 +488,11 @@ def _print_tables(scores: Any) -> None:
 
 def _clear() -> None:
     """Takes the last line of `_progress` off a terminal."""
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if errors().isatty():
+        print("\r\033[K", end="", file=errors(), flush=True)
 
 
 def _progress(sentence: str) -> None:
     """What is done now: on a terminal in one line that changes."""
-    terminal = sys.stderr.isatty()
-    print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=sys.stderr, flush=True)
+    terminal = errors().isatty()
+    print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=errors(), flush=True)

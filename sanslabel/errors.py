@@ -20,7 +20,7 @@ class DiskError(SanslabelError):
 
 
 class NotFinite(SanslabelError):
-    """The loss or its gradient stayed infinite or not a number for several steps in a row."""
+    """The loss or its gradient stayed infinite or not a number for several steps in a row, or a weight became so."""
 
     exit_code = 4
 

@@ -9,18 +9,8 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {
-        "errors",
-        "randomness",
-        "batch",
-        "distributed",
-        "batchnorm",
-        "schedules",
-        "optimizers",
-        "recipe",
-        "plain",
-        "hardware",
-    },
+    {"errors", "output", "plain", "hardware"}
+    | {"randomness", "batch", "distributed", "batchnorm", "schedules", "optimizers", "recipe"},
     {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},

@@ -14,14 +14,16 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.distributed import world_size
+from sanslabel.distributed import rank, world_size
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.hardware import Precision, chosen_device, fast_precision
 from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
+from sanslabel.training.lock import locked, refuse_if_held
 from sanslabel.training.plan import Plan
+from sanslabel.training.room import check_room
 from sanslabel.training.session import OnCollapse, opened
 from sanslabel.training.tracker import Track, check
 from sanslabel.verdict import Verdict
@@ -126,7 +128,8 @@ def train(
         threads=torch.get_num_threads(),
     )
     run = Path(out) if out is not None else _free_folder(name, source.name)
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    refuse_if_held(run)
+    if run.exists() and (not run.is_dir() or _begun(run)):
         raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
     return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)
 
@@ -139,17 +142,20 @@ def resume(
     device: str | None = None,
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. on_collapse, track: see `train`. BadInput for changed data, another method or a
-    newer format.
+    one, on which the bits will differ. workers: another number of them, which changes no bit. on_collapse, track: see
+    `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
     """
     run = Path(run)
     if not (run / "run.json").is_file():
         raise BadInput(f"{run}: no run here (no run.json); --resume takes the folder of an earlier run.")
+    _check_numbers(workers=workers)
+    refuse_if_held(run)
     said = checkpoint.read_json(run / "run.json")
     try:
         plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
@@ -169,6 +175,7 @@ def resume(
     if said.get("versions") != _versions():
         warnings.warn(f"{run}: was begun with {said.get('versions')}; bits may differ.", stacklevel=2)
     plan = replace(plan, device=str(chosen_device(device or plan.device)))
+    plan = plan if workers is None else replace(plan, workers=workers)
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
@@ -190,17 +197,19 @@ def _trained(
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         session = opened(run, plan, method, recipe, source)
-        if fresh:
+        with locked(run):
+            if rank() == 0:
+                if fresh and _begun(run):
+                    raise BadInput(f"{run}: another process began a run here; name another folder with --out.")
+                _sweep(run)
+                check_room(run, session.net, session.players)
+                if fresh:
+                    checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
+            began = time.monotonic()
             try:
-                run.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DiskError(f"{run}: the run folder could not be made ({error}); choose another --out.") from error
-            checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
-        began = time.monotonic()
-        try:
-            bad_samples, verdict = session.follow(on_collapse, track)
-        except torch.OutOfMemoryError as error:
-            raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
+                bad_samples, verdict = session.follow(on_collapse, track)
+            except torch.OutOfMemoryError as error:
+                raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
     return Run(run, plan, time.monotonic() - began, bad_samples, verdict)
 
 
@@ -242,6 +251,20 @@ def _versions() -> dict[str, str]:
 
 def _is_ours(chosen: type[Method]) -> bool:
     return chosen.__module__.rpartition(".")[0] == methods.__name__
+
+
+def _begun(run: Path) -> bool:
+    """Whether a folder holds more than a run leaves that was killed before it began."""
+    return bool({path.name for path in run.iterdir()} - {".lock", ".run.json.part"})
+
+
+def _sweep(run: Path) -> None:
+    """Removes what a run that was killed in the middle of writing has left."""
+    try:
+        checkpoint.sweep(run)
+        checkpoint.sweep(run / "checkpoints")
+    except OSError as error:
+        raise DiskError(f"{run}: what an earlier start left could not be removed ({error}).") from error
 
 
 def _free_folder(method: str, data: str) -> Path:

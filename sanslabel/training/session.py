@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
+from sanslabel.distributed import world_size
 from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
 from sanslabel.training.engine import Player, Record, optimize, players_of
-from sanslabel.training.journal import BadSamples, Metrics
+from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
 from sanslabel.training.plan import Plan
 from sanslabel.training.progress import shown
-from sanslabel.training.signals import Stopped, asked_to_stop
+from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.tracker import Track, tracking
 from sanslabel.training.watch import Watch
 from sanslabel.verdict import Verdict
@@ -64,11 +65,11 @@ class Session:
         steps = len(self.source) // plan.batch * plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
         metrics = Metrics(self.run / "metrics.jsonl", done)
-        saver, refusals, alarm = _Saver(self), _Refusals(self.run), _Alarm()
+        saver, refusals, alarm = _Saver(self), _Refusals(self.run, self.source, done), _Alarm()
         handed = tracking(track, self.run, done)
         with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand:
             try:
-                for record in self.records(done, bad):
+                for record in self.records(done, bad, heard):
                     refusals.count(record)
                     done = record.clock.step + 1
                     due = done % LOG_EVERY == 0 and (done <= AT_LEAST or metrics.age() >= AT_MOST)
@@ -83,9 +84,8 @@ class Session:
                         break
                     if done == steps or saver.due(record.clock):
                         saver.save(done, last=done == steps)
-            except RuntimeError:  # a signal to the whole group may end the processes that decode, too
-                if not heard:
-                    raise
+            except Enough:
+                pass
             if heard:
                 saver.save(done, last=True)
                 raise Stopped(
@@ -94,11 +94,13 @@ class Session:
         checkpoint.save_encoders(self.run, self.method.encoders(self.net))
         return len(bad.seen), metrics.verdict()
 
-    def records(self, start: int, bad: BadSamples) -> Iterator[Record]:
+    def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
         plan, device = self.plan, torch.device(self.plan.device)
         order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
         stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
+        if world_size() == 1:  # several processes stop together, after a step
+            stream = heard.waited(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
 
     def save(self, done: int) -> None:
@@ -160,17 +162,21 @@ def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
 
 
 class _Refusals:
-    """Steps in a row that were refused."""
+    """Steps in a row that were refused, and what they saw."""
 
-    def __init__(self, run: Path) -> None:
-        self.run, self.row = run, 0
+    def __init__(self, run: Path, source: Source, start: int) -> None:
+        self.run, self.source, self.row = run, source, 0
+        self.journal = NotFiniteSteps(run / "not_finite.jsonl", start)
 
     def count(self, record: Record) -> None:
         self.row = self.row + 1 if record.refused else 0
+        if record.refused:
+            self.journal.add(record.clock.step + 1, [self.source.id(row) for row in record.batch.index.tolist()])
         if self.row == REFUSALS:
             raise NotFinite(
                 f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step "
-                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept."
+                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept, and"
+                f" {self.journal.path} names the samples of those steps."
             )
 
 

@@ -36,15 +36,13 @@ def variants() -> list[tuple[str, dict]]:
 
 
 def session(name: str, numbers: dict):
-    """Networks in float64 where they can be, so that what differs is no rounding, and the records of their training by SGD."""
+    """Networks, in float64 where they can be, so that what differs is no rounding, and the records of a run by SGD."""
     source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
     chosen = methods.method_class(name)
     recipe = chosen.small
     method = chosen.under(recipe)
-    narrow = {
-        f.name: 64 for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64
-    }
-    method = replace(method, **narrow, **numbers).sized(8)
+    wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
+    method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
     torch.manual_seed(0)
     small = SMALL if recipe.encoder == "conv" else recipe.encoder
     encoder = encoders.build(**encoders.named(small), channels=1, image_size=8)
