@@ -9,7 +9,7 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain", "hardware"},
+    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain", "hardware", "plan"},
     {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},

@@ -19,9 +19,9 @@ from sanslabel.errors import BadInput, DiskError
 from sanslabel.hardware import Precision, chosen_device, fast_precision
 from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
+from sanslabel.plan import Plan
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
-from sanslabel.training.plan import Plan
 from sanslabel.training.session import OnCollapse, opened
 from sanslabel.training.tracker import Track, check
 from sanslabel.verdict import Verdict
