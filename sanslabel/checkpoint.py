@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
@@ -22,12 +22,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sanslabel import encoders
+from sanslabel import encoders, plan
 from sanslabel.encoders import Encoder
-from sanslabel.errors import BadInput, DiskError, NotFinite
+from sanslabel.errors import BadInput, DiskError, NotFinite, reading
+from sanslabel.plain import parsed
 
 FORMAT = 1
 """of every JSON and safetensors file; a newer one is refused"""
+
+LARGEST_JSON, LARGEST_HEADER = 1 << 24, 1 << 23
+"""bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of sixty thousand tensors"""
 
 Tensors = Mapping[str, Tensor]
 
@@ -103,20 +107,25 @@ def load_networks_(net: nn.Module, folder: Path) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    return read_json(checkpoint / "state.json")
+    """With the steps that were done; BadInput for what has none."""
+    state = read_json(checkpoint / "state.json")
+    if type(state.get("step")) is not int or state["step"] < 0:
+        raise BadInput(f"{checkpoint / 'state.json'}: does not say after how many steps it was written; remove it.")
+    return state
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file as they were saved, those that share memory once more so."""
-    try:
+    with reading(path, "it is no safetensors file, or damaged"):
+        with _regular(path).open("rb") as file:
+            if (header := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
+                raise BadInput(f"{path}: not a readable safetensors file (a header of {header:,} bytes).")
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("sanslabel", "{}"))
+            about = parsed((file.metadata() or {}).get("sanslabel", "{}"))
             if about.get("format", FORMAT) != FORMAT:
                 raise BadInput(f"{path}: written by another version of sanslabel; upgrade to read it.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable safetensors file ({error}).") from error
-    return tensors | {twin: tensors[name] for twin, name in about.get("shared", {}).items()}
+        return tensors | {twin: tensors[name] for twin, name in about.get("shared", {}).items()}
 
 
 def sha256(path: Path) -> str:
@@ -126,10 +135,10 @@ def sha256(path: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """BadInput for what is no JSON object or of a newer format."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a readable JSON file ({error}).") from error
+    with reading(path, "it is no JSON file, or damaged"), _regular(path).open("rb") as file:
+        if len(text := file.read(LARGEST_JSON + 1)) > LARGEST_JSON:
+            raise BadInput(f"{path}: more than {LARGEST_JSON:,} bytes, which no file of a run has.")
+        content = parsed(text)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: not a JSON object.")
     if content.get("format", 0) != FORMAT:
@@ -137,6 +146,20 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path}: format {content.get('format')!r} where {FORMAT} is known; upgrade sanslabel to read it."
         )
     return content
+
+
+def read_run(run: Path, needed: Collection[str] = ()) -> dict[str, Any]:
+    """What run.json says of the plan, checked; BadInput where it is not there, or says less than is needed."""
+    path = run / "run.json"
+    if not path.is_file():
+        raise BadInput(f"{run}: no run here (no run.json); name the folder of a run.")
+    said = read_json(path)
+    if missing := set(needed) - said.keys():
+        raise BadInput(f"{path}: does not describe a run (no {', '.join(sorted(missing))}).")
+    try:
+        return plan.checked(said)
+    except BadInput as error:
+        raise BadInput(f"{path}: does not describe a run ({error})") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -152,6 +175,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # a link of that name would lead the writing elsewhere
         yield partial
         partial.rename(path)
         _flush(path.parent)
@@ -181,12 +205,11 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     if not (run / "config.json").is_file():
         raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a finished run.")
     path, config = _exported(run, network)
-    try:
-        with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-            encoder = encoders.build(**config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{run / 'config.json'}: does not describe an encoder ({error!r}).") from error
-    load_strictly_(encoder, read_tensors(path), path)
+    outline, tensors = encoders.outlined(config, run / "config.json"), read_tensors(path)
+    check_fit(outline, tensors, path)  # before memory is taken for what a configuration asks for
+    with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
+        encoder = encoders.build(**config)
+    load_strictly_(encoder, tensors, path)
     return encoder.eval()
 
 
@@ -196,7 +219,16 @@ def encoder_file(run: str | Path, network: str | None = None) -> Path:
 
 
 def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
-    """Loads tensors whose names and shapes are just the module's; BadInput names the first that is not."""
+    """Loads tensors that fit just so, see `check_fit`."""
+    check_fit(module, tensors, path)
+    own = module.state_dict()
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def check_fit(module: nn.Module, tensors: Tensors, path: Path) -> None:
+    """BadInput names the first tensor whose name or shape is not just the module's."""
     own = module.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
         raise BadInput(
@@ -206,9 +238,8 @@ def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
         if tensor.shape != own[name].shape:
             shapes = f"{tuple(tensor.shape)} where {tuple(own[name].shape)} is needed"
             raise BadInput(f"{path}: tensor {name!r} is of shape {shapes}; it is of another network.")
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+        if tensor.is_complex() != own[name].is_complex():
+            raise BadInput(f"{path}: tensor {name!r} is of {tensor.dtype}; it is of another network.")
 
 
 def exported(run: str | Path) -> list[str]:
@@ -245,16 +276,20 @@ def _fault(checkpoint: Path) -> str | None:
     if not path.is_file():
         return f"{path} is missing"
     try:
-        written = path.read_bytes()
-        files = json.loads(written)["files"]
-        if written != _text(_manifest(files)).encode():
-            return f"{path} is not what was written"
-        for name, facts in files.items():
-            file = checkpoint / name
-            if not file.is_file() or file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
-                return f"{file} is not what was written"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"{path} is not what was written"
+        with reading(path, "it is not what was written"):
+            files = read_json(path)["files"]
+            if path.read_bytes() != _text(_manifest(files)).encode():
+                return f"{path} is not what was written"
+            # Neither more nor less than lies there: a name cannot lead elsewhere, and what is not listed is not read.
+            if files.keys() != {f.name for f in checkpoint.iterdir()} - {path.name}:
+                return f"{path} is not what was written"
+            for name, facts in files.items():
+                file = checkpoint / name
+                as_written = file.is_file() and not file.is_symlink() and file.stat().st_size == facts["bytes"]
+                if not as_written or sha256(file) != facts["sha256"]:
+                    return f"{file} is not what was written"
+    except BadInput as error:
+        return str(error).removesuffix(".")
     return None
 
 
@@ -267,6 +302,13 @@ def _drop(checkpoint: Path) -> None:
     doomed = checkpoint.with_name(f".{checkpoint.name}.old.part")
     checkpoint.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def _regular(path: Path) -> Path:
+    """BadInput for what is there and no file: a pipe would be waited for, a device has no end."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path}: not a file; remove it.")
+    return path
 
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:

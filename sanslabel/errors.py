@@ -1,5 +1,11 @@
 """What can go wrong that a person can put right: one sentence each, and the exit code of the command."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LONGEST = 400
+"""characters of a parser's message that are passed on: some quote what they were given"""
+
 
 class SanslabelError(Exception):
     """A sentence that names the file or the flag and says what to do; the command prints it without a traceback."""
@@ -33,6 +39,19 @@ class Collapsed(SanslabelError):
 
 class CollapseWarning(UserWarning):
     """The figures of a run say that it learns nothing."""
+
+
+@contextmanager
+def reading(what: object, remedy: str) -> Iterator[None]:
+    """Around whatever looks into a file: what a damaged or hostile one leads a parser into, errors of a dozen kinds,
+    comes out as the one sentence of a BadInput."""
+    try:
+        yield
+    except SanslabelError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:LONGEST] or type(error).__name__
+        raise BadInput(f"{what} cannot be read ({said}); {remedy}.") from error
 
 
 def nearest(name: str, known: list[str]) -> str:

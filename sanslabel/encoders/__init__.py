@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from sanslabel.encoders.coded import Coded
 from sanslabel.encoders.conv import Conv
@@ -16,9 +19,9 @@ from sanslabel.encoders.encoder import Encoder
 from sanslabel.encoders.mlp import MLP
 from sanslabel.encoders.resnet import ResNet
 from sanslabel.encoders.vit import VisionTransformer
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, nearest, reading
 
-__all__ = ["DCGAN", "Coded", "Encoder", "build", "encoder_class", "named", "names"]
+__all__ = ["DCGAN", "Coded", "Encoder", "build", "encoder_class", "named", "names", "outlined"]
 
 _ENCODERS: dict[str, type[Encoder]] = {
     "conv": Conv,
@@ -79,3 +82,15 @@ def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any
             raise BadInput("--encoder coded: is made by methods, on another encoder; name that one.")
         options["of"] = build(**options["of"])
     return encoder(name, channels, image_size, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def outlined(config: Any, path: Path) -> Encoder:
+    """The encoder of a configuration that a file holds, on the device "meta": names, shapes and numbers, without their
+    memory. BadInput for what describes none, or one with weights to be fetched: no file brings about a download."""
+    with reading(f"{path}: the encoder", "name a folder that training wrote"), torch.device("meta"):
+        inner = config
+        while isinstance(inner, Mapping):
+            if "pretrained" in inner:
+                raise BadInput(f"{path}: has an encoder whose weights would be fetched (pretrained); take that out.")
+            inner = inner.get("of")
+        return build(**config)

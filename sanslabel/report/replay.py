@@ -12,10 +12,10 @@ from sanslabel import methods
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Objective
 from sanslabel.plain import built
+from sanslabel.plan import Plan
 from sanslabel.recipe import Recipe
 from sanslabel.report.contents import Contents
 from sanslabel.sources import batches, open_source
-from sanslabel.training.plan import Plan
 from sanslabel.training.session import opened
 from sanslabel.views import resized
 

@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
+from sanslabel.hardware import main_memory
 from sanslabel.sources.source import Loaded, Source
+
+DEFLATED = 1032
+"""bytes that one packed by deflate can stand for, at most"""
+_PIECE = 1 << 20
 
 
 class Part(NamedTuple):
@@ -115,6 +120,32 @@ def _classes(stored: Stored) -> tuple[str, ...]:
 def _positions(labels: np.ndarray, stored: Stored) -> np.ndarray:
     """(N,) int64: the position of each label among the classes, -1 for none."""
     return np.where(labels < 0, -1, np.searchsorted(_values(stored), labels)).astype(np.int64)
+
+
+class Bytes(Protocol):
+    """What is read from: a file, or what unpacks one."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def content(file: Bytes, announced: int, held: int, path: Path) -> np.ndarray:
+    """The next `announced` bytes of a file that can hold no more than `held`, (announced,) uint8. What is announced is
+    believed only so far: BadInput, before memory is taken, for more than the file or the machine has."""
+    if announced > held:
+        raise BadInput(
+            f"{path} announces {announced:,} bytes and has {held:,} at most: it is cut off or damaged; fetch it again."
+        )
+    if announced > main_memory():
+        raise BadInput(f"{path} holds {announced:,} bytes, more than this machine's memory; give fewer images.")
+    found, read = np.empty(announced, np.uint8), 0
+    while piece := file.read(min(_PIECE, announced - read)):
+        found[read : read + len(piece)] = np.frombuffer(piece, np.uint8)
+        read += len(piece)
+    if read < announced:
+        raise BadInput(
+            f"{path} announces {announced:,} bytes and has {read:,}: it is cut off or damaged; fetch it again."
+        )
+    return found
 
 
 def checked_labels(labels: np.ndarray, file: Path, classes: int = 0) -> np.ndarray:

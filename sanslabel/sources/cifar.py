@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, reading
+from sanslabel.hardware import main_memory
 from sanslabel.sources.arrays import Part, Stored, checked_labels
 
 _PIXELS = 3 * 32 * 32
+_NAMES = 1 << 16
+"""bytes of the names of classes, at most: CIFAR-100's take 1,000"""
 
 
 def cifar(folder: Path) -> Stored:
@@ -23,7 +26,7 @@ def cifar(folder: Path) -> Stored:
     )
     if not any(files.values()):
         return Stored({})
-    classes = tuple((folder / names).read_text().split()) if (folder / names).is_file() else ()
+    classes = _classes(folder / names) if (folder / names).is_file() else ()
     parts = {}
     for split, paths in files.items():
         if paths:
@@ -32,15 +35,25 @@ def cifar(folder: Path) -> Stored:
     return Stored(parts, classes)
 
 
+def _classes(path: Path) -> tuple[str, ...]:
+    with reading(path, "fetch it again, or remove it"), path.open("rb") as file:
+        if len(said := file.read(_NAMES + 1)) > _NAMES:
+            raise BadInput(f"{path} is no list of a hundred names; fetch it again, or remove it.")
+        return tuple(said.decode().split())
+
+
 def _records(path: Path, label_bytes: int) -> np.ndarray:
     """(N, label bytes + 3072), mapped from the file."""
-    size, record = path.stat().st_size, label_bytes + _PIXELS
-    if size == 0 or size % record:
-        raise BadInput(
-            f"{path} has {size:,} bytes, no multiple of CIFAR's record of {record:,}: it is cut off or damaged;"
-            " fetch it again."
-        )
-    return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
+    with reading(path, "fetch it again"):
+        size, record = path.stat().st_size, label_bytes + _PIXELS
+        if size == 0 or size % record:
+            raise BadInput(
+                f"{path} has {size:,} bytes, no multiple of CIFAR's record of {record:,}: it is cut off or damaged;"
+                " fetch it again."
+            )
+        if size > main_memory():
+            raise BadInput(f"{path} holds {size:,} bytes, more than this machine's memory; give fewer images.")
+        return np.memmap(path, np.uint8, mode="r").reshape(-1, record)
 
 
 def _labels(path: Path, label_bytes: int, classes: int) -> np.ndarray:

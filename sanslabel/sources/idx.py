@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from sanslabel.errors import BadInput
-from sanslabel.sources.arrays import Part, Stored, checked_labels
+from sanslabel.errors import BadInput, reading
+from sanslabel.sources.arrays import DEFLATED, Part, Stored, checked_labels, content
 
 _PREFIX = {"train": "train", "test": "t10k"}
 
@@ -40,22 +40,22 @@ def _images(path: Path) -> np.ndarray:
 
 def read(path: Path, rank: int) -> np.ndarray:
     """The array of unsigned bytes in one IDX file, which must have `rank` axes."""
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":  # by content: browsers unpack .gz files without renaming them
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadInput(f"{path} cannot be read ({error}); fetch it again.") from error
-    magic, begin = bytes([0, 0, 8, rank]), 4 + 4 * rank
-    if content[:4] != magic:
-        raise BadInput(
-            f"{path} begins with {content[:4].hex()}, not {magic.hex()}: it is not an IDX file of that kind."
-        )
-    shape = tuple(int(length) for length in np.frombuffer(content[4:begin].ljust(4 * rank, b"\0"), ">u4"))
-    expected = math.prod(shape)
-    if len(content) - begin != expected:
-        raise BadInput(
-            f"{path} announces {expected:,} bytes and has {max(0, len(content) - begin):,}: it is cut off or damaged;"
-            " fetch it again."
-        )
-    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape).copy()  # a copy, since bytes are read-only
+    magic, begin, size = bytes([0, 0, 8, rank]), 4 + 4 * rank, path.stat().st_size
+    with reading(path, "fetch it again"), path.open("rb") as stored:
+        packed = stored.read(2) == b"\x1f\x8b"  # by content: browsers unpack .gz files without renaming them
+        stored.seek(0)
+        with gzip.open(stored) if packed else nullcontext(stored) as file:
+            head = file.read(begin)
+            if head[:4] != magic:
+                raise BadInput(
+                    f"{path} begins with {head[:4].hex()}, not {magic.hex()}: it is not an IDX file of that kind."
+                )
+            shape = tuple(int(length) for length in np.frombuffer(head[4:].ljust(4 * rank, b"\0"), ">u4"))
+            expected, held = math.prod(shape), size * DEFLATED if packed else max(0, size - begin)
+            pixels = content(file, expected, held, path)
+            if len(head) < begin or file.read(1):
+                there = "others" if packed else f"{held:,}"
+                raise BadInput(
+                    f"{path} announces {expected:,} bytes and has {there}: it is cut off or damaged; fetch it again."
+                )
+    return pixels.reshape(shape)

@@ -3,15 +3,24 @@ a test split in `test_images` and `test_labels`."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from io import BufferedReader, FileIO
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 
-from sanslabel.errors import BadInput
-from sanslabel.sources.arrays import Part, Stored, checked_labels
+from sanslabel.errors import BadInput, reading
+from sanslabel.sources.arrays import DEFLATED, Bytes, Part, Stored, checked_labels, content
 
 _PREFIX = {"train": "", "test": "test_"}
+_PART = 1 << 20
+"""bytes read at once, and so of the list of an archive's members: twenty thousand of them"""
+_CLASSES = 1 << 20
+"""names of classes, at most"""
 
 
 def npy(path: Path) -> Stored:
@@ -25,7 +34,7 @@ def npz(path: Path) -> Stored:
         raise BadInput(
             f"{path} has no array called images (it has: {', '.join(names) or 'nothing'}); save it with one."
         )
-    classes = tuple(str(name) for name in _array(path, "classes").ravel()) if "classes" in names else ()
+    classes = _classes(path) if "classes" in names else ()
     parts = {}
     for split, prefix in _PREFIX.items():
         if f"{prefix}images" in names:
@@ -36,24 +45,60 @@ def npz(path: Path) -> Stored:
     return Stored(parts, classes)
 
 
+def _classes(path: Path) -> tuple[str, ...]:
+    names = _array(path, "classes").ravel()
+    if len(names) > _CLASSES:
+        raise BadInput(f"{path} names {len(names):,} classes; {_CLASSES:,} are the most.")
+    return tuple(str(name) for name in names)
+
+
 def _names(path: Path) -> list[str]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return list(archive.files)
-    except Exception as error:  # a damaged file leads NumPy into errors of a dozen kinds
-        raise BadInput(f"{path} cannot be read as .npz ({error}); save it again with numpy.savez.") from error
+    with _archive(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[ZipFile]:
+    with reading(path, "save it again with numpy.savez"), _Bounded(FileIO(path)) as file, ZipFile(file) as archive:
+        yield archive
+
+
+class _Bounded(BufferedReader):
+    """A file of which no large part is read at once: a list of a million members would be, before any is asked for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(_PART + 1 if size is None or size < 0 else min(size, _PART + 1))
+        if len(found) > _PART:
+            raise ValueError("its list of members is longer than that of a few arrays")
+        return found
 
 
 def _array(path: Path, name: str | None) -> np.ndarray:
-    try:
-        with path.open("rb") as file:  # opened here: NumPy leaves what it opened open when it turns out damaged
-            if name is None:
-                return np.lib.format.read_array(file, allow_pickle=False)
-            with np.load(file, allow_pickle=False) as archive:
-                return archive[name]
-    except Exception as error:
-        what = f"array {name} in {path}" if name else f"{path}"
-        raise BadInput(f"{what} cannot be read ({error}); save it again with numpy.save or savez.") from error
+    size = path.stat().st_size
+    if name is None:
+        with reading(path, "save it again with numpy.save"), path.open("rb") as file:
+            return _read(file, size, path)
+    with reading(f"array {name} in {path}", "save it again with numpy.savez"), _archive(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # what NumPy writes; others unpack without bound
+            raise BadInput(f"array {name} in {path} is packed in another way than NumPy's; save it with numpy.savez.")
+        with archive.open(member) as file:
+            return _read(file, min(member.file_size, size * DEFLATED), path)
+
+
+def _read(file: Bytes, held: int, path: Path) -> np.ndarray:
+    """The array that a stream of at most so many bytes holds, its header not believed beyond them."""
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise BadInput(f"{path} has arrays of named fields; save plain ones.")
+    shape, transposed, dtype = header(file)
+    if dtype.kind not in "biufcUS" or dtype.itemsize == 0:  # objects are pickles
+        raise BadInput(f"{path} holds {dtype}, which is no kind of number or text; save plain arrays.")
+    if any(length < 0 for length in shape):
+        raise BadInput(f"{path} announces the shape {shape}; save it again.")
+    flat = content(file, math.prod(shape) * dtype.itemsize, held, path).view(dtype)
+    return flat.reshape(shape[::-1]).transpose() if transposed else flat.reshape(shape)
 
 
 def _images(path: Path, name: str | None) -> np.ndarray:

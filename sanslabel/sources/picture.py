@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -14,6 +15,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """allowed: every further decoder of Pillow is one more that a malicious file can reach"""
 PIXELS = 128_000_000
 """above which a file is refused before it is decoded"""
+LARGEST = 4 * PIXELS
+"""bytes of a file: as many pixels take that, unpacked, with a fourth channel; metadata need not"""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,6 +62,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Pillow warns of large images and odd metadata; the size is checked here, and neither is the user's fault.
             warnings.simplefilter("ignore")
+            status = path.stat()
+            if not S_ISREG(status.st_mode):  # a pipe would be waited for, a device has no end
+                raise Unreadable("Is a directory" if S_ISDIR(status.st_mode) else "no file but a device or a pipe")
+            if status.st_size > LARGEST:
+                raise Unreadable(f"{status.st_size:,} bytes, more than {LARGEST:,}")
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > PIXELS:
                     raise Unreadable(f"{image.width} x {image.height} pixels, more than {PIXELS:,}")

@@ -19,10 +19,10 @@ from sanslabel.errors import BadInput, DiskError
 from sanslabel.hardware import Precision, chosen_device, fast_precision
 from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
+from sanslabel.plan import Plan
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.lock import locked, refuse_if_held
-from sanslabel.training.plan import Plan
 from sanslabel.training.room import check_room
 from sanslabel.training.session import OnCollapse, opened
 from sanslabel.training.tracker import Track, check

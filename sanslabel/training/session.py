@@ -18,13 +18,13 @@ from sanslabel.batch import Clock
 from sanslabel.distributed import world_size
 from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
+from sanslabel.plan import Plan
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
 from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
-from sanslabel.training.plan import Plan
 from sanslabel.training.progress import shown
 from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.tracker import Track, tracking

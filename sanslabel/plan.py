@@ -1,0 +1,61 @@
+"""What decides a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from sanslabel.errors import BadInput
+from sanslabel.hardware import Precision
+from sanslabel.plain import built
+
+BOUNDS = {
+    "samples": (1, 1 << 40),
+    "image_size": (1, 1 << 14),
+    "epochs": (1, 1 << 31),
+    "batch": (2, 1 << 31),
+    "chunk": (1, 1 << 31),
+    "workers": (0, 1 << 10),
+    "world_size": (1, 1 << 20),
+    "threads": (1, 1 << 10),
+}
+"""the least and the most of a plan's numbers, from a person or from a file"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that decides a run, resolved; with the versions it is run.json, and a resume needs nothing else."""
+
+    data: str
+    fingerprint: str
+    samples: int
+    method: str
+    """the name of its file; a class's name for a method of one's own"""
+    numbers: dict[str, Any]
+    recipe: dict[str, Any]
+    encoder: dict[str, Any]
+    image_size: int
+    epochs: int
+    batch: int
+    chunk: int | None
+    workers: int
+    seed: int
+    world_size: int
+    device: str
+    precision: Precision
+    threads: int
+
+
+def checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of a plan, each field that it has of its type and within bounds; BadInput for others."""
+    hints = get_type_hints(Plan)
+    found = dict(said)
+    for name in hints.keys() & said.keys():
+        try:
+            found[name] = built(hints[name], said[name])
+        except BadInput as error:
+            raise BadInput(f"{name}: {error}") from error
+        if name in BOUNDS and said[name] is not None and not BOUNDS[name][0] <= said[name] <= BOUNDS[name][1]:
+            raise BadInput(f"{name}: {said[name]} is not from {BOUNDS[name][0]} to {BOUNDS[name][1]}.")
+    return found
