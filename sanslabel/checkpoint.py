@@ -86,24 +86,21 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint, with a warning for each that is not; None if there is none."""
+    """The newest whole checkpoint, with a warning for each that is not; None where there is none at all. BadInput where
+    none is whole."""
     for checkpoint in checkpoints(folder):
         if (fault := _fault(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
+    if checkpoints(folder):
+        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
     return None
 
 
-def load_networks_(net: nn.Module, folder: Path) -> Path | None:
-    """Loads the networks of the newest whole checkpoint in a folder, and says which it was; None where there is none at
-    all. BadInput where none is whole."""
-    found = newest(folder)
-    if found is not None:
-        path = found / "networks.safetensors"
-        load_strictly_(net, read_tensors(path), path)
-    elif checkpoints(folder):
-        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
-    return found
+def load_networks_(net: nn.Module, checkpoint: Path) -> None:
+    """Loads the networks of a checkpoint."""
+    path = checkpoint / "networks.safetensors"
+    load_strictly_(net, read_tensors(path), path)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

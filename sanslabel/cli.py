@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from io import StringIO
 from pathlib import Path
@@ -79,6 +79,8 @@ class Train:
     seed: int = 0
     evaluate: bool = True
     """whether to evaluate at the end"""
+    timeout: float = 600.0
+    """seconds that one of several processes waits for another before it gives up"""
 
 
 @dataclass(frozen=True)
@@ -197,15 +199,15 @@ class Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 128 + signal."""
+    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 6 process lost; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=errors())
+    warnings.showwarning = lambda message, *_: print(f"sanslabel{_process()}: warning: {message}", file=errors())
     code = 0  # exits below, where no exception holds on to what was under way
     try:
         with interrupting():
             _run(arguments)
     except SanslabelError as error:
-        print(f"sanslabel: error: {error}", file=errors())
+        print(f"sanslabel{_process()}: error: {error}", file=errors())
         code = error.exit_code
     except KeyboardInterrupt as stop:
         sentence = "a run goes on with --resume, all else with the same command"
@@ -215,6 +217,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     sys.exit(code)
+
+
+def _process() -> str:
+    """Which of several processes speaks, from the variables that torchrun and srun set."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
+    several = {os.environ.get("WORLD_SIZE"), os.environ.get("SLURM_STEP_NUM_TASKS")} - {None, "1"}
+    return f" (process {number})" if several and number else ""
 
 
 def _run(arguments: list[str]) -> None:
@@ -255,17 +264,26 @@ def _train(arguments: list[str]) -> None:
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
     flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
+    from sanslabel.distributed import joined, rank
+
+    with joined(flags.timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
+        _train_as_one(flags, name)
+
+
+def _train_as_one(flags: Any, name: str | None) -> None:
+    """The processes that have joined, which may be this one alone, train and evaluate."""
     from sanslabel.training.run import resume, train
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
         fitting = ("data", "device", "on_collapse", "track", "workers")
-        if extra := [n for n in changed if n not in {"resume", "evaluate", *fitting}]:
+        if extra := [n for n in changed if n not in {"resume", "evaluate", "timeout", *fitting}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
         run = resume(flags.resume, method=name, **{name: getattr(flags, name) for name in fitting})
     else:
-        kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
+        ours = {"resume", "evaluate", "encoder_options", "data", "timeout"}
+        kept = {k: v for k, v in vars(flags).items() if k not in ours}
         kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)
         run = train(flags.data or "fashion", **kept)
     print(f"\nTrained {run.plan.method} for {run.plan.epochs} epochs in {run.seconds:.0f} s: {run.path}")

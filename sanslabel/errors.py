@@ -37,6 +37,12 @@ class Collapsed(SanslabelError):
     exit_code = 5
 
 
+class ProcessLost(SanslabelError):
+    """Another process of the same run died or no longer answers."""
+
+    exit_code = 6
+
+
 class CollapseWarning(UserWarning):
     """The figures of a run say that it learns nothing."""
 

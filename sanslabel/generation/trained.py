@@ -92,6 +92,7 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
             net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
     except (KeyError, TypeError) as error:
         raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
-    if checkpoint.load_networks_(net, run / "checkpoints") is None:
+    if (found := checkpoint.newest(run / "checkpoints")) is None:
         raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
+    checkpoint.load_networks_(net, found)
     return Trained(run, method, net.to(where).eval(), said, where)

@@ -109,4 +109,5 @@ class CPC(Method):
             embedding=gather(representation.mean(dim=1)),
             images={"view": view, "patches": parts[0]},
             trivial=log(candidates[self.negatives]),
+            negatives=candidates[self.negatives] - 1,
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sanslabel import diagnostics
 from sanslabel.checkpoint import replacing
+from sanslabel.distributed import of_all, rank, world_size
 from sanslabel.errors import DiskError
 from sanslabel.methods.method import Objective
 from sanslabel.training.engine import Record
@@ -44,7 +45,7 @@ class Metrics:
         step, now = record.clock.step + 1, time.monotonic()
         then, before = self.last
         self.last = (step, now)
-        speed = (step - then) * len(record.batch.index) / (now - before)
+        speed = (step - then) * len(record.batch.index) * world_size() / (now - before)
         line: dict[str, Any] = {"step": step, "epoch": round(step / record.clock.steps_per_epoch, 4)}
         for objective, norm in zip(record.objectives, record.norms, strict=True):
             prefix = f"{objective.player}/" if objective.player else ""
@@ -87,14 +88,19 @@ class BadSamples:
 
     def __init__(self, path: Path) -> None:
         self.path, lines = path, whole_lines(path)
-        self.seen = {line["sample"] for line in lines}
+        self.seen = {line["sample"]: line["reason"] for line in lines}
         if lines:
             _rewrite(path, lines)
 
     def add(self, sample: str, reason: str) -> None:
         if sample not in self.seen:
-            self.seen.add(sample)
+            self.seen[sample] = reason
             _append(self.path, {"sample": sample, "reason": reason})
+
+    def share(self) -> None:
+        """Lets each process know what all have seen."""
+        for sample, reason in of_all(list(self.seen.items())):
+            self.add(sample, reason)
 
 
 class NotFiniteSteps:
@@ -124,7 +130,9 @@ def _cut_back(path: Path, start: int) -> list[dict[str, Any]]:
 
 
 def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
-    """In place of the file, whole or not at all: a run may be killed meanwhile."""
+    """In place of the file, whole or not at all: a run may be killed meanwhile. The first process alone writes."""
+    if rank() > 0:
+        return
     try:
         with replacing(path) as partial:
             partial.write_text("".join(map(_line, lines)))
@@ -133,7 +141,9 @@ def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    """A disk that refuses is told of, and is no reason to stop a run."""
+    """A disk that refuses is told of, and is no reason to stop a run. The first process alone writes."""
+    if rank() > 0:
+        return
     try:
         with path.open("a") as file:
             file.write(_line(line))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sanslabel.distributed import rank
 from sanslabel.errors import BadInput, DiskError
 
 if sys.platform == "win32":
@@ -32,12 +31,8 @@ else:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system releases when the process dies, however it dies; of several processes of one
-    run, the first holds it. BadInput where another process does, with its name; DiskError where the folder cannot be
-    made or written."""
-    if rank() != 0:
-        yield
-        return
+    """Holds RUN/.lock, which the system releases when the process dies, however it dies. BadInput where another process
+    does, with its name; DiskError where the folder cannot be made or written."""
     path = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from sanslabel.batch import Clock
+from sanslabel.distributed import rank
 from sanslabel.output import errors
 
 Show = Callable[[Clock, str], None]
@@ -19,6 +20,9 @@ PAUSE = 10.0
 def shown(title: str, done: int, steps: int) -> Iterator[Show]:
     """Yields `show(clock, text)`, to be called after a step with the figures to show."""
     screen = errors()
+    if rank() > 0:
+        yield lambda clock, text: None
+        return
     if not screen.isatty():
         yield _plain_lines(screen, done)
         return
