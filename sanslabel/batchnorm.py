@@ -17,9 +17,9 @@ class SynchronizedBatchNorm(nn.SyncBatchNorm):
         over_batch = self.training or self.running_mean is None
         if input.device.type != "cpu" or world_size() == 1 or not over_batch:
             return super().forward(input)
-        x = input.to(torch.promote_types(input.dtype, torch.float32)).transpose(0, 1)  # (C, N, …)
-        numbers, shape = x[0].numel() * world_size(), (-1, *[1] * (x.ndim - 1))
-        variances, means = torch.var_mean(x.flatten(1), dim=1, correction=0)  # (C,) each
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        numbers, shape = x.numel() // x.shape[1] * world_size(), (-1, *[1] * (x.ndim - 2))
+        variances, means = torch.var_mean(x, dim=[0, *range(2, x.ndim)], correction=0)  # (C,) each
         variances, means = gather(torch.stack([variances, means])[None]).unbind(1)  # (processes, C) each
         mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
         if self.training and self.running_mean is not None:
@@ -30,7 +30,7 @@ class SynchronizedBatchNorm(nn.SyncBatchNorm):
         y = (x - mean.view(shape)) * scale.view(shape)
         if self.bias is not None:
             y = y + self.bias.view(shape)
-        return y.transpose(0, 1).to(input.dtype)
+        return y.to(input.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:

@@ -182,13 +182,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise DiskError(f"{path}: could not be written ({error}); free some space, or write elsewhere.") from error
 
 
-def save_encoders(run: Path, networks: Mapping[str, nn.Module]) -> None:
+def save_encoders(run: Path, networks: Mapping[str, nn.Module], weights: Mapping[str, Tensors] | None = None) -> None:
     """Writes the encoders that a method exports: config.json, which has the configuration of each, the first as
-    encoder.safetensors, the others as encoder-NAME.safetensors."""
+    encoder.safetensors, the others as encoder-NAME.safetensors. weights: their state where it is not to be had of them,
+    since it lies in parts."""
     first, *_ = networks
     for name, network in networks.items():
         with replacing(_encoder_file(run, name, first)) as partial:
-            _write_tensors(partial, network.state_dict())
+            _write_tensors(partial, network.state_dict() if weights is None else weights[name])
     write_json(run / "config.json", {"networks": {name: network.config for name, network in networks.items()}})
 
 

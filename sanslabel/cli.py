@@ -79,6 +79,8 @@ class Train:
     seed: int = 0
     evaluate: bool = True
     """whether to evaluate at the end"""
+    sharding: Literal["replicate", "full"] = "replicate"
+    """whether each of several processes holds all weights or a part of them"""
     timeout: float = 600.0
     """seconds that one of several processes waits for another before it gives up"""
 
@@ -278,7 +280,8 @@ def _train(arguments: list[str]) -> None:
 @contextmanager
 def _as_one(timeout: float = 600.0) -> Iterator[None]:
     """Joins the processes that were started for the same command; the first one speaks."""
-    from sanslabel.distributed import joined, rank
+    from sanslabel.distributed import rank
+    from sanslabel.launch import joined
 
     with joined(timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
         yield

@@ -7,11 +7,7 @@ gradients are averaged: k processes then give the loss and gradient of one.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -22,47 +18,8 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from sanslabel.errors import SanslabelError
 
 T = TypeVar("T")
-TIMEOUT = 600.0
-"""seconds that a process waits for another before it gives up"""
 BUCKET = 1 << 24
 """numbers that travel at a time when gradients are averaged, 64 MiB"""
-
-
-@contextmanager
-def joined(timeout: float = TIMEOUT) -> Iterator[None]:
-    """Within it this process is one of those that torchrun or srun has started for the same command, as their variables
-    say; alone, or where it has joined already, nothing happens. Each takes the GPU of its own number on its machine."""
-    launch = _launch()
-    if launch is None or dist.is_initialized():
-        yield
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **launch)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def restarted() -> bool:
-    """Whether torchrun or SLURM has started this command anew after it had failed or was put off."""
-    return any(int(os.environ.get(f"{by}_RESTART_COUNT") or 0) for by in ("TORCHELASTIC", "SLURM"))
-
-
-def _launch() -> dict[str, Any] | None:
-    """Where the processes meet; None for a single one."""
-    said = os.environ
-    if int(said.get("WORLD_SIZE") or 1) > 1 and "RANK" in said:
-        return {"init_method": "env://"}
-    processes = int(said.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step: srun started them, while a batch script is one
-    if processes == 1:
-        return None
-    nodes, job = said["SLURM_STEP_NODELIST"], int(said["SLURM_JOB_ID"])
-    first = re.sub(r"\[(\w+).*", r"\1", nodes.split(",")[0])  # node[03-07,12] -> node03
-    address = f"tcp://{first}:{20_000 + job % 20_000}"
-    return {"init_method": address, "rank": int(said["SLURM_PROCID"]), "world_size": processes}
 
 
 def world_size() -> int:

@@ -11,6 +11,7 @@ import torch
 from sanslabel.errors import BadInput
 
 Precision = Literal["float32", "bfloat16"]
+Sharding = Literal["replicate", "full"]
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from sanslabel.errors import BadInput
-from sanslabel.hardware import Precision
+from sanslabel.hardware import Precision, Sharding
 from sanslabel.plain import built
 
 BOUNDS = {
@@ -45,6 +45,8 @@ class Plan:
     device: str
     precision: Precision
     threads: int
+    sharding: Sharding = "replicate"
+    """of weights over processes: a copy on each, or a part"""
 
 
 def checked(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sanslabel.methods import names
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
     {"errors", "output", "plain", "hardware", "plan"}
-    | {"randomness", "batch", "distributed", "batchnorm", "schedules", "optimizers", "recipe"},
+    | {"randomness", "batch", "distributed", "pulse", "launch", "batchnorm", "schedules", "optimizers", "recipe"},
     {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},

@@ -32,4 +32,4 @@ class MaskToken(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self) -> Tensor:
-        return self.weight
+        return self.weight.clone()  # where weights lie in parts, the whole of this one is gone after this line

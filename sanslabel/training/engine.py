@@ -20,6 +20,7 @@ from sanslabel.batch import Batch, Clock
 from sanslabel.distributed import average_, everywhere
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
+from sanslabel.training.sharding import in_parts, whole
 
 
 class Record(NamedTuple):
@@ -49,10 +50,14 @@ class Player:
         """Moves the parameters down the loss, unless it or its gradient is not finite. The gradient's norm and whether
         they were moved. `backward(inputs=…)` keeps one player's loss out of another's gradients."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=self.parameters)
+        # Weights that lie in parts are no leaves of the graph; what then reaches other players is dropped by the line
+        # above before it is theirs to use.
+        parted = in_parts(self.parameters)
+        loss.backward(inputs=None if parted else self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        average_(gradients)
-        norm = get_total_norm(gradients)
+        if not parted:
+            average_(gradients)
+        norm = whole(get_total_norm(gradients))
         if not everywhere(torch.isfinite(loss.detach() + norm)):  # the one wait for the device in a step
             return norm, False
         if (limit := self.recipe.clip) is not None:

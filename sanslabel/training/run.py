@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.distributed import by_first, joined, restarted, world_size
+from sanslabel.distributed import by_first, world_size
 from sanslabel.errors import BadInput, DiskError
-from sanslabel.hardware import Precision, chosen_device, fast_precision
+from sanslabel.hardware import Precision, Sharding, chosen_device, fast_precision
+from sanslabel.launch import joined, restarted
 from sanslabel.methods.method import Method
 from sanslabel.plain import built, plain
 from sanslabel.plan import Plan
@@ -71,6 +72,7 @@ def train(
     seed: int = 0,
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
+    sharding: Sharding = "replicate",
 ) -> Run:
     """Trains an encoder on images without labels and writes a run folder.
 
@@ -89,6 +91,8 @@ def train(
     workers: processes that decode images from a folder; by default one for each two cores, none for arrays.
     on_collapse: what to do when the figures say that nothing is learned: warn once of each reason, or stop with it.
     track: "tensorboard" writes event files into RUN/tensorboard, too.
+    sharding: whether each of several processes holds all weights, or a part of them ("full"), which makes room for
+        large transformers.
     Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
     Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
@@ -101,6 +105,8 @@ def train(
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
     _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    if sharding not in get_args(Sharding):
+        raise BadInput(f"--sharding {sharding}: there are replicate and full.")
     if precision not in {None, "float32", "bfloat16"}:
         raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
@@ -132,6 +138,7 @@ def train(
         device=str(where),
         precision=precision or fast_precision(where),
         threads=torch.get_num_threads(),
+        sharding=sharding,
     )
     if plan.batch % plan.world_size:
         raise BadInput(
@@ -163,10 +170,10 @@ def resume(
     if not (run / "run.json").is_file():
         raise BadInput(f"{run}: no run here (no run.json); --resume takes the folder of an earlier run.")
     _check_numbers(workers=workers)
-    refuse_if_held(run)
+    by_first(refuse_if_held, run)
     said = checkpoint.read_json(run / "run.json")
     try:
-        plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
+        plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__ if key in said})
         recipe = built(Recipe, plan.recipe)
         if isinstance(method, Method):
             again = method.sized(plan.image_size)

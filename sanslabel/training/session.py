@@ -21,6 +21,7 @@ from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
 from sanslabel.methods.method import Method, Networks
 from sanslabel.output import errors
 from sanslabel.plan import Plan
+from sanslabel.pulse import followed
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
@@ -28,7 +29,7 @@ from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
 from sanslabel.training.progress import shown
-from sanslabel.training.pulse import Pulse, pulse
+from sanslabel.training.sharding import lying_like, shard_, whole
 from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.tracker import Track, tracking
 from sanslabel.training.watch import Watch
@@ -70,7 +71,7 @@ class Session:
         metrics = Metrics(self.run / "metrics.jsonl", done)
         saver, refusals, alarm = _Saver(self, bad), _Refusals(self.run, self.source, done), _Alarm()
         handed = tracking(track, self.run, done)
-        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand, pulse() as alive:
+        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand:
 
             def told(record: Record, figures: Mapping[str, Any]) -> Verdict:
                 show(record.clock, metrics.add(record, figures))
@@ -80,7 +81,7 @@ class Session:
 
             asked, introduced = 0, False
             try:
-                for record in self.records(done, bad, heard, alive):
+                for record in self.records(done, bad, heard):
                     refusals.count(record)
                     if record.objectives and not introduced:
                         introduced = introduce(plan, record)
@@ -103,21 +104,24 @@ class Session:
             if asked:
                 saver.save(done, last=True)
                 raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
-            by_first(checkpoint.save_encoders, self.run, self.method.encoders(self.net))
+            found = self.method.encoders(self.net)
+            weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in found.items()}
+            by_first(checkpoint.save_encoders, self.run, found, weights)
             return len(bad.seen), by_first(metrics.verdict)
 
-    def records(self, start: int, bad: BadSamples, heard: Heard, alive: Pulse | None) -> Iterator[Record]:
+    def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
         plan, device = self.plan, torch.device(self.plan.device)
         order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
         stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
         # Several processes stop together, after a step.
-        stream = heard.waited(stream) if alive is None else alive.followed(stream)
+        stream = heard.waited(stream) if world_size() == 1 else followed(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
 
     def save(self, done: int) -> None:
         """All state after so many steps."""
-        parts = {"networks": self.net.state_dict(), "optimizers": optimizer_state(self.net, self.players)}
+        networks = {name: whole(value) for name, value in self.net.state_dict().items()}
+        parts = {"networks": networks, "optimizers": optimizer_state(self.net, self.players)}
         by_first(_saved, self.run / "checkpoints", done, parts)
 
     def restore_(self) -> int:
@@ -125,7 +129,10 @@ class Session:
         found = by_first(checkpoint.newest, self.run / "checkpoints")
         if found is None:
             return 0
-        checkpoint.load_networks_(self.net, found)
+        path = found / "networks.safetensors"
+        own, saved = self.net.state_dict(), checkpoint.read_tensors(path)
+        parted = {name: lying_like(value, own[name]) for name, value in saved.items() if name in own}
+        checkpoint.load_strictly_(self.net, saved | parted, path)
         load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(found / "optimizers.safetensors"))
         return checkpoint.read_state(found)["step"]
 
@@ -137,6 +144,8 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     net = method.networks(encoder, source.facts(plan.image_size))
     net.to(torch.device(plan.device)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     synchronize_(net)
+    if plan.sharding == "full":
+        shard_(net, torch.device(plan.device))
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))
@@ -160,7 +169,7 @@ def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, T
     """The optimizers' memories, as player/slot/parameter."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
     return {
-        f"{player}/{slot}/{names[parameter]}": value
+        f"{player}/{slot}/{names[parameter]}": whole(value)
         for player, side in players.items()
         for parameter, slots in side.optimizer.state.items()
         for slot, value in slots.items()
@@ -186,7 +195,9 @@ def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: M
 
 def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """The value in the parameter's memory format where it is of its shape: fused kernels take both as they lie."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter).copy_(lying_like(value, parameter))
 
 
 class _Refusals:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sanslabel.methods.method import Networks
 from sanslabel.training.engine import Player
+from sanslabel.training.sharding import local, whole
 
 
 class Watch:
@@ -31,10 +32,10 @@ def shares(net: Networks) -> bool:
     """Whether a weight of the teacher lies where one outside of it does, so that it is no teacher."""
     places = {True: set(), False: set()}
     for name, parameter in net.named_parameters(remove_duplicate=False):
-        places[name.startswith("teacher.")].add(parameter.data_ptr())
+        places[name.startswith("teacher.")].add(local(parameter).data_ptr())
     return not places[True].isdisjoint(places[False])
 
 
 @torch.no_grad()
 def _norm(net: nn.Module) -> Tensor:
-    return torch.nn.utils.get_total_norm([p for p in net.parameters() if p.requires_grad])
+    return whole(torch.nn.utils.get_total_norm([p for p in net.parameters() if p.requires_grad]))

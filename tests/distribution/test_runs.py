@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -103,7 +104,7 @@ def whole(tmp_path_factory) -> Path:
 
 def test_two_processes_write_one_run_as_one_process_does(whole, tmp_path):
     alone = tmp_path / "alone"
-    ((code, output, errors),) = ended(started(alone, *ARGUMENTS, "--epochs", "6", "--out", str(alone), world=1))
+    ((code, _, errors),) = ended(started(alone, *ARGUMENTS, "--epochs", "6", "--out", str(alone), world=1))
     assert code == 0, errors
     assert "64 images a step\n" in errors
     assert sorted(p.name for p in alone.iterdir()) == sorted(p.name for p in whole.iterdir())
@@ -190,6 +191,32 @@ def test_a_process_that_hangs_is_named_within_the_timeout(tmp_path, stopped):
     assert code == 6, errors
     assert f"lost process {stopped} ({processes[stopped].pid} on " in errors
     assert time.monotonic() - began < 5 + 10
+
+
+@pytest.mark.parametrize("arguments", [["byol", "--encoder", "conv"], ["data2vec"]], ids=lambda a: a[0])
+def test_weights_in_parts_are_trained_as_whole_ones(tmp_path, arguments):
+    common = ["--data", "digits", "--batch", "128", "--precision", "float32", "--epochs", "2", "--no-evaluate"]
+    for sharding in ("replicate", "full"):
+        run = tmp_path / sharding
+        for code, _, errors in ended(started(run, *arguments, *common, "--sharding", sharding, "--out", str(run))):
+            assert code == 0, errors
+    ours, theirs = (checkpoint.read_tensors(tmp_path / s / "encoder.safetensors") for s in ("full", "replicate"))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
+    newest = checkpoint.newest(tmp_path / "full" / "checkpoints")
+    for part in ("networks", "optimizers"):
+        one, other = (
+            checkpoint.read_tensors(c / f"{part}.safetensors")
+            for c in (newest, checkpoint.newest(tmp_path / "replicate" / "checkpoints"))
+        )
+        assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
+    before = state(tmp_path / "full")
+    shutil.rmtree(newest)
+    (tmp_path / "full" / "checkpoints").mkdir(exist_ok=True)
+    for code, _, errors in ended(started(tmp_path / "full", "--resume", str(tmp_path / "full"), "--no-evaluate")):
+        assert code == 0, errors
+    assert state(tmp_path / "full") == before
 
 
 def test_torchrun_starts_anew_and_the_run_goes_on(whole, tmp_path):

@@ -1,0 +1,57 @@
+"""How the processes of a run find each other: as torchrun, or srun, has started them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from sanslabel.pulse import beating
+
+TIMEOUT = 600.0
+"""seconds that a process waits for another before it gives up"""
+
+
+@contextmanager
+def joined(timeout: float = TIMEOUT) -> Iterator[None]:
+    """Within it this process is one of those that torchrun or srun has started for the same command, as their variables
+    say; alone, or where it has joined already, nothing happens. Each takes the GPU of its own number on its machine.
+    ProcessLost where another one dies or does not answer for `timeout` seconds."""
+    launch = _launch()
+    if launch is None or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **launch)
+    try:
+        with beating():
+            yield
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun or SLURM has started this command anew, after it had failed or was put off."""
+    return any(int(os.environ.get(f"{by}_RESTART_COUNT") or 0) for by in ("TORCHELASTIC", "SLURM"))
+
+
+def _launch() -> dict[str, Any] | None:
+    """Where the processes meet; None for a single one."""
+    said = os.environ
+    if int(said.get("WORLD_SIZE") or 1) > 1 and "RANK" in said:
+        return {"init_method": "env://"}
+    processes = int(said.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step: srun started them, while a batch script is one
+    if processes == 1:
+        return None
+    nodes, job = said["SLURM_STEP_NODELIST"], int(said["SLURM_JOB_ID"])
+    first = re.sub(r"\[(\w+).*", r"\1", nodes.split(",")[0])  # node[03-07,12] -> node03
+    address = f"tcp://{first}:{20_000 + job % 20_000}"
+    return {"init_method": address, "rank": int(said["SLURM_PROCID"]), "world_size": processes}

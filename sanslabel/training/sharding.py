@@ -1,0 +1,62 @@
+"""Weights, gradients and optimizer state in parts, one on each process, for networks that are too large for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from sanslabel.distributed import world_size
+from sanslabel.encoders import Encoder
+from sanslabel.encoders.vit import VisionTransformer
+from sanslabel.methods.method import Networks
+
+
+def shard_(net: Networks, device: torch.device) -> None:
+    """Splits every parameter over the processes (FSDP2): each holds its part, and the whole of a block only while that
+    computes. Gradients arrive averaged. On one process nothing changes."""
+    if world_size() == 1:
+        return
+    mesh = init_device_mesh(device.type, (world_size(),))
+    for unit in list(_units(net)):
+        fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # also of a teacher, which has no backward pass
+        if isinstance(unit, VisionTransformer):  # a transformer's own parameters are read there
+            register_fsdp_forward_method(unit, "embed")
+
+
+def _units(module: nn.Module) -> Iterator[nn.Module]:
+    """What is always called as a whole: blocks and layers of encoders, and heads. An encoder that has parameters beside
+    them comes after them."""
+    for child in module.children():
+        handed_out = isinstance(module, VisionTransformer) and isinstance(child, nn.Sequential)  # block by block
+        if handed_out or isinstance(child, Networks | Encoder | nn.ModuleList):
+            yield from _units(child)
+        elif any(True for _ in child.parameters()):
+            yield child
+    if isinstance(module, Encoder) and any(True for _ in module.parameters(recurse=False)):
+        yield module
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself, or of one that lies in parts all of it, on each process; all must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """The tensor in parts where the other one lies so."""
+    if not isinstance(other, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The tensor, or this process's part of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def in_parts(tensors: Iterable[Tensor]) -> bool:
+    return any(isinstance(tensor, DTensor) for tensor in tensors)
