@@ -252,7 +252,7 @@ def _fault(checkpoint: Path) -> str | None:
         for name, facts in files.items():
             file = checkpoint / name
             if not file.is_file() or file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
-                return f"{file} is not what was written"
+                return f"{file} is not what was written, by its manifest.json"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{path} is not what was written"
     return None

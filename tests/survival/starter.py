@@ -47,6 +47,21 @@ def hold(place: str, mark: Path, seconds: float) -> None:
         checkpoint.save_encoders = held(checkpoint.save_encoders, mark, 1, seconds)
     elif place == "evaluation":
         sanslabel.evaluation.evaluate = held(sanslabel.evaluation.evaluate, mark, 1, seconds)
+    elif place == "step 5":  # saved four times before, and the rows of those steps as JSON in the mark
+        session.SAVE_AFTER, optimize = 0.0, session.optimize
+
+        def watched(*args):
+            seen = {}
+            for record in optimize(*args):
+                seen[record.clock.step] = record.batch.index.tolist()
+                if len(seen) == 5:
+                    seen.popitem()
+                    mark.with_name("part").write_text(json.dumps(seen))
+                    mark.with_name("part").rename(mark)
+                    time.sleep(seconds)
+                yield record
+
+        session.optimize = watched
     elif place == "data":  # after the third step, images come no more
         optimize = session.optimize
 
