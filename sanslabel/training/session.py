@@ -82,7 +82,7 @@ class Session:
                         alarm.hear(said, done)
                     if heard:
                         break
-                    if done == steps or saver.due(record.clock):
+                    if done == steps or (saver.due(record.clock) and not record.refused):  # until it goes well again
                         saver.save(done, last=done == steps)
             except Enough:
                 pass
