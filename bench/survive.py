@@ -34,10 +34,10 @@ from sanslabel.training import session
 RESULTS = Path(__file__).parent / "results" / "survive.jsonl"
 SLOWER = 0.005
 """seconds that each flush to the disk takes more"""
-BETWEEN = 4
-"""steps from one save to the next: about as long as a save"""
-OPTIONS = dict(data="digits", encoder={"name": "mlp", "hidden": 64}, batch=256, epochs=8, device="cpu")
-"""40 steps"""
+BETWEEN = 10
+"""steps from one save to the next, which take longer than a save"""
+OPTIONS = dict(data="digits", encoder={"name": "mlp", "hidden": 64}, batch=256, epochs=12, device="cpu")
+"""60 steps"""
 
 
 def method() -> methods.method.Method:

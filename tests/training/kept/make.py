@@ -1,6 +1,6 @@
 """Keeps a tiny run of a release for the tests of all later ones: python tests/training/kept/make.py
 
-It was stopped after six of its ten steps; beside its checkpoint lies the encoder that it ended with when it went on, and
+It was stopped after six of its ten steps; beside its checkpoint lie the encoder that it ended with when it went on, and
 what that encoder says of four images.
 """
 
