@@ -95,6 +95,8 @@ def train(
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
     _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    if out is not None:
+        refuse_if_held(Path(out))
     if precision not in {None, "float32", "bfloat16"}:
         raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
@@ -128,7 +130,6 @@ def train(
         threads=torch.get_num_threads(),
     )
     run = Path(out) if out is not None else _free_folder(name, source.name)
-    refuse_if_held(run)
     if run.exists() and (not run.is_dir() or _begun(run)):
         raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
     return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from multiprocessing import active_children
 
 import pytest
 
@@ -38,16 +39,18 @@ def test_with_other_numbers_of_workers_it_sees_the_same_samples_and_views(
     second = start("train", "--resume", run, "--workers", 2, place="step 5").reached()
     second.kill()
     assert second.ended() == -9
-    seen, optimize = {}, session.optimize
+    seen, workers, optimize = {}, [], session.optimize
 
     def watched(*args):
         for record in optimize(*args):
+            workers.append(len(active_children()))
             seen[record.clock.step] = record.batch.index.tolist()
             yield record
 
     monkeypatch.setattr(session, "optimize", watched)
     sanslabel.resume(run, workers=1)
     assert sorted(seen) == list(range(8, 18))
+    assert workers[0] == 1
     assert state_of(run) == state_of(tmp_path / "whole")
     for process in (first, second):
         seen |= {int(step): rows for step, rows in json.loads(process.mark.read_text()).items()}

@@ -1,5 +1,6 @@
 """SIGINT, SIGTERM and SIGUSR1, wherever a command is when they come."""
 
+import os
 import signal
 import time
 
@@ -7,6 +8,8 @@ import pytest
 
 import sanslabel
 from sanslabel import checkpoint
+from sanslabel.training import session
+from sanslabel.training.signals import Stopped
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 every_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -18,9 +21,14 @@ AT_ONCE = 3.0
 def whole(starter, tmp_path_factory, quick, state_of) -> dict[str, bytes]:
     """What the quick run ends with that nobody stops."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    options = dict(zip((flag[2:] for flag in quick[1:-1:2]), quick[2:-1:2], strict=True))
-    sanslabel.train(out=run, **options | {"epochs": 3, "batch": 256})
+    sanslabel.train(out=run, **options(quick))
     return state_of(run)
+
+
+def options(quick) -> dict[str, str | int]:
+    """The flags of `quick` as Python takes them."""
+    found = dict(zip((flag[2:] for flag in quick[1:-1:2]), quick[2:-1:2], strict=True))
+    return found | {"epochs": 3, "batch": 256}
 
 
 def left(process, number: int) -> float:
@@ -56,6 +64,21 @@ def test_a_wait_for_data_is_left_at_once(start, tmp_path, pictures, workers, num
     saved = checkpoint.read_state(checkpoint.newest(run / "checkpoints"))["step"]
     assert saved >= 3
     assert f"stopped after step {saved}; continue with" in process.log.read_text()
+
+
+def test_a_wait_for_the_first_batch_is_left_at_step_0(tmp_path, monkeypatch, quick, whole, state_of):
+    batches = session.batches
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from batches(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "batches", interrupted)
+        with pytest.raises(Stopped, match="stopped after step 0"):
+            sanslabel.train(out=tmp_path / "run", **options(quick))
+    sanslabel.resume(tmp_path / "run")
+    assert state_of(tmp_path / "run") == whole
 
 
 @every_signal

@@ -85,7 +85,8 @@ def test_whichever_call_of_a_save_fails_the_checkpoint_before_loads(tmp_path, co
             with nullcontext() if fatal == 0 else pytest.raises(DiskError, match=os.strerror(code)):
                 checkpoint.save(folder, 3, parts(3), {})
         assert calls.made[: fatal + 1] == made[: fatal + 1], "the same calls as in a save that succeeds"
-        found = checkpoint.newest(folder)  # a warning of a damaged one would be an error
+        assert not [checkpoint._fault(path) for path in checkpoint.checkpoints(folder) if checkpoint._fault(path)]
+        found = checkpoint.newest(folder)
         step = checkpoint.read_state(found)["step"]
         assert step in {2, 3}
         assert checkpoint.read_tensors(found / "networks.safetensors")["weight"].eq(step).all()
