@@ -285,7 +285,7 @@ def _fault(checkpoint: Path) -> str | None:
                 file = checkpoint / name
                 as_written = file.is_file() and not file.is_symlink() and file.stat().st_size == facts["bytes"]
                 if not as_written or sha256(file) != facts["sha256"]:
-                    return f"{file} is not what was written"
+                    return f"{file} is not what was written, by its manifest.json"
     except BadInput as error:
         return str(error).removesuffix(".")
     return None

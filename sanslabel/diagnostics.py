@@ -98,9 +98,12 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     entropy of the eigenvalues' shares, of Σ_w^-½ Σ_b Σ_w^-½, float64. From 1 to min(D, n - 1).
 
     z: (n, q, D), q views of each of n images; Σ_b is the covariance of the images' means, Σ_w that of views about
-    them, with `delta` on its diagonal. Thilak et al. 2024, section 3.
+    them, with `delta` on its diagonal; nan where an embedding is not finite, or so large that `delta` is lost beside
+    it. Thilak et al. 2024, section 3.
     """
     z = _exact(z)
+    if not z.isfinite().all():  # the solver would raise
+        return z.new_tensor(torch.nan)
     n, q, _ = z.shape
     means = z.mean(dim=1)  # (n, D)
     between = means.T.cov()
@@ -108,7 +111,10 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     within = about.T @ about / (n * (q - 1)) + delta * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
     values, axes = torch.linalg.eigh(within)
     whitened = axes / values.sqrt()
-    return _count(torch.linalg.eigvalsh(whitened.T @ between @ whitened).clamp(min=0), epsilon)
+    between = whitened.T @ between @ whitened
+    if not between.isfinite().all():
+        return z.new_tensor(torch.nan)
+    return _count(torch.linalg.eigvalsh(between).clamp(min=0), epsilon)
 
 
 def _count(values: Tensor, epsilon: float) -> Tensor:

@@ -135,6 +135,14 @@ def test_effective_rank_oracles():
     assert effective_rank(torch.tensor([[1.0, torch.inf], [0.0, 1.0]])).isnan()
 
 
+@pytest.mark.parametrize("value", [1e12, 1e20, 1e38, torch.inf, torch.nan])
+def test_no_embedding_is_too_large_to_be_measured(value):
+    """What a far too high rate makes of them; the solvers raise where they are given what is not finite."""
+    z = gaussian(64, 16).float() * value
+    for measure in measures(z, z.flip(0)).values():
+        assert measure.ndim == 0
+
+
 @pytest.mark.parametrize("shape", [(100, 8), (8, 100), (64, 64)])
 def test_effective_rank_agrees_with_the_singular_values(shape):
     decaying = gaussian(*shape) * torch.logspace(0, -5, shape[1])

@@ -105,6 +105,8 @@ def train(
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
     _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    if out is not None:
+        by_first(refuse_if_held, Path(out))
     if sharding not in get_args(Sharding):
         raise BadInput(f"--sharding {sharding}: there are replicate and full.")
     if precision not in {None, "float32", "bfloat16"}:
@@ -294,7 +296,6 @@ def _fresh_folder(out: Path | None, method: str, data: str) -> Path:
     """For a new run. BadInput where `out` is not free."""
     if out is None:
         return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{method}-{data}-{n}").exists())
-    refuse_if_held(out)
     if out.exists() and (not out.is_dir() or _begun(out)):
         raise BadInput(f"{out}: exists already; name another folder with --out, or continue it with --resume {out}.")
     return out

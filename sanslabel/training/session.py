@@ -97,7 +97,7 @@ class Session:
                             raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")
                     if asked:
                         break
-                    if done == steps or save:
+                    if done == steps or (save and not record.refused):  # until it goes well again
                         saver.save(done, last=done == steps)
             except Enough:
                 asked = heard[0]

@@ -1,0 +1,74 @@
+"""Two starts on one run folder."""
+
+import os
+import socket
+import time
+
+import pytest
+
+import sanslabel
+from sanslabel.errors import BadInput
+from sanslabel.training.lock import locked
+
+OPTIONS = dict(data="digits", encoder="mlp", epochs=3, batch=256, precision="float32", device="cpu")
+
+
+def test_a_second_start_is_refused_by_name_and_a_dead_one_taken_over(start, tmp_path, quick, state_of):
+    run = tmp_path / "run"
+    holder = start("train", *quick, "--out", run, place="step").reached()
+    named = f"is being trained by process {holder.pid} on {socket.gethostname()}"
+    for again in (lambda: sanslabel.resume(run), lambda: sanslabel.train(out=run, **OPTIONS)):
+        began = time.monotonic()
+        with pytest.raises(BadInput, match=named):
+            again()
+        assert time.monotonic() - began < 1
+    command = start("train", "--resume", run)
+    assert command.ended() == 2
+    assert named in command.log.read_text()
+    holder.kill()
+    assert holder.ended() == -9
+    assert str(holder.pid) in (run / ".lock").read_text()
+    sanslabel.resume(run)
+    sanslabel.train(out=tmp_path / "whole", **OPTIONS)
+    assert state_of(run) == state_of(tmp_path / "whole")
+    assert (run / ".lock").read_text() == ""
+
+
+def test_the_lock_of_a_run_with_workers_dies_with_it(start, tmp_path, pictures):
+    """Although the processes that decode live a little longer."""
+    run = tmp_path / "run"
+    flags = ["--encoder", "mlp", "--epochs", "20", "--batch", "16", "--workers", "1", "--no-evaluate"]
+    holder = start("train", "--data", pictures, *flags, "--out", run, place="data").reached()
+    holder.kill()
+    holder.ended()
+    with locked(run):
+        pass
+
+
+def test_of_two_first_starts_one_trains(start, tmp_path, quick):
+    run = tmp_path / "run"
+    both = [start("train", *quick, "--out", run, place="step", seconds=1) for _ in "ab"]
+    assert sorted(process.ended() for process in both) == [0, 2]
+    (refused,) = (process.log.read_text() for process in both if process.code == 2)
+    (other,) = (process.pid for process in both if process.code == 0)
+    assert f"is being trained by process {other} on" in refused
+
+
+def test_it_is_released_at_the_end_and_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        raise ZeroDivisionError
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(BadInput, match=f"process {os.getpid()}"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+
+
+def test_where_the_file_system_has_no_locks_it_warns_and_goes_on(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.warns(UserWarning, match="Operation not supported"), locked(tmp_path):
+        pass

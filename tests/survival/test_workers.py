@@ -1,0 +1,125 @@
+"""Processes that decode images and die, or hang."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+from multiprocessing import active_children
+
+import pytest
+import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+import sanslabel
+from sanslabel.errors import BadInput
+from sanslabel.sources import batches, loader, open_source
+from sanslabel.training import session
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """A dead worker is looked for every five seconds; here, more often."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
+
+
+def kill_workers() -> list[int]:
+    pids = [process.pid for process in active_children()]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    return pids
+
+
+def test_batches_go_on_as_if_no_worker_had_been_killed(pictures, soon):
+    source = open_source(pictures)
+    expected = list(batches(source, 8, seed=1, epochs=4, device=CPU))
+    got, killed = [], []
+    with pytest.warns(UserWarning, match="others go on in its place") as said:  # noqa: PT031
+        for pair in batches(source, 8, seed=1, epochs=4, device=CPU, workers=1):
+            got.append(pair)
+            if len(got) in {2, 9}:
+                killed += kill_workers()
+    assert len(killed) == len(said) == 2
+    for pid, warning in zip(killed, said, strict=True):
+        assert f"pictures0: worker process {pid} died while" in str(warning.message)
+        assert ".png and 5 more were to be decoded" in str(warning.message)
+    assert len(got) == len(expected) == 24
+    for (clock, batch), (clock_then, batch_then) in zip(got, expected, strict=True):
+        assert clock == clock_then
+        assert torch.equal(batch.index, batch_then.index)
+        assert torch.equal(batch.images, batch_then.images)
+
+
+def test_a_run_ends_with_the_same_bits(tmp_path, pictures, soon, monkeypatch, state_of):
+    options = dict(encoder="mlp", epochs=4, batch=16, precision="float32", device="cpu")
+    sanslabel.train(pictures, out=tmp_path / "whole", workers=0, **options)
+    optimize = session.optimize
+
+    def deadly(*args):
+        for record in optimize(*args):
+            if record.clock.step == 3:
+                kill_workers()
+            yield record
+
+    monkeypatch.setattr(session, "optimize", deadly)
+    with pytest.warns(UserWarning, match="died while"):
+        run = sanslabel.train(pictures, out=tmp_path / "run", workers=2, **options).path
+    assert state_of(run) == state_of(tmp_path / "whole")
+
+
+class Deadly:
+    """Ends the process that reads it from another."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_workers_that_die_of_what_they_are_given_end_the_run(pictures, soon):
+    source = open_source(pictures)
+    object.__setattr__(source, "deadly", Deadly())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(BadInput, match=r"worker process \d+ died while .*\.png.*the third time in a row"):
+            next(batches(source, 8, seed=1, epochs=4, device=CPU, workers=1))
+    assert len(said) == 2
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[str]:
+    """What is warned of, by another thread too."""
+    told = []
+    monkeypatch.setattr(loader, "PATIENCE", 0.3)
+    monkeypatch.setattr(loader.warnings, "warn", lambda message, **_: told.append(message))
+    return told
+
+
+def test_files_that_are_slow_to_read_are_named(pictures, told):
+    source = open_source(pictures)
+    load = source.load
+    stream = batches(source, 8, seed=1, epochs=1, device=CPU)
+    next(stream)
+    assert told == []
+    object.__setattr__(source, "load", lambda rows: time.sleep(0.6) or load(rows))
+    _, second = next(stream)
+    names = [source.id(row) for row in second.index[:3].tolist()]
+    assert told == [f"pictures0: waiting for {', '.join(names)} and 5 more for 0 s"]
+
+
+def test_files_that_a_worker_hangs_in_are_named(pictures, told):
+    source = open_source(pictures)
+    expected = [batch.index.tolist() for _, batch in batches(source, 8, seed=1, epochs=4, device=CPU)]
+    stream = batches(source, 8, seed=1, epochs=4, device=CPU, workers=1)
+    next(stream)
+    (worker,) = active_children()
+    os.kill(worker.pid, signal.SIGSTOP)
+    told.clear()  # starting it may take long
+    go_on = threading.Timer(1.5, lambda: os.kill(worker.pid, signal.SIGCONT))
+    go_on.start()
+    got = [batch.index.tolist() for _, batch in stream]
+    go_on.join()
+    assert got == expected[1:]
+    (sentence,) = told
+    waited = [rows for rows in expected if f"for {source.id(rows[0])}, {source.id(rows[1])}" in sentence]
+    assert len(waited) == 1
