@@ -6,6 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,11 @@ import torch
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.distributed import world_size
-from sanslabel.errors import BadInput, DiskError
+from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.hardware import Precision, chosen_device, fast_precision
-from sanslabel.methods.method import Method
+from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
-from sanslabel.plan import Plan
+from sanslabel.plan import BOUNDS, Plan
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.session import OnCollapse, opened
@@ -92,7 +93,9 @@ def train(
     if isinstance(method, str):
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
-    _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    _check_numbers(
+        epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers, seed=seed
+    )
     if precision not in {None, "float32", "bfloat16"}:
         raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
@@ -148,10 +151,8 @@ def resume(
     newer format.
     """
     run = Path(run)
-    if not (run / "run.json").is_file():
-        raise BadInput(f"{run}: no run here (no run.json); --resume takes the folder of an earlier run.")
-    said = checkpoint.read_json(run / "run.json")
-    try:
+    said = checkpoint.read_run(run, Plan.__dataclass_fields__.keys())
+    with reading(run / "run.json", "start a new run"):
         plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
         recipe = built(Recipe, plan.recipe)
         if isinstance(method, Method):
@@ -162,8 +163,6 @@ def resume(
             raise BadInput(f"{run}: was trained with {plan.method}, a method of one's own; hand it over again.")
         else:
             again = built(methods.method_class(plan.method), plan.numbers)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
     if plain(again) != plan.numbers:
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
     if said.get("versions") != _versions():
@@ -172,6 +171,8 @@ def resume(
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
+    if not isinstance(method, Method):
+        check_size(again, plan.encoder, source.facts(plan.image_size), run / "run.json")
     torch.set_num_threads(plan.threads)
     return _trained(run, plan, again, recipe, source, on_collapse, track, fresh=False)
 
@@ -189,7 +190,8 @@ def _trained(
     check(track)
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        session = opened(run, plan, method, recipe, source)
+        with nullcontext() if fresh else reading(run / "run.json", "start a new run"):
+            session = opened(run, plan, method, recipe, source)
         if fresh:
             try:
                 run.mkdir(parents=True, exist_ok=True)
@@ -222,13 +224,11 @@ def _default_encoder(recipe: Recipe, size: int) -> str | Mapping[str, Any]:
 
 
 def _check_numbers(**numbers: float | None) -> None:
-    least = {"batch": 2, "workers": 0, "rate": 0.0}
     for name, number in numbers.items():
-        low = least.get(name, 1)
-        flag = name.replace("_", "-")
-        if number is not None and not (low <= number < float("inf") and (name != "rate" or number > 0)):
-            wanted = "above 0" if name == "rate" else f"at least {low}"
-            raise BadInput(f"--{flag} {number}: must be a finite number, {wanted}.")
+        low, high = BOUNDS.get(name, (0, float("inf")))
+        if number is not None and not (low <= number <= high and (name != "rate" or 0 < number < high)):
+            wanted = "a finite number, above 0" if name == "rate" else f"a number, at least {low} and at most {high}"
+            raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
 
 
 def _versions() -> dict[str, str]:

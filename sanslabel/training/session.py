@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
-from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
+from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, reading
 from sanslabel.methods.method import Method, Networks
 from sanslabel.plan import Plan
 from sanslabel.randomness import fold
@@ -111,7 +111,9 @@ class Session:
         found = checkpoint.load_networks_(self.net, self.run / "checkpoints")
         if found is None:
             return 0
-        load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(found / "optimizers.safetensors"))
+        path = found / "optimizers.safetensors"
+        with reading(path, "start a new run"):
+            load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(path))
         return checkpoint.read_state(found)["step"]
 
 
@@ -138,12 +140,19 @@ def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, T
 
 
 def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_state`."""
+    """The inverse of `optimizer_state`; ValueError for the state of another optimizer."""
     slots: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
     for key, value in state.items():
         player, slot, name = key.split("/")
         slots[player, name][slot] = value
     names = {parameter: name for name, parameter in net.named_parameters()}
+    # An optimizer's parameters remember the same things of the same shapes: each asks for what the others have.
+    for player, side in players.items():
+        known = {slot for (of, _), own in slots.items() if of == player for slot in own}
+        for p in side.parameters:
+            own = slots.get((player, names[p]), {})
+            if own and (own.keys() != known or any(v.ndim and v.shape != p.shape for v in own.values())):
+                raise ValueError(f"the memory of {names[p]!r} is not that of its optimizer")
     for player, side in players.items():
         about = side.optimizer.state_dict()
         about["state"] = {
