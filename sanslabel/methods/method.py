@@ -106,7 +106,7 @@ class Method(ABC):
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
             if name in self.weights and value is not None and value < 0:
                 raise BadInput(f"--method.{name} {value}: must be 0 or more.")
-            if name in self.modules and value > 1000:
+            if name in self.modules and value is not None and value > 1000:
                 raise BadInput(f"--method.{name} {value}: must be at most 1,000.")
             if name in self.fractions and value is not None and not 0 <= value <= 1:
                 raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")

@@ -119,7 +119,7 @@ def _write(path: Path, mode: Literal["a", "w"], lines: list[dict[str, Any]]) -> 
 
 def figures(path: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, each with its step."""
-    return whole_lines(path, dict[str, float | bool | None | list[float | None]], {"step": int})
+    return whole_lines(path, dict[str, float | bool | list[float | None] | None], {"step": int})
 
 
 def whole_lines(path: Path, hint: Any, needed: Mapping[str, type]) -> list[dict[str, Any]]:

@@ -93,9 +93,8 @@ def train(
     if isinstance(method, str):
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
-    _check_numbers(
-        epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers, seed=seed
-    )
+    _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    _check_numbers(seed=seed)
     if precision not in {None, "float32", "bfloat16"}:
         raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
