@@ -30,8 +30,8 @@ from sanslabel.plain import parsed
 FORMAT = 1
 """of every JSON and safetensors file; a newer one is refused"""
 
-LARGEST_JSON, LARGEST_HEADER = 1 << 24, 1 << 23
-"""bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of sixty thousand tensors"""
+LARGEST_JSON, LARGEST_HEADER = 1 << 22, 1 << 22
+"""bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of thirty thousand tensors"""
 
 Tensors = Mapping[str, Tensor]
 
