@@ -51,13 +51,13 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 
 def _names(path: Path) -> list[str]:
-    with _archive(path) as archive:
+    with reading(path, "save it again with numpy.savez"), _archive(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 @contextmanager
 def _archive(path: Path) -> Iterator[ZipFile]:
-    with reading(path, "save it again with numpy.savez"), _Bounded(FileIO(path)) as file, ZipFile(file) as archive:
+    with _Bounded(FileIO(path)) as file, ZipFile(file) as archive:
         yield archive
 
 

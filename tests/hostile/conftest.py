@@ -29,7 +29,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def peak():
-    """Bytes of main memory above those at the start that the process has held at most since."""
+    """Bytes of main memory that the process holds at most during a call, above those before."""
     if not os.access(CLEAR, os.W_OK):
         pytest.skip("this system does not say how much memory was held at most")
 
@@ -37,6 +37,10 @@ def peak():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
         return int(line.split()[1]) * 1024
 
-    CLEAR.write_text("5")  # the high-water mark falls to what is held now
-    begin = held("VmRSS")
-    return lambda: held("VmHWM") - begin
+    def during(call):
+        CLEAR.write_text("5")  # the high-water mark falls to what is held now
+        begin = held("VmRSS")
+        call()
+        return held("VmHWM") - begin
+
+    return during
