@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from sanslabel import encoders, plan
 from sanslabel.encoders import Encoder
-from sanslabel.errors import BadInput, DiskError, reading
+from sanslabel.errors import BadInput, DiskError, NotFinite, reading
 from sanslabel.plain import parsed
 
 FORMAT = 1
@@ -38,31 +38,46 @@ Tensors = Mapping[str, Tensor]
 
 def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[str, Any], keep: int = 2) -> Path:
     """Writes `parts` (file name -> tensors) and `state` as checkpoint `step` in `folder`, and drops all but the last
-    `keep` up to it; later ones are of a past that a resume has left. DiskError if the disk refuses; older checkpoints
-    are then as they were."""
+    `keep` up to it; later ones are of a past that a resume has left. A whole one of that step stays as it is, since
+    a run has one state after so many steps. NotFinite for a value that is not finite, and DiskError if the disk
+    refuses; older checkpoints are then as they were."""
+    for part, tensors in parts.items():
+        for tensor, value in tensors.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise NotFinite(
+                    f"{folder}: not saved after step {step}, since {tensor} of {part} has values that are not finite;"
+                    " start again with a lower --rate. The last good checkpoint is kept."
+                )
     name = f"step-{step:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.part"):
-            shutil.rmtree(left)
-        partial = folder / f".{name}.part"
-        partial.mkdir()
-        for part, tensors in parts.items():
-            _write_tensors(partial / f"{part}.safetensors", tensors)
-        _write_json(partial / "state.json", {"format": FORMAT, "step": step, **state})
-        manifest = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(partial.iterdir())}
-        _write_json(partial / "manifest.json", {"format": FORMAT, "files": manifest})
-        _flush(partial)
-        shutil.rmtree(folder / name, ignore_errors=True)
-        partial.rename(folder / name)
-        _flush(folder)
+        sweep(folder)
+        if not (folder / name).exists() or _fault(folder / name) is not None:
+            partial = folder / f".{name}.part"
+            partial.mkdir()
+            for part, tensors in parts.items():
+                _write_tensors(partial / f"{part}.safetensors", tensors)
+            _write_json(partial / "state.json", {"format": FORMAT, "step": step, **state})
+            files = {f.name: {"bytes": f.stat().st_size, "sha256": sha256(f)} for f in sorted(partial.iterdir())}
+            _write_json(partial / "manifest.json", _manifest(files))
+            _flush(partial)
+            if (folder / name).exists():
+                _drop(folder / name)
+            partial.rename(folder / name)
+            _flush(folder)
         later = [c for c in checkpoints(folder) if c.name > name]
         for old in later + [c for c in checkpoints(folder) if c not in later][keep:]:
-            shutil.rmtree(old)
+            _drop(old)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(folder / f".{name}.part", ignore_errors=True)
         raise DiskError(f"{folder}: the checkpoint could not be written ({error}); free some space.") from error
     return folder / name
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a save that was cut off has left. OSError if the disk refuses."""
+    for left in folder.glob(".*.part"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -71,24 +86,21 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint, with a warning for each that is not; None if there is none."""
+    """The newest whole checkpoint, with a warning for each that is not; None where there is none at all. BadInput where
+    none is whole."""
     for checkpoint in checkpoints(folder):
         if (fault := _fault(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
+    if checkpoints(folder):
+        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
     return None
 
 
-def load_networks_(net: nn.Module, folder: Path) -> Path | None:
-    """Loads the networks of the newest whole checkpoint in a folder, and says which it was; None where there is none at
-    all. BadInput where none is whole."""
-    found = newest(folder)
-    if found is not None:
-        path = found / "networks.safetensors"
-        load_strictly_(net, read_tensors(path), path)
-    elif checkpoints(folder):
-        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
-    return found
+def load_networks_(net: nn.Module, checkpoint: Path) -> None:
+    """Loads the networks of a checkpoint."""
+    path = checkpoint / "networks.safetensors"
+    load_strictly_(net, read_tensors(path), path)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -255,15 +267,18 @@ def _encoder_file(run: Path, network: str, first: str) -> Path:
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, by its manifest."""
+    """What is wrong with a checkpoint, by its manifest. The manifest is itself held against the only text that its
+    content can have, so that no byte of it can change unseen."""
     path = checkpoint / "manifest.json"
     if not path.is_file():
-        return f"{checkpoint} has no manifest"
+        return f"{path} is missing"
     try:
         with reading(path, "it is not what was written"):
             files = read_json(path)["files"]
+            if path.read_bytes() != _text(_manifest(files)).encode():
+                return f"{path} is not what was written"
             # Neither more nor less than lies there: a name cannot lead elsewhere, and what is not listed is not read.
-            if files.keys() != {f.name for f in checkpoint.iterdir()} - {path.name}:
+            if files.keys() != {f.name for f in checkpoint.glob("[!.]*")} - {path.name}:
                 return f"{path} is not what was written"
             for name, facts in files.items():
                 file = checkpoint / name
@@ -273,6 +288,17 @@ def _fault(checkpoint: Path) -> str | None:
     except BadInput as error:
         return str(error).removesuffix(".")
     return None
+
+
+def _manifest(files: Mapping[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "files": files}
+
+
+def _drop(checkpoint: Path) -> None:
+    """Takes its name from a checkpoint first: one that is deleted in part never bears it."""
+    doomed = checkpoint.with_name(f".{checkpoint.name}.old.part")
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _regular(path: Path) -> Path:
@@ -300,8 +326,12 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    path.write_text(_text(content))
     _flush(path)
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def _flush(path: Path) -> None:

@@ -6,13 +6,15 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from sanslabel.errors import BadInput, SanslabelError, nearest
+from sanslabel.output import errors
+from sanslabel.training.signals import interrupting
 
 HELP = """Learn an image encoder from pictures without labels, and measure it.
 
@@ -77,6 +79,8 @@ class Train:
     seed: int = 0
     evaluate: bool = True
     """whether to evaluate at the end"""
+    timeout: float = 600.0
+    """seconds that one of several processes waits for another before it gives up"""
 
 
 @dataclass(frozen=True)
@@ -195,20 +199,31 @@ class Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 128 + signal."""
+    """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 6 process lost; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.showwarning = lambda message, *_: print(f"sanslabel: warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(f"sanslabel{_process()}: warning: {message}", file=errors())
+    code = 0  # exits below, where no exception holds on to what was under way
     try:
-        _run(arguments)
+        with interrupting():
+            _run(arguments)
     except SanslabelError as error:
-        print(f"sanslabel: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        print(f"sanslabel{_process()}: error: {error}", file=errors())
+        code = error.exit_code
+    except KeyboardInterrupt as stop:
+        sentence = "a run goes on with --resume, all else with the same command"
+        print(f"sanslabel: stopped at once ({stop}); {sentence}", file=errors())
+        code = 128 + getattr(stop, "number", 2)
     except BrokenPipeError:  # whoever read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    sys.exit(0)
+        code = 141
+    sys.exit(code)
+
+
+def _process() -> str:
+    """Which of several processes speaks, from the variables that torchrun and srun set."""
+    number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
+    several = {os.environ.get("WORLD_SIZE"), os.environ.get("SLURM_STEP_NUM_TASKS")} - {None, "1"}
+    return f" (process {number})" if several and number else ""
 
 
 def _run(arguments: list[str]) -> None:
@@ -249,17 +264,26 @@ def _train(arguments: list[str]) -> None:
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
     flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
+    from sanslabel.distributed import joined, rank
+
+    with joined(flags.timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
+        _train_as_one(flags, name)
+
+
+def _train_as_one(flags: Any, name: str | None) -> None:
+    """The processes that have joined, which may be this one alone, train and evaluate."""
     from sanslabel.training.run import resume, train
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        if extra := [n for n in changed if n not in {"resume", "data", "device", "evaluate", "on_collapse", "track"}]:
+        fitting = ("data", "device", "on_collapse", "track", "workers")
+        if extra := [n for n in changed if n not in {"resume", "evaluate", "timeout", *fitting}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
-        kept = {k: getattr(flags, k) for k in ("data", "device", "on_collapse", "track")}
-        run = resume(flags.resume, method=name, **kept)
+        run = resume(flags.resume, method=name, **{name: getattr(flags, name) for name in fitting})
     else:
-        kept = {k: v for k, v in vars(flags).items() if k not in {"resume", "evaluate", "encoder_options", "data"}}
+        ours = {"resume", "evaluate", "encoder_options", "data", "timeout"}
+        kept = {k: v for k, v in vars(flags).items() if k not in ours}
         kept["encoder"] = _encoder(flags.encoder, flags.encoder_options)
         run = train(flags.data or "fashion", **kept)
     print(f"\nTrained {run.plan.method} for {run.plan.epochs} epochs in {run.seconds:.0f} s: {run.path}")
@@ -267,7 +291,11 @@ def _train(arguments: list[str]) -> None:
     if run.bad_samples:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
-        _print_scores(run.path, flags.data)
+        try:
+            _print_scores(run.path, flags.data)
+        except KeyboardInterrupt:
+            print(f"The encoder is whole; evaluate it with: sanslabel evaluate {run.path}", file=errors())
+            raise
     other = "simclr" if run.plan.method == "vicreg" else "vicreg"
     print(f"""
 Made    {run.path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{run.path}")
@@ -478,11 +506,11 @@ def _print_tables(scores: Any) -> None:
 
 def _clear() -> None:
     """Takes the last line of `_progress` off a terminal."""
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if errors().isatty():
+        print("\r\033[K", end="", file=errors(), flush=True)
 
 
 def _progress(sentence: str) -> None:
     """What is done now: on a terminal in one line that changes."""
-    terminal = sys.stderr.isatty()
-    print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=sys.stderr, flush=True)
+    terminal = errors().isatty()
+    print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=errors(), flush=True)

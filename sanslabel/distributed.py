@@ -7,9 +7,62 @@ gradients are averaged: k processes then give the loss and gradient of one.
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from sanslabel.errors import SanslabelError
+
+T = TypeVar("T")
+TIMEOUT = 600.0
+"""seconds that a process waits for another before it gives up"""
+BUCKET = 1 << 24
+"""numbers that travel at a time when gradients are averaged, 64 MiB"""
+
+
+@contextmanager
+def joined(timeout: float = TIMEOUT) -> Iterator[None]:
+    """Within it this process is one of those that torchrun or srun has started for the same command, as their variables
+    say; alone, or where it has joined already, nothing happens. Each takes the GPU of its own number on its machine."""
+    launch = _launch()
+    if launch is None or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **launch)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun or SLURM has started this command anew after it had failed or was put off."""
+    return any(int(os.environ.get(f"{by}_RESTART_COUNT") or 0) for by in ("TORCHELASTIC", "SLURM"))
+
+
+def _launch() -> dict[str, Any] | None:
+    """Where the processes meet; None for a single one."""
+    said = os.environ
+    if int(said.get("WORLD_SIZE") or 1) > 1 and "RANK" in said:
+        return {"init_method": "env://"}
+    processes = int(said.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step: srun started them, while a batch script is one
+    if processes == 1:
+        return None
+    nodes, job = said["SLURM_STEP_NODELIST"], int(said["SLURM_JOB_ID"])
+    first = re.sub(r"\[(\w+).*", r"\1", nodes.split(",")[0])  # node[03-07,12] -> node03
+    address = f"tcp://{first}:{20_000 + job % 20_000}"
+    return {"init_method": address, "rank": int(said["SLURM_PROCID"]), "world_size": processes}
 
 
 def world_size() -> int:
@@ -17,6 +70,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
+    """0 is the first process, the only one that writes."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -56,6 +110,23 @@ def mean(local: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def average_(tensors: Sequence[Tensor]) -> None:
+    """Puts the mean over processes in the place of each tensor, of one dtype and device."""
+    if world_size() == 1:
+        return
+    begin = 0
+    while begin < len(tensors):
+        end, numbers = begin + 1, tensors[begin].numel()
+        while end < len(tensors) and numbers + tensors[end].numel() <= BUCKET:
+            numbers, end = numbers + tensors[end].numel(), end + 1
+        bucket = tensors[begin:end]
+        flat = _flatten_dense_tensors(bucket)
+        dist.all_reduce(flat)
+        torch._foreach_copy_(list(bucket), list(_unflatten_dense_tensors(flat / world_size(), bucket)))
+        begin = end
+
+
+@torch.no_grad()
 def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
     """Every entry with mean 0 and variance 1 over the samples of the global batch; without a gradient.
 
@@ -73,3 +144,38 @@ def everywhere(flag: Tensor) -> Tensor:
     lowest = flag.to(torch.int32)
     dist.all_reduce(lowest, op=dist.ReduceOp.MIN)
     return lowest.bool()
+
+
+def of_all(items: list[T]) -> list[T]:
+    """The items of all processes, those of the first one first."""
+    if world_size() == 1:
+        return items
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, items)
+    return [item for part in found for item in part]
+
+
+def highest(*numbers: int) -> list[int]:
+    """Of each number the highest that a process has."""
+    if world_size() == 1:
+        return list(numbers)
+    found = torch.tensor(numbers)  # on the CPU, so that no accelerator is waited for
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.tolist()
+
+
+def by_first(act: Callable[..., T], *arguments: Any) -> T:
+    """What `act(*arguments)` returns on the first process, which alone calls it, on all of them; an error of this
+    project is raised on all, too."""
+    if world_size() == 1:
+        return act(*arguments)
+    box: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            box = [act(*arguments), None]
+        except SanslabelError as error:
+            box = [None, error]
+    dist.broadcast_object_list(box, device=torch.device("cpu"))
+    if box[1] is not None:
+        raise box[1]
+    return box[0]

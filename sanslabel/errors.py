@@ -26,7 +26,7 @@ class DiskError(SanslabelError):
 
 
 class NotFinite(SanslabelError):
-    """The loss or its gradient stayed infinite or not a number for several steps in a row."""
+    """The loss or its gradient stayed infinite or not a number for several steps in a row, or a weight became so."""
 
     exit_code = 4
 
@@ -35,6 +35,12 @@ class Collapsed(SanslabelError):
     """The figures of a run say that it learns nothing, and it was asked to stop then."""
 
     exit_code = 5
+
+
+class ProcessLost(SanslabelError):
+    """Another process of the same run died or no longer answers."""
+
+    exit_code = 6
 
 
 class CollapseWarning(UserWarning):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from sanslabel.distributed import shard, world_size
+
 RELU = partial(nn.ReLU, inplace=True)
 
 
@@ -96,6 +98,22 @@ class Directions(nn.Module):
             weight = self.weight.detach() if frozen else self.weight
             z = z if z.dtype == weight.dtype else z.float()
             return linear(normalize(z, dim=-1), normalize(weight, dim=1))
+
+
+class Dropout(nn.Module):
+    """Each number becomes 0 with this probability in training, and the others grow to keep the mean. The mask is drawn
+    for the global batch, so that many processes drop what one would. (N, D) -> (N, D)."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return x
+        drawn = torch.rand(len(x) * world_size(), *x.shape[1:], device=x.device)
+        kept = shard(drawn) >= self.probability
+        return torch.where(kept, x / max(1 - self.probability, 1e-6), 0)
 
 
 class RowContext(nn.Module):

@@ -68,7 +68,7 @@ class Queue(nn.Module):
     @torch.no_grad()
     def push_(self, z: Tensor) -> None:
         """(N, D): takes the place of the oldest rows; of more than the queue holds, the last ones stay."""
-        z = normalize(z.float()[-len(self.rows) :], dim=1)
+        z = normalize(z.to(self.rows.dtype)[-len(self.rows) :], dim=1)
         places = (self.next + torch.arange(len(z), device=z.device)) % len(self.rows)
         self.rows.index_copy_(0, places, z)
         self.next.copy_((self.next + len(z)) % len(self.rows))
@@ -104,7 +104,7 @@ class Bank(nn.Module):
         """
         z = z[(index[:, None] == index).int().argmax(dim=1)]
         old = self.rows[index]
-        new = normalize(torch.lerp(normalize(z.float(), dim=1), old, momentum), dim=1)
+        new = normalize(torch.lerp(normalize(z.to(old.dtype), dim=1), old, momentum), dim=1)
         self.rows.index_copy_(0, index, torch.where(new.isfinite().all(dim=1, keepdim=True), new, old))
 
 
@@ -120,4 +120,4 @@ class Center(nn.Module):
     @torch.no_grad()
     def update_(self, logits: Tensor, momentum: float = 0.9) -> None:
         """mean <- momentum · mean + (1 - momentum) · mean of the rows. logits: (N, K)."""
-        self.mean.lerp_(logits.float().mean(dim=0), 1 - momentum)
+        self.mean.lerp_(logits.to(self.mean.dtype).mean(dim=0), 1 - momentum)

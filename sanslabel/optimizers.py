@@ -27,9 +27,16 @@ class SGD:
     nesterov: bool = False
 
     def build(self, groups: Groups) -> TorchOptimizer:
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, fused=_fusible(groups)
         )
+        if self.momentum:
+            # torch begins with the first gradient, which is the same; but its fused kernel stumbles over a parameter
+            # whose first gradient comes later than the others', as that of a frozen head does.
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return optimizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"errors", "randomness", "batch", "distributed", "schedules", "optimizers", "recipe", "plain", "hardware", "plan"},
+    {"errors", "output", "plain", "hardware", "plan"}
+    | {"randomness", "batch", "distributed", "batchnorm", "schedules", "optimizers", "recipe"},
     {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"methods", "checkpoint", "sources"},
     {"training", "evaluation"},

@@ -88,6 +88,7 @@ def trained(run: str | Path, device: str | None = None) -> Trained:
         check_size(method, said["encoder"], facts, run / "run.json")
         with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
             net = method.networks(encoders.build(**said["encoder"]), facts)
-    if checkpoint.load_networks_(net, run / "checkpoints") is None:
+    if (found := checkpoint.newest(run / "checkpoints")) is None:
         raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
+    checkpoint.load_networks_(net, found)
     return Trained(run, method, net.to(where).eval(), said, where)

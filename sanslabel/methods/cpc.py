@@ -106,7 +106,8 @@ class CPC(Method):
                 "accuracy": (scores.argmax(dim=1) == right).float().mean(),
                 "share_of_tenth": share_of_tenth(scores.scatter(1, right[:, None], float("-inf"))),
             },
-            embedding=representation.mean(dim=1),
+            embedding=gather(representation.mean(dim=1)),
             images={"view": view, "patches": parts[0]},
             trivial=log(candidates[self.negatives]),
+            negatives=candidates[self.negatives] - 1,
         )

@@ -95,7 +95,7 @@ class Jigsaw(Method):
         yield Objective(
             cross_entropy(logits, drawn),  # of (N shuffles, permutations)
             terms={"accuracy": (logits.argmax(dim=1) == drawn).float().mean()},
-            embedding=representation.unflatten(0, (-1, 9)).mean(dim=1),
+            embedding=gather(representation.unflatten(0, (-1, 9)).mean(dim=1)),
             images={"view": view, "tiles": tiles[0]},
             trivial=log(self.permutations),
         )

@@ -45,6 +45,8 @@ class Objective(NamedTuple):
     """(n, C, H, W) in [0, 1]: views, samples, reconstructions for the report"""
     trivial: float | None = None
     """the loss at collapse: ln(2N - 1), ln K, -1, D, …"""
+    negatives: int | None = None
+    """among which each positive is told, where there are such"""
 
 
 class Networks(nn.Module):

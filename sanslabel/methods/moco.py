@@ -97,6 +97,7 @@ class MoCo(Method):
             positive=keys[0],
             images={"first view": first.images, "second view": second.images},
             trivial=log(1 + len(past)),
+            negatives=len(past),
         )
         net.queue.push_(torch.cat(keys))
         ema_(net.teacher, net, self.momentum)

@@ -100,5 +100,6 @@ class MoCoV3(Method):
             positive=keys[0],
             images={"first view": first.images, "second view": second.images},
             trivial=4 * self.temperature * log(len(own)),
+            negatives=len(own) - 1,
         )
         ema_(net.teacher, net, cosine(clock.progress, self.momentum, 1.0))

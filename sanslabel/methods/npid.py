@@ -100,7 +100,12 @@ class NPID(Method):
             loss = nce(z, bank[index], negatives, self.temperature, len(bank), net.partition)
             hardest, trivial = hardest_tenth(z, drawn[0], self.temperature), chance(self.negatives)
         yield Objective(
-            loss, terms={"hardest_tenth": hardest}, embedding=z, images={"view": view.images}, trivial=trivial
+            loss,
+            terms={"hardest_tenth": hardest},
+            embedding=z,
+            images={"view": view.images},
+            trivial=trivial,
+            negatives=self.negatives or len(bank) - 1,
         )
         net.bank.write_(index, kept, self.momentum)
         if self.teacher is not None:

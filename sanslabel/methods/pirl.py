@@ -104,7 +104,8 @@ class PIRL(Method):
             of_g, of_f = (nce(z, bank[index], drawn, self.temperature, len(bank), net.partition) for z in (g, f))
             hardest, trivial = hardest_tenth(g, drawn, self.temperature), chance(self.negatives)
         loss, images = self.weight * of_g + (1 - self.weight) * of_f, {"view": view.images, self.transform: parts[0]}
-        yield Objective(loss, terms={"hardest_tenth": hardest}, embedding=f, positive=g, images=images, trivial=trivial)
+        terms, count = {"hardest_tenth": hardest}, self.negatives or len(bank) - 1
+        yield Objective(loss, "", terms, embedding=f, positive=g, images=images, trivial=trivial, negatives=count)
         net.bank.write_(index, kept, self.momentum)
         if self.teacher is not None:
             ema_(net.teacher, net, self.teacher)

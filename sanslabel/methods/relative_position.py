@@ -15,6 +15,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
+from sanslabel.heads import Dropout
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
@@ -78,7 +79,7 @@ class RelativePosition(Method):
                 nn.Linear(2 * self.width, self.hidden, bias=False),
                 nn.BatchNorm1d(self.hidden),
                 nn.ReLU(inplace=True),
-                nn.Dropout(self.dropout),
+                Dropout(self.dropout),
                 nn.Linear(self.hidden, 8),
             ),
         )
@@ -95,7 +96,7 @@ class RelativePosition(Method):
         yield Objective(
             cross_entropy(logits, direction),
             terms={"accuracy": (logits.argmax(dim=1) == direction).float().mean()},
-            embedding=representation.unflatten(0, (-1, 9)).mean(dim=1),
+            embedding=gather(representation.unflatten(0, (-1, 9)).mean(dim=1)),
             images={"view": view, "tiles": tiles[0]},
             trivial=log(8),
         )

@@ -67,7 +67,7 @@ class Rotation(Method):
         yield Objective(
             cross_entropy(logits, turn),
             terms={"accuracy": (logits.argmax(dim=1) == turn).float().mean()},
-            embedding=representation[::4],
+            embedding=gather(representation[::4]),
             images={"view": view, "turns": copies[:4]},
             trivial=log(4),
         )

@@ -87,6 +87,7 @@ class SimCLR(Method):
             positive=b,
             images={"first view": first.images, "second view": second.images},
             trivial=log(2 * len(a) - 1),
+            negatives=2 * len(a) - 2,
         )
         if self.teacher is not None:
             ema_(net.teacher, net, self.teacher)

@@ -59,7 +59,7 @@ class Supervised(Method):
         yield Objective(
             cross_entropy(logits, labels, ignore_index=-1, label_smoothing=self.smoothing, reduction="sum") / labeled,
             terms={"accuracy": (logits.argmax(dim=1) == labels).sum() / labeled},
-            embedding=representation,
+            embedding=gather(representation),
             images={"view": view},
             trivial=log(logits.shape[1]),
         )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from itertools import tee
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, tee
 from typing import Any
 
 import torch
@@ -21,6 +26,10 @@ from sanslabel.sources.source import Loaded, Source, tolerated
 
 RESIDENT = 4 << 30
 """bytes up to which images in memory are kept on the device that trains"""
+PATIENCE = 30.0
+"""seconds without a batch after which the files that are waited for are named"""
+DEATHS = 3
+"""of worker processes in a row, without a batch in between, that end a run"""
 Report = Callable[[str, str], None]
 """called with the id of a bad sample and the reason"""
 
@@ -109,7 +118,7 @@ def _loaded(
         return
     bad: set[str] = set()
     lists = (chosen.tolist() for chosen in rows)
-    for loaded in _by_workers(source, lists, workers) if workers else map(source.load, lists):
+    for loaded in _by_workers(source, lists, workers) if workers else _alone(source, lists):
         for _, name, reason in loaded.replaced:
             if name not in bad:
                 bad.add(name)
@@ -137,13 +146,65 @@ class _Rows(Dataset):
             return error  # raised in a worker, its one sentence would arrive inside a traceback
 
 
-def _by_workers(source: Source, rows: Iterable[list[int]], workers: int) -> Iterator[Loaded]:
+def _alone(source: Source, rows: Iterator[list[int]]) -> Iterator[Loaded]:
+    for chosen in rows:
+        with _patience(source, chosen):
+            loaded = source.load(chosen)
+        yield loaded
+
+
+def _by_workers(source: Source, rows: Iterator[list[int]], workers: int) -> Iterator[Loaded]:
+    """As `source.load` does it, in worker processes. One that dies is told of, and new ones start over from the first
+    batch that was not handed over: the order of samples depends on nobody's state."""
+    sent: deque[list[int]] = deque()  # to the workers, and not back yet
+
+    def sending(again: Sequence[list[int]]) -> Iterator[list[int]]:
+        for chosen in chain(again, rows):
+            sent.append(chosen)
+            yield chosen
+
+    deaths = 0
+    while True:
+        again = list(sent)
+        sent.clear()
+        pool = iter(_pool(source, sending(again), workers))
+        processes = pool._workers  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            while True:
+                with _patience(source, sent[0] if sent else []):
+                    loaded = next(pool, None)
+                if loaded is None:
+                    return
+                if isinstance(loaded, BadInput):
+                    raise loaded
+                sent.popleft()
+                deaths = 0
+                yield loaded
+        except (RuntimeError, OSError, EOFError) as error:
+            dead = [process for process in processes if _died(process)]
+            if not dead:
+                raise
+            deaths += 1
+            who = f"{source.name}: worker process {', '.join(str(process.pid) for process in dead)} died"
+            what = f"while {_named(source, sent[0] if sent else [])} were to be decoded"
+            if deaths == DEATHS:
+                raise BadInput(
+                    f"{who} {what}, the third time in a row ({error}); lower --workers or --batch if memory is short,"
+                    " or remove the file that they die of."
+                ) from error
+            warnings.warn(f"{who} {what}; others go on in its place", stacklevel=2)
+        finally:
+            for process in processes:  # one that hangs in a file would be waited for
+                process.kill()
+
+
+def _pool(source: Source, rows: Iterator[list[int]], workers: int) -> DataLoader:
     # Forking a process that has threads can deadlock; a server that has imported torch but not begun to use it cannot.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([__name__, "sanslabel.sources.folder"])  # once, not once a worker: 2 s each
-    pool = DataLoader(
+    return DataLoader(
         _Rows(source),
         batch_sampler=rows,
         num_workers=workers,
@@ -153,10 +214,34 @@ def _by_workers(source: Source, rows: Iterable[list[int]], workers: int) -> Iter
         multiprocessing_context=context,
         generator=torch.Generator(),  # else it would draw from the global one, and the workers' number would show
     )
-    for loaded in pool:
-        if isinstance(loaded, BadInput):
-            raise loaded
-        yield loaded
+
+
+def _died(process: multiprocessing.process.BaseProcess) -> bool:
+    """Whether a worker is dead, or is so in a moment: what it left half-said may be found before that."""
+    process.join(0.2)
+    return not process.is_alive()
+
+
+@contextmanager
+def _patience(source: Source, rows: list[int]) -> Iterator[None]:
+    """Names the files of `rows` where what is done with them takes long."""
+
+    def tell() -> None:
+        warnings.warn(f"{source.name}: waiting for {_named(source, rows)} for {PATIENCE:.0f} s", stacklevel=2)
+
+    timer = threading.Timer(PATIENCE, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _named(source: Source, rows: list[int]) -> str:
+    names = [source.id(row) for row in rows[:3]]
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return ", ".join(names) + more or "samples"
 
 
 def _unchanged(loaded: Any) -> Any:

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sanslabel.batch import Batch, Clock
-from sanslabel.distributed import everywhere
+from sanslabel.distributed import average_, everywhere
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
 
@@ -51,6 +51,7 @@ class Player:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        average_(gradients)
         norm = get_total_norm(gradients)
         if not everywhere(torch.isfinite(loss.detach() + norm)):  # the one wait for the device in a step
             return norm, False

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
 from sanslabel import diagnostics
-from sanslabel.errors import BadInput, reading
+from sanslabel.checkpoint import replacing
+from sanslabel.distributed import of_all, rank, world_size
+from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.methods.method import Objective
 from sanslabel.plain import built, parsed
 from sanslabel.training.engine import Record
@@ -30,8 +32,7 @@ class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = [line for line in figures(path) if line["step"] <= start]
-        _write(path, "w", kept)
+        kept = _cut_back(path, start)
         self.path, self.last = path, (start, time.monotonic())
         self.recent = deque(kept, maxlen=WINDOW)
 
@@ -48,7 +49,7 @@ class Metrics:
         step, now = record.clock.step + 1, time.monotonic()
         then, before = self.last
         self.last = (step, now)
-        speed = (step - then) * len(record.batch.index) / (now - before)
+        speed = (step - then) * len(record.batch.index) * world_size() / (now - before)
         line: dict[str, Any] = {"step": step, "epoch": round(step / record.clock.steps_per_epoch, 4)}
         for objective, norm in zip(record.objectives, record.norms, strict=True):
             prefix = f"{objective.player}/" if objective.player else ""
@@ -60,7 +61,7 @@ class Metrics:
         line["image_contrast"] = _finite(diagnostics.contrast(seen).item())
         line |= {name: _finite(value) for name, value in figures.items()}
         line |= {"images_per_second": round(speed, 1), "refused": record.refused}
-        _write(self.path, "a", [line])
+        _append(self.path, line)
         self.recent.append(line)
         names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
         words = [
@@ -90,15 +91,32 @@ class BadSamples:
     """bad_samples.jsonl: each sample that could not be read, once."""
 
     def __init__(self, path: Path) -> None:
-        self.path, lines = path, whole_lines(path, dict[str, str], {"sample": str})
-        self.seen = {line["sample"] for line in lines}
+        self.path, lines = path, whole_lines(path, dict[str, str], {"sample": str, "reason": str})
+        self.seen = {line["sample"]: line["reason"] for line in lines}
         if lines:
-            _write(path, "w", lines)
+            _rewrite(path, lines)
 
     def add(self, sample: str, reason: str) -> None:
         if sample not in self.seen:
-            self.seen.add(sample)
-            _write(self.path, "a", [{"sample": sample, "reason": reason}])
+            self.seen[sample] = reason
+            _append(self.path, {"sample": sample, "reason": reason})
+
+    def share(self) -> None:
+        """Lets each process know what all have seen."""
+        for sample, reason in of_all(list(self.seen.items())):
+            self.add(sample, reason)
+
+
+class NotFiniteSteps:
+    """not_finite.jsonl: the samples of each step that was refused, cut back to the step that a resume starts from."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.path = path
+        if path.exists():
+            _cut_back(path, start)
+
+    def add(self, step: int, samples: list[str]) -> None:
+        _append(self.path, {"step": step, "samples": samples})
 
 
 def _finite(value: Any) -> Any:
@@ -108,13 +126,37 @@ def _finite(value: Any) -> Any:
     return value if abs(value) < float("inf") else None
 
 
-def _write(path: Path, mode: Literal["a", "w"], lines: list[dict[str, Any]]) -> None:
-    """Writes or appends lines; a disk that refuses is told of, and is no reason to stop a run."""
+def _cut_back(path: Path, start: int) -> list[dict[str, Any]]:
+    """The lines up to a step, which are all that the file then holds."""
+    kept = [line for line in figures(path) if line["step"] <= start]
+    _rewrite(path, kept)
+    return kept
+
+
+def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
+    """In place of the file, whole or not at all: a run may be killed meanwhile. The first process alone writes."""
+    if rank() > 0:
+        return
     try:
-        with path.open(mode) as file:
-            file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        with replacing(path) as partial:
+            partial.write_text("".join(map(_line, lines)))
+    except DiskError as error:
+        warnings.warn(f"{error} Training goes on.", stacklevel=4)
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    """A disk that refuses is told of, and is no reason to stop a run. The first process alone writes."""
+    if rank() > 0:
+        return
+    try:
+        with path.open("a") as file:
+            file.write(_line(line))
     except OSError as error:
-        warnings.warn(f"{path}: could not be written ({error}); its lines are lost. Training goes on.", stacklevel=3)
+        warnings.warn(f"{path}: could not be written ({error}); its line is lost. Training goes on.", stacklevel=3)
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content, allow_nan=False) + "\n"
 
 
 def figures(path: Path) -> list[dict[str, Any]]:

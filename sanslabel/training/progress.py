@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from sanslabel.batch import Clock
+from sanslabel.distributed import rank
+from sanslabel.output import errors
 
 Show = Callable[[Clock, str], None]
 PAUSE = 10.0
@@ -17,20 +19,24 @@ PAUSE = 10.0
 @contextmanager
 def shown(title: str, done: int, steps: int) -> Iterator[Show]:
     """Yields `show(clock, text)`, to be called after a step with the figures to show."""
-    if not sys.stderr.isatty():
-        yield _plain_lines(done)
+    screen = errors()
+    if rank() > 0:
+        yield lambda clock, text: None
+        return
+    if not screen.isatty():
+        yield _plain_lines(screen, done)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     figures = TextColumn("{task.fields[text]}")
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), figures, TimeRemainingColumn())  # 80 wide
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(file=screen)) as bar:
         task = bar.add_task(title, total=steps, completed=done, text="")
         yield lambda clock, text: bar.update(task, completed=clock.step + 1, text=text)
 
 
-def _plain_lines(done: int) -> Show:
+def _plain_lines(screen: TextIO, done: int) -> Show:
     start = last = time.monotonic()
 
     def show(clock: Clock, text: str) -> None:
@@ -41,6 +47,6 @@ def _plain_lines(done: int) -> Show:
             last = now
             left = (now - start) / (step - done) * (clock.steps - step)
             epochs = clock.steps / clock.steps_per_epoch
-            print(f"epoch {step / clock.steps_per_epoch:.1f}/{epochs:.0f}  {text}  {left:.0f} s left", file=sys.stderr)
+            print(f"epoch {step / clock.steps_per_epoch:.1f}/{epochs:.0f}  {text}  {left:.0f} s left", file=screen)
 
     return show

@@ -6,7 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.distributed import world_size
+from sanslabel.distributed import by_first, joined, restarted, world_size
 from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.hardware import Precision, chosen_device, fast_precision
 from sanslabel.methods.method import Method, check_size
@@ -23,7 +23,9 @@ from sanslabel.plain import built, plain
 from sanslabel.plan import BOUNDS, Plan
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
-from sanslabel.training.session import OnCollapse, opened
+from sanslabel.training.lock import locked, refuse_if_held
+from sanslabel.training.room import check_room
+from sanslabel.training.session import OnCollapse, Session, opened
 from sanslabel.training.tracker import Track, check
 from sanslabel.verdict import Verdict
 
@@ -49,6 +51,7 @@ class Run:
         return checkpoint.load_encoder(self.path, network)
 
 
+@joined()
 def train(
     data: str | Path = "fashion",
     *,
@@ -80,13 +83,17 @@ def train(
     masked: whether views have 75 % of their patches masked in place of being cropped: a transformer drops their tokens,
         a convnet sees them filled.
     image_size: side of the images that the encoder sees, in pixels; by default that of the data.
-    out: the run folder, which must not exist; by default runs/METHOD-DATA-NUMBER.
+    out: the run folder, which must not exist, unless torchrun or SLURM start the command anew: then the run in it goes
+        on. By default runs/METHOD-DATA-NUMBER.
     precision: "bfloat16" (autocast) where the device is fast at it, else "float32".
     workers: processes that decode images from a folder; by default one for each two cores, none for arrays.
     on_collapse: what to do when the figures say that nothing is learned: warn once of each reason, or stop with it.
     track: "tensorboard" writes event files into RUN/tensorboard, too.
-    Raises BadInput, DiskError, NotFinite, Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
+    Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
+    Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
+    if restarted() and out is not None and (Path(out) / "run.json").is_file():
+        return resume(out, method=method, data=data, device=device, on_collapse=on_collapse, track=track)
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
         recipe = chosen.recipe_named(recipe)
@@ -118,7 +125,7 @@ def train(
         encoder=config,
         image_size=size,
         epochs=epochs or recipe.epochs,
-        batch=min(batch or recipe.batch, len(source)),
+        batch=min(batch or recipe.batch, len(source) // world_size() * world_size()),
         chunk=chunk,
         workers=_workers(source) if workers is None else workers,
         seed=seed,
@@ -127,12 +134,15 @@ def train(
         precision=precision or fast_precision(where),
         threads=torch.get_num_threads(),
     )
-    run = Path(out) if out is not None else _free_folder(name, source.name)
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
+    if plan.batch % plan.world_size:
+        raise BadInput(
+            f"--batch {plan.batch}: {plan.world_size} processes cannot share it; give a multiple of that number."
+        )
+    run = by_first(_fresh_folder, Path(out) if out is not None else None, name, source.name)
     return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)
 
 
+@joined()
 def resume(
     run: str | Path,
     *,
@@ -141,16 +151,19 @@ def resume(
     device: str | None = None,
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. on_collapse, track: see `train`. BadInput for changed data, another method or a
-    newer format.
+    one, on which the bits will differ. workers: another number of them, which changes no bit. on_collapse, track: see
+    `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
     """
     run = Path(run)
+    _check_numbers(workers=workers)
     said = checkpoint.read_run(run, Plan.__dataclass_fields__.keys())
+    refuse_if_held(run)
     with reading(run / "run.json", "start a new run"):
         plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__})
         recipe = built(Recipe, plan.recipe)
@@ -166,7 +179,14 @@ def resume(
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
     if said.get("versions") != _versions():
         warnings.warn(f"{run}: was begun with {said.get('versions')}; bits may differ.", stacklevel=2)
-    plan = replace(plan, device=str(chosen_device(device or plan.device)))
+    if plan.world_size != world_size():
+        warnings.warn(
+            f"{run}: was trained on {plan.world_size} processes and goes on with {world_size()}: the same samples and "
+            "views, numbers to rounding.",
+            stacklevel=2,
+        )
+    plan = replace(plan, device=str(chosen_device(device or plan.device)), world_size=world_size())
+    plan = plan if workers is None else replace(plan, workers=workers)
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
@@ -191,17 +211,13 @@ def _trained(
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         with nullcontext() if fresh else reading(run / "run.json", "start a new run"):
             session = opened(run, plan, method, recipe, source)
-        if fresh:
+        with ExitStack() as held:
+            by_first(_begin, held, session, fresh)
+            began = time.monotonic()
             try:
-                run.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DiskError(f"{run}: the run folder could not be made ({error}); choose another --out.") from error
-            checkpoint.write_json(run / "run.json", {**asdict(plan), "versions": _versions()})
-        began = time.monotonic()
-        try:
-            bad_samples, verdict = session.follow(on_collapse, track)
-        except torch.OutOfMemoryError as error:
-            raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
+                bad_samples, verdict = session.follow(on_collapse, track)
+            except torch.OutOfMemoryError as error:
+                raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
     return Run(run, plan, time.monotonic() - began, bad_samples, verdict)
 
 
@@ -243,8 +259,36 @@ def _is_ours(chosen: type[Method]) -> bool:
     return chosen.__module__.rpartition(".")[0] == methods.__name__
 
 
-def _free_folder(method: str, data: str) -> Path:
-    return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{method}-{data}-{n}").exists())
+def _begun(run: Path) -> bool:
+    """Whether a folder holds more than a run leaves that was killed before it began."""
+    return bool({path.name for path in run.iterdir()} - {".lock", ".run.json.part"})
+
+
+def _begin(held: ExitStack, session: Session, fresh: bool) -> None:
+    """Takes the folder, for as long as it is held, clears what a run that was killed in the middle of writing has left,
+    and writes run.json."""
+    run = session.run
+    held.enter_context(locked(run))
+    if fresh and _begun(run):
+        raise BadInput(f"{run}: another process began a run here; name another folder with --out.")
+    try:
+        checkpoint.sweep(run)
+        checkpoint.sweep(run / "checkpoints")
+    except OSError as error:
+        raise DiskError(f"{run}: what an earlier start left could not be removed ({error}).") from error
+    check_room(run, session.net, session.players)
+    if fresh:
+        checkpoint.write_json(run / "run.json", {**asdict(session.plan), "versions": _versions()})
+
+
+def _fresh_folder(out: Path | None, method: str, data: str) -> Path:
+    """For a new run. BadInput where `out` is not free."""
+    if out is None:
+        return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{method}-{data}-{n}").exists())
+    refuse_if_held(out)
+    if out.exists() and (not out.is_dir() or _begun(out)):
+        raise BadInput(f"{out}: exists already; name another folder with --out, or continue it with --resume {out}.")
+    return out
 
 
 def _workers(source: Source) -> int:

@@ -8,24 +8,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
+from sanslabel.batchnorm import synchronize_
+from sanslabel.distributed import by_first, gather, highest, rank, world_size
 from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, reading
 from sanslabel.methods.method import Method, Networks
+from sanslabel.output import errors
 from sanslabel.plan import Plan
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
 from sanslabel.training.engine import Player, Record, optimize, players_of
-from sanslabel.training.journal import BadSamples, Metrics
+from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
 from sanslabel.training.progress import shown
-from sanslabel.training.signals import Stopped, asked_to_stop
+from sanslabel.training.pulse import Pulse, pulse
+from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.tracker import Track, tracking
 from sanslabel.training.watch import Watch
 from sanslabel.verdict import Verdict
@@ -64,53 +68,64 @@ class Session:
         steps = len(self.source) // plan.batch * plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
         metrics = Metrics(self.run / "metrics.jsonl", done)
-        saver, refusals, alarm = _Saver(self), _Refusals(self.run), _Alarm()
+        saver, refusals, alarm = _Saver(self, bad), _Refusals(self.run, self.source, done), _Alarm()
         handed = tracking(track, self.run, done)
-        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand:
+        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand, pulse() as alive:
+
+            def told(record: Record, figures: Mapping[str, Any]) -> Verdict:
+                show(record.clock, metrics.add(record, figures))
+                hand(metrics.recent[-1])
+                alarm.hear(said := metrics.verdict(), record.clock.step + 1)
+                return said
+
+            asked, introduced = 0, False
             try:
-                for record in self.records(done, bad):
+                for record in self.records(done, bad, heard, alive):
                     refusals.count(record)
+                    if record.objectives and not introduced:
+                        introduced = introduce(plan, record)
                     done = record.clock.step + 1
                     due = done % LOG_EVERY == 0 and (done <= AT_LEAST or metrics.age() >= AT_MOST)
+                    # What clocks and signals say is one process's own; all do what the first one's clock says.
+                    clocks = (due, saver.due(record.clock)) if rank() == 0 else (False, False)
+                    asked, due, save = highest(heard[0] if heard else 0, *clocks)
                     if due or done == steps or record.refused:
-                        show(record.clock, metrics.add(record, watch.figures()))
-                        hand(metrics.recent[-1])
-                        if (said := metrics.verdict()).failed and on_collapse == "stop":
+                        said = by_first(told, record, watch.figures())
+                        if said.failed and on_collapse == "stop":
                             saver.save(done, last=True)
                             raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")
-                        alarm.hear(said, done)
-                    if heard:
+                    if asked:
                         break
-                    if done == steps or saver.due(record.clock):
+                    if done == steps or save:
                         saver.save(done, last=done == steps)
-            except RuntimeError:  # a signal to the whole group may end the processes that decode, too
-                if not heard:
-                    raise
-            if heard:
+            except Enough:
+                asked = heard[0]
+            if asked:
                 saver.save(done, last=True)
-                raise Stopped(
-                    heard[0], f"stopped after step {done}; continue with: sanslabel train --resume {self.run}"
-                )
-        checkpoint.save_encoders(self.run, self.method.encoders(self.net))
-        return len(bad.seen), metrics.verdict()
+                raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
+            by_first(checkpoint.save_encoders, self.run, self.method.encoders(self.net))
+            return len(bad.seen), by_first(metrics.verdict)
 
-    def records(self, start: int, bad: BadSamples) -> Iterator[Record]:
+    def records(self, start: int, bad: BadSamples, heard: Heard, alive: Pulse | None) -> Iterator[Record]:
         """The engine's records from a step on."""
         plan, device = self.plan, torch.device(self.plan.device)
         order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
         stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
+        # Several processes stop together, after a step.
+        stream = heard.waited(stream) if alive is None else alive.followed(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
 
     def save(self, done: int) -> None:
         """All state after so many steps."""
         parts = {"networks": self.net.state_dict(), "optimizers": optimizer_state(self.net, self.players)}
-        checkpoint.save(self.run / "checkpoints", done, parts, {})
+        by_first(_saved, self.run / "checkpoints", done, parts)
 
     def restore_(self) -> int:
         """Takes on the state of the newest checkpoint. The steps done then, 0 where there is none."""
-        found = checkpoint.load_networks_(self.net, self.run / "checkpoints")
+        found = by_first(checkpoint.newest, self.run / "checkpoints")
         if found is None:
             return 0
+        checkpoint.load_networks_(self.net, found)
         path = found / "optimizers.safetensors"
         with reading(path, "start a new run"):
             load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(path))
@@ -123,9 +138,24 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     encoder = encoders.build(**plan.encoder)
     net = method.networks(encoder, source.facts(plan.image_size))
     net.to(torch.device(plan.device)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    synchronize_(net)
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))
+
+
+def _saved(folder: Path, done: int, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    checkpoint.save(folder, done, parts, {})
+
+
+def introduce(plan: Plan, record: Record) -> bool:
+    """Says how large a step is, over how many processes, and among how many negatives a positive is told. True."""
+    if rank() == 0:
+        shared = f" on {world_size()} processes, {plan.batch // world_size()} each" if world_size() > 1 else ""
+        sizes = [o.negatives for o in record.objectives if o.negatives is not None]
+        among = f", {max(sizes):,} negatives for each positive" if sizes else ""
+        print(f"{plan.batch:,} images a step{shared}{among}", file=errors())
+    return True
 
 
 def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, Tensor]:
@@ -169,17 +199,22 @@ def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
 
 
 class _Refusals:
-    """Steps in a row that were refused."""
+    """Steps in a row that were refused, and what they saw."""
 
-    def __init__(self, run: Path) -> None:
-        self.run, self.row = run, 0
+    def __init__(self, run: Path, source: Source, start: int) -> None:
+        self.run, self.source, self.row = run, source, 0
+        self.journal = NotFiniteSteps(run / "not_finite.jsonl", start)
 
     def count(self, record: Record) -> None:
         self.row = self.row + 1 if record.refused else 0
+        if record.refused:
+            rows = gather(record.batch.index).tolist()
+            self.journal.add(record.clock.step + 1, [self.source.id(row) for row in rows])
         if self.row == REFUSALS:
             raise NotFinite(
                 f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step "
-                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept."
+                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept, and"
+                f" {self.journal.path} names the samples of those steps."
             )
 
 
@@ -198,8 +233,8 @@ class _Alarm:
 class _Saver:
     """When to save, and what to do about a disk that refuses."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.refusals, self.last = session, 0, time.monotonic()
+    def __init__(self, session: Session, bad: BadSamples) -> None:
+        self.session, self.bad, self.refusals, self.last = session, bad, 0, time.monotonic()
 
     def due(self, clock: Clock) -> bool:
         wait = SAVE_AFTER if (clock.step + 1) % clock.steps_per_epoch == 0 else 5 * SAVE_AFTER
@@ -207,6 +242,7 @@ class _Saver:
 
     def save(self, done: int, last: bool) -> None:
         """DiskError if it is the last chance or the third refusal; before that a warning."""
+        self.bad.share()
         try:
             self.session.save(done)
             self.refusals = 0

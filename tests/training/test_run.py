@@ -46,6 +46,7 @@ def stopping_after(monkeypatch, step: int):
 def test_a_run_leaves_what_it_should(tmp_path):
     run = sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
     assert {p.name for p in run.path.iterdir()} == {
+        ".lock",
         "checkpoints",
         "config.json",
         "encoder.safetensors",

@@ -1,0 +1,131 @@
+"""Many processes are one: for every method that there is, the loss, the gradient and the state of one process."""
+
+from dataclasses import fields, replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sanslabel import encoders, methods
+from sanslabel.batchnorm import synchronize_
+from sanslabel.distributed import gather, rank, world_size
+from sanslabel.optimizers import SGD
+from sanslabel.sources import open_source
+from sanslabel.sources.loader import batches
+from sanslabel.training.engine import Record, optimize, players_of
+
+BATCH, STEPS = 32, 20
+SMALL = {"name": "dcgan", "filters": 8}
+"""in the place of conv: it has BatchNorm, too, and a hundredth of the weights"""
+PRINTED = "{:<18} {:<10} {:>9} {:>9.1e} {:>9.1e} {:>6}"
+
+
+def variants() -> list[tuple[str, dict]]:
+    """Every method as its small recipe has it, with a teacher where it takes one, and what draws or groups."""
+    found = []
+    for name in methods.names():
+        found.append((name, {}))
+        if "teacher" in {f.name for f in fields(methods.method_class(name))}:
+            found.append((name, {"teacher": 0.9}))
+    return [*found, ("moco", {"groups": 4}), ("relative_position", {"dropout": 0.5}), ("npid", {"negatives": 16})]
+
+
+def session(name: str, numbers: dict):
+    """Networks, in float64 where they can be, so that what differs is no rounding, and the records of a run by SGD."""
+    source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
+    chosen = methods.method_class(name)
+    recipe = chosen.small
+    method = chosen.under(recipe)
+    wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
+    method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
+    torch.manual_seed(0)
+    small = SMALL if recipe.encoder == "conv" else recipe.encoder
+    encoder = encoders.build(**encoders.named(small), channels=1, image_size=8)
+    net = method.networks(encoder, source.facts(8)).train()
+    if not hasattr(net, "generator"):  # which starts from float32 latents
+        net.double()
+    synchronize_(net)
+    descent = {player: SGD(rate=0.01) for player in recipe.optimizers}
+    recipe = replace(recipe, optimizer=descent, scaling="none", warmup=0, clip=None, groups=())
+    stream = batches(source, BATCH, seed=1, epochs=STEPS // 2, device=torch.device("cpu"))
+    return net, optimize(method, net, players_of(net, recipe, BATCH), stream)
+
+
+def seen(net, record: Record) -> dict[str, Tensor]:
+    """The losses, gradients and views of a step, of all processes together."""
+    found = {f"loss/{i}": o.loss for i, o in enumerate(record.objectives)}
+    found |= {f"gradient/{name}": p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    found |= {f"embedding/{i}": o.embedding for i, o in enumerate(record.objectives) if o.embedding is not None}
+    found |= {"index": gather(record.batch.index), "key": gather(record.batch.key)}
+    whole = len(record.batch.index)
+    images = {n: x for o in record.objectives for n, x in o.images.items() if len(x) % whole == 0}
+    return found | {f"images/{name}": gather(x.contiguous()) for name, x in images.items()}
+
+
+def apart(ours: dict[str, Tensor], theirs: dict[str, Tensor], kind: str) -> float:
+    """The relative distance of all tensors of a kind, as one vector."""
+    names = [name for name in theirs if name.startswith(kind)]
+    assert set(names) <= ours.keys()
+    if not names:
+        return 0.0
+    a, b = (torch.cat([x[name].double().flatten() for name in names]) for x in (ours, theirs))
+    return ((a - b).norm() / b.norm().clamp(min=1e-12)).item()
+
+
+def compare(number: int, world: int, store: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=world)
+    rows = []
+    try:
+        for name, numbers in variants():
+            reference = torch.load(Path(folder) / f"{name}-{'-'.join(numbers)}.pt")
+            net, records = session(name, numbers)
+            worst = {"loss": 0.0, "gradient": 0.0}
+            for step, record in enumerate(islice(records, STEPS)):
+                if step not in reference:
+                    continue
+                ours = seen(net, record)
+                assert ours["index"].tolist() == reference[step]["index"].tolist()
+                assert ours["key"].tolist() == reference[step]["key"].tolist()
+                assert apart(ours, reference[step], "images") < 1e-6, (name, numbers)
+                worst = {kind: max(value, apart(ours, reference[step], kind)) for kind, value in worst.items()}
+                assert apart(ours, reference[step], "embedding") < 1e-4, (name, numbers)
+            state = torch.cat([t.double().flatten() for t in net.state_dict().values()])
+            same = all(torch.equal(state, part) for part in gather(state[None]))
+            normed = any(isinstance(m, _BatchNorm) for m in net.modules())
+            rows.append((name, "-".join(numbers), f"{world} / 1", *worst.values(), "same" if same else "DIFFER"))
+            assert same, (name, numbers)
+            assert max(worst.values()) <= (1e-4 if normed else 1e-5), (name, numbers, worst)
+    finally:
+        if rank() == 0:
+            Path(folder, f"table-{world}").write_text("\n".join(PRINTED.format(*row) for row in rows))
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory) -> Path:
+    """What one process makes of the whole batch, in the first step with an objective and in one after."""
+    folder = tmp_path_factory.mktemp("references")
+    assert world_size() == 1
+    for name, numbers in variants():
+        net, records = session(name, numbers)
+        kept = {}
+        for step, record in enumerate(islice(records, 4)):
+            if record.objectives and len(kept) < 2:
+                kept[step] = seen(net, record)
+        assert kept
+        torch.save(kept, folder / f"{name}-{'-'.join(numbers)}.pt")
+    return folder
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_many_processes_are_one(references, tmp_path, world):
+    mp.spawn(compare, args=(world, str(tmp_path / "store"), str(references)), nprocs=world)
+    table = (references / f"table-{world}").read_text()
+    print(f"\nmethod             variant    processes  loss      gradient  state\n{table}")
+    assert len(table.splitlines()) == len(variants())
