@@ -77,7 +77,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[s
 def sweep(folder: Path) -> None:
     """Removes what a save that was cut off has left. OSError if the disk refuses."""
     for left in folder.glob(".*.part"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -250,6 +250,8 @@ def _networks(run: Path) -> dict[str, Any]:
     networks = read_json(path).get("networks")
     if not isinstance(networks, dict) or not networks:
         raise BadInput(f"{path}: does not describe an encoder (no networks).")
+    if wrong := [name for name in networks if not name.isidentifier()]:  # it becomes part of a file's name
+        raise BadInput(f"{path}: {wrong[0]!r} is no name of a network; take it out.")
     return networks
 
 
