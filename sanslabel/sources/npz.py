@@ -94,8 +94,6 @@ def _read(file: Bytes, held: int, path: Path) -> np.ndarray:
     shape, transposed, dtype = header(file)
     if dtype.kind not in "biufcUS" or dtype.itemsize == 0:  # objects are pickles
         raise BadInput(f"{path} holds {dtype}, which is no kind of number or text; save plain arrays.")
-    if any(length < 0 for length in shape):
-        raise BadInput(f"{path} announces the shape {shape}; save it again.")
     flat = content(file, math.prod(shape) * dtype.itemsize, held, path).view(dtype)
     return flat.reshape(shape[::-1]).transpose() if transposed else flat.reshape(shape)
 

@@ -116,8 +116,8 @@ def test_a_manifest_leads_nowhere_else(run, tmp_path, monkeypatch, name):
         (folder / "link").symlink_to(outside)
     said = json.loads((folder / "manifest.json").read_text())["files"]
     listed(folder, {**said, str(outside) if name.startswith("/") else name: told(outside)})
-    read = []
-    monkeypatch.setattr(checkpoint, "sha256", lambda path: read.append(path) or "")
+    read, digest = [], checkpoint.sha256
+    monkeypatch.setattr(checkpoint, "sha256", lambda path: read.append(path) or digest(path))
     with pytest.warns(UserWarning, match="not what was written"), pytest.raises(BadInput, match="is whole"):
         checkpoint.newest(run / "checkpoints")
     assert {path.resolve().parent for path in read} <= {folder}
@@ -201,6 +201,13 @@ def test_a_run_file_that_asks_for_what_is_not_or_too_much(run, changes):
         sanslabel.resume(run)
 
 
+def test_networks_that_the_machine_has_no_memory_for(run, monkeypatch):
+    monkeypatch.setattr("sanslabel.methods.method.main_memory", lambda: 1000)
+    for entry in (sanslabel.resume, trained):
+        with pytest.raises(BadInput, match=r"run\.json.*more than this machine's memory"):
+            entry(run)
+
+
 @pytest.mark.parametrize("harm", ["names", "shapes", "slots", "path", "step"])
 def test_a_checkpoint_whose_parts_do_not_fit(run, harm):
     folder = last(run)
@@ -255,7 +262,7 @@ def test_links_in_a_folder_lead_no_writing_elsewhere(run, tmp_path, name):
 def test_pipes_in_a_folder_are_not_waited_for(run, name):
     (run / name).unlink(missing_ok=True)
     os.mkfifo(run / name)
-    for entry in ("resume", "load", "evaluate"):
+    for entry in ("load", "evaluate", "resume"):
         try:
             ENTRIES[entry](run)
         except SanslabelError as error:
