@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from io import StringIO
 from pathlib import Path
@@ -201,13 +201,13 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 6 process lost; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.showwarning = lambda message, *_: print(f"sanslabel{_process()}: warning: {message}", file=errors())
+    warnings.showwarning = lambda message, *_: print(f"{_speaker()}: warning: {message}", file=errors())
     code = 0  # exits below, where no exception holds on to what was under way
     try:
         with interrupting():
             _run(arguments)
     except SanslabelError as error:
-        print(f"sanslabel{_process()}: error: {error}", file=errors())
+        print(f"{_speaker()}: error: {error}", file=errors())
         code = error.exit_code
     except KeyboardInterrupt as stop:
         sentence = "a run goes on with --resume, all else with the same command"
@@ -216,14 +216,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # whoever read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    if _number() is not None:  # threads of the connection may outlive what they call at the end of the interpreter
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 
-def _process() -> str:
-    """Which of several processes speaks, from the variables that torchrun and srun set."""
+def _number() -> int | None:
+    """This process's among several, from the variables that torchrun and srun set."""
     number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
     several = {os.environ.get("WORLD_SIZE"), os.environ.get("SLURM_STEP_NUM_TASKS")} - {None, "1"}
-    return f" (process {number})" if several and number else ""
+    return int(number) if several and number else None
+
+
+def _speaker() -> str:
+    return "sanslabel" if _number() is None else f"sanslabel (process {_number()})"
 
 
 def _run(arguments: list[str]) -> None:
@@ -264,14 +271,20 @@ def _train(arguments: list[str]) -> None:
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
     flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
+    with _as_one(flags.timeout):
+        _trained(flags, name)
+
+
+@contextmanager
+def _as_one(timeout: float = 600.0) -> Iterator[None]:
+    """Joins the processes that were started for the same command; the first one speaks."""
     from sanslabel.distributed import joined, rank
 
-    with joined(flags.timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
-        _train_as_one(flags, name)
+    with joined(timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
+        yield
 
 
-def _train_as_one(flags: Any, name: str | None) -> None:
-    """The processes that have joined, which may be this one alone, train and evaluate."""
+def _trained(flags: Any, name: str | None) -> None:
     from sanslabel.training.run import resume, train
 
     if flags.resume is not None:
@@ -345,11 +358,12 @@ def _evaluate(arguments: list[str]) -> None:
 
     asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, rate=flags.finetune_rate)}
     kept = {name: value for name, value in asked.items() if name not in {"finetune_steps", "finetune_rate"}}
-    _print_tables(evaluate(**kept, report=_progress))
     from sanslabel.hardware import peak_memory
 
-    if peak := peak_memory():
-        print(f"Peak memory {peak / 2**30:.2f} GiB")
+    with _as_one():
+        _print_tables(evaluate(**kept, report=_progress))
+        if peak := peak_memory():
+            print(f"Peak memory {peak / 2**30:.2f} GiB")
 
 
 def _sample(arguments: list[str]) -> None:
@@ -512,5 +526,7 @@ def _clear() -> None:
 
 def _progress(sentence: str) -> None:
     """What is done now: on a terminal in one line that changes."""
+    if _number():
+        return
     terminal = errors().isatty()
     print(f"\r\033[K{sentence}" if terminal else sentence, end="" if terminal else "\n", file=errors(), flush=True)

@@ -146,6 +146,15 @@ def everywhere(flag: Tensor) -> Tensor:
     return lowest.bool()
 
 
+@torch.no_grad()
+def concatenated(part: Tensor) -> Tensor:
+    """The parts of all processes, which may differ in length, one after the other: (n, ...) -> (sum of n, ...)."""
+    lengths = of_all([len(part)])
+    padded = part.new_zeros(max(lengths), *part.shape[1:])
+    padded[: len(part)] = part
+    return torch.cat([rows[:n] for rows, n in zip(gather(padded).chunk(world_size()), lengths, strict=True)])
+
+
 def of_all(items: list[T]) -> list[T]:
     """The items of all processes, those of the first one first."""
     if world_size() == 1:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sanslabel import checkpoint, encoders
+from sanslabel.distributed import by_first
 from sanslabel.encoders.timm import PREFIX
 from sanslabel.errors import BadInput, nearest
 from sanslabel.evaluation.candidates import (
@@ -131,7 +132,7 @@ def evaluate(
     found: list[Score] = []
     for part in parts:
         found += (scored := part())
-        _write(candidate, rows, scored, network)  # at once: what comes later may fail
+        by_first(_write, candidate, rows, scored, network)  # at once: what comes later may fail
     return found
 
 

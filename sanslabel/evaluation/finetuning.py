@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from sanslabel.batchnorm import synchronize_
+from sanslabel.distributed import average_, gather, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput
@@ -83,16 +85,18 @@ def finetuned(
     """
     net = nn.Sequential(deepcopy(encoder), Head(probe)).to(device).train()
     recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=image_size)
+    synchronize_(net)
     (optimizer,) = recipe.optimizers.values()
     descent = optimizer.build(recipe.parameter_groups(net, optimizer))
     order = {"seed": fold(seed, 11), "epochs": recipe.epochs, "workers": workers, "device": device}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for clock, batch in batches(source, recipe.batch, **order):
+        for clock, batch in batches(source, recipe.batch // world_size() * world_size(), **order):
             torch.manual_seed(clock.key)  # of dropout
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = net(view(batch, 0))
             descent.zero_grad(set_to_none=True)
-            cross_entropy(logits.float(), batch.labels).backward()
+            cross_entropy(gather(logits).float(), gather(batch.labels)).backward()
+            average_([p.grad for p in net.parameters() if p.grad is not None])
             recipe.adjust_(descent, clock)
             descent.step()
     return net.eval()

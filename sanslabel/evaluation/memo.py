@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sanslabel.checkpoint import read_tensors, replacing
+from sanslabel.distributed import rank, world_size
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.evaluation.representation import Encoder
 from sanslabel.sources import Source
@@ -31,8 +32,9 @@ class Memo:
     folder: Path | None
 
     def recalled(self, path: Path | None, device: torch.device, samples: int) -> tuple[Tensor, Tensor] | None:
-        """Features (n, D) and the rows (n,) that they are of, out of so many, where they are known."""
-        if path is None or not path.is_file():
+        """Features (n, D) and the rows (n,) that they are of, out of so many, where they are known. Many processes share
+        the work instead, since what one of them finds another may not."""
+        if path is None or world_size() > 1 or not path.is_file():
             return None
         try:
             found = read_tensors(path)
@@ -46,8 +48,8 @@ class Memo:
         return features.to(device if device.type == "cuda" else "cpu"), rows
 
     def keep(self, path: Path | None, features: Tensor, rows: Tensor) -> None:
-        """A disk that refuses is told of, and is no reason to stop."""
-        if path is None or features.nbytes > LARGEST:
+        """A disk that refuses is told of, and is no reason to stop. The first process alone writes."""
+        if path is None or rank() > 0 or features.nbytes > LARGEST:
             return
         try:
             with replacing(path) as partial:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sanslabel.distributed import concatenated, rank, world_size
 from sanslabel.errors import BadInput
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
@@ -37,11 +38,35 @@ def represent(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Each encoder's representation (n, D) float32 of a source, and the rows (n,) that could be read.
 
-    The images, whole and resized to `image_size`, are decoded once for all encoders, which must be on the device.
+    The images, whole and resized to `image_size`, are decoded once for all encoders, which must be on the device. Many
+    processes share the batches of one, and each has all features in the end.
     Modules run in evaluation mode, their buffers stay as they are and their mode is restored. `dtype` is what they
     compute in (autocast). The features are on the device if it is a GPU of CUDA, else on the CPU. Raises BadInput when
     a representation is not finite.
     """
+    processes, count = world_size(), -(-len(source) // batch)
+    if processes == 1 or count < processes:
+        return _represented(encoders, source, image_size, device, dtype, batch, workers)
+    begin, end = (rank() * count // processes * batch, (rank() + 1) * count // processes * batch)
+    part = source.subset(torch.arange(begin, min(end, len(source))))
+    features, rows = _represented(encoders, part, image_size, device, dtype, batch, workers)
+    return {name: concatenated(h) for name, h in features.items()}, concatenated(rows + begin)
+
+
+def pixels(images: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C·H·W), reduced to 32x32 where that is more than 3,072 numbers an image."""
+    return (resized(images, 32) if images[0].numel() > PIXELS else images).flatten(1)
+
+
+def _represented(
+    encoders: Mapping[str, Encoder],
+    source: Source,
+    image_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch: int,
+    workers: int,
+) -> tuple[dict[str, Tensor], Tensor]:
     home = device if device.type == "cuda" else torch.device("cpu")
     features: dict[str, Tensor] = {}
     rows, count = torch.empty(len(source), dtype=torch.int64), 0
@@ -60,11 +85,6 @@ def represent(
         if not h[:count].isfinite().all():
             raise BadInput(f"The {name} gives representations that are not finite; train it again.")
     return {name: h[:count] for name, h in features.items()}, rows[:count]
-
-
-def pixels(images: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C·H·W), reduced to 32x32 where that is more than 3,072 numbers an image."""
-    return (resized(images, 32) if images[0].numel() > PIXELS else images).flatten(1)
 
 
 @torch.no_grad()
