@@ -32,8 +32,8 @@ class Memo:
     folder: Path | None
 
     def recalled(self, path: Path | None, device: torch.device, samples: int) -> tuple[Tensor, Tensor] | None:
-        """Features (n, D) and the rows (n,) that they are of, out of so many, where they are known. Many processes share
-        the work instead, since what one of them finds another may not."""
+        """Features (n, D) and the rows (n,) that they are of, out of so many, where they are known. Many processes
+        share the work instead, since what one of them finds another may not."""
         if path is None or world_size() > 1 or not path.is_file():
             return None
         try:
