@@ -30,8 +30,8 @@ from sanslabel.plain import parsed
 FORMAT = 1
 """of every JSON and safetensors file; a newer one is refused"""
 
-LARGEST_JSON, LARGEST_HEADER = 1 << 24, 1 << 23
-"""bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of sixty thousand tensors"""
+LARGEST_JSON, LARGEST_HEADER = 1 << 22, 1 << 22
+"""bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of thirty thousand tensors"""
 
 Tensors = Mapping[str, Tensor]
 
@@ -77,7 +77,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[s
 def sweep(folder: Path) -> None:
     """Removes what a save that was cut off has left. OSError if the disk refuses."""
     for left in folder.glob(".*.part"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -251,6 +251,8 @@ def _networks(run: Path) -> dict[str, Any]:
     networks = read_json(path).get("networks")
     if not isinstance(networks, dict) or not networks:
         raise BadInput(f"{path}: does not describe an encoder (no networks).")
+    if wrong := [name for name in networks if not name.isidentifier()]:  # it becomes part of a file's name
+        raise BadInput(f"{path}: {wrong[0]!r} is no name of a network; take it out.")
     return networks
 
 
@@ -279,7 +281,7 @@ def _fault(checkpoint: Path) -> str | None:
             if path.read_bytes() != _text(_manifest(files)).encode():
                 return f"{path} is not what was written"
             # Neither more nor less than lies there: a name cannot lead elsewhere, and what is not listed is not read.
-            if files.keys() != {f.name for f in checkpoint.iterdir()} - {path.name}:
+            if files.keys() != {f.name for f in checkpoint.glob("[!.]*")} - {path.name}:
                 return f"{path} is not what was written"
             for name, facts in files.items():
                 file = checkpoint / name

@@ -12,6 +12,8 @@ from sanslabel.errors import BadInput
 
 Precision = Literal["float32", "bfloat16"]
 Sharding = Literal["replicate", "full"]
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""kinds that can compute here; for others torch looks for modules of that name"""
 
 
 def chosen_device(name: str | None) -> torch.device:
@@ -20,6 +22,8 @@ def chosen_device(name: str | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name.partition(":")[0] not in DEVICES:
+        raise BadInput(f"--device {name}: is none of {', '.join(DEVICES)}, or one of these with :1 and so on.")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

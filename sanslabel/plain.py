@@ -28,7 +28,8 @@ def plain(value: Any) -> Any:
 
 
 def parsed(text: str | bytes) -> Any:
-    """JSON as it is written here, with finite numbers and not deep; ValueError for all else."""
+    """JSON as it is written here, UTF-8 with finite numbers and not deep; ValueError for all else."""
+    text = text if isinstance(text, str) else text.decode()  # by itself, json would look for other encodings
     try:
         content = json.loads(text, parse_constant=_number, parse_float=_number)
     except RecursionError:

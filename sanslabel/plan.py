@@ -19,6 +19,7 @@ BOUNDS = {
     "workers": (0, 1 << 10),
     "world_size": (1, 1 << 20),
     "threads": (1, 1 << 10),
+    "seed": (-(1 << 63), (1 << 63) - 1),
 }
 """the least and the most of a plan's numbers, from a person or from a file"""
 

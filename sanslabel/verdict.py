@@ -66,7 +66,7 @@ class _History:
     @staticmethod
     def _values(line: Mapping[str, Any], name: str) -> Iterator[float]:
         for key, value in line.items():
-            if key.rpartition("/")[2] == name and value is not None:
+            if key.rpartition("/")[2] == name and isinstance(value, int | float):
                 yield value
 
 

@@ -119,6 +119,7 @@ def test_an_encoder_that_does_not_match_key_by_key_is_refused(tmp_path):
         ({k: v for k, v in tensors.items() if k != first}, f"lacks tensor '{first}'"),
         (tensors | {"extra": torch.zeros(1)}, "unknown tensor 'extra'"),
         (tensors | {first: torch.zeros(1, 9)}, "of shape"),
+        (tensors | {first: tensors[first].to(torch.complex64)}, "of torch.complex64"),
     ]:
         checkpoint._write_tensors(file, changed)
         with pytest.raises(BadInput, match=message):

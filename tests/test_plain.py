@@ -5,7 +5,7 @@ import pytest
 
 from sanslabel.errors import BadInput
 from sanslabel.optimizers import SGD, AdamW
-from sanslabel.plain import built, plain
+from sanslabel.plain import DEEPEST, built, parsed, plain
 from sanslabel.recipe import Group, Recipe
 
 
@@ -40,3 +40,44 @@ def test_a_file_cannot_name_a_class_that_the_code_does_not_admit():
             built(Outer, {"kind": "Outer", "inner": {"kind": kind}})
     with pytest.raises(BadInput, match="has no 'more'"):
         built(Outer, {"kind": "Outer", "inner": {"kind": "Inner", "more": 1}})
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"kind": "Outer", "inner": {"kind": "Inner", "range": [0.1]}}, "range of Inner: .*none of"),
+        ({"kind": "Outer", "inner": {"kind": "Inner", "range": [0.1, "1"]}}, "range of Inner: '1' is none of"),
+        ({"kind": "Outer", "inner": {"kind": "SGD"}}, "missing"),
+        ({"kind": "Outer", "inner": {"kind": "SGD", "rate": True}}, "rate of SGD: True is none of"),
+        ({"kind": "Outer", "inner": {"kind": "SGD", "rate": 10**400}}, "rate of SGD: 1000"),
+        ({"kind": "Outer", "inner": None}, "inner of Outer: None is none of: Inner, SGD"),
+        ({"kind": "Outer", "inner": {"kind": []}}, "is none of: Inner, SGD"),
+        ({"kind": "Outer", "inner": {"kind": "Inner"}, "name": 3}, "name of Outer: 3 is none of"),
+        ("Outer", "'Outer' is none of: Outer"),
+    ],
+)
+def test_values_are_of_the_types_that_annotations_say(value, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        built(Outer, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("NaN", "NaN is no finite number"),
+        ("-Infinity", "no finite"),
+        ("[1e999]", "1e999 is no finite number"),
+        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "more than 32"),
+        ('{"a": ' * (DEEPEST + 1) + "1" + "}" * (DEEPEST + 1), "more than 32"),
+        ("[" * 100_000, "without end"),
+        ("1" * 5000, "digits"),
+        ('"ü"'.encode("latin-1"), "utf-8"),
+        ("[]".encode("utf-16"), "utf-8"),
+    ],
+    ids=lambda x: str(x)[:9],
+)
+def test_json_is_finite_and_not_deep(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parsed(text)
+    assert parsed("[" * DEEPEST + "]" * DEEPEST)
+    assert parsed(b'{"a": [1.5, null, "\\u00fc"]}') == {"a": [1.5, None, "ü"]}

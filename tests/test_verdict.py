@@ -249,3 +249,8 @@ def test_a_sign_alone_has_its_name_a_cause_and_a_remedy(name):
     assert said.sentence.startswith(f"{name.capitalize()}: ")
     assert said.sentence.count(";") == 1, "what to do stands behind a semicolon"
     assert said.sentence.endswith(".")
+
+
+def test_a_figure_that_is_no_number_is_no_figure():
+    lines = [{"step": 10 * i, "loss": [1.0], "usage": "many", "gradient_norm": None} for i in range(1, 7)]
+    assert verdict(lines).name == "healthy"

@@ -87,7 +87,8 @@ def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any
 def outlined(config: Any, path: Path) -> Encoder:
     """The encoder of a configuration that a file holds, on the device "meta": names, shapes and numbers, without their
     memory. BadInput for what describes none, or one with weights to be fetched: no file brings about a download."""
-    with reading(f"{path}: the encoder", "name a folder that training wrote"), torch.device("meta"):
+    told = reading(f"{path}: the encoder", "name a folder that training wrote")
+    with told, torch.random.fork_rng(devices=()), torch.device("meta"):
         inner = config
         while isinstance(inner, Mapping):
             if "pretrained" in inner:

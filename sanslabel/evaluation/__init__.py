@@ -32,6 +32,7 @@ from sanslabel.evaluation.protocols import FROZEN, Features, Protocol, Score, ac
 from sanslabel.evaluation.readings import Stages, Tokens
 from sanslabel.evaluation.relation import alignment_of_kernels, triplet_agreement
 from sanslabel.evaluation.representation import Encoder, pixels, represent, settle_
+from sanslabel.evaluation.results import results
 from sanslabel.evaluation.rows import Rows, Unlabeled, labeled_rows
 from sanslabel.hardware import chosen_device
 from sanslabel.plain import plain
@@ -248,7 +249,7 @@ def _write(candidate: Candidate, rows: Rows, found: Sequence[Score], network: st
     fresh = [{**asdict(score), "value": score.value if isfinite(score.value) else None} for score in found]
     if path.is_file() and checkpoint.read_json(path).get("fingerprints") != about["fingerprints"]:
         path = path.with_name(f"{path.stem}-{about['fingerprints']['test'][:8]}.json")
-    before = checkpoint.read_json(path) if path.is_file() else {}
+    before = results(path) if path.is_file() else {}
     if all(before.get(key) == value for key, value in about.items()):
         asked = [_asked(score) for score in fresh]
         fresh = [score for score in before["scores"] if _asked(score) not in asked] + fresh

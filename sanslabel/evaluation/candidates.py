@@ -36,7 +36,7 @@ def opened(run: str | Path, network: str | None) -> Candidate:
     """The encoder of a run folder, or of a folder with nothing but an exported one. BadInput where there is none."""
     run = Path(run)
     encoder = checkpoint.load_encoder(run, network)
-    said = checkpoint.read_json(run / "run.json") if (run / "run.json").is_file() else {}
+    said = checkpoint.read_run(run) if (run / "run.json").is_file() else {}
     weights = checkpoint.sha256(checkpoint.encoder_file(run, network))
     return Candidate(encoder, network or checkpoint.exported(run)[0], weights, said, run)
 

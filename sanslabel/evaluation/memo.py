@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sanslabel.checkpoint import replacing
+from sanslabel.checkpoint import read_tensors, replacing
 from sanslabel.distributed import rank, world_size
-from sanslabel.errors import DiskError
+from sanslabel.errors import BadInput, DiskError
 from sanslabel.evaluation.representation import Encoder
 from sanslabel.sources import Source
 
@@ -32,15 +31,19 @@ class Memo:
 
     folder: Path | None
 
-    def recalled(self, path: Path | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
-        """Features (n, D) and the rows (n,) that they are of, where they are known. Many processes share the work
-        instead, since what one of them finds another may not."""
+    def recalled(self, path: Path | None, device: torch.device, samples: int) -> tuple[Tensor, Tensor] | None:
+        """Features (n, D) and the rows (n,) that they are of, out of so many, where they are known. Many processes
+        share the work instead, since what one of them finds another may not."""
         if path is None or world_size() > 1 or not path.is_file():
             return None
         try:
-            found = load_file(path)
+            found = read_tensors(path)
             features, rows = found["features"], found["rows"]
-        except (OSError, SafetensorError, KeyError):
+        except (BadInput, KeyError):
+            return None
+        if features.ndim != 2 or not features.is_floating_point() or rows.shape != features.shape[:1]:
+            return None
+        if rows.dtype != torch.int64 or ((rows < 0) | (rows >= samples)).any():
             return None
         return features.to(device if device.type == "cuda" else "cpu"), rows
 

@@ -61,7 +61,8 @@ class Rows:
     def features(self, compared: Mapping[str, Encoder], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         """Each encoder's representation and the rows that could be read, from the memo where it has them."""
         places = {name: self.memo.place(encoder, source, self.options) for name, encoder in compared.items()}
-        recalled = {name: self.memo.recalled(place, self.options["device"]) for name, place in places.items()}
+        device, samples = self.options["device"], len(source)
+        recalled = {name: self.memo.recalled(place, device, samples) for name, place in places.items()}
         known = {name: pair for name, pair in recalled.items() if pair is not None}
         missing = {name: encoder for name, encoder in compared.items() if name not in known}
         if not missing and _alike(rows := [of for _, of in known.values()]):

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.batch import Facts
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, reading
 from sanslabel.evaluation import represent
 from sanslabel.hardware import chosen_device
-from sanslabel.methods.method import Method, Networks
+from sanslabel.methods.method import Method, Networks, check_size
 from sanslabel.plain import built
 from sanslabel.sources import Source, open_source, splits
 
@@ -75,23 +75,19 @@ class Trained:
 def trained(run: str | Path, device: str | None = None) -> Trained:
     """What the newest checkpoint of a run folder holds. BadInput where there is none, or of a method of one's own."""
     run, where = Path(run), chosen_device(device)
-    if not (run / "run.json").is_file():
-        raise BadInput(f"{run}: no run here (no run.json); name the folder of a finished run.")
-    said = checkpoint.read_json(run / "run.json")
-    if missing := {"method", "numbers", "data", "encoder", "image_size", "samples", "workers"} - said.keys():
-        raise BadInput(f"{run / 'run.json'}: does not describe a run (no {', '.join(sorted(missing))}).")
+    needed = ("method", "numbers", "data", "encoder", "image_size", "samples", "workers")
+    said = checkpoint.read_run(run, needed)
     if said["method"] not in methods.names():
         raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
     chosen = methods.method_class(said["method"])
     if chosen.family != "generative":
         raise BadInput(f"{run}: {chosen.__name__} is no generative method; `sanslabel methods` lists those.")
-    try:
+    with reading(run / "run.json", "name the folder of a run"):
         method, size = built(chosen, said["numbers"]), said["image_size"]
+        facts = Facts(said["samples"], said["encoder"]["channels"], size, size, 0)
+        check_size(method, said["encoder"], facts, run / "run.json")
         with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-            encoder = encoders.build(**said["encoder"])
-            net = method.networks(encoder, Facts(said["samples"], said["encoder"]["channels"], size, size, 0))
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
+            net = method.networks(encoders.build(**said["encoder"]), facts)
     if (found := checkpoint.newest(run / "checkpoints")) is None:
         raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
     checkpoint.load_networks_(net, found)

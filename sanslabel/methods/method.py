@@ -11,14 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import isfinite
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
+import torch
 from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
-from sanslabel.encoders import Encoder
-from sanslabel.errors import BadInput
+from sanslabel.encoders import Encoder, outlined
+from sanslabel.errors import BadInput, reading
+from sanslabel.hardware import main_memory
 from sanslabel.recipe import Recipe
 
 JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
@@ -81,6 +84,8 @@ class Method(ABC):
     """fields that must be 0 or more"""
     fractions: ClassVar[tuple[str, ...]] = ("teacher", "momentum")
     """fields that must be from 0 to 1"""
+    modules: ClassVar[tuple[str, ...]] = ("layers", "blocks", "heads", "decoder_depth", "predictor_depth")
+    """fields that count modules, and must be at most 1,000"""
     recipe: ClassVar[Recipe]
     """the paper's"""
     small: ClassVar[Recipe]
@@ -103,6 +108,8 @@ class Method(ABC):
                 raise BadInput(f"--method.{name} {value}: must be above 0.")
             if name in self.weights and value is not None and value < 0:
                 raise BadInput(f"--method.{name} {value}: must be 0 or more.")
+            if name in self.modules and value is not None and value > 1000:
+                raise BadInput(f"--method.{name} {value}: must be at most 1,000.")
             if name in self.fractions and value is not None and not 0 <= value <= 1:
                 raise BadInput(f"--method.{name} {value}: must be from 0 to 1.")
 
@@ -188,3 +195,13 @@ class Method(ABC):
 
     def _lacks(self, what: str) -> BadInput:
         return BadInput(f"{type(self).__name__} has no {what}; another generative method may (`sanslabel methods`).")
+
+
+def check_size(method: Method, encoder: Any, facts: Facts, path: Path) -> None:
+    """BadInput where what a file says, of a method and the configuration of an encoder, makes no networks, or larger
+    ones than the machine has memory for: they are built on the device "meta", names and shapes alone."""
+    outline = outlined(encoder, path)
+    with reading(f"{path}: the networks", "start a new run"), torch.random.fork_rng(devices=()), torch.device("meta"):
+        state = method.networks(outline, facts).state_dict()
+    if (needed := sum(tensor.nbytes for tensor in state.values())) > main_memory():
+        raise BadInput(f"{path}: its networks take {needed:,} bytes, more than this machine's memory.")

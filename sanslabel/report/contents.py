@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sanslabel import checkpoint
-from sanslabel.errors import BadInput
-from sanslabel.training.journal import whole_lines
+from sanslabel.evaluation.results import results
+from sanslabel.training.journal import figures
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -51,20 +51,16 @@ class Contents:
 def contents(path: str | Path, name: str) -> Contents:
     """BadInput for a folder without a run."""
     path = Path(path)
-    if not (path / "run.json").is_file():
-        raise BadInput(f"{path}: no run here (no run.json); name the folder of a run.")
-    said = checkpoint.read_json(path / "run.json")
-    if missing := {"method", "data", "samples", "batch", "epochs", "encoder", "image_size", "seed"} - said.keys():
-        raise BadInput(f"{path / 'run.json'}: does not describe a run (no {', '.join(sorted(missing))}).")
-    return Contents(
-        path, name, said, whole_lines(path / "metrics.jsonl"), _scores(path), (path / "config.json").is_file()
-    )
+    needed = ("method", "data", "samples", "batch", "epochs", "encoder", "image_size", "seed")
+    said = checkpoint.read_run(path, needed)
+    lines, exported = figures(path / "metrics.jsonl"), (path / "config.json").is_file()
+    return Contents(path, name, said, lines, _scores(path), exported)
 
 
 def _scores(path: Path) -> list[dict[str, Any]]:
     found = []
     for file in sorted((path / "evaluation").glob("*.json")):
-        content = checkpoint.read_json(file)
+        content = results(file)
         about = {"network": content["encoder"]["network"], "fingerprint": content["fingerprints"]["test"]}
         for score in content["scores"]:
             data = Path(score["settings"].get("data", content["data"])).name  # a transfer is of other data

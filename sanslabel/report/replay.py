@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from sanslabel import methods
+from sanslabel import checkpoint, methods
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Objective
 from sanslabel.plain import built
@@ -27,7 +27,8 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     """The first images of the run's last batch and what its method showed of them, by name, (n, C, H, W) each: draws
     are functions of the seed and the step, so that they are those of the training. The networks are those of the
     newest checkpoint, or fresh ones. BadInput where data or method are not to be had."""
-    plan = Plan(**{field.name: run.said[field.name] for field in fields(Plan)})
+    said = checkpoint.read_run(run.path, [field.name for field in fields(Plan)])
+    plan = Plan(**{field.name: said[field.name] for field in fields(Plan)})
     if plan.method not in methods.names():
         raise BadInput(f"{plan.method} is a method of one's own, whose views are not known here.")
     method, recipe = built(methods.method_class(plan.method), plan.numbers), built(Recipe, plan.recipe)

@@ -4,6 +4,7 @@ a test split in `test_images` and `test_labels`."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,8 +20,8 @@ from sanslabel.sources.arrays import DEFLATED, Bytes, Part, Stored, checked_labe
 _PREFIX = {"train": "", "test": "test_"}
 _PART = 1 << 20
 """bytes read at once, and so of the list of an archive's members: twenty thousand of them"""
-_CLASSES = 1 << 20
-"""names of classes, at most"""
+_NAMES = 1 << 22
+"""bytes of the names of classes, at most"""
 
 
 def npy(path: Path) -> Stored:
@@ -46,20 +47,17 @@ def npz(path: Path) -> Stored:
 
 
 def _classes(path: Path) -> tuple[str, ...]:
-    names = _array(path, "classes").ravel()
-    if len(names) > _CLASSES:
-        raise BadInput(f"{path} names {len(names):,} classes; {_CLASSES:,} are the most.")
-    return tuple(str(name) for name in names)
+    return tuple(str(name) for name in _array(path, "classes", _NAMES).ravel())
 
 
 def _names(path: Path) -> list[str]:
-    with _archive(path) as archive:
+    with reading(path, "save it again with numpy.savez"), _archive(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 @contextmanager
 def _archive(path: Path) -> Iterator[ZipFile]:
-    with reading(path, "save it again with numpy.savez"), _Bounded(FileIO(path)) as file, ZipFile(file) as archive:
+    with _Bounded(FileIO(path)) as file, ZipFile(file) as archive:
         yield archive
 
 
@@ -73,7 +71,8 @@ class _Bounded(BufferedReader):
         return found
 
 
-def _array(path: Path, name: str | None) -> np.ndarray:
+def _array(path: Path, name: str | None, most: int = sys.maxsize) -> np.ndarray:
+    """Of at most so many bytes."""
     size = path.stat().st_size
     if name is None:
         with reading(path, "save it again with numpy.save"), path.open("rb") as file:
@@ -83,7 +82,7 @@ def _array(path: Path, name: str | None) -> np.ndarray:
         if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # what NumPy writes; others unpack without bound
             raise BadInput(f"array {name} in {path} is packed in another way than NumPy's; save it with numpy.savez.")
         with archive.open(member) as file:
-            return _read(file, min(member.file_size, size * DEFLATED), path)
+            return _read(file, min(member.file_size, size * DEFLATED, most), path)
 
 
 def _read(file: Bytes, held: int, path: Path) -> np.ndarray:
@@ -95,8 +94,6 @@ def _read(file: Bytes, held: int, path: Path) -> np.ndarray:
     shape, transposed, dtype = header(file)
     if dtype.kind not in "biufcUS" or dtype.itemsize == 0:  # objects are pickles
         raise BadInput(f"{path} holds {dtype}, which is no kind of number or text; save plain arrays.")
-    if any(length < 0 for length in shape):
-        raise BadInput(f"{path} announces the shape {shape}; save it again.")
     flat = content(file, math.prod(shape) * dtype.itemsize, held, path).view(dtype)
     return flat.reshape(shape[::-1]).transpose() if transposed else flat.reshape(shape)
 

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from torch import Tensor
 from sanslabel import diagnostics
 from sanslabel.checkpoint import replacing
 from sanslabel.distributed import of_all, rank, world_size
-from sanslabel.errors import DiskError
+from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.methods.method import Objective
+from sanslabel.plain import built, parsed
 from sanslabel.training.engine import Record
 from sanslabel.verdict import WINDOW, Verdict, verdict
 
 SEEN = 16
 """images that are looked at: all that is asked is whether they differ"""
+LONGEST = 1 << 20
+"""bytes of a line, at most"""
 
 
 class Metrics:
@@ -87,7 +91,7 @@ class BadSamples:
     """bad_samples.jsonl: each sample that could not be read, once."""
 
     def __init__(self, path: Path) -> None:
-        self.path, lines = path, whole_lines(path)
+        self.path, lines = path, whole_lines(path, dict[str, str], {"sample": str, "reason": str})
         self.seen = {line["sample"]: line["reason"] for line in lines}
         if lines:
             _rewrite(path, lines)
@@ -124,7 +128,7 @@ def _finite(value: Any) -> Any:
 
 def _cut_back(path: Path, start: int) -> list[dict[str, Any]]:
     """The lines up to a step, which are all that the file then holds."""
-    kept = [line for line in whole_lines(path) if line["step"] <= start]
+    kept = [line for line in figures(path) if line["step"] <= start]
     _rewrite(path, kept)
     return kept
 
@@ -155,12 +159,24 @@ def _line(content: dict[str, Any]) -> str:
     return json.dumps(content, allow_nan=False) + "\n"
 
 
-def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole: a run that was killed may have left half of its last one."""
+def figures(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, each with its step."""
+    return whole_lines(path, dict[str, float | bool | list[float | None] | None], {"step": int})
+
+
+def whole_lines(path: Path, hint: Any, needed: Mapping[str, type]) -> list[dict[str, Any]]:
+    """The lines that are whole, of what an annotation says and with what is needed: a run that was killed may have left
+    half of its last one. BadInput for what is no file of the run, but a link or a pipe."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise BadInput(f"{path}: not a file of this run; remove it.")
     found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
+    with reading(path, "remove it"), path.open("rb") if path.exists() else nullcontext(None) as file:
+        while file is not None and (text := file.readline(LONGEST)):
+            try:
+                built(hint, line := parsed(text))
+            except (ValueError, BadInput):
+                break
+            if any(type(line.get(name)) is not kind for name, kind in needed.items()):
+                break
+            found.append(line)
     return found

@@ -36,7 +36,8 @@ def locked(run: Path) -> Iterator[None]:
     path = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # Not what a link of that name leads to, which would be written over.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         raise DiskError(f"{run}: the run folder cannot be written ({error}); choose another --out.") from error
     try:

@@ -6,8 +6,8 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,12 +16,12 @@ import torch
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.distributed import by_first, world_size
-from sanslabel.errors import BadInput, DiskError
+from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.hardware import Precision, Sharding, chosen_device, fast_precision
 from sanslabel.launch import joined, restarted
-from sanslabel.methods.method import Method
+from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
-from sanslabel.plan import Plan
+from sanslabel.plan import BOUNDS, Plan
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.lock import locked, refuse_if_held
@@ -105,6 +105,7 @@ def train(
         method = chosen.under(recipe)
     name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
     _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    _check_numbers(seed=seed)
     if out is not None:
         by_first(refuse_if_held, Path(out))
     if sharding not in get_args(Sharding):
@@ -169,12 +170,10 @@ def resume(
     `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
     """
     run = Path(run)
-    if not (run / "run.json").is_file():
-        raise BadInput(f"{run}: no run here (no run.json); --resume takes the folder of an earlier run.")
     _check_numbers(workers=workers)
+    said = checkpoint.read_run(run, {f.name for f in fields(Plan) if f.default is MISSING})
     by_first(refuse_if_held, run)
-    said = checkpoint.read_json(run / "run.json")
-    try:
+    with reading(run / "run.json", "start a new run"):
         plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__ if key in said})
         recipe = built(Recipe, plan.recipe)
         if isinstance(method, Method):
@@ -185,8 +184,6 @@ def resume(
             raise BadInput(f"{run}: was trained with {plan.method}, a method of one's own; hand it over again.")
         else:
             again = built(methods.method_class(plan.method), plan.numbers)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise BadInput(f"{run / 'run.json'}: does not describe a run ({error!r}).") from error
     if plain(again) != plan.numbers:
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
     if said.get("versions") != _versions():
@@ -202,6 +199,8 @@ def resume(
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
+    if not isinstance(method, Method):
+        check_size(again, plan.encoder, source.facts(plan.image_size), run / "run.json")
     torch.set_num_threads(plan.threads)
     return _trained(run, plan, again, recipe, source, on_collapse, track, fresh=False)
 
@@ -219,7 +218,8 @@ def _trained(
     check(track)
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        session = opened(run, plan, method, recipe, source)
+        with nullcontext() if fresh else reading(run / "run.json", "start a new run"):
+            session = opened(run, plan, method, recipe, source)
         with ExitStack() as held:
             by_first(_begin, held, session, fresh)
             began = time.monotonic()
@@ -248,13 +248,11 @@ def _default_encoder(recipe: Recipe, size: int) -> str | Mapping[str, Any]:
 
 
 def _check_numbers(**numbers: float | None) -> None:
-    least = {"batch": 2, "workers": 0, "rate": 0.0}
     for name, number in numbers.items():
-        low = least.get(name, 1)
-        flag = name.replace("_", "-")
-        if number is not None and not (low <= number < float("inf") and (name != "rate" or number > 0)):
-            wanted = "above 0" if name == "rate" else f"at least {low}"
-            raise BadInput(f"--{flag} {number}: must be a finite number, {wanted}.")
+        low, high = BOUNDS.get(name, (0, float("inf")))
+        if number is not None and not (low <= number <= high and (name != "rate" or 0 < number < high)):
+            wanted = "a finite number, above 0" if name == "rate" else f"a number, at least {low} and at most {high}"
+            raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
 
 
 def _versions() -> dict[str, str]:

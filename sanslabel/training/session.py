@@ -17,7 +17,7 @@ from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
 from sanslabel.batchnorm import synchronize_
 from sanslabel.distributed import by_first, gather, highest, rank, world_size
-from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite
+from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, reading
 from sanslabel.methods.method import Method, Networks
 from sanslabel.output import errors
 from sanslabel.plan import Plan
@@ -133,7 +133,9 @@ class Session:
         own, saved = self.net.state_dict(), checkpoint.read_tensors(path)
         parted = {name: lying_like(value, own[name]) for name, value in saved.items() if name in own}
         checkpoint.load_strictly_(self.net, saved | parted, path)
-        load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(found / "optimizers.safetensors"))
+        path = found / "optimizers.safetensors"
+        with reading(path, "start a new run"):
+            load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(path))
         return checkpoint.read_state(found)["step"]
 
 
@@ -177,12 +179,19 @@ def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, T
 
 
 def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_state`."""
+    """The inverse of `optimizer_state`; ValueError for the state of another optimizer."""
     slots: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
     for key, value in state.items():
         player, slot, name = key.split("/")
         slots[player, name][slot] = value
     names = {parameter: name for name, parameter in net.named_parameters()}
+    # An optimizer's parameters remember the same things of the same shapes: each asks for what the others have.
+    for player, side in players.items():
+        known = {slot for (of, _), own in slots.items() if of == player for slot in own}
+        for p in side.parameters:
+            own = slots.get((player, names[p]), {})
+            if own and (own.keys() != known or any(v.ndim and v.shape != p.shape for v in own.values())):
+                raise ValueError(f"the memory of {names[p]!r} is not that of its optimizer")
     for player, side in players.items():
         about = side.optimizer.state_dict()
         about["state"] = {

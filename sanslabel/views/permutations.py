@@ -19,7 +19,9 @@ def _chosen(count: int, length: int) -> np.ndarray:
     # A column for each candidate, so that a comparison runs along memory: 2 ms for each that is chosen of 9!.
     candidates = np.array(list(every(range(length))), dtype=np.int8).T
     # Nearly all choices are ties. The first in alphabetical order would leave the same tiles in place again and again.
-    candidates = np.ascontiguousarray(candidates[:, permutation(0, candidates.shape[1]).numpy()])
+    with torch.device("cpu"):  # also where networks are only outlined
+        order = permutation(0, candidates.shape[1]).numpy()
+    candidates = np.ascontiguousarray(candidates[:, order])
     nearest = np.full(candidates.shape[1], length, dtype=np.int8)  # to any of the chosen
     chosen = np.empty((count, length), dtype=np.int64)
     for row in chosen:
