@@ -131,6 +131,7 @@ def train(
     )
     run = Path(out) if out is not None else _free_folder(name, source.name)
     if run.exists() and (not run.is_dir() or _begun(run)):
+        refuse_if_held(run)  # by one that has begun since
         raise BadInput(f"{run}: exists already; name another folder with --out, or continue it with --resume {run}.")
     return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)
 
