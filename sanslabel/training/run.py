@@ -295,6 +295,7 @@ def _fresh_folder(out: Path | None, method: str, data: str) -> Path:
     if out is None:
         return next(p for n in range(1, 10**6) if not (p := Path("runs") / f"{method}-{data}-{n}").exists())
     if out.exists() and (not out.is_dir() or _begun(out)):
+        refuse_if_held(out)  # by one that has begun since
         raise BadInput(f"{out}: exists already; name another folder with --out, or continue it with --resume {out}.")
     return out
 
