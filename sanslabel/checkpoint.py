@@ -281,8 +281,9 @@ def _fault(checkpoint: Path) -> str | None:
             if path.read_bytes() != _text(_manifest(files)).encode():
                 return f"{path} is not what was written"
             # Neither more nor less than lies there: a name cannot lead elsewhere, and what is not listed is not read.
-            if files.keys() != {f.name for f in checkpoint.glob("[!.]*")} - {path.name}:
-                return f"{path} is not what was written"
+            there = {f.name for f in checkpoint.glob("[!.]*")} - {path.name}
+            if odd := sorted(files.keys() ^ there):
+                return f"{checkpoint}: {odd[0]} is {'not in its manifest' if odd[0] in there else 'missing'}"
             for name, facts in files.items():
                 file = checkpoint / name
                 as_written = file.is_file() and not file.is_symlink() and file.stat().st_size == facts["bytes"]

@@ -32,7 +32,7 @@ class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = _cut_back(path, start)
+        kept = _cut_back(path, figures(path), start)
         self.path, self.last = path, (start, time.monotonic())
         self.recent = deque(kept, maxlen=WINDOW)
 
@@ -113,7 +113,7 @@ class NotFiniteSteps:
     def __init__(self, path: Path, start: int) -> None:
         self.path = path
         if path.exists():
-            _cut_back(path, start)
+            _cut_back(path, whole_lines(path, dict[str, int | list[str]], {"step": int, "samples": list}), start)
 
     def add(self, step: int, samples: list[str]) -> None:
         _append(self.path, {"step": step, "samples": samples})
@@ -126,9 +126,9 @@ def _finite(value: Any) -> Any:
     return value if abs(value) < float("inf") else None
 
 
-def _cut_back(path: Path, start: int) -> list[dict[str, Any]]:
-    """The lines up to a step, which are all that the file then holds."""
-    kept = [line for line in figures(path) if line["step"] <= start]
+def _cut_back(path: Path, lines: list[dict[str, Any]], start: int) -> list[dict[str, Any]]:
+    """Those of its lines up to a step, which are all that the file then holds."""
+    kept = [line for line in lines if line["step"] <= start]
     _rewrite(path, kept)
     return kept
 

@@ -76,7 +76,9 @@ class Session:
             def told(record: Record, figures: Mapping[str, Any]) -> Verdict:
                 show(record.clock, metrics.add(record, figures))
                 hand(metrics.recent[-1])
-                alarm.hear(said := metrics.verdict(), record.clock.step + 1)
+                said = metrics.verdict()
+                if on_collapse == "warn":
+                    alarm.hear(said, record.clock.step + 1)
                 return said
 
             asked, introduced = 0, False
@@ -104,10 +106,10 @@ class Session:
             if asked:
                 saver.save(done, last=True)
                 raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
-            found = self.method.encoders(self.net)
-            weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in found.items()}
-            by_first(checkpoint.save_encoders, self.run, found, weights)
-            return len(bad.seen), by_first(metrics.verdict)
+        found = self.method.encoders(self.net)
+        weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in found.items()}
+        by_first(checkpoint.save_encoders, self.run, found, weights)
+        return len(bad.seen), by_first(metrics.verdict)
 
     def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
@@ -144,10 +146,12 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     torch.manual_seed(fold(plan.seed, 3))
     encoder = encoders.build(**plan.encoder)
     net = method.networks(encoder, source.facts(plan.image_size))
-    net.to(torch.device(plan.device)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    net.to(torch.device(plan.device)).train()
     synchronize_(net)
     if plan.sharding == "full":
         shard_(net, torch.device(plan.device))
+    else:  # parts must be contiguous
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))

@@ -1,14 +1,15 @@
-"""Weights, gradients and optimizer state in parts, one on each process, for networks that are too large for one."""
+"""Weights, gradients and optimizer state in parts, one on each process, for networks that are too large for one.
+
+What does it is torch's FSDP2; its modules take a second to import, and are where they are used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from sanslabel.distributed import world_size
 from sanslabel.encoders import Encoder
@@ -17,14 +18,17 @@ from sanslabel.methods.method import Networks
 
 
 def shard_(net: Networks, device: torch.device) -> None:
-    """Splits every parameter over the processes (FSDP2): each holds its part, and the whole of a block only while that
+    """Splits every parameter over the processes: each holds its part, and the whole of a block only while that
     computes. Gradients arrive averaged. On one process nothing changes."""
     if world_size() == 1:
         return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in list(_units(net)):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # also of a teacher, which has no backward pass
-        if isinstance(unit, VisionTransformer):  # a transformer's own parameters are read there
+        if isinstance(unit, VisionTransformer):  # its own parameters are read there
             register_fsdp_forward_method(unit, "embed")
 
 
@@ -43,20 +47,24 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself, or of one that lies in parts all of it, on each process; all must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """The tensor in parts where the other one lies so."""
-    if not isinstance(other, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements)
+    return cast(Any, tensor).full_tensor() if in_parts([tensor]) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
     """The tensor, or this process's part of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return cast(Any, tensor).to_local() if in_parts([tensor]) else tensor
+
+
+def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """The tensor in parts where the other one lies so."""
+    if not in_parts([other]):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    of = cast(Any, other)
+    return distribute_tensor(tensor.to(other.device), of.device_mesh, of.placements)
 
 
 def in_parts(tensors: Iterable[Tensor]) -> bool:
-    return any(isinstance(tensor, DTensor) for tensor in tensors)
+    """Whether any of them lies in parts."""
+    return any(hasattr(tensor, "full_tensor") for tensor in tensors)

@@ -19,6 +19,8 @@ from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.engine import Record, optimize, players_of
 
+pytestmark = pytest.mark.faults
+
 BATCH, STEPS = 32, 20
 SMALL = {"name": "dcgan", "filters": 8}
 """in the place of conv: it has BatchNorm, too, and a hundredth of the weights"""

@@ -19,6 +19,8 @@ from sanslabel import checkpoint, distributed
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 
+pytestmark = pytest.mark.faults
+
 ARGUMENTS = ["byol", "--data", "digits", "--encoder", "mlp", "--batch", "64", "--precision", "float32", "--no-evaluate"]
 STEPS = 1437 // 64
 """of an epoch"""
@@ -160,11 +162,10 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     ((code, _, errors),) = ended(started(run, "--resume", str(run), "--no-evaluate", world=1))
     assert code == 0, errors
     assert "was trained on 2 processes and goes on with 1" in errors
-    ours, theirs = (
-        checkpoint.read_tensors(checkpoint.newest(r / "checkpoints") / "networks.safetensors") for r in (run, whole)
-    )
-    for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, rtol=0.05, atol=0.05, msg=name)
+    ours, theirs = ([json.loads(x) for x in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, whole))
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.1)
 
 
 def test_a_process_that_dies_is_named(tmp_path):

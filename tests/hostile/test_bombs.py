@@ -18,7 +18,7 @@ from sanslabel.errors import BadInput
 from sanslabel.sources import open_source
 from sanslabel.sources.picture import Unreadable, picture
 
-MOST, SECONDS = 200 << 20, 2.0
+MOST, SECONDS = 200 << 20, 5.0
 """bytes above what the process holds, and time, on a busy machine; a refusal takes a few milliseconds"""
 GIB = 1 << 30
 

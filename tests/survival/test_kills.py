@@ -12,6 +12,8 @@ import pytest
 import sanslabel
 from sanslabel.training import session
 
+pytestmark = pytest.mark.faults
+
 
 def test_killed_runs_end_with_the_same_bits(tmp_path):
     """Fifty of them: python -m bench.survive."""

@@ -10,6 +10,8 @@ import sanslabel
 from sanslabel.errors import BadInput
 from sanslabel.training.lock import locked
 
+pytestmark = pytest.mark.faults
+
 OPTIONS = dict(data="digits", encoder="mlp", epochs=3, batch=256, precision="float32", device="cpu")
 
 

@@ -13,6 +13,8 @@ import sanslabel
 from sanslabel.output import Lasting
 from sanslabel.training import journal
 
+pytestmark = pytest.mark.faults
+
 OPTIONS = dict(data="digits", encoder="mlp", epochs=3, batch=256, precision="float32", device="cpu")
 
 

@@ -11,6 +11,8 @@ from sanslabel import checkpoint
 from sanslabel.training import session
 from sanslabel.training.signals import Stopped
 
+pytestmark = pytest.mark.faults
+
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 every_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 AT_ONCE = 3.0

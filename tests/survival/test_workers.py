@@ -16,6 +16,8 @@ from sanslabel.errors import BadInput
 from sanslabel.sources import batches, loader, open_source
 from sanslabel.training import session
 
+pytestmark = pytest.mark.faults
+
 CPU = torch.device("cpu")
 
 

@@ -1,0 +1,52 @@
+"""`--chunk` on one small device: the gradient of the direct computation, for every joint-embedding method."""
+
+from dataclasses import fields, replace
+from itertools import islice
+
+import pytest
+import torch
+
+from sanslabel import encoders, methods
+from sanslabel.methods.method import JOINT_EMBEDDING
+from sanslabel.optimizers import SGD
+from sanslabel.sources import open_source
+from sanslabel.sources.loader import batches
+from sanslabel.training.engine import optimize, players_of
+from sanslabel.training.parallel import chunk_
+
+BATCH = 48
+
+
+def variants() -> list[tuple[str, dict]]:
+    chosen = [name for name in methods.names() if methods.method_class(name).family in JOINT_EMBEDDING]
+    teachers = [n for n in chosen if "teacher" in {f.name for f in fields(methods.method_class(n))}]
+    return [(name, {}) for name in chosen] + [(name, {"teacher": 0.9}) for name in teachers]
+
+
+def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
+    """Of the first four steps with a transformer, which has no BatchNorm; heads keep theirs."""
+    source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
+    recipe = methods.method_class(name).small
+    method = replace(methods.method_class(name).under(recipe), **numbers).sized(8)
+    torch.manual_seed(0)
+    encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
+    net = method.networks(encoder, source.facts(8)).double().train()
+    assert chunk is None or not chunk_(net, chunk)
+    recipe = replace(recipe, optimizer=SGD(rate=0.01), clip=None, groups=())
+    stream = batches(source, BATCH, seed=1, epochs=2, device=torch.device("cpu"))
+    found = []
+    for record in islice(optimize(method, net, players_of(net, recipe, BATCH), stream), 4):
+        assert not record.refused
+        losses = {f"loss {i}": o.loss for i, o in enumerate(record.objectives)}
+        found.append(losses | {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None})
+    return found
+
+
+@pytest.mark.parametrize(("name", "numbers"), variants(), ids=lambda v: v if isinstance(v, str) else "-".join(v))
+def test_chunks_give_the_gradient_of_the_direct_computation(name, numbers):
+    whole, chunked = gradients(name, numbers, None), gradients(name, numbers, 7)
+    assert any(whole)
+    for ours, theirs in zip(filter(None, chunked), filter(None, whole), strict=True):
+        assert ours.keys() == theirs.keys()
+        one, other = (torch.cat([x[part].double().flatten() for part in theirs]) for x in (ours, theirs))
+        assert (one - other).norm() <= 1e-5 * other.norm()
