@@ -42,9 +42,9 @@ class _Gather(torch.autograd.Function):
     def backward(ctx, *grads: Tensor) -> Tensor:
         # Every process differentiates its own copy of the global loss by all rows: the slice needs their sum.
         (grad,) = grads
-        grad = grad.contiguous()
-        dist.all_reduce(grad)
-        return shard(grad)
+        total = grad.clone(memory_format=torch.contiguous_format)  # the same tensor may be another one's gradient, too
+        dist.all_reduce(total)
+        return shard(total)
 
 
 def gather(local: Tensor) -> Tensor:

@@ -43,6 +43,11 @@ def restarted() -> bool:
     return any(int(os.environ.get(f"{by}_RESTART_COUNT") or 0) for by in ("TORCHELASTIC", "SLURM"))
 
 
+def may_restart() -> bool:
+    """Whether torchrun was asked to start the command anew when it fails."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) > 0
+
+
 def _launch() -> dict[str, Any] | None:
     """Where the processes meet; None for a single one."""
     said = os.environ
@@ -51,7 +56,8 @@ def _launch() -> dict[str, Any] | None:
     processes = int(said.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step: srun started them, while a batch script is one
     if processes == 1:
         return None
-    nodes, job = said["SLURM_STEP_NODELIST"], int(said["SLURM_JOB_ID"])
-    first = re.sub(r"\[(\w+).*", r"\1", nodes.split(",")[0])  # node[03-07,12] -> node03
-    address = f"tcp://{first}:{20_000 + job % 20_000}"
+    # The first of the nodes, which are written as node[03-07,12],other1.
+    (first,) = re.findall(r"^(?:[^,\[]|\[[^]]*])*", said["SLURM_STEP_NODELIST"])
+    host = re.sub(r"\[(\w+)[^]]*]", r"\1", first)
+    address = f"tcp://{host}:{20_000 + int(said['SLURM_JOB_ID']) % 20_000}"
     return {"init_method": address, "rank": int(said["SLURM_PROCID"]), "world_size": processes}

@@ -1,9 +1,15 @@
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from sanslabel import distributed
+from sanslabel.errors import BadInput, DiskError
 from sanslabel.losses import nt_xent, vicreg
+
+
+def _refuse(error: Exception) -> None:
+    raise error
 
 
 def _compare(rank: int, world: int, store: str) -> None:
@@ -24,6 +30,23 @@ def _compare(rank: int, world: int, store: str) -> None:
             torch.testing.assert_close(value, expected)
             torch.testing.assert_close(distributed.mean(ours.grad), alone.grad)
         assert torch.equal(distributed.gather(distributed.shard(a)), a)
+        # A sum hands one and the same gradient to both of its parts.
+        one, other = (distributed.shard(x).clone().requires_grad_() for x in (a, b))
+        (distributed.gather(one) + distributed.gather(other)).square().sum().backward()
+        for part in (one, other):
+            torch.testing.assert_close(part.grad / world, distributed.shard(2 * (a + b)))
+        uneven = torch.arange(rank + 1)
+        assert distributed.concatenated(uneven).tolist() == [i for r in range(world) for i in range(r + 1)]
+        assert distributed.of_all([rank]) == list(range(world))
+        assert distributed.highest(rank, -rank) == [world - 1, 0]
+        assert distributed.by_first(lambda x: [x, rank], 7) == [7, 0]
+        for error in (BadInput("no"), DiskError("full")):
+            with pytest.raises(type(error), match=str(error)):
+                distributed.by_first(_refuse, error)
+        distributed.BUCKET = 4  # so that they travel in two parts
+        many = [torch.full((n,), float(rank)) for n in (3, 5, 1)]
+        distributed.average_(many)
+        assert all(torch.equal(t, torch.full_like(t, (world - 1) / 2)) for t in many)
         expected = (a - a.mean(dim=0)) / a.std(dim=0, correction=0)
         torch.testing.assert_close(
             distributed.standardized(distributed.shard(a)), distributed.shard(expected).float(), atol=1e-4, rtol=1e-4
@@ -53,3 +76,8 @@ def test_on_one_process_everything_is_the_identity():
     assert distributed.rank() == 0
     for same in (distributed.gather, distributed.shard, distributed.mean, distributed.everywhere):
         assert torch.equal(same(x), x)
+    distributed.average_([x])
+    assert distributed.highest(3, 1) == [3, 1]
+    assert distributed.of_all([1]) == [1]
+    assert distributed.by_first(max, 1, 2) == 2
+    assert torch.equal(distributed.concatenated(x), x)

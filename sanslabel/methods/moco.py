@@ -48,7 +48,8 @@ class MoCo(Method):
     symmetric: bool = False
     """whether each view is query and key in turn, and the loss their mean: twice the work and the keys of a step"""
     groups: int = 8
-    """in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the whole batch"""
+    """in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the whole batch. Many processes share each
+    group: a process's part of the batch must be a multiple of their number"""
     width: int = 128
     """of the embedding"""
     hidden: int = 2048

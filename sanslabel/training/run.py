@@ -18,7 +18,7 @@ from sanslabel import checkpoint, encoders, methods
 from sanslabel.distributed import by_first, world_size
 from sanslabel.errors import BadInput, DiskError, reading
 from sanslabel.hardware import Precision, Sharding, chosen_device, fast_precision
-from sanslabel.launch import joined, restarted
+from sanslabel.launch import joined, may_restart, restarted
 from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
 from sanslabel.plan import BOUNDS, Plan
@@ -108,6 +108,8 @@ def train(
     _check_numbers(seed=seed)
     if out is not None:
         by_first(refuse_if_held, Path(out))
+    elif may_restart():
+        raise BadInput("--out: name a run folder, so that processes that are started anew (--max-restarts) find it.")
     if sharding not in get_args(Sharding):
         raise BadInput(f"--sharding {sharding}: there are replicate and full.")
     if precision not in {None, "float32", "bfloat16"}:

@@ -5,6 +5,7 @@ What does it is torch's FSDP2; its modules take a second to import, and are wher
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ def shard_(net: Networks, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    # It warns of what views may come to; no output of a unit is changed in place here, but by ReLU after a layer's own.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in list(_units(net)):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # also of a teacher, which has no backward pass
@@ -62,7 +65,7 @@ def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     of = cast(Any, other)
-    return distribute_tensor(tensor.to(other.device), of.device_mesh, of.placements)
+    return distribute_tensor(tensor.detach().to(other.device), of.device_mesh, of.placements)
 
 
 def in_parts(tensors: Iterable[Tensor]) -> bool:

@@ -1,0 +1,77 @@
+"""Weights in parts are trained as whole ones are."""
+
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from sanslabel import encoders, methods
+from sanslabel.batchnorm import synchronize_
+from sanslabel.optimizers import LARS, SGD, AdamW
+from sanslabel.sources import open_source
+from sanslabel.sources.loader import batches
+from sanslabel.training.engine import optimize, players_of
+from sanslabel.training.sharding import in_parts, local, lying_like, shard_, whole
+
+pytestmark = pytest.mark.faults
+
+CASES = [
+    ("byol", "resnet18", dict(optimizer=SGD(rate=0.1))),
+    ("byol", "conv", dict(optimizer=LARS(rate=0.1))),
+    ("swav", "conv", dict(optimizer=AdamW(rate=1e-3), clip=3.0)),
+    ("dino", "vit_micro", dict(optimizer=SGD(rate=0.1), clip=0.1, clip_each=True)),
+    ("data2vec", "vit_micro", dict(optimizer=SGD(rate=0.1))),
+    ("ijepa", "vit_micro", dict(optimizer=SGD(rate=0.1))),
+    ("mae", "vit_micro", dict(optimizer=SGD(rate=0.1))),
+    ("vae", "mlp", dict(optimizer=SGD(rate=0.01))),
+    ("ebgan", "dcgan", dict(optimizer=dict(critic=SGD(rate=0.1), generator=SGD(rate=0.1)))),
+]
+
+
+def figures(name: str, encoder: str, change: dict, parted: bool) -> list[float]:
+    """Losses and norms of gradients of three steps."""
+    source = open_source("digits", "train").subset(torch.arange(64))
+    chosen = methods.method_class(name)
+    recipe, method = replace(chosen.small, warmup=0, groups=(), **change), chosen.under(chosen.small).sized(8)
+    torch.manual_seed(0)
+    net = method.networks(encoders.build(encoder, channels=1, image_size=8), source.facts(8)).train()
+    synchronize_(net)
+    if parted:
+        shard_(net, torch.device("cpu"))
+        assert in_parts(net.parameters())
+        of = max(net.parameters(), key=torch.Tensor.numel)
+        assert local(of).numel() < of.numel()
+        torch.testing.assert_close(whole(lying_like(whole(of), of)), whole(of))
+    stream = batches(source, 16, seed=1, epochs=1, device=torch.device("cpu"))
+    found = []
+    for record in islice(optimize(method, net, players_of(net, recipe, 16), stream), 3):
+        found += [x.item() for o, norm in zip(record.objectives, record.norms, strict=True) for x in (o.loss, norm)]
+    return found
+
+
+def compare(number: int, store: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
+    try:
+        for case in CASES:
+            ours, theirs = (figures(*case, parted) for parted in (True, False))
+            assert ours == pytest.approx(theirs, rel=1e-3), case
+            assert ours[:2] == pytest.approx(theirs[:2], rel=1e-5), case
+    finally:
+        dist.destroy_process_group()
+
+
+def test_weights_in_parts_give_the_same_losses_and_gradients(tmp_path):
+    mp.spawn(compare, args=(str(tmp_path / "store"),), nprocs=2)
+
+
+def test_on_one_process_nothing_is_parted():
+    net = torch.nn.Linear(2, 2)
+    shard_(net, torch.device("cpu"))
+    assert not in_parts(net.parameters())
+    assert whole(net.weight) is net.weight
+    assert local(net.weight) is net.weight
+    assert lying_like(net.weight, net.weight) is net.weight
