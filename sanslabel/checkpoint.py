@@ -283,7 +283,8 @@ def _fault(checkpoint: Path) -> str | None:
             # Neither more nor less than lies there: a name cannot lead elsewhere, and what is not listed is not read.
             there = {f.name for f in checkpoint.glob("[!.]*")} - {path.name}
             if odd := sorted(files.keys() ^ there):
-                return f"{checkpoint}: {odd[0]} is {'not in its manifest' if odd[0] in there else 'missing'}"
+                fault = "is not listed there" if odd[0] in there else "is missing"
+                return f"{path} is not what was written, or {odd[0]} {fault}"
             for name, facts in files.items():
                 file = checkpoint / name
                 as_written = file.is_file() and not file.is_symlink() and file.stat().st_size == facts["bytes"]
