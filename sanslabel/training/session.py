@@ -28,10 +28,10 @@ from sanslabel.sources import Source, batches
 from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
-from sanslabel.training.progress import shown
+from sanslabel.training.progress import Show, shown
 from sanslabel.training.sharding import lying_like, shard_, whole
 from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
-from sanslabel.training.tracker import Track, tracking
+from sanslabel.training.tracker import Track, Tracker, tracking
 from sanslabel.training.watch import Watch
 from sanslabel.verdict import Verdict
 
@@ -63,37 +63,23 @@ class Session:
         """Trains from the newest checkpoint to the end, writes metrics and checkpoints on the way and the encoders at
         the end. The number of samples that could not be read, and what the figures say. Raises Stopped, NotFinite,
         Collapsed, DiskError and BadInput."""
-        plan = self.plan
         watch = Watch(self.net, self.players)
         done = self.restore_()
-        steps = len(self.source) // plan.batch * plan.epochs
+        steps = len(self.source) // self.plan.batch * self.plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
-        metrics = Metrics(self.run / "metrics.jsonl", done)
-        saver, refusals, alarm = _Saver(self, bad), _Refusals(self.run, self.source, done), _Alarm()
+        saver, refusals = _Saver(self, bad), _Refusals(self.run, self.source, done)
         handed = tracking(track, self.run, done)
-        with asked_to_stop() as heard, shown(plan.method, done, steps) as show, handed as hand:
-
-            def told(record: Record, figures: Mapping[str, Any]) -> Verdict:
-                show(record.clock, metrics.add(record, figures))
-                hand(metrics.recent[-1])
-                said = metrics.verdict()
-                if on_collapse == "warn":
-                    alarm.hear(said, record.clock.step + 1)
-                return said
-
-            asked, introduced = 0, False
+        with asked_to_stop() as heard, shown(self.plan.method, done, steps) as show, handed as hand:
+            asked, voice = 0, _Voice(self, Metrics(self.run / "metrics.jsonl", done), show, hand, on_collapse)
             try:
                 for record in self.records(done, bad, heard):
                     refusals.count(record)
-                    if record.objectives and not introduced:
-                        introduced = introduce(plan, record)
+                    voice.introduce(record)
                     done = record.clock.step + 1
-                    due = done % LOG_EVERY == 0 and (done <= AT_LEAST or metrics.age() >= AT_MOST)
-                    # What clocks and signals say is one process's own; all do what the first one's clock says.
-                    clocks = (due, saver.due(record.clock)) if rank() == 0 else (False, False)
-                    asked, due, save = highest(heard[0] if heard else 0, *clocks)
-                    if due or done == steps or record.refused:
-                        said = by_first(told, record, watch.figures())
+                    # Signals and clocks are one process's own: all stop at any one's signal, and go by the first clock.
+                    asked, line, save = highest(heard.first, voice.due(done), saver.due(record.clock))
+                    if line or done == steps or record.refused:
+                        said = by_first(voice.tell, record, watch.figures())
                         if said.failed and on_collapse == "stop":
                             saver.save(done, last=True)
                             raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")
@@ -102,14 +88,14 @@ class Session:
                     if done == steps or (save and not record.refused):  # until it goes well again
                         saver.save(done, last=done == steps)
             except Enough:
-                asked = heard[0]
+                asked = heard.first
             if asked:
                 saver.save(done, last=True)
                 raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
-        found = self.method.encoders(self.net)
-        weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in found.items()}
-        by_first(checkpoint.save_encoders, self.run, found, weights)
-        return len(bad.seen), by_first(metrics.verdict)
+        networks = self.method.encoders(self.net)
+        weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in networks.items()}
+        by_first(checkpoint.save_encoders, self.run, networks, weights)
+        return len(bad.seen), by_first(voice.metrics.verdict)
 
     def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
@@ -159,16 +145,6 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
 
 def _saved(folder: Path, done: int, parts: Mapping[str, Mapping[str, Tensor]]) -> None:
     checkpoint.save(folder, done, parts, {})
-
-
-def introduce(plan: Plan, record: Record) -> bool:
-    """Says how large a step is, over how many processes, and among how many negatives a positive is told. True."""
-    if rank() == 0:
-        shared = f" on {world_size()} processes, {plan.batch // world_size()} each" if world_size() > 1 else ""
-        sizes = [o.negatives for o in record.objectives if o.negatives is not None]
-        among = f", {max(sizes):,} negatives for each positive" if sizes else ""
-        print(f"{plan.batch:,} images a step{shared}{among}", file=errors())
-    return True
 
 
 def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, Tensor]:
@@ -233,16 +209,37 @@ class _Refusals:
             )
 
 
-class _Alarm:
-    """Warns when something is wrong, once of each reason in a row."""
+class _Voice:
+    """What a run says on its way, by its first process: a line now and then, and what is wrong once of each reason in
+    a row."""
 
-    def __init__(self) -> None:
-        self.last = ""
+    def __init__(self, session: Session, metrics: Metrics, show: Show, hand: Tracker, on_collapse: OnCollapse) -> None:
+        self.plan, self.metrics, self.show, self.hand = session.plan, metrics, show, hand
+        self.warns, self.last, self.introduced = on_collapse == "warn", "", rank() > 0
 
-    def hear(self, said: Verdict, done: int) -> None:
-        if said.failed and said.name != self.last:
-            warnings.warn(f"step {done}: {said.sentence}", CollapseWarning, stacklevel=3)
+    def introduce(self, record: Record) -> None:
+        """Says once how large a step is, over how many processes, and among how many negatives a positive is told."""
+        if self.introduced or not record.objectives:
+            return
+        self.introduced = True
+        each = f" on {world_size()} processes, {self.plan.batch // world_size():,} each" if world_size() > 1 else ""
+        negatives = max((o.negatives or 0 for o in record.objectives), default=0)
+        among = f", {negatives:,} negatives for each positive" if negatives else ""
+        print(f"{self.plan.batch:,} images a step{each}{among}", file=errors())
+
+    def due(self, done: int) -> bool:
+        """Whether it is time for a line; never for other processes than the first."""
+        return rank() == 0 and done % LOG_EVERY == 0 and (done <= AT_LEAST or self.metrics.age() >= AT_MOST)
+
+    def tell(self, record: Record, figures: Mapping[str, Any]) -> Verdict:
+        """The verdict with this line."""
+        self.show(record.clock, self.metrics.add(record, figures))
+        self.hand(self.metrics.recent[-1])
+        said = self.metrics.verdict()
+        if self.warns and said.failed and said.name != self.last:
+            warnings.warn(f"step {record.clock.step + 1}: {said.sentence}", CollapseWarning, stacklevel=4)
         self.last = said.name
+        return said
 
 
 class _Saver:
@@ -252,8 +249,9 @@ class _Saver:
         self.session, self.bad, self.refusals, self.last = session, bad, 0, time.monotonic()
 
     def due(self, clock: Clock) -> bool:
+        """Whether it is time; never for other processes than the first."""
         wait = SAVE_AFTER if (clock.step + 1) % clock.steps_per_epoch == 0 else 5 * SAVE_AFTER
-        return time.monotonic() - self.last > wait
+        return rank() == 0 and time.monotonic() - self.last > wait
 
     def save(self, done: int, last: bool) -> None:
         """DiskError if it is the last chance or the third refusal; before that a warning."""

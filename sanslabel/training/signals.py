@@ -39,6 +39,11 @@ class Heard(list[int]):
 
     waiting = False
 
+    @property
+    def first(self) -> int:
+        """The first of them; 0 if none has come."""
+        return self[0] if self else 0
+
     def waited(self, items: Iterable[T]) -> Iterator[T]:
         """The same items. A signal that comes while one is waited for raises Enough: no step is under way then, and the
         wait may be a long one."""
