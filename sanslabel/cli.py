@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt as stop:
         sentence = "a run goes on with --resume, all else with the same command"
-        print(f"sanslabel: stopped at once ({stop}); {sentence}", file=errors())
+        print(f"{_speaker()}: stopped at once ({stop}); {sentence}", file=errors())
         code = 128 + getattr(stop, "number", 2)
     except BrokenPipeError:  # whoever read the output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from sanslabel.errors import BadInput
 from sanslabel.pulse import beating
 
 TIMEOUT = 600.0
 """seconds that a process waits for another before it gives up"""
+LONGEST = 7 * 24 * 3600.0
 
 
 @contextmanager
@@ -27,8 +29,11 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
     if launch is None or dist.is_initialized():
         yield
         return
+    if not 1 <= timeout <= LONGEST:
+        raise BadInput(f"--timeout {timeout}: must be from 1 to {LONGEST:.0f} seconds.")
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0))
+        local = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+        torch.cuda.set_device(local % torch.cuda.device_count())  # srun may show each process its own GPU alone
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout), **launch)
     try:
@@ -59,5 +64,6 @@ def _launch() -> dict[str, Any] | None:
     # The first of the nodes, which are written as node[03-07,12],other1.
     (first,) = re.findall(r"^(?:[^,\[]|\[[^]]*])*", said["SLURM_STEP_NODELIST"])
     host = re.sub(r"\[(\w+)[^]]*]", r"\1", first)
-    address = f"tcp://{host}:{20_000 + int(said['SLURM_JOB_ID']) % 20_000}"
+    port = 20_000 + (int(said["SLURM_JOB_ID"]) + 101 * int(said.get("SLURM_STEP_ID") or 0)) % 20_000
+    address = f"tcp://{host}:{port}"
     return {"init_method": address, "rank": int(said["SLURM_PROCID"]), "world_size": processes}

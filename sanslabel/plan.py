@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
 from sanslabel.errors import BadInput
@@ -48,6 +48,15 @@ class Plan:
     threads: int
     sharding: Sharding = "replicate"
     """of weights over processes: a copy on each, or a part"""
+
+
+NEEDED = tuple(field.name for field in fields(Plan) if field.default is MISSING)
+"""what a run.json must have; earlier releases know no more"""
+
+
+def planned(said: Mapping[str, Any]) -> Plan:
+    """The plan that run.json says."""
+    return Plan(**{field.name: said[field.name] for field in fields(Plan) if field.name in said})
 
 
 def checked(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,11 +48,15 @@ def beating() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (lost := others.lost()):
+        words = str(error).partition("\n")[0]
+        hung = "timed out" in words.lower()
+        if not (hung or isinstance(error, dist.DistError) or any(word in words for word in ("Connection", "gloo"))):
+            raise  # an error of its own
+        if not (lost := others.lost(hung)):
             raise
         raise ProcessLost(
-            f"lost {'; '.join(lost)}. This process gave up ({str(error).splitlines()[0]}); start all again to go on "
-            "from the last checkpoint."
+            f"lost {'; '.join(lost)}. This process gave up ({words}); start all again to go on from the last "
+            "checkpoint."
         ) from error
     finally:
         others.ended.set()
@@ -75,31 +79,34 @@ class _Others:
                 if len(self.names) < world_size():  # remembered, since a store that hangs tells no names
                     self.names |= {other: name for other, (_, name, _) in self.heard().items() if name}
 
-    def lost(self) -> list[str]:
-        """Those that give no sign of life any more, with what they did last, or else those that the others wait for."""
+    def lost(self, hung: bool) -> list[str]:
+        """Those that give no sign of life any more, with what they did last; or else, where something hung, those that
+        the others wait for."""
         heard: list[dict[int, tuple[str, str, str]]] = []
 
         def listen() -> None:
-            heard.append(self.heard())
-            time.sleep(3 * BEAT)
-            heard.append(self.heard())
+            with suppress(RuntimeError):
+                heard.append(self.heard())
+                time.sleep(3 * BEAT)
+                heard.append(self.heard())
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         thread.join(6 * BEAT)
-        if len(heard) < 2:  # the store itself hangs, and with it the process that holds it
-            return [self.names.get(0, "process 0")]
+        if len(heard) < 2:  # the store does not answer, and so neither does the process that holds it
+            agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+            return ["torchrun, which started this process" if agent else self.names.get(0, "process 0")]
         before, after = heard
-        silent = [other for other in before if before[other][0] == after[other][0]]
-        late = [other for other in after if after[other][2].startswith(WAITING)]
-        return [f"{self.names.get(other, f'process {other}')}, which {after[other][2]}" for other in silent or late]
+        lost = [other for other in before if before[other][0] == after[other][0]]
+        if hung and not lost:
+            lost = [other for other in after if after[other][2].startswith(WAITING)]
+        return [f"{self.names.get(other, f'process {other}')}, which {after[other][2]}" for other in lost]
 
     def heard(self) -> dict[int, tuple[str, str, str]]:
-        """Of each process the number of its last beat, its name and what it did then."""
+        """Of each process the number of its last beat, its name and what it did then. RuntimeError without a store."""
         found = {}
         for other in range(world_size()):
-            key, words = f"pulse/{other}", ["0", "", "was never heard of"]
-            with suppress(RuntimeError):
-                words = self.store.get(key).decode().split("\n") if self.store.check([key]) else words
-            found[other] = tuple(words)
+            key = f"pulse/{other}"
+            words = self.store.get(key).decode() if self.store.check([key]) else "0\n\nwas never heard of"
+            found[other] = tuple(words.split("\n"))
         return found

@@ -90,7 +90,7 @@ def finetuned(
     descent = optimizer.build(recipe.parameter_groups(net, optimizer))
     order = {"seed": fold(seed, 11), "epochs": recipe.epochs, "workers": workers, "device": device}
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for clock, batch in batches(source, recipe.batch // world_size() * world_size(), **order):
+        for clock, batch in batches(source, max(1, recipe.batch // world_size()) * world_size(), **order):
             torch.manual_seed(clock.key)  # of dropout
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = net(view(batch, 0))

@@ -45,12 +45,16 @@ def represent(
     a representation is not finite.
     """
     processes, count = world_size(), -(-len(source) // batch)
-    if processes == 1 or count < processes:
-        return _represented(encoders, source, image_size, device, dtype, batch, workers)
     begin, end = (rank() * count // processes * batch, (rank() + 1) * count // processes * batch)
-    part = source.subset(torch.arange(begin, min(end, len(source))))
+    shared = 1 < processes <= count
+    part = source.subset(torch.arange(begin, min(end, len(source)))) if shared else source
     features, rows = _represented(encoders, part, image_size, device, dtype, batch, workers)
-    return {name: concatenated(h) for name, h in features.items()}, concatenated(rows + begin)
+    if shared:
+        features, rows = {name: concatenated(h) for name, h in features.items()}, concatenated(rows + begin)
+    for name, h in features.items():
+        if not h.isfinite().all():
+            raise BadInput(f"The {name} gives representations that are not finite; train it again.")
+    return features, rows
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -81,9 +85,6 @@ def _represented(
                 if name not in features:
                     features[name] = h.new_empty(len(source), h.shape[1])
                 features[name][read] = h
-    for name, h in features.items():
-        if not h[:count].isfinite().all():
-            raise BadInput(f"The {name} gives representations that are not finite; train it again.")
     return {name: h[:count] for name, h in features.items()}, rows[:count]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from sanslabel import checkpoint, methods
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Objective
 from sanslabel.plain import built
-from sanslabel.plan import Plan
+from sanslabel.plan import NEEDED, planned
 from sanslabel.recipe import Recipe
 from sanslabel.report.contents import Contents
 from sanslabel.sources import batches, open_source
@@ -27,8 +27,7 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     """The first images of the run's last batch and what its method showed of them, by name, (n, C, H, W) each: draws
     are functions of the seed and the step, so that they are those of the training. The networks are those of the
     newest checkpoint, or fresh ones. BadInput where data or method are not to be had."""
-    said = checkpoint.read_run(run.path, [field.name for field in fields(Plan)])
-    plan = Plan(**{field.name: said[field.name] for field in fields(Plan)})
+    plan = planned(checkpoint.read_run(run.path, NEEDED))
     if plan.method not in methods.names():
         raise BadInput(f"{plan.method} is a method of one's own, whose views are not known here.")
     method, recipe = built(methods.method_class(plan.method), plan.numbers), built(Recipe, plan.recipe)
@@ -36,7 +35,9 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{plan.data} has changed since, so that the views of then cannot be drawn again.")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        session = opened(run.path, replace(plan, device="cpu", chunk=None), method, recipe, source)
+        session = opened(
+            run.path, replace(plan, device="cpu", chunk=None, sharding="replicate"), method, recipe, source
+        )
         start = max(0, min(session.restore_(), run.steps - 1))
         stream = batches(
             source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")

@@ -124,7 +124,7 @@ def _loaded(
                 bad.add(name)
                 if report:
                     report(name, reason)
-                if len(bad) > tolerated(len(source)):
+                if len(bad) > tolerated(len(source) // distributed.world_size()):  # of this one's share
                     raise BadInput(
                         f"{source.name}: more than 1 % of the {len(source)} images cannot be read, the last of them"
                         f" {name} ({reason}); remove or mend them{', see bad_samples.jsonl' if report else ''}."

@@ -111,9 +111,14 @@ class NotFiniteSteps:
     """not_finite.jsonl: the samples of each step that was refused, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        self.path = path
+        self.path, self.steps = path, set[int]()
         if path.exists():
-            _cut_back(path, whole_lines(path, dict[str, int | list[str]], {"step": int, "samples": list}), start)
+            lines = whole_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
+            self.steps |= {line["step"] for line in _cut_back(path, lines, start)}
+
+    def row(self, step: int) -> int:
+        """How many steps up to this one were refused in a row."""
+        return next(count for count in range(step + 1) if step - count not in self.steps)
 
     def add(self, step: int, samples: list[str]) -> None:
         _append(self.path, {"step": step, "samples": samples})

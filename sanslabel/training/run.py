@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +21,7 @@ from sanslabel.hardware import Precision, Sharding, chosen_device, fast_precisio
 from sanslabel.launch import joined, may_restart, restarted
 from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
-from sanslabel.plan import BOUNDS, Plan
+from sanslabel.plan import BOUNDS, NEEDED, Plan, planned
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
 from sanslabel.training.lock import locked, refuse_if_held
@@ -96,8 +96,9 @@ def train(
     Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
     Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
-    if restarted() and out is not None and (Path(out) / "run.json").is_file():
-        return resume(out, method=method, data=data, device=device, on_collapse=on_collapse, track=track)
+    if out is not None and restarted() and by_first((Path(out) / "run.json").is_file):
+        again = {"device": device, "on_collapse": on_collapse, "track": track, "workers": workers}
+        return resume(out, method=method, data=data, **again)
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
         recipe = chosen.recipe_named(recipe)
@@ -118,6 +119,10 @@ def train(
         optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
     where = chosen_device(device)
+    if where.index is not None and world_size() > 1:
+        raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
+    if sharding == "full" and chunk is not None:
+        raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
     source = open_source(data, "train", image_size=image_size)
     if len(source) < 2:
         raise BadInput(f"{data}: holds one image; what belongs together can be learned from two on.")
@@ -173,10 +178,10 @@ def resume(
     """
     run = Path(run)
     _check_numbers(workers=workers)
-    said = checkpoint.read_run(run, {f.name for f in fields(Plan) if f.default is MISSING})
+    said = checkpoint.read_run(run, NEEDED)
     by_first(refuse_if_held, run)
     with reading(run / "run.json", "start a new run"):
-        plan = Plan(**{key: said[key] for key in Plan.__dataclass_fields__ if key in said})
+        plan = planned(said)
         recipe = built(Recipe, plan.recipe)
         if isinstance(method, Method):
             again = method.sized(plan.image_size)

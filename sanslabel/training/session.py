@@ -29,7 +29,7 @@ from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_
 from sanslabel.training.progress import Show, shown
-from sanslabel.training.sharding import lying_like, shard_, whole
+from sanslabel.training.sharding import gathered, lying_like, shard_
 from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.tracker import Track, Tracker, tracking
 from sanslabel.training.watch import Watch
@@ -93,7 +93,7 @@ class Session:
                 saver.save(done, last=True)
                 raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
         networks = self.method.encoders(self.net)
-        weights = {name: {k: whole(v) for k, v in e.state_dict().items()} for name, e in networks.items()}
+        weights = {name: gathered(network.state_dict()) for name, network in networks.items()}
         by_first(checkpoint.save_encoders, self.run, networks, weights)
         return len(bad.seen), by_first(voice.metrics.verdict)
 
@@ -108,8 +108,10 @@ class Session:
 
     def save(self, done: int) -> None:
         """All state after so many steps."""
-        networks = {name: whole(value) for name, value in self.net.state_dict().items()}
-        parts = {"networks": networks, "optimizers": optimizer_state(self.net, self.players)}
+        parts = {
+            "networks": gathered(self.net.state_dict()),
+            "optimizers": gathered(optimizer_state(self.net, self.players)),
+        }
         by_first(_saved, self.run / "checkpoints", done, parts)
 
     def restore_(self) -> int:
@@ -151,7 +153,7 @@ def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, T
     """The optimizers' memories, as player/slot/parameter."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
     return {
-        f"{player}/{slot}/{names[parameter]}": whole(value)
+        f"{player}/{slot}/{names[parameter]}": value
         for player, side in players.items()
         for parameter, slots in side.optimizer.state.items()
         for slot, value in slots.items()
@@ -193,8 +195,9 @@ class _Refusals:
     """Steps in a row that were refused, and what they saw."""
 
     def __init__(self, run: Path, source: Source, start: int) -> None:
-        self.run, self.source, self.row = run, source, 0
+        self.run, self.source = run, source
         self.journal = NotFiniteSteps(run / "not_finite.jsonl", start)
+        self.row = self.journal.row(start)
 
     def count(self, record: Record) -> None:
         self.row = self.row + 1 if record.refused else 0
@@ -263,5 +266,6 @@ class _Saver:
             self.refusals += 1
             if last or self.refusals == REFUSALS:
                 raise
-            warnings.warn(f"{error} Training goes on.", stacklevel=2)
+            if rank() == 0:
+                warnings.warn(f"{error} Training goes on.", stacklevel=2)
         self.last = time.monotonic()

@@ -6,13 +6,13 @@ What does it is torch's FSDP2; its modules take a second to import, and are wher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from sanslabel.distributed import world_size
+from sanslabel.distributed import rank, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.methods.method import Networks
@@ -51,6 +51,19 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself, or of one that lies in parts all of it, on each process; all must ask."""
     return cast(Any, tensor).full_tensor() if in_parts([tensor]) else tensor
+
+
+def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """All tensors whole, in the first process's main memory; the others get none. One after the other, so that no
+    device holds them all. As they are where none lies in parts."""
+    if not in_parts(tensors.values()):
+        return tensors
+    found = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor)  # all must ask
+        if rank() == 0:
+            found[name] = full.cpu()
+    return found
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -48,5 +48,6 @@ def test_chunks_give_the_gradient_of_the_direct_computation(name, numbers):
     assert any(whole)
     for ours, theirs in zip(filter(None, chunked), filter(None, whole), strict=True):
         assert ours.keys() == theirs.keys()
-        one, other = (torch.cat([x[part].double().flatten() for part in theirs]) for x in (ours, theirs))
-        assert (one - other).norm() <= 1e-5 * other.norm()
+        least = 1e-3 * torch.stack([value.norm() for value in theirs.values()]).norm()  # some are 0 but for rounding
+        for part, value in theirs.items():
+            assert (ours[part] - value).norm() <= 1e-5 * value.norm().clamp(min=least), part

@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def seen(net, record: Record) -> dict[str, Tensor]:
     return found | {f"images/{name}": gather(x.contiguous()) for name, x in images.items()}
 
 
+def furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
+    """The largest relative distance of one parameter's gradient; of those that are all but 0, in parts of a thousandth
+    of the whole."""
+    gradients = {name: value for name, value in theirs.items() if name.startswith("gradient")}
+    least = 1e-3 * torch.stack([value.double().norm() for value in gradients.values()]).norm()
+    return max(
+        ((ours[name] - value).norm() / value.norm().double().clamp(min=least)).item()
+        for name, value in gradients.items()
+    )
+
+
 def apart(ours: dict[str, Tensor], theirs: dict[str, Tensor], kind: str) -> float:
     """The relative distance of all tensors of a kind, as one vector."""
     names = [name for name in theirs if name.startswith(kind)]
@@ -95,7 +107,9 @@ def compare(number: int, world: int, store: str, folder: str) -> None:
                 assert ours["index"].tolist() == reference[step]["index"].tolist()
                 assert ours["key"].tolist() == reference[step]["key"].tolist()
                 assert apart(ours, reference[step], "images") < 1e-6, (name, numbers)
-                worst = {kind: max(value, apart(ours, reference[step], kind)) for kind, value in worst.items()}
+                found = {"loss": apart(ours, reference[step], "loss"), "gradient": furthest(ours, reference[step])}
+                assert all(isfinite(value) for value in found.values()), (name, numbers, found)
+                worst = {kind: max(value, found[kind]) for kind, value in worst.items()}
                 assert apart(ours, reference[step], "embedding") < 1e-4, (name, numbers)
             state = torch.cat([t.double().flatten() for t in net.state_dict().values()])
             same = all(torch.equal(state, part) for part in gather(state[None]))

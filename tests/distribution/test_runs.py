@@ -22,6 +22,7 @@ from sanslabel.sources.loader import batches
 pytestmark = pytest.mark.faults
 
 ARGUMENTS = ["byol", "--data", "digits", "--encoder", "mlp", "--batch", "64", "--precision", "float32", "--no-evaluate"]
+ARGUMENTS += ["--device", "cpu"]
 STEPS = 1437 // 64
 """of an epoch"""
 
@@ -167,22 +168,24 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
         assert one["loss"] == pytest.approx(other["loss"], rel=0.1)
 
 
-def test_a_process_that_dies_is_named(tmp_path):
+@pytest.mark.parametrize("killed", [0, 1])  # the first one holds the store that they meet at
+def test_a_process_that_dies_is_named(tmp_path, killed):
     run = tmp_path / "run"
     processes = started(run, *ARGUMENTS, "--epochs", "500", "--out", str(run))
     under_way(run, processes)
-    processes[1].kill()
+    processes[killed].kill()
     began = time.monotonic()
-    (code, _, errors), _ = ended(processes, 30)
+    code, _, errors = ended(processes, 40)[1 - killed]
     assert code == 6, errors
-    assert f"lost process 1 ({processes[1].pid} on " in errors
-    assert time.monotonic() - began < 10
+    assert f"lost process {killed} ({processes[killed].pid} on " in errors
+    assert "; " not in errors.partition("This process gave up")[0], "and no other"
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_process_that_hangs_is_named_within_the_timeout(tmp_path, stopped):
     run = tmp_path / "run"
-    processes = started(run, *ARGUMENTS, "--epochs", "500", "--out", str(run), "--timeout", "5")
+    processes = started(run, *ARGUMENTS, "--epochs", "500", "--out", str(run), "--timeout", "10")
     under_way(run, processes)
     processes[stopped].send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -190,11 +193,23 @@ def test_a_process_that_hangs_is_named_within_the_timeout(tmp_path, stopped):
     ended([processes[stopped]], 0)
     assert code == 6, errors
     assert f"lost process {stopped} ({processes[stopped].pid} on " in errors
-    assert time.monotonic() - began < 5 + 10
+    assert time.monotonic() - began < 10 + 10
 
 
 def test_a_run_with_weights_in_parts_leaves_what_any_run_leaves(tmp_path):
-    common = ["--data", "digits", "--batch", "128", "--precision", "float32", "--epochs", "2", "--no-evaluate"]
+    common = [
+        "--device",
+        "cpu",
+        "--data",
+        "digits",
+        "--batch",
+        "128",
+        "--precision",
+        "float32",
+        "--epochs",
+        "2",
+        "--no-evaluate",
+    ]
     runs = {sharding: tmp_path / sharding for sharding in ("replicate", "full")}
     for sharding, run in runs.items():
         flags = ["byol", "--encoder", "conv", *common, "--sharding", sharding, "--out", str(run)]
@@ -235,6 +250,8 @@ def test_torchrun_starts_anew_and_the_run_goes_on(whole, tmp_path):
     [
         (["--batch", "33"], "2 processes cannot share it"),
         (["--out", "there"], "exists already"),
+        (["--timeout", "inf"], "--timeout inf: must be from 1 to"),
+        (["--sharding", "full", "--chunk", "8"], "--chunk: does not go with --sharding full"),
         (["--method.momentum", "2"], "must be from 0 to 1"),
     ],
 )

@@ -60,5 +60,6 @@ def test_the_file_is_cut_back_to_where_a_resume_starts(tmp_path):
     assert not path.exists(), "a run without such a step has no such file"
     for step in (3, 8):
         NotFiniteSteps(path, 7).add(step, [f"train/{step}"])
-    NotFiniteSteps(path, 7)
+    assert NotFiniteSteps(path, 7).row(7) == 0
+    assert NotFiniteSteps(path, 3).row(3) == 1, "a resume counts on"
     assert path.read_text() == '{"step": 3, "samples": ["train/3"]}\n'

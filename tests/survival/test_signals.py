@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
 every_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-AT_ONCE = 3.0
+AT_ONCE = 5.0
 """seconds; most of them are for a busy machine"""
 
 
