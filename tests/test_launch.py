@@ -6,18 +6,20 @@ import sanslabel
 from sanslabel import launch
 from sanslabel.errors import BadInput
 
+FIRST = ("RANK", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_RESTART_COUNT")
+
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"):
+    for name in (*FIRST, "TORCHELASTIC_USE_AGENT_STORE", "SLURM_STEP_ID", "TORCHELASTIC_RESTART_COUNT"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_a_process_alone_joins_nobody(monkeypatch):
-    assert launch._launch() is None
+    assert launch._meeting() is None
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert launch._launch() is None
+    assert launch._meeting() is None
     with launch.joined():
         assert not launch.dist.is_initialized()
 
@@ -25,7 +27,13 @@ def test_a_process_alone_joins_nobody(monkeypatch):
 def test_torchrun(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert launch._launch() == {"init_method": "env://"}
+    monkeypatch.setenv("MASTER_ADDR", "node1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert launch._meeting() == launch.Meeting("node1", 29500, 1, 2, holds=False)
+    monkeypatch.setenv("RANK", "0")
+    assert launch._meeting().holds
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    assert not launch._meeting().holds
 
 
 @pytest.mark.parametrize(
@@ -46,13 +54,15 @@ def test_srun(monkeypatch, nodes, first):
         "SLURM_JOB_ID": "1000123",
     }.items():
         monkeypatch.setenv(name, value)
-    assert launch._launch() == {"init_method": f"tcp://{first}:20123", "rank": 5, "world_size": 8}
+    assert launch._meeting() == launch.Meeting(first, 20123, 5, 8, holds=False)
+    monkeypatch.setenv("SLURM_STEP_ID", "2")
+    assert launch._meeting().port == 20325
 
 
 def test_a_batch_script_by_itself_is_one_process(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "8")
     monkeypatch.setenv("SLURM_PROCID", "0")
-    assert launch._launch() is None
+    assert launch._meeting() is None
 
 
 @pytest.mark.parametrize("by", ["TORCHELASTIC", "SLURM"])

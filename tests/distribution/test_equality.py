@@ -61,10 +61,11 @@ def session(name: str, numbers: dict):
 
 
 def seen(net, record: Record) -> dict[str, Tensor]:
-    """The losses, gradients and views of a step, of all processes together."""
+    """The losses, gradients, memories and views of a step, of all processes together."""
     found = {f"loss/{i}": o.loss for i, o in enumerate(record.objectives)}
     found |= {f"gradient/{name}": p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     found |= {f"embedding/{i}": o.embedding for i, o in enumerate(record.objectives) if o.embedding is not None}
+    found |= {f"memory/{name}": b.clone() for name, b in net.named_buffers() if b.is_floating_point()}
     found |= {"index": gather(record.batch.index), "key": gather(record.batch.key)}
     whole = len(record.batch.index)
     images = {n: x for o in record.objectives for n, x in o.images.items() if len(x) % whole == 0}
@@ -112,6 +113,7 @@ def compare(number: int, world: int, store: str, folder: str) -> None:
                 assert all(isfinite(value) for value in found.values()), (name, numbers, found)
                 worst = {kind: max(value, found[kind]) for kind, value in worst.items()}
                 assert apart(ours, reference[step], "embedding") < 1e-4, (name, numbers)
+                assert apart(ours, reference[step], "memory") < 1e-4, "queues, banks, centers, running statistics"
             state = torch.cat([t.double().flatten() for t in net.state_dict().values()])
             same = all(torch.equal(state, part) for part in gather(state[None]))
             normed = any(isinstance(m, _BatchNorm) for m in net.modules())
