@@ -75,7 +75,7 @@ class Deadly:
     """Ends the process that reads it from another."""
 
     def __reduce__(self):
-        return os._exit, (1,)
+        return os.abort, ()
 
 
 def test_workers_that_die_of_what_they_are_given_end_the_run(pictures, soon):
