@@ -88,11 +88,12 @@ def checkpoints(folder: Path) -> list[Path]:
 def newest(folder: Path) -> Path | None:
     """The newest whole checkpoint, with a warning for each that is not; None where there is none at all. BadInput where
     none is whole."""
-    for checkpoint in checkpoints(folder):
+    found = checkpoints(folder)
+    for checkpoint in found:
         if (fault := _fault(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
-    if checkpoints(folder):
+    if found:
         raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
     return None
 

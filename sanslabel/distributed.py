@@ -7,7 +7,7 @@ gradients are averaged: k processes then give the loss and gradient of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +29,12 @@ def world_size() -> int:
 def rank() -> int:
     """0 is the first process, the only one that writes."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def in_parts(tensors: Iterable[Tensor]) -> bool:
+    """Whether any of them lies in parts on several processes, as DTensors of torch do, whose module is slow to
+    import."""
+    return any(hasattr(tensor, "full_tensor") for tensor in tensors)
 
 
 class _Gather(torch.autograd.Function):

@@ -17,10 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sanslabel.batch import Batch, Clock
-from sanslabel.distributed import average_, everywhere
+from sanslabel.distributed import average_, everywhere, in_parts
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
-from sanslabel.training.sharding import in_parts, whole
+from sanslabel.training.sharding import whole
 
 
 class Record(NamedTuple):

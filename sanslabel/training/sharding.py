@@ -6,13 +6,13 @@ What does it is torch's FSDP2; its modules take a second to import, and are wher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from sanslabel.distributed import rank, world_size
+from sanslabel.distributed import in_parts, rank, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.methods.method import Networks
@@ -79,8 +79,3 @@ def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
 
     of = cast(Any, other)
     return distribute_tensor(tensor.detach().to(other.device), of.device_mesh, of.placements)
-
-
-def in_parts(tensors: Iterable[Tensor]) -> bool:
-    """Whether any of them lies in parts."""
-    return any(hasattr(tensor, "full_tensor") for tensor in tensors)

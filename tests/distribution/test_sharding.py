@@ -11,11 +11,12 @@ import torch.multiprocessing as mp
 
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
+from sanslabel.distributed import in_parts
 from sanslabel.optimizers import LARS, SGD, AdamW
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.engine import optimize, players_of
-from sanslabel.training.sharding import in_parts, local, lying_like, shard_, whole
+from sanslabel.training.sharding import local, lying_like, shard_, whole
 
 pytestmark = pytest.mark.faults
 
