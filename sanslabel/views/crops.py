@@ -1,8 +1,4 @@
-"""Boxes on images, and the matrices that resample a box to a square.
-
-Resampling acts on rows and on columns separately, so that it is one small matrix per axis and sample, and a batch of
-crops from images of unequal sizes is two batched matrix products.
-"""
+"""Boxes on images, drawn or central."""
 
 from __future__ import annotations
 
@@ -57,36 +53,3 @@ def central(height: Tensor, width: Tensor) -> Tensor:
     """(N,) and (N,) int64 -> (N, 4) int64: the largest squares in the middle of the images."""
     side = torch.minimum(height, width)
     return torch.stack([(height - side) // 2, (width - side) // 2, side, side], dim=1)
-
-
-def resampling(
-    start: Tensor, length: Tensor, pixels: int, size: int, dtype: torch.dtype, mirrored: Tensor | None = None
-) -> Tensor:
-    """The matrices that resample the interval [start, start + length) of one axis to `size` pixels: by linear
-    interpolation where that enlarges, with a triangle as wide as two output pixels where it reduces (antialiasing).
-
-    start, length: (N,) int64, within the axis; pixels: the length of the axis on the canvas; mirrored: (N,) bool, whose
-    output runs backwards -> (N, size, pixels) in `dtype`. Rows sum to 1, and pixels outside the interval have weight 0.
-    The weights of torchvision's and Pillow's antialiased bilinear resize.
-    """
-    scale = length.to(dtype) / size  # input pixels to an output pixel
-    center = scale[:, None] * (torch.arange(size, device=start.device, dtype=dtype) + 0.5)  # (N, S), from the start
-    if mirrored is not None:
-        center = torch.where(mirrored[:, None], center.flip(1), center)
-    pixel = torch.arange(pixels, device=start.device) - start[:, None]  # (N, L)
-    inside = (pixel >= 0) & (pixel < length[:, None])
-    position = torch.where(inside, pixel.to(dtype) + 0.5, math.inf)  # infinitely far is what must not be read
-    # Few passes over (N, S, L): a triangle of height `support` does, since its rows are normalized.
-    distance = (position[:, None, :] - center[:, :, None]).abs_()
-    weight = torch.sub(scale.clamp(min=1)[:, None, None], distance, out=distance).clamp_(min=0)
-    return weight.div_(weight.sum(dim=2, keepdim=True))
-
-
-def resampled(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows @ image @ columns.T for every channel.
-
-    images: (N, C, H, W); rows: (N, S, H); columns: (N, T, W), of the same dtype -> (N, C, S, T).
-    """
-    n, c, h, w = images.shape
-    narrow = torch.bmm(images.reshape(n, c * h, w), columns.mT)  # (N, C H, T)
-    return rows[:, None] @ narrow.view(n, c, h, -1)

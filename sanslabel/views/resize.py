@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sanslabel.views.crops import central, resampled, resampling
+from sanslabel.views.crops import central
 from sanslabel.views.pixels import precision, unit
+from sanslabel.views.resampling import cropped
 
 
 @torch.no_grad()
@@ -21,8 +22,5 @@ def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
     if sizes is None and height == width == size:
         return unit(images, torch.float32)
     sides = [torch.full((n,), side, device=images.device) for side in (height, width)]
-    top, left, side, _ = central(*(sides if sizes is None else sizes.unbind(1))).unbind(1)
-    with torch.autocast(images.device.type, enabled=False):
-        rows = resampling(top, side, height, size, torch.float32)
-        columns = resampling(left, side, width, size, torch.float32)
-        return resampled(unit(images, torch.float32), rows, columns).clamp_(0, 1)
+    squares = central(*(sides if sizes is None else sizes.unbind(1)))
+    return cropped(images, squares, size, torch.float32).clamp_(0, 1)

@@ -11,10 +11,10 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
-from sanslabel.views.blur import blurring
 from sanslabel.views.color import Colors, recolored
-from sanslabel.views.crops import DRAWS, boxes, central, resampled, resampling
-from sanslabel.views.pixels import precision, unit
+from sanslabel.views.crops import DRAWS, boxes, central
+from sanslabel.views.pixels import precision
+from sanslabel.views.resampling import cropped
 
 BRANCH = 0
 """of a stream, where a view's numbers come from; masks have another"""
@@ -144,17 +144,9 @@ class View:
     def render(self, batch: Batch, draw: Draw) -> Tensor:
         """(N, C, S, S): color @ (rows @ image @ columns.T), clamped to [0, 1], then solarized."""
         images, dtype = batch.images, precision(batch.images)
-        height, width = images.shape[2:]
-        size = self.size or min(height, width)
-        exact = torch.promote_types(dtype, torch.float32)  # positions in half precision would miss by whole pixels
-        top, left, tall, wide = draw.boxes.unbind(1)
+        size = self.size or min(images.shape[2:])
+        view = cropped(images, draw.boxes, size, dtype, draw.mirrored, draw.sigma)
         with torch.autocast(images.device.type, enabled=False):
-            rows = resampling(top, tall, height, size, exact).to(dtype)
-            columns = resampling(left, wide, width, size, exact, draw.mirrored).to(dtype)
-            if draw.sigma is not None:
-                blurred = blurring(draw.sigma, size, dtype)
-                rows, columns = blurred @ rows, blurred @ columns
-            view = resampled(unit(images, dtype), rows, columns)
             if draw.colors is not None:
                 view = recolored(view, draw.colors)
             view = view.clamp_(0, 1)

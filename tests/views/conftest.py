@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sanslabel.batch import Batch
+from sanslabel.views import resampling
 
 
 @pytest.fixture
@@ -13,3 +14,11 @@ def batch_of():
         return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32, sizes)
 
     return batch
+
+
+@pytest.fixture(params=["dense", "boxed"])
+def form(request, monkeypatch):
+    """Each form of the product, on images of any size."""
+    side = 0 if request.param == "boxed" else 10**6
+    monkeypatch.setattr(resampling, "BOXED_FROM", dict.fromkeys(resampling.BOXED_FROM, side))
+    return request.param

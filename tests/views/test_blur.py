@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from sanslabel.views.blur import blurring, radius
-from sanslabel.views.crops import resampled
+from sanslabel.views.resampling import resampled
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 28, 32, 50, 96, 224])

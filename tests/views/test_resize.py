@@ -5,6 +5,8 @@ from torchvision.transforms.v2 import functional
 from sanslabel.errors import BadInput
 from sanslabel.views import resized
 
+pytestmark = pytest.mark.usefixtures("form")
+
 
 def pictures(n, channels, height, width):
     shape = (n, channels, height, width)

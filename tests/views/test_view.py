@@ -13,6 +13,8 @@ from sanslabel.views import BYOL, SIMCLR, Pair, View
 from sanslabel.views.blur import radius
 from sanslabel.views.color import LUMA
 
+pytestmark = pytest.mark.usefixtures("form")
+
 EVERYTHING = replace(SIMCLR, solarize=0.3, size=24)
 LIMIT = 1.95  # Kolmogorov's, exceeded by chance once in a thousand; the draws are fixed
 
