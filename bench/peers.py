@@ -11,26 +11,22 @@ import torch
 NAMES = ("lightly", "kornia", "torchvision", "stable_pretraining")
 INSTALL = 'pip install -c constraints.txt -e ".[bench]"'
 
-_declared: list[torch.library.Library] = []
-
 
 @lru_cache
 def imported(name: str) -> ModuleType | None:
-    """The module of that name, or None where it cannot be imported.
-
-    torchvision's wheel, and with it all that imports it, fails beside a CPU build of torch unless the two operators
-    that its compiled part would declare are declared for it.
-    """
+    """The module of that name, or None where it cannot be imported."""
+    if name != "torchvision":
+        imported("torchvision")  # others reach for it when they are used, and cannot declare what it lacks
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError, OSError):
-        if _declared or _has_operators():
+        if name != "torchvision" or _declared():
             return None
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _declared.append(library)  # it undoes its definitions when it goes
-        return imported.__wrapped__(name)
+    _declare()
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError, OSError):
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -39,5 +35,17 @@ def versions() -> dict[str, str]:
     return {name: getattr(module, "__version__", "?") for name, module in found.items() if module is not None}
 
 
-def _has_operators() -> bool:
-    return hasattr(torch.ops.torchvision, "nms")
+_libraries: list[torch.library.Library] = []
+"""what was declared; it goes when they go"""
+
+
+def _declared() -> bool:
+    return bool(_libraries) or hasattr(torch.ops.torchvision, "nms")
+
+
+def _declare() -> None:
+    """torchvision's wheel fails beside a CPU build of torch unless two operators of its compiled part are declared."""
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _libraries.append(library)

@@ -20,7 +20,7 @@ from sanslabel.views.blur import blurring
 from sanslabel.views.pixels import unit
 
 Form = Literal["dense", "boxed"]
-BOXED_FROM = {("cpu", torch.bfloat16): 192, ("cpu", torch.float32): 96, ("cpu", torch.float64): 96}
+BOXED_FROM = {("cpu", torch.bfloat16): 192, ("cpu", torch.float32): 160, ("cpu", torch.float64): 160}
 """the side of canvas or view from which boxed is faster, by device and dtype; where none is given, it never is. A fixed
 table, since a form that was timed by each run would give each run bits of its own; `python -m bench.views` measures it
 again."""

@@ -1,0 +1,197 @@
+"""Views a second beside the peers', and which form of resampling is the faster one: python -m bench.views
+
+All draw SimCLR's view with lightly's default ranges: crops of 0.08 to 1 of the area, mirror images, brightness,
+contrast and saturation 0.8, hue 0.2, gray-scale 0.2, a blur every other time. Each is fed what it wants and from
+memory: batches of uint8 here, batches of float32 to kornia, PIL images to lightly, whose transforms run as its examples
+run them, in worker processes or without. Nothing is normalized.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bench.markdown import prose, table
+from bench.peers import imported
+from bench.turns import seconds
+from sanslabel import views
+from sanslabel.batch import Batch
+from sanslabel.views import resampling
+
+CASES = {
+    "32x32 color": (256, 3, 32, 32),
+    "28x28 gray": (256, 1, 28, 28),
+    "224x224 color from 256x256": (64, 3, 256, 224),
+}
+"""batch, channels, side of the image, side of the view"""
+SIDES = (32, 64, 96, 128, 160, 192, 224)
+"""of canvases on which the two forms are compared"""
+PER_WORKER, EPOCH = 64, 512
+"""images in a batch of lightly's loader, and in all"""
+
+
+def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
+    """Noise as a batch."""
+    images = torch.randint(0, 256, (n, channels, side, side), dtype=torch.uint8, device=device)
+    index = torch.arange(n, device=device)
+    return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32)
+
+
+def ours(batch: Batch, size: int, precision: torch.dtype) -> Callable[[], object]:
+    view, kind = replace(views.SIMCLR, size=size), batch.images.device.type
+
+    def call() -> None:
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == torch.bfloat16):
+            view(batch, 0)
+            view(batch, 1)
+        _wait(batch.images)
+
+    return call
+
+
+def kornia(batch: Batch, size: int) -> Callable[[], object] | None:
+    if imported("kornia") is None:
+        return None
+    from kornia import augmentation as k
+
+    kernel = max(3, size // 10 // 2 * 2 + 1)
+    if batch.images.shape[1] == 3:
+        colors = [k.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8), k.RandomGrayscale(p=0.2)]
+    else:
+        colors = [k.RandomBrightness((0.2, 1.8), p=0.8), k.RandomContrast((0.2, 1.8), p=0.8)]
+    transform = torch.nn.Sequential(
+        k.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
+        k.RandomHorizontalFlip(p=0.5),
+        *colors,
+        k.RandomGaussianBlur((kernel, kernel), (0.1, 2.0), p=0.5),
+    )
+    images = batch.images.float() / 255
+
+    @torch.no_grad()
+    def call() -> None:
+        transform(images)
+        transform(images)
+        _wait(images)
+
+    return call
+
+
+def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | None:
+    if imported("lightly") is None:
+        return None
+    from lightly.transforms import SimCLRTransform
+
+    pictures = [Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()) for image in batch.images.cpu()]
+    dataset = _Transformed(pictures, SimCLRTransform(input_size=size, normalize=None))
+    loader = DataLoader(dataset, PER_WORKER, num_workers=workers, persistent_workers=workers > 0)
+
+    def call() -> None:  # whole epochs: nothing is made ahead for the next turn, or during the others'
+        for _ in loader:
+            pass
+
+    return call
+
+
+class _Transformed(Dataset):
+    def __init__(self, pictures: list[Image.Image], transform: Callable) -> None:
+        self.pictures, self.transform = pictures, transform
+
+    def __len__(self) -> int:
+        return EPOCH
+
+    def __getitem__(self, index: int):
+        return self.transform(self.pictures[index % len(self.pictures)])
+
+
+def _wait(images: Tensor) -> None:
+    if images.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def lines(device: torch.device) -> Iterator[dict[str, Any]]:
+    for case, (n, channels, side, size) in CASES.items():
+        batch = drawn(n, channels, side, device)
+        sides = {
+            "bfloat16": ours(batch, size, torch.bfloat16),
+            "float32": ours(batch, size, torch.float32),
+            "kornia": kornia(batch, size),
+            "lightly": lightly(batch, size, 0),
+            "lightly, 2 workers": lightly(batch, size, 2),
+        }
+        taken = seconds({name: call for name, call in sides.items() if call is not None})
+        made = {name: 2 * (EPOCH if "lightly" in name else n) for name in taken}
+        yield {"case": case, "views_per_second": {name: made[name] / t for name, t in taken.items()}}
+    if device.type == "cpu":
+        yield from forms()
+
+
+def forms() -> Iterator[dict[str, Any]]:
+    """Milliseconds of 64 views by each form, for each dtype and side."""
+    fixed = resampling.BOXED_FROM
+    for dtype, side in itertools.product((torch.bfloat16, torch.float32), SIDES):
+        batch = drawn(64, 3, side, torch.device("cpu"))
+        view = replace(views.SIMCLR, size=side)
+
+        def call(boxed_from: int, view=view, batch=batch, dtype=dtype) -> None:
+            resampling.BOXED_FROM = {("cpu", dtype): boxed_from}
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                view(batch, 0)
+
+        try:
+            taken = seconds({"dense": lambda c=call: c(10**6), "boxed": lambda c=call: c(0)}, at_least=0.2)
+        finally:
+            resampling.BOXED_FROM = fixed
+        name = str(dtype).removeprefix("torch.")
+        runs = resampling.form(torch.device("cpu"), dtype, side)
+        yield {"case": f"forms, {name}, {side}", "dtype": name, "side": side, "seconds": taken, "runs": runs}
+
+
+def section(found: list[dict[str, Any]]) -> str:
+    cases = [line for line in found if "views_per_second" in line]
+    sides = list(dict.fromkeys(name for line in cases for name in line["views_per_second"]))
+    peers = [peer for peer in ("lightly, 2 workers", "kornia") if peer in sides]
+    rows = []
+    for line in cases:
+        speeds = line["views_per_second"]
+        ratios = [f"{speeds['bfloat16'] / speeds[peer]:.1f}" for peer in peers]
+        rows.append([line["case"], *(f"{speeds[name]:,.0f}" for name in sides), *ratios])
+    head = [f"here, {name}" if name in {"bfloat16", "float32"} else name for name in sides]
+    text = f"""## Views
+
+{prose(__doc__)} Medians of seven rounds in which all take turns.
+
+{table(["views a second", *head, *(f"times {peer}" for peer in peers)], rows)}
+"""
+    compared = {(line["dtype"], line["side"]): line for line in found if "side" in line}
+    if not compared:
+        return text
+    dtypes, lengths = (list(dict.fromkeys(part)) for part in zip(*compared, strict=True))
+    rows = [
+        [f"{dtype}, {form}", *(_milliseconds(compared[dtype, side], form) for side in lengths)]
+        for dtype in dtypes
+        for form in ("dense", "boxed")
+    ]
+    return f"""{text}
+Resampling has two forms (`sanslabel/views/resampling.py`): two batched products over whole images, or image by image
+over the pixels of its box. Which one runs is a fixed table there, by device, dtype and side: here in bold.
+
+{table(["milliseconds for 64 views, color", *(f"{side}x{side}" for side in lengths)], rows)}
+"""
+
+
+def _milliseconds(line: dict[str, Any], form: str) -> str:
+    text = f"{1e3 * line['seconds'][form]:.1f}"
+    return f"**{text}**" if line["runs"] == form else text
+
+
+if __name__ == "__main__":
+    for line in lines(torch.device("cpu")):
+        print(json.dumps(line), flush=True)
