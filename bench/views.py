@@ -89,8 +89,7 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
         return None
     from lightly.transforms import SimCLRTransform
 
-    pictures = [Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()) for image in batch.images.cpu()]
-    dataset = _Transformed(pictures, SimCLRTransform(input_size=size, normalize=None))
+    dataset = Transformed(pictures(batch.images), SimCLRTransform(input_size=size, normalize=None), EPOCH)
     loader = DataLoader(dataset, PER_WORKER, num_workers=workers, persistent_workers=workers > 0)
 
     def call() -> None:  # whole epochs: nothing is made ahead for the next turn, or during the others'
@@ -100,14 +99,21 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
     return call
 
 
-class _Transformed(Dataset):
-    def __init__(self, pictures: list[Image.Image], transform: Callable) -> None:
-        self.pictures, self.transform = pictures, transform
+def pictures(images: Tensor) -> list[Image.Image]:
+    """(N, C, H, W) uint8, C = 1 or 3, as PIL has them."""
+    return [Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()) for image in images.cpu()]
+
+
+class Transformed(Dataset):
+    """`length` samples, each a picture through a transform: the pictures over and over."""
+
+    def __init__(self, pictures: list[Image.Image], transform: Callable[[Image.Image], Any], length: int) -> None:
+        self.pictures, self.transform, self.length = pictures, transform, length
 
     def __len__(self) -> int:
-        return EPOCH
+        return self.length
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> Any:
         return self.transform(self.pictures[index % len(self.pictures)])
 
 

@@ -1,0 +1,131 @@
+"""Evaluation beside the peers: python -m bench.evaluation
+
+Neighbors: 1,000 queries among 60,000 features of 128 numbers in ten classes, k = 20 and temperature 0.07, here, by
+lightly's `knn_predict` and by scikit-learn's brute force. Linear probe: 8,000 features of 256 numbers at one penalty,
+here and by scikit-learn. Features: images a second of an encoder over a whole split, beside its bare forward pass on a
+ready-made batch in the same precision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from bench.markdown import prose, table
+from bench.peers import imported
+from bench.turns import seconds
+from sanslabel import encoders
+from sanslabel.evaluation import represent
+from sanslabel.evaluation.knn import predictions
+from sanslabel.evaluation.linear import fitted
+from sanslabel.hardware import fast_precision
+from sanslabel.sources import open_source
+
+CLASSES, PENALTY = 10, 1e-2
+
+
+def lines(device: torch.device) -> Iterator[dict[str, Any]]:
+    yield neighbors(device)
+    yield probe(device)
+    yield features(device)
+
+
+def clusters(rows: int, width: int, spread: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(rows, width) around ten centers, which are the same for all seeds, and whose each is."""
+    centers = torch.randn(CLASSES, width, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(rows) % CLASSES
+    noise = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+    return (centers[labels] + spread * noise).to(device), labels.to(device)
+
+
+def neighbors(device: torch.device) -> dict[str, Any]:
+    bank, labels = clusters(60_000, 128, 5.0, 1, device)
+    queries, own = clusters(1_000, 128, 5.0, 2, device)
+    sides = {"here": lambda: predictions(bank, labels, queries, classes=CLASSES)}
+    if imported("lightly") is not None and imported("pytorch_lightning") is not None:
+        from lightly.utils.benchmarking.knn import knn_predict
+
+        sides["lightly"] = lambda: knn_predict(
+            normalize(queries, dim=1), normalize(bank, dim=1).T, labels, CLASSES, knn_k=20, knn_t=0.07
+        )[:, 0]
+    if imported("sklearn") is not None and device.type == "cpu":
+        from sklearn.neighbors import KNeighborsClassifier
+
+        def weights(distances: np.ndarray) -> np.ndarray:
+            return np.exp((1 - distances) / 0.07)
+
+        found = KNeighborsClassifier(20, weights=weights, algorithm="brute", metric="cosine")
+        found.fit(bank.numpy(), labels.numpy())
+        sides["scikit-learn"] = lambda: torch.from_numpy(found.predict(queries.numpy()))
+    return _compared("neighbors", sides, own)
+
+
+def probe(device: torch.device) -> dict[str, Any]:
+    points, labels = clusters(8_000, 256, 4.0, 1, device)
+    test, own = clusters(2_000, 256, 4.0, 2, device)
+    sides = {"here": lambda: fitted(points, labels, classes=CLASSES, penalty=PENALTY).predictions(test)}
+    if imported("sklearn") is not None and device.type == "cpu":
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (len(points) * PENALTY), max_iter=1000))
+        sides["scikit-learn"] = lambda: torch.from_numpy(
+            model.fit(points.numpy(), labels.numpy()).predict(test.numpy())
+        )
+    return _compared("linear probe", sides, own)
+
+
+def _compared(case: str, sides: dict[str, Callable[[], Tensor]], own: Tensor) -> dict[str, Any]:
+    right = {name: (call() == own).double().mean().item() for name, call in sides.items()}
+    return {"case": case, "seconds": seconds(sides, rounds=5), "accuracy": right}
+
+
+def features(device: torch.device) -> dict[str, Any]:
+    source = open_source("fashion", "train")
+    encoder = encoders.build("conv", channels=1, image_size=28).to(device=device, memory_format=torch.channels_last)
+    dtype = getattr(torch, fast_precision(device))
+    images, count = torch.rand(500, 1, 28, 28, device=device), len(source) // 500
+
+    @torch.no_grad()
+    def bare() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for _ in range(count):
+                encoder(images).float().cpu()
+
+    def whole() -> None:
+        represent({"encoder": encoder}, source, image_size=28, device=device, dtype=dtype, batch=len(images))
+
+    encoder.eval()
+    taken = seconds({"here": whole, "bare forward": bare})
+    return {"case": "features", "images_per_second": {name: len(source) / t for name, t in taken.items()}}
+
+
+def section(found: list[dict[str, Any]]) -> str:
+    by = {line["case"]: line for line in found}
+    sides = [side for side in ("here", "lightly", "scikit-learn") if side in by["neighbors"]["seconds"]]
+    rows = []
+    for case in ("neighbors", "linear probe"):
+        took, right = by[case]["seconds"], by[case]["accuracy"]
+        rows.append([case, *(f"{took[s]:.2f} s, {100 * right[s]:.1f} %" if s in took else "" for s in sides)])
+    speed = by["features"]["images_per_second"]
+    return f"""## Evaluation
+
+{prose(__doc__)}
+
+{table(["seconds and accuracy", *sides], rows)}
+
+Features of `conv` on 28x28: {speed["here"]:,.0f} images a second, {speed["here"] / speed["bare forward"]:.2f} of its
+bare forward pass.
+"""
+
+
+if __name__ == "__main__":
+    for line in lines(torch.device("cpu")):
+        print(json.dumps(line), flush=True)
