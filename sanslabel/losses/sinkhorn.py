@@ -20,9 +20,17 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     n, k = scores.shape
     # Only the two scaling vectors change, and only their logarithms: exp(-2/ε) is 0 in float32 from ε = 0.02 down.
     log_q = scores / epsilon
-    log_u = log_q.new_zeros(n, 1)
-    log_v = log_q.new_zeros(1, k)
-    for _ in range(iterations):
-        log_v = -torch.logsumexp(log_q + log_u, dim=0, keepdim=True) - log(k)
-        log_u = -torch.logsumexp(log_q + log_v, dim=1, keepdim=True) - log(n)
-    return (log_q + log_v).softmax(dim=1)  # n diag(u) exp(S/ε) diag(v)
+    if iterations == 0:
+        return log_q.softmax(dim=1)
+    log_v = -torch.logsumexp(log_q, dim=0, keepdim=True) - log(k)  # (1, K)
+    log_u = -torch.logsumexp(log_q + log_v, dim=1, keepdim=True) - log(n)  # (N, 1)
+    q = torch.empty_like(log_q)
+    for _ in range(iterations - 1):
+        # Once scaled, no row or column of Q is lost: where rows sum to 1/N, a column that summed to 1/K before has at
+        # least 1/KN². So one exponential without a maximum does for both halves of an iteration.
+        torch.add(log_q, log_u, out=q).add_(log_v).exp_()  # rows sum to 1/N
+        columns = k * q.sum(dim=0)  # (K,), 1 each in the limit
+        rows = n * (q @ columns.reciprocal())  # (N,), likewise
+        log_v -= columns.log()
+        log_u -= rows.log()[:, None]
+    return torch.add(log_q, log_v, out=q).softmax(dim=1)  # n diag(u) exp(S/ε) diag(v)
