@@ -176,7 +176,7 @@ CURVES = [
     Curve("kNN of 200 queries", neighbors, "rows of the bank", ROWS, 1, 0, "in blocks of queries"),
     Curve("writing 256 rows", write, "rows of the bank", ROWS, 0, 0),
     Curve("opening a .npy", opening, "samples", ROWS, 1, 1, "it is read whole"),
-    Curve("standardization", standardization, "samples", ROWS, 0, 0, "of some of them"),
+    Curve("standardization", standardization, "samples", ROWS, 1, 1, "of 512 of them, but in an order of all"),
     Curve("an epoch's order", order, "samples", ROWS, 1, 1),
     Curve("20 batches of 256", a_batch, "samples", ROWS, 0, 0),
 ]
@@ -211,7 +211,7 @@ def _peak(device: torch.device, fresh: bool = False) -> int:
 
 def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
     context, seconds, memory = multiprocessing.get_context("forkserver"), [], []
-    context.set_forkserver_preload(["bench.growth"])
+    context.set_forkserver_preload(["sanslabel.training.engine", "sanslabel.evaluation.knn"])  # once, not once a size
     for size in curve.sizes:
         figures = context.SimpleQueue()
         process = context.Process(target=_run, args=(curve.work, size, curve.sizes[0], str(device), figures))

@@ -12,10 +12,11 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
+from inspect import isfunction
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -43,7 +44,7 @@ ENCODER, OWN = "resnet18", ("vit_micro", "dcgan")
 SIZES = ("queue", "prototypes", "clusters", "outputs", "negatives", "shared")
 """numbers of a method that its loss or memory grows with"""
 PAIRS, BLOCK = 5, 1.0
-"""turns of whole and bare steps, and seconds that a turn of either takes at least"""
+"""turns of whole and bare steps, and seconds that a turn of either takes about"""
 LINE = 10
 """steps between lines of figures, as in a run"""
 PARTS = ("views", "losses", "memory", "clustering", "diagnostics")
@@ -78,9 +79,9 @@ def source() -> Source:
 
 @dataclass
 class Call:
-    """Of a module, in a real step."""
+    """Of a module or one of its functions, in a real step."""
 
-    module: nn.Module
+    function: Callable[..., Any]
     args: Any
     kwargs: Any
     graph: bool
@@ -106,15 +107,16 @@ class Watched:
 
     @contextmanager
     def listening(self, net: nn.Module) -> Iterator[None]:
+        """Remembers every outermost call of a module, or of another function that its class has."""
         depth = 0
 
-        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def enter(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
             nonlocal depth
             if depth == 0:
-                self.calls.append(Call(module, *tree_map(_leaf, (args, kwargs)), torch.is_grad_enabled()))
+                self.calls.append(Call(function, *tree_map(_leaf, (args, kwargs)), torch.is_grad_enabled()))
             depth += 1
 
-        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        def leave(output: Any) -> None:
             nonlocal depth
             depth -= 1
             if depth == 0:
@@ -122,17 +124,40 @@ class Watched:
                     if isinstance(tensor, Tensor) and tensor.requires_grad:
                         tensor.register_hook(partial(self._keep, self.calls[-1], place))
 
+        def heard(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                enter(function, args, kwargs)
+                output = function(*args, **kwargs)
+                leave(output)
+                return output
+
+            return wrapped
+
         handles = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in net.modules()]
-        handles += [m.register_forward_hook(leave, with_kwargs=True) for m in net.modules()]
+        handles += [
+            m.register_forward_hook(lambda m, a, k, output: leave(output), with_kwargs=True) for m in net.modules()
+        ]
+        functions = [(m, name) for m in net.modules() for name in _functions(m)]
+        for module, name in functions:
+            setattr(module, name, heard(getattr(module, name)))
         try:
             yield
         finally:
+            for module, name in functions:
+                delattr(module, name)
             for handle in handles:
                 handle.remove()
 
     def _keep(self, call: Call, place: int, gradient: Tensor) -> None:
         """Samples that are made before one player's update may have their gradient in another's."""
         call.gradients[len(self.updates) - 1][place] = gradient.clone()
+
+
+def _functions(module: nn.Module) -> set[str]:
+    """What an encoder can be asked for beside its representation: tokens, stages, …"""
+    own = [c for c in type(module).__mro__ if c.__module__.startswith("sanslabel.encoders")]
+    found = {name for c in own for name, value in vars(c).items() if isfunction(value)}
+    return {name for name in found if not name.startswith("_") and not name.endswith("_") and name != "forward"}
 
 
 def _leaf(value: Any) -> Any:
@@ -159,7 +184,7 @@ class Steps:
         stream = optimize(self.watched, self.net, self.players, self._batches(), self.precision)  # pyright: ignore
         next(stream)  # an epoch of one step, which fills memories
         self.stream = stream
-        self.whole(), self.whole()
+        self.whole()
         self.watched.updates.clear()
         with self.watched.listening(self.net):
             self.record = self.whole()
@@ -185,7 +210,7 @@ class Steps:
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 for call in calls:
                     with torch.set_grad_enabled(call.graph):
-                        made.append((call, tree_flatten(call.module(*call.args, **call.kwargs))[0]))
+                        made.append((call, tree_flatten(call.function(*call.args, **call.kwargs))[0]))
             moving = [(call, outputs) for call, outputs in made if update in call.gradients]
             if not moving:
                 continue
@@ -239,7 +264,7 @@ def apart(seconds: dict[str, float]) -> Iterator[None]:
             return
         now = time.perf_counter()
         if within and within[-1]:
-            seconds[within[-1]] = seconds.get(within[-1], 0.0) + now - last
+            seconds[within[-1]] += now - last
         within.append(part) if event == "call" else within.pop()
         last = now
 
@@ -250,24 +275,23 @@ def apart(seconds: dict[str, float]) -> Iterator[None]:
         sys.setprofile(None)
 
 
-def measured(name: str, sizes: str, device: torch.device) -> dict[str, Any]:
+def measured(name: str, sizes: str, device: torch.device, turns: int = PAIRS) -> dict[str, Any]:
     """The line of a case."""
     steps = Steps(name, sizes, device)
     steps.bare()
     count = max(1, round(BLOCK / steps.seconds(steps.bare)))
     pairs = []
-    for pair in range(PAIRS):
+    for pair in range(turns):
         taken = {}
         for side in (steps.whole, steps.bare)[:: 1 if pair % 2 else -1]:
             taken[side.__name__] = steps.seconds(side, count)
         pairs.append((taken["whole"], taken["bare"]))
     line = median(steps.seconds(steps.line) for _ in range(3)) / LINE
-    parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    for _ in range(3):
-        with apart(found := {}):
+    parts: list[dict[str, float]] = []
+    for _ in range(turns):
+        with apart(found := dict.fromkeys(PARTS, 0.0)):
             steps.whole()
-        for part in PARTS:
-            parts[part].append(found.get(part, 0.0))
+        parts.append(found)
     return {
         "case": f"{name}, {sizes} sizes",
         "method": name,
@@ -278,7 +302,7 @@ def measured(name: str, sizes: str, device: torch.device) -> dict[str, Any]:
         "bare_seconds": median(bare for _, bare in pairs),
         "line_seconds": line,
         "share": median(1 - bare / (whole + line) for whole, bare in pairs),
-        **{f"{part}_seconds": median(taken) for part, taken in parts.items()},
+        **{f"{part}_seconds": median(found[part] for found in parts) for part in PARTS},
     }
 
 
@@ -297,9 +321,8 @@ for these. The sizes are those of the small recipe, and once more the paper's wh
 there. One real step is watched for the calls that a method makes of its networks, its teachers included; these calls
 alone, on the same inputs and with the same gradients of their outputs, then backward and update, are the bare step.
 Whole and bare steps take turns ({PAIRS} of each, medians). What is left is the share of all else: views, loss and its
-gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. What transformers
-do outside their layers, such as adding positions, counts as all else, too. The four columns of milliseconds before the
-last are of the forward pass alone; k-means at the end of an epoch is in none of them.
+gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. The four columns
+of milliseconds after it are of the forward pass alone; k-means at the end of an epoch is in none of them.
 
 | method | encoder | step, ms | all else | views | loss | memory | figures | |
 |---|---|---:|---:|---:|---:|---:|---:|---|
@@ -331,11 +354,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--methods", nargs="+", default=methods.names())
+    parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--sizes", nargs="+", default=["small", "paper"])
     flags = parser.parse_args()
     for name, sizes in cases():
         if name in flags.methods and sizes in flags.sizes:
-            print(json.dumps(measured(name, sizes, torch.device(flags.device))), flush=True)
+            print(json.dumps(measured(name, sizes, torch.device(flags.device), flags.pairs)), flush=True)
 
 
 if __name__ == "__main__":

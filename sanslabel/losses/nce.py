@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
+from sanslabel.losses.log_partition import PART
 from sanslabel.losses.precision import in_float32
 
 
@@ -34,11 +35,11 @@ def nce(
     even = torch.as_tensor(normalizer, dtype=query.dtype, device=query.device).log() + log(count / samples)
     own = softplus(even - (query * positive).sum(dim=1) / temperature)  # (N,), -log h(pos)
     if drawn is not None:
-        chance = _Drawn.apply(query, negatives, drawn, temperature, even.detach())
+        false = _Drawn.apply(query, negatives, drawn, temperature, even.detach())
     else:
         far = torch.einsum("nd,nkd->nk" if negatives.ndim == 3 else "nd,kd->nk", query, normalize(negatives, dim=-1))
-        chance = softplus(far / temperature - even).sum(dim=1)  # (N,), -Σ_K log(1 - h(neg))
-    return (own + chance).mean()
+        false = softplus(far / temperature - even).sum(dim=1)  # (N,), -Σ_K log(1 - h(neg))
+    return (own + false).mean()
 
 
 def chance(negatives: int) -> float:
@@ -53,14 +54,16 @@ class _Drawn(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query: Tensor, bank: Tensor, drawn: Tensor, temperature: float, even: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(bank, dim=1).clamp(min=1e-12)  # (n,)
+        some = max(1, PART // (drawn.shape[1] * bank.shape[1]))
         sums, slopes = [], []
-        for q, places in zip(query / temperature, drawn, strict=True):
-            rows, length = bank.index_select(0, places), lengths.index_select(0, places)  # (K, D) and (K,)
-            scores = rows @ q / length - even  # (K,)
-            sums.append(softplus(scores).sum())
-            slopes.append((scores.sigmoid() / length) @ rows)
-        ctx.save_for_backward(torch.stack(slopes) / temperature)
-        return torch.stack(sums)
+        for q, places in zip((query / temperature).split(some), drawn.split(some), strict=True):
+            rows = bank.index_select(0, places.flatten()).unflatten(0, places.shape)  # (n, K, D)
+            length = lengths[places]  # (n, K)
+            scores = (rows @ q[:, :, None])[:, :, 0] / length - even
+            sums.append(softplus(scores).sum(dim=1))
+            slopes.append(((scores.sigmoid() / length)[:, None] @ rows)[:, 0])
+        ctx.save_for_backward(torch.cat(slopes) / temperature)
+        return torch.cat(sums)
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):
