@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,6 +41,8 @@ MEGABYTE = 1 << 20
 """less memory than this has no law: it is what the allocator happens to hold"""
 TIMED = 1e-3
 """seconds, likewise: Python's own calls"""
+CLEAR = Path("/proc/self/clear_refs")
+"""takes a 5 for setting the peak of memory back, where there is Linux"""
 Work = Callable[[], Any]
 
 
@@ -128,21 +131,18 @@ def _drawn(rows: int, width: int, device: torch.device) -> Tensor:
     return torch.randn(rows, width, device=device).requires_grad_()
 
 
-class _repeated(TemporaryDirectory):
+@contextmanager
+def _repeated(n: int) -> Iterator[Path]:
     """The path of n images of Fashion-MNIST, repeated, each time brighter."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.count = n
-
-    def __enter__(self) -> Path:
-        path, images = Path(super().__enter__()) / "repeated.npy", open_source("fashion", "train").images[:, 0].numpy()
-        file = np.lib.format.open_memmap(path, "w+", np.uint8, (self.count, *images.shape[1:]))
-        for begin in range(0, self.count, len(images)):
-            part = file[begin : begin + len(images)]
-            part[:] = images[: len(part)] + np.uint8(begin // len(images))
-        file.flush()
-        return path
+    images = open_source("fashion", "train").images[:, 0].numpy()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "repeated.npy"
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *images.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+            for begin in range(0, n, len(images)):
+                file.write((images[: n - begin] + np.uint8(begin // len(images))).tobytes())
+        yield path
 
 
 BATCHES = tuple(64 << i for i in range(7))
@@ -173,11 +173,11 @@ CURVES = [
     Curve("VICReg, N = 256", vicreg, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"),
     Curve("InfoNCE and push", queue, "length of the queue", LENGTHS, 1, 0, "in parts"),
     Curve("softmax over the bank", softmax_over_bank, "rows of the bank", ROWS, 1, 0, "in parts"),
-    Curve("kNN of 200 queries", neighbors, "rows of the bank", ROWS, 1, 0, "in blocks of queries"),
+    Curve("kNN of 200 queries", neighbors, "rows of the bank", ROWS, 1, 0, "in parts"),
     Curve("writing 256 rows", write, "rows of the bank", ROWS, 0, 0),
     Curve("opening a .npy", opening, "samples", ROWS, 1, 1, "it is read whole"),
-    Curve("standardization", standardization, "samples", ROWS, 1, 1, "of 512 of them, but in an order of all"),
-    Curve("an epoch's order", order, "samples", ROWS, 1, 1),
+    Curve("standardization", standardization, "samples", ROWS, 1, 1, "of 512 of them, in an order of all: n ln n"),
+    Curve("an epoch's order", order, "samples", ROWS, 1, 1, "n ln n, a sort"),
     Curve("20 batches of 256", a_batch, "samples", ROWS, 0, 0),
 ]
 
@@ -202,7 +202,10 @@ def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: 
 
 
 def _peak(device: torch.device, fresh: bool = False) -> int:
+    """Bytes that were held at most; fresh: from now on, as far as the system forgets what was before."""
     if device.type != "cuda":
+        if fresh and CLEAR.exists():
+            CLEAR.write_text("5")
         return peak_memory()
     if fresh:
         torch.cuda.reset_peak_memory_stats()
@@ -265,9 +268,10 @@ TEXT = """## Growth
 ![Time and memory over batch, width, queue, bank and samples](growth.png)
 
 Each size in a process of its own; time is a median, memory the peak beside what the process held before, inputs
-included. The exponent p of t ~ n^p is fitted over the upper half of the sizes, and stands beside the one that is meant.
-Losses are forward and backward, of embeddings of 128 numbers where their width is not what grows; the queue has 256
-queries. Samples are 28x28 gray images in one .npy, those of Fashion-MNIST repeated, each time brighter.
+included; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, and
+stands beside the one that is meant. Losses are forward and backward, of embeddings of 128 numbers where their width is
+not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in one .npy,
+those of Fashion-MNIST repeated, each time brighter.
 
 | | over | time | p | meant | memory | p | meant | |
 |---|---|---:|---:|---:|---:|---:|---:|---|
@@ -285,7 +289,7 @@ def draw(lines: list[dict[str, Any]]) -> None:
     figure = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), 2, squeeze=False)
     for axis, (left, right) in zip(rows, panels, strict=True):
-        for axes, key, unit, least in ((left, "seconds", 1, 1e-6), (right, "bytes", MEGABYTE, MEGABYTE / 10)):
+        for axes, key, unit, least in ((left, "seconds", 1, 1e-6), (right, "bytes", MEGABYTE, MEGABYTE)):
             chosen = [line for line in lines if line["axis"] == axis]
             ends = []
             for line, color in zip(chosen, COLORS, strict=False):
@@ -294,6 +298,8 @@ def draw(lines: list[dict[str, Any]]) -> None:
                 ends.append((math.log10(values[-1]), line["case"], color))
             axes.set_xscale("log")
             axes.set_yscale("log")
+            if key == "bytes":
+                axes.set_ylim(bottom=0.8, top=max(20, axes.get_ylim()[1]))
             low, high = (math.log10(bound) for bound in axes.get_ylim())
             for place, end, label, color in _apart(ends, (high - low) / 7):
                 axes.annotate(

@@ -320,7 +320,7 @@ Color images of {SIZE}x{SIZE} in batches of {BATCH} from a set of {SAMPLES:,}, i
 for these. The sizes are those of the small recipe, and once more the paper's where a queue, bank or head is larger
 there. One real step is watched for the calls that a method makes of its networks, its teachers included; these calls
 alone, on the same inputs and with the same gradients of their outputs, then backward and update, are the bare step.
-Whole and bare steps take turns ({PAIRS} of each, medians). What is left is the share of all else: views, loss and its
+Whole and bare steps take turns, and these are medians. What is left is the share of all else: views, loss and its
 gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. The four columns
 of milliseconds after it are of the forward pass alone; k-means at the end of an epoch is in none of them.
 
@@ -347,7 +347,7 @@ def section(lines: list[dict[str, Any]]) -> str:
 def _size(name: str, value: Any) -> str:
     if name == "shared":
         return "drawn for each image"
-    return f"{value:,} {'dimensions' if name == 'width' else name}"
+    return f"queue of {value:,}" if name == "queue" else f"{value:,} {'dimensions' if name == 'width' else name}"
 
 
 def main() -> None:

@@ -55,16 +55,17 @@ class _LogPartition(torch.autograd.Function):
         log_z = highest + z.log()
         ctx.temperature, ctx.rows = temperature, rows
         # A memory has no gradient and may be written to before the backward pass.
-        remade = (scaled, candidates, log_z) if ctx.needs_input_grad[1] else ()
-        ctx.save_for_backward(weighted / z, *remade)
+        remade = candidates if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(weighted / z, scaled, log_z, remade)
         return log_z[:, 0]
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):
-        mean, *remade = ctx.saved_tensors
-        gradient = gradients[0][:, None]
-        with torch.autocast(mean.device.type, enabled=False):
-            of_candidates = _of_candidates(*remade, gradient, ctx.rows) if remade else None
+        mean, scaled, log_z, candidates = ctx.saved_tensors
+        gradient, of_candidates = gradients[0][:, None], None
+        if candidates is not None:
+            with torch.autocast(mean.device.type, enabled=False):
+                of_candidates = _of_candidates(scaled, candidates, log_z, gradient, ctx.rows)
         return gradient * mean / ctx.temperature, of_candidates, None
 
 
