@@ -112,10 +112,7 @@ def _first(index: Tensor) -> Tensor:
     """(N,) -> (N,) int64, where each entry stands for the first time. By sorting: comparing all with all takes 37 ms at
     N = 4,096, this 0.2."""
     ordered, order = index.sort(stable=True)
-    begins = torch.ones_like(ordered, dtype=torch.bool)
-    begins[1:] = ordered[1:] != ordered[:-1]
-    run = torch.where(begins, torch.arange(len(index), device=index.device), 0).cummax(dim=0).values
-    return torch.empty_like(order).scatter_(0, order, order[run])
+    return order[torch.searchsorted(ordered, index)]
 
 
 class Center(nn.Module):
