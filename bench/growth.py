@@ -334,9 +334,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--axes", nargs="+", default=sorted({curve.axis for curve in CURVES}))
+    parser.add_argument("--curves", nargs="+", default=[curve.name for curve in CURVES])
     flags = parser.parse_args()
     for curve in CURVES:
-        if curve.axis in flags.axes:
+        if curve.axis in flags.axes and curve.name in flags.curves:
             print(json.dumps(measured(curve, torch.device(flags.device))), flush=True)
 
 

@@ -37,8 +37,9 @@ def nce(
     if drawn is not None:
         false = _Drawn.apply(query, negatives, drawn, temperature, even.detach())
     else:
-        far = torch.einsum("nd,nkd->nk" if negatives.ndim == 3 else "nd,kd->nk", query, normalize(negatives, dim=-1))
-        false = softplus(far / temperature - even).sum(dim=1)  # (N,), -Σ_K log(1 - h(neg))
+        form, unit = "nd,nkd->nk" if negatives.ndim == 3 else "nd,kd->nk", normalize(negatives, dim=-1)
+        far = torch.einsum(form, query / temperature, unit)  # (N, K)
+        false = softplus(far - even).sum(dim=1)  # (N,), -Σ_K log(1 - h(neg))
     return (own + false).mean()
 
 
