@@ -233,6 +233,13 @@ def test_hardest_tenth_reads_the_first_queries_alone():
     assert close(hardest_tenth(half, negatives, 0.3), float(hardest_tenth(half.float(), negatives, 0.3)), 1e-6)
 
 
+def test_hardest_tenth_looks_at_every_so_many_of_a_large_memory():
+    query, negatives, own = gaussian(20, 8), gaussian(10_000, 8, seed=1), torch.arange(20) * 3
+    seen = negatives[::3]  # 3,334 of them
+    assert close(hardest_tenth(query, negatives, 0.3, own=own), float(hardest_tenth(query, seen, 0.3, own=own // 3)), 0)
+    assert close(hardest_tenth(query, negatives, 0.3, own=own + 1), float(hardest_tenth(query, seen, 0.3)), 0)
+
+
 def test_share_of_tenth_of_logits():
     assert close(share_of_tenth(torch.zeros(3, 40)), 0.1, 1e-6)
     logits = torch.tensor([[math.log(3), *[0.0] * 7, -math.inf, -math.inf]])  # 8 that count, the tenth is one of 10

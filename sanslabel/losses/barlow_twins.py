@@ -13,10 +13,12 @@ def barlow_twins(a: Tensor, b: Tensor, redundancy: float = 0.0051) -> Tensor:
     Σᵢ (1 - Cᵢᵢ)² + λ Σ_{i≠j} Cᵢⱼ², C = ÂᵀB̂/N of standardized columns (biased variance, ε = 1e-5 as in BatchNorm). D at
     collapse. Zbontar et al. 2021, eq. 1-2.
     """
-    correlation = _standardized(a).T @ _standardized(b) / len(a)  # (D, D)
-    diagonal = correlation.diagonal()
-    # ‖C‖² - ‖diag C‖²: one pass over D x D numbers, and no copy of them without the diagonal.
-    return (1 - diagonal).square().sum() + redundancy * (correlation.square().sum() - diagonal.square().sum())
+    a, b = _standardized(a), _standardized(b)
+    n, d = a.shape
+    diagonal = (a * b).mean(dim=0)  # (D,)
+    # ‖ÂᵀB̂‖² = tr(ÂÂᵀ B̂B̂ᵀ): the smaller products do. At N = 128, D = 8192 they are N x N in the place of 256 MiB.
+    squares = (a.T @ b).square().sum() if d <= n else ((a @ a.T) * (b @ b.T)).sum()
+    return (1 - diagonal).square().sum() + redundancy * (squares / n**2 - diagonal.square().sum())
 
 
 def _standardized(z: Tensor) -> Tensor:

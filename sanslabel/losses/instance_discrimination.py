@@ -3,6 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from sanslabel.losses.log_partition import LARGE, log_partition
 from sanslabel.losses.precision import in_float32
 
 
@@ -14,4 +15,8 @@ def instance_discrimination(query: Tensor, candidates: Tensor, own: Tensor, temp
     ℓ(i) = -log [ exp(qᵢ·c_own(i)/τ) / Σⱼ exp(qᵢ·cⱼ/τ) ] of normalized vectors; the mean over i. ln n when all are
     equal. Wu et al. 2018 (NPID), eq. 2; Chen, Xie and He 2021 (MoCo v3), eq. 1.
     """
-    return cross_entropy(normalize(query, dim=1) @ normalize(candidates, dim=1).T / temperature, own)
+    query = normalize(query, dim=1)
+    if len(query) * len(candidates) >= LARGE:
+        near = (query * normalize(candidates[own], dim=1)).sum(dim=1) / temperature
+        return (log_partition(query, candidates, temperature) - near).mean()
+    return cross_entropy(query @ normalize(candidates, dim=1).T / temperature, own)

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from math import log
-
 import torch
 from torch import Tensor
 
+from sanslabel.losses.log_partition import PART
 from sanslabel.losses.precision import in_float32
 
 
@@ -17,12 +16,19 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     Q = diag(u) exp(S/ε) diag(v), first the columns scaled to N/K, then the rows to 1, in turns. Uniform where all rows
     are equal. A small ε makes assignments hard. Caron et al. 2020 (SwAV), eq. 3-5 and appendix A.
     """
-    n, k = scores.shape
-    # Only the two scaling vectors change, and only their logarithms: exp(-2/ε) is 0 in float32 from ε = 0.02 down.
-    log_q = scores / epsilon
-    log_u = log_q.new_zeros(n, 1)
-    log_v = log_q.new_zeros(1, k)
-    for _ in range(iterations):
-        log_v = -torch.logsumexp(log_q + log_u, dim=0, keepdim=True) - log(k)
-        log_u = -torch.logsumexp(log_q + log_v, dim=1, keepdim=True) - log(n)
-    return (log_q + log_v).softmax(dim=1)  # n diag(u) exp(S/ε) diag(v)
+    # Only ln v is kept, and up to a constant: a softmax scales the rows, whatever their size, where exp(-2/ε) is 0 in
+    # float32 from ε = 0.02 down. After it no column is lost either: one that was scaled has 1/NK at least.
+    parts = scores.split(max(1, PART // scores.shape[1]))  # that stay in the cache
+    log_v = scores.new_zeros(scores.shape[1])
+    for iteration in range(iterations):
+        if iteration == 0:  # of rows as they are
+            columns = torch.stack([(part / epsilon).logsumexp(dim=0) for part in parts]).logsumexp(dim=0)
+        else:
+            columns = torch.stack([_rows_scaled(part, epsilon, log_v).sum(dim=0) for part in parts]).sum(dim=0).log()
+        log_v = log_v - columns
+    return torch.cat([_rows_scaled(part, epsilon, log_v) for part in parts])
+
+
+def _rows_scaled(scores: Tensor, epsilon: float, log_v: Tensor) -> Tensor:
+    """(n, K), exp(S/ε) diag(v) with rows that sum to 1."""
+    return (scores / epsilon).add_(log_v).softmax(dim=1)

@@ -95,10 +95,10 @@ class NPID(Method):
             hardest = hardest_tenth(z, bank, self.temperature, own=index)
         else:
             keys = batch.key.new_tensor([clock.key]) if self.shared else gather(batch.key)
-            drawn = net.bank.drawn(keys, self.negatives, NEGATIVES)  # (N, K, D), or (1, K, D) where they are shared
-            negatives = drawn[0] if self.shared else drawn
-            loss = nce(z, bank[index], negatives, self.temperature, len(bank), net.partition)
-            hardest, trivial = hardest_tenth(z, drawn[0], self.temperature), chance(self.negatives)
+            drawn = net.bank.drawn(keys, self.negatives, NEGATIVES)  # (N, K), or (1, K) where they are shared
+            some, own = bank[drawn[0]], None if self.shared else drawn
+            loss = nce(z, bank[index], some if self.shared else bank, self.temperature, len(bank), net.partition, own)
+            hardest, trivial = hardest_tenth(z, some, self.temperature), chance(self.negatives)
         yield Objective(
             loss,
             terms={"hardest_tenth": hardest},

@@ -1,3 +1,4 @@
+import sys
 from math import log
 
 import pytest
@@ -75,3 +76,33 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
         loss = dino(student, target, 0.1)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss.double(), dino(student.double(), target.double(), 0.1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Logits as if they were too many to be worked on at once: two images at a time, of these."""
+    monkeypatch.setattr(sys.modules["sanslabel.losses.dino"], "LARGE", 0)
+    monkeypatch.setattr(sys.modules["sanslabel.losses.dino"], "PART", 2 * 5 * 8)
+
+
+def test_in_parts_it_is_the_loop_of_the_paper(in_parts):
+    student, target = drawn(5, 7, 8)
+    torch.testing.assert_close(dino(student, target, 0.3), loop(student, target, 0.3)[0])
+    assert torch.autograd.gradcheck(lambda s: dino(s, target, 0.5), (student.requires_grad_(),))
+    alone = dino(student[:2], torch.stack([target[0], torch.zeros_like(target[1])]), 0.2)
+    assert alone.isfinite().all()
+    torch.testing.assert_close(alone, -(target[0] * (student[1] / 0.2).log_softmax(dim=-1)).sum(dim=-1) / 2)
+
+
+def test_in_parts_half_precision_is_computed_in_float32_also_under_autocast(in_parts):
+    student, target = (x.bfloat16() for x in drawn(5, 7, 8))
+    student.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = dino(student, target, 0.1)
+        (gradient,) = torch.autograd.grad(loss.sum(), student)
+    exact = student.detach().double().requires_grad_()
+    expected = dino(exact, target.double(), 0.1)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
+    (wanted,) = torch.autograd.grad(expected.sum(), exact)
+    torch.testing.assert_close(gradient.double(), wanted, rtol=1e-2, atol=1e-5)

@@ -47,6 +47,15 @@ def test_shared_negatives_are_everyones_own():
     assert nce(q, p, n.expand(5, 7, 4), 0.1, 90, 200.0).item() == pytest.approx(nce(q, p, n, 0.1, 90, 200.0).item())
 
 
+def test_rows_drawn_from_a_bank_are_what_copies_of_them_are():
+    q, p, bank, drawn = random(5, 4).requires_grad_(), random(5, 4), random(30, 4), torch.randint(0, 30, (5, 7))
+    ours, theirs = nce(q, p, bank, 0.1, 30, 200.0, drawn), nce(q, p, bank[drawn], 0.1, 30, 200.0)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    (found,), (expected,) = (torch.autograd.grad(loss, q) for loss in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
+    assert torch.autograd.gradcheck(lambda q, p: nce(q, p, bank, 0.3, 30, 200.0, drawn), (q, p.requires_grad_()))
+
+
 def test_negatives_are_summed_not_averaged():
     """Twice the same negatives cost twice as much, where a bank of twice the size keeps K/n."""
     q, p, n = random(5, 4), random(5, 4), random(7, 4)

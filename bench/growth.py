@@ -1,0 +1,345 @@
+"""How time and memory grow: python -m bench.growth
+
+Losses over the batch and the width of embeddings, memories over their length, sources over their samples. Each size
+runs in a process of its own, so that one's peak of memory does not hide the other's; the law t ~ n^p is the slope of a
+line through the upper half of the sizes on logarithmic axes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from sanslabel import encoders, losses
+from sanslabel.evaluation.knn import predictions
+from sanslabel.hardware import fast_precision, peak_memory
+from sanslabel.memory import Bank, Queue
+from sanslabel.methods.simclr import SimCLR
+from sanslabel.randomness import permutation
+from sanslabel.sources import batches, open_source
+from sanslabel.training.engine import optimize, players_of
+
+PICTURE = Path("docs") / "growth.png"
+LEAST, MOST = 0.5, 20
+"""seconds for which a size is repeated, and how often at most; once at least"""
+MEGABYTE = 1 << 20
+"""less memory than this has no law: it is what the allocator happens to hold"""
+TIMED = 1e-3
+"""seconds, likewise: Python's own calls"""
+CLEAR = Path("/proc/self/clear_refs")
+"""takes a 5 for setting the peak of memory back, where there is Linux"""
+Work = Callable[[], Any]
+
+
+def nt_xent(n: int, device: torch.device) -> Iterator[Work]:
+    a, b = _drawn(n, 128, device), _drawn(n, 128, device)
+    yield lambda: losses.nt_xent(a, b, 0.2).backward()
+
+
+def sinkhorn(n: int, device: torch.device) -> Iterator[Work]:
+    prototypes = normalize(_drawn(3000, 128, device).detach(), dim=1)
+    scores = normalize(_drawn(n, 128, device).detach(), dim=1) @ prototypes.T
+    yield lambda: losses.sinkhorn(scores)
+
+
+def simclr(n: int, device: torch.device) -> Iterator[Work]:
+    source = open_source("fashion", "train")
+    method = SimCLR.under(SimCLR.small).sized(28)
+    net = method.networks(encoders.build("conv", channels=1, image_size=28), source.facts(28)).to(device).train()
+    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    stream = batches(source, n, seed=0, epochs=10**6, device=device)
+    records = optimize(method, net, players_of(net, SimCLR.small, n), stream, getattr(torch, fast_precision(device)))
+    yield lambda: next(records)
+
+
+def barlow_twins(d: int, device: torch.device) -> Iterator[Work]:
+    a, b = _drawn(256, d, device), _drawn(256, d, device)
+    yield lambda: losses.barlow_twins(a, b).backward()
+
+
+def vicreg(d: int, device: torch.device) -> Iterator[Work]:
+    a, b = _drawn(256, d, device), _drawn(256, d, device)
+    yield lambda: losses.vicreg(a, b).backward()
+
+
+def queue(k: int, device: torch.device) -> Iterator[Work]:
+    remembered, q, key = Queue(k, 128).to(device), _drawn(256, 128, device), _drawn(256, 128, device).detach()
+
+    def step() -> None:
+        losses.info_nce(q, key, remembered.rows, 0.2).backward()
+        remembered.push_(key)
+
+    yield step
+
+
+def softmax_over_bank(n: int, device: torch.device) -> Iterator[Work]:
+    bank, q, own = Bank(n, 128).to(device), _drawn(256, 128, device), torch.arange(256, device=device)
+    yield lambda: losses.instance_discrimination(q, bank.rows, own, 0.1).backward()
+
+
+def write(n: int, device: torch.device) -> Iterator[Work]:
+    bank, index, z = Bank(n, 128).to(device), permutation(0, n)[:256].to(device), _drawn(256, 128, device)
+    yield lambda: bank.write_(index, z, 0.5)
+
+
+def neighbors(n: int, device: torch.device) -> Iterator[Work]:
+    bank, labels = torch.empty(n, 128, device=device), torch.arange(n, device=device) % 1000
+    for part in bank.split(10_000):
+        part.normal_()
+    queries = bank[:200].clone()
+    yield lambda: predictions(bank, labels, queries, classes=1000)
+
+
+def opening(n: int, device: torch.device) -> Iterator[Work]:
+    with _repeated(n) as file:
+        yield lambda: open_source(file)
+
+
+def standardization(n: int, device: torch.device) -> Iterator[Work]:
+    with _repeated(n) as file:
+        source = open_source(file)
+        yield source.standardization
+
+
+def order(n: int, device: torch.device) -> Iterator[Work]:
+    yield lambda: permutation(0, n)
+
+
+def a_batch(n: int, device: torch.device) -> Iterator[Work]:
+    with _repeated(n) as file:
+        stream = batches(open_source(file), 256, seed=0, epochs=10**6, device=device)
+        next(stream)  # the permutation
+        yield lambda: [next(stream) for _ in range(20)]
+
+
+def _drawn(rows: int, width: int, device: torch.device) -> Tensor:
+    return torch.randn(rows, width, device=device).requires_grad_()
+
+
+@contextmanager
+def _repeated(n: int) -> Iterator[Path]:
+    """The path of n images of Fashion-MNIST, repeated, each time brighter."""
+    images = open_source("fashion", "train").images[:, 0].numpy()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "repeated.npy"
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (n, *images.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+            for begin in range(0, n, len(images)):
+                file.write((images[: n - begin] + np.uint8(begin // len(images))).tobytes())
+        yield path
+
+
+BATCHES = tuple(64 << i for i in range(7))
+WIDTHS = tuple(128 << i for i in range(7))
+LENGTHS = tuple(1024 << i for i in range(7))
+ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Curve:
+    name: str
+    work: Callable[..., Iterator[Work]]
+    axis: str
+    sizes: tuple[int, ...]
+    time: float
+    """the exponent that is meant"""
+    memory: float
+    why: str = ""
+
+
+CURVES = [
+    Curve("SimCLR step, convnet", simclr, "batch", BATCHES, 1, 1),
+    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts"),
+    Curve("Sinkhorn, 3,000 prototypes", sinkhorn, "batch", BATCHES, 1, 1),
+    Curve(
+        "Barlow Twins, N = 256", barlow_twins, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"
+    ),
+    Curve("VICReg, N = 256", vicreg, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"),
+    Curve("InfoNCE and push", queue, "length of the queue", LENGTHS, 1, 0, "in parts"),
+    Curve("softmax over the bank", softmax_over_bank, "rows of the bank", ROWS, 1, 0, "in parts"),
+    Curve("kNN of 200 queries", neighbors, "rows of the bank", ROWS, 1, 0, "in parts"),
+    Curve("writing 256 rows", write, "rows of the bank", ROWS, 0, 0),
+    Curve("opening a .npy", opening, "samples", ROWS, 1, 1, "it is read whole"),
+    Curve("standardization", standardization, "samples", ROWS, 1, 1, "of 512 of them, in an order of all: n ln n"),
+    Curve("an epoch's order", order, "samples", ROWS, 1, 1, "n ln n, a sort"),
+    Curve("20 batches of 256", a_batch, "samples", ROWS, 0, 0),
+]
+
+
+def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: str, figures: Any) -> None:
+    """Seconds and the peak of memory beside what was there before, of one size, in this process."""
+    on = torch.device(device)
+    for step in work(smallest, on):  # what is loaded at the first call counts for none
+        step()
+    for step in work(size, on):
+        before = _peak(on, fresh=True)
+        seconds, began = [], time.perf_counter()
+        while len(seconds) < 2 or (time.perf_counter() - began < LEAST and len(seconds) < MOST):
+            start = time.perf_counter()
+            step()
+            if on.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+            if sum(seconds) > 10:
+                break
+        figures.put((median(seconds[1:] or seconds), max(0, _peak(on) - before)))
+
+
+def _peak(device: torch.device, fresh: bool = False) -> int:
+    """Bytes that were held at most; fresh: from now on, as far as the system forgets what was before."""
+    if device.type != "cuda":
+        if fresh and CLEAR.exists():
+            CLEAR.write_text("5")
+        return peak_memory()
+    if fresh:
+        torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.max_memory_allocated()
+
+
+def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
+    context, seconds, memory = multiprocessing.get_context("forkserver"), [], []
+    context.set_forkserver_preload(["sanslabel.training.engine", "sanslabel.evaluation.knn"])  # once, not once a size
+    for size in curve.sizes:
+        figures = context.SimpleQueue()
+        process = context.Process(target=_run, args=(curve.work, size, curve.sizes[0], str(device), figures))
+        process.start()
+        took, held = figures.get()
+        process.join()
+        seconds.append(took)
+        memory.append(held)
+    return {
+        "case": curve.name,
+        "axis": curve.axis,
+        "sizes": list(curve.sizes),
+        "seconds": seconds,
+        "bytes": memory,
+        "time_exponent": exponent(curve.sizes, seconds, TIMED),
+        "memory_exponent": exponent(curve.sizes, memory, MEGABYTE),
+    }
+
+
+def exponent(sizes: tuple[int, ...], values: list[float], least: float) -> float | None:
+    """p of values ~ sizes^p over the upper half; None where they are all less than what can be told apart."""
+    half = slice(len(sizes) // 2, None)
+    if max(values[half]) < least:
+        return None
+    x, y = np.log(sizes[half]), np.log(np.maximum(values[half], least))
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def lines(device: torch.device) -> Iterator[dict[str, Any]]:
+    for curve in CURVES:
+        yield measured(curve, device)
+
+
+def section(lines: list[dict[str, Any]]) -> str:
+    draw(lines)
+    curves, rows = {curve.name: curve for curve in CURVES}, []
+    for line in lines:
+        curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
+        cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
+        cells += [_law(line["time_exponent"]), f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
+        rows.append(f"| {' | '.join([*cells, _law(line['memory_exponent']), f'{curve.memory:g}', curve.why])} |")
+    return TEXT + "\n".join(rows) + "\n"
+
+
+def _law(p: float | None) -> str:
+    return "too little to tell" if p is None else f"{p:.2f}"
+
+
+TEXT = """## Growth
+
+![Time and memory over batch, width, queue, bank and samples](growth.png)
+
+Each size in a process of its own; time is a median, memory the peak beside what the process held before, inputs
+included; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, and
+stands beside the one that is meant. Losses are forward and backward, of embeddings of 128 numbers where their width is
+not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in one .npy,
+those of Fashion-MNIST repeated, each time brighter.
+
+| | over | time | p | meant | memory | p | meant | |
+|---|---|---:|---:|---:|---:|---:|---:|---|
+"""
+
+
+def draw(lines: list[dict[str, Any]]) -> None:
+    """One row for each axis, time on the left and memory on the right, a curve for each line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib.figure import Figure
+
+    rows = list(dict.fromkeys(line["axis"] for line in lines))
+    figure = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 2, squeeze=False)
+    for axis, (left, right) in zip(rows, panels, strict=True):
+        for axes, key, unit, least in ((left, "seconds", 1, 1e-6), (right, "bytes", MEGABYTE, MEGABYTE)):
+            chosen = [line for line in lines if line["axis"] == axis]
+            ends = []
+            for line, color in zip(chosen, COLORS, strict=False):
+                values = [max(value, least) / unit for value in line[key]]
+                axes.plot(line["sizes"], values, "o-", color=color, markersize=3)
+                ends.append((math.log10(values[-1]), line["case"], color))
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            if key == "bytes":
+                axes.set_ylim(bottom=0.8, top=max(20, axes.get_ylim()[1]))
+            low, high = (math.log10(bound) for bound in axes.get_ylim())
+            for place, end, label, color in _apart(ends, (high - low) / 7):
+                axes.annotate(
+                    label,
+                    (chosen[0]["sizes"][-1], 10**end),
+                    xytext=(1.03, (place - low) / (high - low)),
+                    textcoords="axes fraction",
+                    va="center",
+                    fontsize=8,
+                    color=color,
+                )
+            axes.set_xlabel(axis)
+            axes.set_ylabel("seconds" if key == "seconds" else "MiB")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(alpha=0.2)
+    figure.savefig(PICTURE, dpi=120)
+
+
+COLORS = ("#1d4ed8", "#c2410c", "#15803d", "#7e22ce")
+
+
+def _apart(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, float, str, str]]:
+    """Where the labels of curves stand that end at these heights: each its distance above the one before."""
+    found, above = [], -math.inf
+    for end, label, color in sorted(ends):
+        above = max(end, above + least)
+        found.append((above, end, label, color))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--axes", nargs="+", default=sorted({curve.axis for curve in CURVES}))
+    parser.add_argument("--curves", nargs="+", default=[curve.name for curve in CURVES])
+    flags = parser.parse_args()
+    for curve in CURVES:
+        if curve.axis in flags.axes and curve.name in flags.curves:
+            print(json.dumps(measured(curve, torch.device(flags.device))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
