@@ -31,10 +31,10 @@ def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[],
         return
     active = min(TRACED, steps)
     warmup = min(WARMUP, steps - active)
-    when = schedule(skip_first=min(BEFORE, steps - active - warmup), wait=0, warmup=warmup, active=active, repeat=1)
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Profiler won't be using warmup")  # there are no steps for it
+        when = schedule(skip_first=min(BEFORE, steps - active - warmup), wait=0, warmup=warmup, active=active, repeat=1)
         profiler = profile(activities=kinds, schedule=when, on_trace_ready=lambda found: _write(found, run / NAME))
     with profiler:
         yield profiler.step
