@@ -81,6 +81,13 @@ class Train:
     """whether to evaluate at the end"""
     sharding: Literal["replicate", "full"] = "replicate"
     """whether each of several processes holds all weights or a part of them"""
+    compile: bool = False
+    """whether networks run as torch compiles them: minutes at the start, for less time a step where there is a GPU"""
+    recompute: bool = False
+    """activation checkpointing: a transformer's blocks are computed again in the backward pass, which takes the memory
+    of one block, for one more forward pass"""
+    profile: bool = False
+    """whether to write a trace of a few steps, trace.json.gz, for chrome://tracing or ui.perfetto.dev"""
     timeout: float = 600.0
     """seconds that one of several processes waits for another before it gives up"""
 
@@ -292,7 +299,7 @@ def _trained(flags: Any, name: str | None) -> None:
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        fitting = ("data", "device", "on_collapse", "track", "workers")
+        fitting = ("data", "device", "on_collapse", "track", "workers", "profile")
         if extra := [n for n in changed if n not in {"resume", "evaluate", "timeout", *fitting}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")

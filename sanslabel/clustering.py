@@ -48,8 +48,8 @@ def spherical_kmeans(points: Tensor, count: int, key: int, iterations: int = 10)
             centroids = torch.where(length > 0, sums / length.clamp(min=torch.finfo(sums.dtype).tiny), centroids)
         cosine, nearest = _nearest(points, centroids)
     assignments = torch.where(there, nearest, -1)
-    sizes = torch.bincount(assignments + 1, minlength=count + 1)[1:]
-    return Clustering(centroids, assignments, sizes, cosine.sum() / there.sum().clamp(min=1))
+    sizes = assignments.new_zeros(count + 1).index_add_(0, assignments + 1, torch.ones_like(assignments))
+    return Clustering(centroids, assignments, sizes[1:], cosine.sum() / there.sum().clamp(min=1))
 
 
 def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:

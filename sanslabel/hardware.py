@@ -48,6 +48,11 @@ def main_memory() -> int:
         return sys.maxsize
 
 
+def device_memory(device: torch.device) -> int:
+    """Bytes that tensors of this process have taken at most on a CUDA device; 0 for others."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+
 def peak_memory() -> int:
     """Bytes that this process has held in main memory at most; 0 where the system does not say."""
     try:

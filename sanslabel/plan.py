@@ -48,6 +48,30 @@ class Plan:
     threads: int
     sharding: Sharding = "replicate"
     """of weights over processes: a copy on each, or a part"""
+    compile: bool = False
+    """whether networks run as torch compiles them"""
+    recompute: bool = False
+    """whether a transformer's blocks are computed again in the backward pass"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a run has taken, in all its starts that came to their end or were stopped."""
+
+    seconds: float
+    """of training"""
+    peak_memory: int
+    """bytes of main memory that one of its processes held at most"""
+    device_memory: int
+    """bytes that tensors took on one CUDA device at most; 0 for others"""
+
+    def and_then(self, later: Spent) -> Spent:
+        """With those of a later start."""
+        return Spent(
+            seconds=self.seconds + later.seconds,
+            peak_memory=max(self.peak_memory, later.peak_memory),
+            device_memory=max(self.device_memory, later.device_memory),
+        )
 
 
 NEEDED = tuple(field.name for field in fields(Plan) if field.default is MISSING)
@@ -60,8 +84,9 @@ def planned(said: Mapping[str, Any]) -> Plan:
 
 
 def checked(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of a plan, each field that it has of its type and within bounds; BadInput for others."""
-    hints = get_type_hints(Plan)
+    """What a file says of a plan and of what it took, each field that it has of its type and within bounds; BadInput
+    for others."""
+    hints = get_type_hints(Plan) | {"spent": Spent}
     found = dict(said)
     for name in hints.keys() & said.keys():
         try:

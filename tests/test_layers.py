@@ -9,7 +9,7 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"errors", "output", "plain", "hardware", "plan"}
+    {"errors", "output", "plain", "hardware", "plan", "stopwatch"}
     | {"randomness", "batch", "distributed", "pulse", "launch", "batchnorm", "schedules", "optimizers", "recipe"},
     {"views", "encoders", "heads", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"methods", "checkpoint", "sources"},

@@ -15,12 +15,13 @@ def dino(student: Tensor, target: Tensor, temperature: float) -> Tensor:
     detaches -> (N,), for every image the mean over t and v ≠ t of -Σ_K P_t log softmax(g_v/τ).
     ln K where the student is uniform, and never below the mean entropy of the targets. Caron et al. 2021, eq. 3.
     """
-    others = ~torch.eye(len(target), len(student), dtype=torch.bool, device=student.device)  # (T, V), t ≠ v
     if student.numel() >= LARGE:
+        others = ~torch.eye(len(target), len(student), dtype=torch.bool, device=student.device)  # (T, V), t ≠ v
         return _ByImages.apply(student, target, others, temperature)  # pyright: ignore[reportReturnType]
     log_p = (student / temperature).log_softmax(dim=-1)
     cross = -torch.einsum("tnk,vnk->tvn", target, log_p)
-    return cross[others].mean(dim=0)  # over T (V - 1) terms
+    apart = [part for t, row in enumerate(cross) for part in (row[:t], row[t + 1 :])]  # a mask would be waited for
+    return torch.cat(apart).mean(dim=0)  # over T (V - 1) terms
 
 
 class _ByImages(torch.autograd.Function):

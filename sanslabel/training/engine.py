@@ -20,6 +20,7 @@ from sanslabel.batch import Batch, Clock
 from sanslabel.distributed import average_, everywhere, in_parts
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
+from sanslabel.stopwatch import awaited, part
 from sanslabel.training.sharding import whole
 
 
@@ -53,13 +54,19 @@ class Player:
         # Weights that lie in parts are no leaves of the graph; what then reaches other players is dropped by the line
         # above before it is theirs to use.
         parted = in_parts(self.parameters)
-        loss.backward(inputs=None if parted else self.parameters)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if not parted:
-            average_(gradients)
-        norm = whole(get_total_norm(gradients))
-        if not everywhere(torch.isfinite(loss.detach() + norm)):  # the one wait for the device in a step
-            return norm, False
+        with part("backward"):
+            loss.backward(inputs=None if parted else self.parameters)
+            gradients = [p.grad for p in self.parameters if p.grad is not None]
+            if not parted:
+                average_(gradients)
+            norm = whole(get_total_norm(gradients))
+            finite = bool(everywhere(torch.isfinite(loss.detach() + norm)))  # the one wait for the device in a step
+        if finite:
+            with part("update"):
+                self._update(norm, clock)
+        return norm, finite
+
+    def _update(self, norm: Tensor, clock: Clock) -> None:
         if (limit := self.recipe.clip) is not None:
             if self.recipe.clip_each:
                 for p in self.parameters:
@@ -69,7 +76,6 @@ class Player:
                 clip_grads_with_norm_(self.parameters, limit, norm)
         self.recipe.adjust_(self.optimizer, clock, self.scale)
         self.optimizer.step()
-        return norm, True
 
 
 def players_of(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
@@ -92,7 +98,7 @@ def optimize(
     """Trains `net` in place, a record for each batch. Below float32 the method's step runs under autocast; losses and
     updates stay in float32."""
     statistics = _Statistics(net)
-    for clock, batch in batches:
+    for clock, batch in awaited(batches):
         device = batch.images.device.type
         torch.manual_seed(clock.key)  # dropout and its like: a function of the step, too
         objectives: list[Objective] = []
@@ -100,9 +106,10 @@ def optimize(
         refused = False
         step = method.step(net, batch, clock)
         while not refused:
-            statistics.keep()
-            with torch.autocast(device, precision) if precision != torch.float32 else nullcontext():
-                objective = next(step, None)
+            with part("forward"):
+                statistics.keep()
+                with torch.autocast(device, precision) if precision != torch.float32 else nullcontext():
+                    objective = next(step, None)
             if objective is None:
                 break
             norm, moved = players[objective.player].descend(objective.loss, clock)

@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from sanslabel.encoders import Encoder
+from sanslabel.encoders.vit import Block
+from sanslabel.errors import BadInput
 from sanslabel.memory import without_statistics
 
 
@@ -42,3 +44,30 @@ class _Chunked:
                 for p, k in zip(parts, kept, strict=True)
             ]
         )
+
+
+def recompute_(net: nn.Module) -> None:
+    """Lets every block of the transformers in `net` keep no more for the backward pass than its input, and be computed
+    again there (activation checkpointing, Chen et al. 2016): the memory of one block and of one input for each, for one
+    more forward pass. Gradients stay as they are. BadInput for encoders that have no blocks."""
+    for encoder in (m for m in net.modules() if isinstance(m, Encoder)):
+        if not any(isinstance(m, Block) for m in encoder.modules()):
+            raise BadInput(
+                f"--recompute: {encoder.config['name']} has no blocks of attention to compute again; leave it out, or "
+                "take --chunk, which makes room with any encoder."
+            )
+    for block in [m for m in net.modules() if isinstance(m, Block)]:
+        block.forward = _Recomputed(block)
+
+
+class _Recomputed:
+    """A block's forward, of which nothing is kept."""
+
+    def __init__(self, block: Block) -> None:
+        self.forward = block.forward
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self.forward(tokens)
+        # A block draws nothing, so that the state of generators need not be kept for it.
+        return checkpoint(self.forward, tokens, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore

@@ -15,18 +15,20 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.distributed import by_first, world_size
+from sanslabel.distributed import by_first, highest, world_size
 from sanslabel.errors import BadInput, DiskError, reading
-from sanslabel.hardware import Precision, Sharding, chosen_device, fast_precision
+from sanslabel.hardware import Precision, Sharding, chosen_device, device_memory, fast_precision, peak_memory
 from sanslabel.launch import joined, may_restart, restarted
 from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
-from sanslabel.plan import BOUNDS, NEEDED, Plan, planned
+from sanslabel.plan import BOUNDS, NEEDED, Plan, Spent, planned
 from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Arrays, Source, open_source
+from sanslabel.training.compilation import check_compiler
 from sanslabel.training.lock import locked, refuse_if_held
 from sanslabel.training.room import check_room
 from sanslabel.training.session import OnCollapse, Session, opened
+from sanslabel.training.signals import Stopped
 from sanslabel.training.tracker import Track, check
 from sanslabel.verdict import Verdict
 
@@ -73,6 +75,9 @@ def train(
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
     sharding: Sharding = "replicate",
+    compile: bool = False,
+    recompute: bool = False,
+    profile: bool = False,
 ) -> Run:
     """Trains an encoder on images without labels and writes a run folder.
 
@@ -93,11 +98,15 @@ def train(
     track: "tensorboard" writes event files into RUN/tensorboard, too.
     sharding: whether each of several processes holds all weights, or a part of them ("full"), which makes room for
         large transformers.
+    compile: whether networks run as `torch.compile` makes them; it needs a C++ compiler, and minutes at the start.
+    recompute: whether a transformer's blocks are computed again in the backward pass (activation checkpointing): the
+        memory of one block, for one more forward pass.
+    profile: whether to write a trace of a few steps, RUN/trace.json.gz.
     Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
     Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
     if out is not None and restarted() and by_first((Path(out) / "run.json").is_file):
-        again = {"device": device, "on_collapse": on_collapse, "track": track, "workers": workers}
+        again = {"device": device, "on_collapse": on_collapse, "track": track, "workers": workers, "profile": profile}
         return resume(out, method=method, data=data, **again)
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
@@ -123,6 +132,10 @@ def train(
         raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
     if sharding == "full" and chunk is not None:
         raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
+    if compile:
+        if chunk is not None or recompute or sharding == "full":
+            raise BadInput("--compile: does not go with --chunk, --recompute or --sharding full; leave it out.")
+        check_compiler(where)
     source = open_source(data, "train", image_size=image_size)
     if len(source) < 2:
         raise BadInput(f"{data}: holds one image; what belongs together can be learned from two on.")
@@ -149,13 +162,15 @@ def train(
         precision=precision or fast_precision(where),
         threads=torch.get_num_threads(),
         sharding=sharding,
+        compile=compile,
+        recompute=recompute,
     )
     if plan.batch % plan.world_size:
         raise BadInput(
             f"--batch {plan.batch}: {plan.world_size} processes cannot share it; give a multiple of that number."
         )
     run = by_first(_fresh_folder, Path(out) if out is not None else None, name, source.name)
-    return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, fresh=True)
+    return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, profile, fresh=True)
 
 
 @joined()
@@ -168,13 +183,15 @@ def resume(
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
     workers: int | None = None,
+    profile: bool = False,
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. workers: another number of them, which changes no bit. on_collapse, track: see
-    `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
+    one, on which the bits will differ. workers: another number of them, which changes no bit. on_collapse, track,
+    profile: see `train`. BadInput for changed data, another method or a newer format, and where another process trains
+    there.
     """
     run = Path(run)
     _check_numbers(workers=workers)
@@ -209,7 +226,7 @@ def resume(
     if not isinstance(method, Method):
         check_size(again, plan.encoder, source.facts(plan.image_size), run / "run.json")
     torch.set_num_threads(plan.threads)
-    return _trained(run, plan, again, recipe, source, on_collapse, track, fresh=False)
+    return _trained(run, plan, again, recipe, source, on_collapse, track, profile, fresh=False)
 
 
 def _trained(
@@ -220,6 +237,7 @@ def _trained(
     source: Source,
     on_collapse: OnCollapse,
     track: Track | None,
+    profile: bool,
     fresh: bool,
 ) -> Run:
     check(track)
@@ -231,10 +249,31 @@ def _trained(
             by_first(_begin, held, session, fresh)
             began = time.monotonic()
             try:
-                bad_samples, verdict = session.follow(on_collapse, track)
+                bad_samples, verdict = session.follow(on_collapse, track, profile)
+            except Stopped:
+                _account(session, time.monotonic() - began)
+                raise
             except torch.OutOfMemoryError as error:
                 raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
-    return Run(run, plan, time.monotonic() - began, bad_samples, verdict)
+            seconds = time.monotonic() - began
+            _account(session, seconds)
+    return Run(run, plan, seconds, bad_samples, verdict)
+
+
+def _account(session: Session, seconds: float) -> None:
+    """Adds what this start of a run took to run.json."""
+    most = highest(peak_memory(), device_memory(torch.device(session.plan.device)))
+    by_first(_write_spent, session.run, Spent(seconds=round(seconds, 1), peak_memory=most[0], device_memory=most[1]))
+
+
+def _write_spent(run: Path, now: Spent) -> None:
+    """A disk that refuses is told of: the run itself is whole."""
+    before = checkpoint.read_run(run).get("spent")
+    said = checkpoint.read_json(run / "run.json") | {"spent": plain(now if before is None else before.and_then(now))}
+    try:
+        checkpoint.write_json(run / "run.json", said)
+    except DiskError as error:
+        warnings.warn(f"{error} What the run took is not noted.", stacklevel=4)
 
 
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:

@@ -25,12 +25,16 @@ from sanslabel.pulse import followed
 from sanslabel.randomness import fold
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches
+from sanslabel.stopwatch import Stopwatch, held
+from sanslabel.training.compilation import compile_
 from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
-from sanslabel.training.parallel import chunk_
+from sanslabel.training.parallel import chunk_, recompute_
 from sanslabel.training.progress import Show, shown
 from sanslabel.training.sharding import gathered, lying_like, shard_
 from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
+from sanslabel.training.timesheet import Entry, Timesheet
+from sanslabel.training.trace import traced
 from sanslabel.training.tracker import Track, Tracker, tracking
 from sanslabel.training.watch import Watch
 from sanslabel.verdict import Verdict
@@ -59,25 +63,33 @@ class Session:
     net: Networks
     players: dict[str, Player]
 
-    def follow(self, on_collapse: OnCollapse, track: Track | None) -> tuple[int, Verdict]:
-        """Trains from the newest checkpoint to the end, writes metrics and checkpoints on the way and the encoders at
-        the end. The number of samples that could not be read, and what the figures say. Raises Stopped, NotFinite,
-        Collapsed, DiskError and BadInput."""
+    def follow(self, on_collapse: OnCollapse, track: Track | None, profile: bool = False) -> tuple[int, Verdict]:
+        """Trains from the newest checkpoint to the end, writes metrics, checkpoints and where asked to a trace on the
+        way, and the encoders at the end. The number of samples that could not be read, and what the figures say.
+        Raises Stopped, NotFinite, Collapsed, DiskError and BadInput."""
         watch = Watch(self.net, self.players)
         done = self.restore_()
         steps = len(self.source) // self.plan.batch * self.plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
         saver, refusals = _Saver(self, bad), _Refusals(self.run, self.source, done)
-        handed = tracking(track, self.run, done)
-        with asked_to_stop() as heard, shown(self.plan.method, done, steps) as show, handed as hand:
-            asked, voice = 0, _Voice(self, Metrics(self.run / "metrics.jsonl", done), show, hand, on_collapse)
+        device, handed = torch.device(self.plan.device), tracking(track, self.run, done)
+        marked, trace = held(Stopwatch(device, profile)), traced(self.run, steps - done if profile else 0, device)
+        with (
+            asked_to_stop() as heard,
+            shown(self.plan.method, done, steps) as show,
+            handed as hand,
+            marked as stopwatch,
+            trace as traced_step,
+        ):
+            asked, voice = 0, _Voice(self, done, stopwatch, show, hand, on_collapse)
             try:
                 for record in self.records(done, bad, heard):
+                    traced_step()
                     refusals.count(record)
                     voice.introduce(record)
                     done = record.clock.step + 1
                     # Signals and clocks are one process's own: all stop at any one's signal, and go by the first clock.
-                    asked, line, save = highest(heard.first, voice.due(done), saver.due(record.clock))
+                    asked, line, save = highest(heard.first, voice.due(record.clock), saver.due(record.clock))
                     if line or done == steps or record.refused:
                         said = by_first(voice.tell, record, watch.figures())
                         if said.failed and on_collapse == "stop":
@@ -142,6 +154,10 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
+    if plan.recompute:
+        recompute_(net)
+    if plan.compile:
+        compile_(net)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))
 
 
@@ -213,15 +229,21 @@ class _Refusals:
 
 
 class _Voice:
-    """What a run says on its way, by its first process: a line now and then, and what is wrong once of each reason in
-    a row."""
+    """What a run says on its way, by its first process: a line now and then, where its time goes, and what is wrong
+    once of each reason in a row."""
 
-    def __init__(self, session: Session, metrics: Metrics, show: Show, hand: Tracker, on_collapse: OnCollapse) -> None:
-        self.plan, self.metrics, self.show, self.hand = session.plan, metrics, show, hand
+    def __init__(
+        self, session: Session, start: int, stopwatch: Stopwatch, show: Show, hand: Tracker, on_collapse: OnCollapse
+    ) -> None:
+        self.plan, self.show, self.hand = session.plan, show, hand
+        self.metrics = Metrics(session.run / "metrics.jsonl", start)
+        self.timesheet, self.advised = Timesheet(stopwatch, session.plan, session.source), False
         self.warns, self.last, self.introduced = on_collapse == "warn", "", rank() > 0
 
     def introduce(self, record: Record) -> None:
         """Says once how large a step is, over how many processes, and among how many negatives a positive is told."""
+        if not self.timesheet.begun:
+            self.timesheet.begin(record.clock)
         if self.introduced or not record.objectives:
             return
         self.introduced = True
@@ -230,19 +252,32 @@ class _Voice:
         among = f", {negatives:,} negatives for each positive" if negatives else ""
         print(f"{self.plan.batch:,} images a step{each}{among}", file=errors())
 
-    def due(self, done: int) -> bool:
+    def due(self, clock: Clock) -> bool:
         """Whether it is time for a line; never for other processes than the first."""
-        return rank() == 0 and done % LOG_EVERY == 0 and (done <= AT_LEAST or self.metrics.age() >= AT_MOST)
+        done = clock.step + 1
+        dense = done % LOG_EVERY == 0 and (done <= AT_LEAST or self.metrics.age() >= AT_MOST)
+        return rank() == 0 and (dense or self.timesheet.due(clock))
 
     def tell(self, record: Record, figures: Mapping[str, Any]) -> Verdict:
         """The verdict with this line."""
-        self.show(record.clock, self.metrics.add(record, figures))
+        entry = self.timesheet.entry(record.clock) if self.timesheet.due(record.clock) else None
+        self.show(record.clock, self.metrics.add(record, figures if entry is None else {**figures, **entry.figures}))
+        if entry is not None:
+            self._account(entry)
         self.hand(self.metrics.recent[-1])
         said = self.metrics.verdict()
         if self.warns and said.failed and said.name != self.last:
             warnings.warn(f"step {record.clock.step + 1}: {said.sentence}", CollapseWarning, stacklevel=4)
         self.last = said.name
         return said
+
+    def _account(self, entry: Entry) -> None:
+        """Says where time went, and once what to do about it."""
+        print(entry.sentence, file=errors())
+        advice = [] if self.advised else list(self.timesheet.advice(entry))
+        self.advised = self.advised or bool(advice)
+        for sentence in advice:
+            warnings.warn(sentence, stacklevel=5)
 
 
 class _Saver:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, integers, uniform
+from sanslabel.stopwatch import part
 
 BRANCH = 3
 """of a stream, where blocks come from"""
@@ -19,6 +20,7 @@ TRIES = 16
 Range = tuple[float, float]
 
 
+@part("views")
 def blockwise(key: Tensor, grid: tuple[int, int], count: int, smallest: int, stream: int) -> Tensor:
     """The patches to mask of every sample: rectangles one over the other, of `smallest` patches up to what is missing
     and of height/width from 0.3 to 1/0.3, until there are `count`. A rectangle that would mask too many is not taken.
@@ -53,6 +55,7 @@ class Blocks(NamedTuple):
     """(N, T, M) int64, of each block row by row"""
 
 
+@part("views")
 def multiblock(
     key: Tensor,
     step: int,

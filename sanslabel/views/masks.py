@@ -10,6 +10,7 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import bits, fold
+from sanslabel.stopwatch import part
 from sanslabel.views.color import means
 from sanslabel.views.view import View, resized_to
 
@@ -61,6 +62,7 @@ class Masked:
         if self.patch < 1:
             raise BadInput(f"A view's patch is {self.patch}; give a number of pixels from 1 up.")
 
+    @part("views")
     def keep(self, batch: Batch, stream: int, side: int) -> Tensor:
         """(N, K) int64: the patches that are left of a view of `side` pixels, in rows from the top left. BadInput where
         patches do not fit."""
@@ -70,6 +72,7 @@ class Masked:
             )
         return kept(batch.key, (side // self.patch) ** 2, self.ratio, stream)
 
+    @part("views")
     @torch.no_grad()
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S). BadInput where patches do not fit."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sanslabel.stopwatch import part
 
+
+@part("views")
 def turns(images: Tensor) -> Tensor:
     """Each image as it is and turned counter-clockwise by one, two and three quarters.
 

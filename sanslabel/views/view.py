@@ -11,6 +11,7 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
+from sanslabel.stopwatch import part
 from sanslabel.views.color import Colors, recolored
 from sanslabel.views.crops import DRAWS, boxes, central
 from sanslabel.views.pixels import precision
@@ -90,6 +91,7 @@ class View:
             _check(name, (low, high), 0 < low <= high, "two numbers above 0, the smaller one first")
         _check("size", self.size, self.size is None or self.size >= 1, "a number of pixels from 1 up")
 
+    @part("views")
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S), the view of every sample that belongs to this stream."""
         return self.render(batch, self.draw(batch, stream))

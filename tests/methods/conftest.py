@@ -1,8 +1,13 @@
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sanslabel import encoders
 from sanslabel.batch import Facts
@@ -82,3 +87,67 @@ def trained_toy() -> Callable[..., nn.Module]:
         return net.eval()
 
     return train
+
+
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal", "bincount"}
+"""what gives a number to the host, or a tensor whose shape depends on values"""
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
+"""what waits where an index is a mask, whose rows must be counted"""
+
+
+def masks(index: Any) -> bool:
+    return any(isinstance(part, Tensor) and part.dtype == torch.bool for part in index)
+
+
+class Waits(TorchDispatchMode):
+    """Sees every operation, follows what comes of tensors that are meant to be on a device, and finds those for which
+    the host must wait until it knows a value of theirs."""
+
+    def __init__(self, *followed: Tensor) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.handed_over = HandedOver(self)
+        self.on_device = WeakValueDictionary[int, Tensor]()
+        self.follow(*followed)
+
+    def follow(self, *tensors: Tensor) -> None:
+        for tensor in tensors:
+            self.on_device[id(tensor)] = tensor
+
+    def __enter__(self):
+        self.handed_over.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self.handed_over.__exit__(*error)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        touched = any(id(leaf) in self.on_device for leaf in leaves)
+        name = func.overloadpacket.__name__
+        if touched and (name in WAITING or (name in INDEXING and masks(args[1]))):
+            self.found.append(name)
+        found = func(*args, **(kwargs or {}))
+        if touched:
+            self.follow(*(leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)))
+        return found
+
+
+class HandedOver(TorchFunctionMode):
+    """Sees what reads the memory of tensors, which is no operation on a CPU."""
+
+    def __init__(self, waits: Waits) -> None:
+        super().__init__()
+        self.waits = waits
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in {Tensor.tolist, Tensor.numpy, Tensor.cpu} and id(args[0]) in self.waits.on_device:
+            self.waits.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="session")
+def waits() -> Callable[..., Waits]:
+    """`with waits(*on_device) as seen:`; `seen.found` has the names of operations that waited."""
+    return Waits

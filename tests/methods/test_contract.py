@@ -176,6 +176,22 @@ def test_a_spoiled_step_leaves_no_trace(digits, name, numbers):
 
 
 @every_method
+def test_a_step_waits_for_the_device_once_at_each_update(digits, waits, name, numbers):
+    """Beside what is written down of it now and then."""
+    method, recipe = method_of(name, numbers)
+    torch.manual_seed(0)
+    encoder = encoders.build(**encoders.named(recipe.encoder), channels=1, image_size=8)
+    net = method.networks(encoder, digits.facts(8)).train()
+    sides = players_of(net, recipe, BATCH)
+    stream = list(batches(digits, BATCH, seed=1, epochs=2, device=torch.device("cpu")))
+    given = [part for _, batch in stream for part in batch if isinstance(part, torch.Tensor)]
+    with waits(*net.parameters(), *net.buffers(), *given) as seen:
+        for record in optimize(method, net, sides, iter(stream), torch.bfloat16):
+            assert seen.found == ["_local_scalar_dense"] * len(record.objectives), record.clock.step
+            seen.found.clear()
+
+
+@every_method
 def test_its_state_is_all_there_is(digits, name, numbers):
     """Networks and optimizers put into a fresh session continue to the same bits, wherever the first one stopped."""
     _, net, sides, records = session(digits, name, numbers)

@@ -1,0 +1,119 @@
+"""What a run says of its time: where it went, and what to do where it is not the network that takes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from sanslabel.batch import Clock
+from sanslabel.hardware import device_memory, peak_memory
+from sanslabel.plan import Plan
+from sanslabel.sources import Arrays, Source
+from sanslabel.stopwatch import Part, Stopwatch
+
+PAUSE = 10.0
+"""seconds between entries, at least, so that short epochs share one"""
+MUCH = 0.15
+"""the share of the time from which on it is told how to spend less of it on something else than the network"""
+NETWORK: tuple[Part, ...] = ("forward", "backward", "update")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Of the steps since the one before it."""
+
+    epoch: int
+    """the last one of them, 1 for the first"""
+    seconds: float
+    shares: Mapping[str, float]
+    """of the network, of views, of waiting for data and of the rest; 1 together"""
+    images_per_second: float
+    peak_memory: int
+    """bytes of main memory, up to now"""
+    device_memory: int
+    """bytes on an accelerator, up to now; 0 elsewhere"""
+
+    @property
+    def sentence(self) -> str:
+        names = {"network": "network", "views": "views", "waiting": "waiting for data", "rest": "rest"}
+        shares = ", ".join(f"{names[name]} {100 * share:.0f} %" for name, share in self.shares.items())
+        memory = f"; peak memory {self.peak_memory / 2**30:.1f} GiB" if self.peak_memory else ""
+        memory += f", {self.device_memory / 2**30:.1f} GiB on the device" if self.device_memory else ""
+        return f"epoch {self.epoch}: {shares}; {self.images_per_second:,.0f} images/s{memory}"
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a line of metrics.jsonl says of it."""
+        shares = {f"share_of_{name}": round(share, 4) for name, share in self.shares.items()}
+        return shares | {"peak_memory": self.peak_memory, "device_memory": self.device_memory}
+
+
+class Timesheet:
+    """Entries of a run, by a stopwatch that is held while it goes on. The first step after a start is in none: it waits
+    for worker processes, and for all that torch does once."""
+
+    def __init__(self, watch: Stopwatch, plan: Plan, source: Source) -> None:
+        self.watch, self.plan, self.source = watch, plan, source
+        self.last: tuple[int, float] | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self.last is not None
+
+    def begin(self, clock: Clock) -> None:
+        """To be called after the first step."""
+        self.watch.lap()
+        self.last = (clock.step, time.monotonic())
+
+    def due(self, clock: Clock) -> bool:
+        """Whether the end of this step is that of an epoch that brings an entry."""
+        if self.last is None or clock.step == self.last[0] or (clock.step + 1) % clock.steps_per_epoch:
+            return False
+        return clock.step + 1 == clock.steps or time.monotonic() - self.last[1] >= PAUSE
+
+    def entry(self, clock: Clock) -> Entry:
+        """Of the steps up to this one."""
+        assert self.last is not None
+        (step, then), now = self.last, time.monotonic()
+        self.last = (clock.step, now)
+        spent = self.watch.lap()
+        network, whole = sum(spent.get(part, 0.0) for part in NETWORK), sum(spent.values()) or 1.0
+        shares = {"network": network / whole} | {
+            part: spent.get(part, 0.0) / whole for part in ("views", "waiting", "rest")
+        }
+        speed = (clock.step - step) * self.plan.batch / (now - then)
+        used = device_memory(torch.device(self.plan.device))
+        return Entry(clock.epoch + 1, now - then, shares, speed, peak_memory(), used)
+
+    def advice(self, entry: Entry) -> Iterator[str]:
+        """A sentence for each thing that takes much of the time besides the network; none of an entry that is too short
+        to tell."""
+        if entry.seconds < PAUSE:
+            return
+        reasons = {"waiting": self._slow_data, "views": SLOW_VIEWS, "rest": SLOW_REST}
+        for name, reason in reasons.items():
+            if entry.shares[name] > MUCH:
+                yield reason.format(f"{100 * entry.shares[name]:.0f} %")
+
+    @property
+    def _slow_data(self) -> str:
+        if isinstance(self.source, Arrays):
+            return "waiting for data takes {} of the time: copy --data to a faster disk, or to where it fits in memory"
+        more = max(2, 2 * self.plan.workers)
+        return (
+            f"waiting for data takes {{}} of the time: decode in more processes (--workers {more}), or keep what was "
+            "decoded (--cache ram, or disk)"
+        )
+
+
+SLOW_VIEWS = (
+    "views take {} of the time: a larger --encoder hides them; of a view, hue, blur and more crops cost most, and "
+    "--precision bfloat16 makes them cheaper"
+)
+SLOW_REST = (
+    "logging, diagnostics and checkpoints take {} of the time: steps are short beside them; a larger --batch or "
+    "--encoder makes fewer or longer ones, and a faster disk for --out shorter saves"
+)

@@ -1,0 +1,151 @@
+"""What a run says of its time."""
+
+import json
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+import sanslabel
+from sanslabel.batch import Clock
+from sanslabel.errors import BadInput
+from sanslabel.plain import plain
+from sanslabel.plan import Spent, checked
+from sanslabel.sources import open_source
+from sanslabel.training import run as running
+from sanslabel.training import session, timesheet
+from sanslabel.training.signals import Stopped
+from sanslabel.training.timesheet import Entry, Timesheet
+
+SMALL = dict(data="digits", encoder="conv", batch=256, epochs=4, precision="float32", device="cpu")
+"""5 steps an epoch"""
+ENTRY = Entry(
+    epoch=3,
+    seconds=60.0,
+    shares={"network": 0.961, "views": 0.021, "waiting": 0.009, "rest": 0.009},
+    images_per_second=1130.4,
+    peak_memory=int(1.1 * 2**30),
+    device_memory=0,
+)
+
+
+class Watch:
+    """A stopwatch that shows what it is told to."""
+
+    def __init__(self, **spent: float) -> None:
+        self.spent = spent
+
+    def lap(self) -> dict[str, float]:
+        return self.spent
+
+
+def sheet(source=None, workers=0, **spent: float) -> Timesheet:
+    return Timesheet(Watch(**spent), SimpleNamespace(batch=32, device="cpu", workers=workers), source)
+
+
+def clock(step: int) -> Clock:
+    return Clock(0, step // 10, step, 100, 10)
+
+
+def entry(**shares: float) -> Entry:
+    return replace(ENTRY, shares={"network": 0.5, "views": 0.0, "waiting": 0.0, "rest": 0.0} | shares)
+
+
+def test_an_entry_is_one_line():
+    said = "epoch 3: network 96 %, views 2 %, waiting for data 1 %, rest 1 %; 1,130 images/s; peak memory 1.1 GiB"
+    assert ENTRY.sentence == said
+    assert replace(ENTRY, device_memory=2**31).sentence == f"{said}, 2.0 GiB on the device"
+    assert replace(ENTRY, peak_memory=0).sentence == said.partition("; peak")[0]
+
+
+def test_the_network_is_forward_backward_and_update():
+    of = sheet(forward=3, backward=5, update=1, views=0.5, waiting=0.3, rest=0.2)
+    of.begin(clock(0))
+    found = of.entry(clock(9))
+    assert found.shares == pytest.approx({"network": 0.9, "views": 0.05, "waiting": 0.03, "rest": 0.02})
+    assert found.epoch == 1
+    assert found.figures["share_of_views"] == 0.05
+
+
+def test_short_epochs_share_an_entry_and_the_last_one_always_has_one(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timesheet.time, "monotonic", lambda: now[0])
+    of = sheet(forward=1)
+    assert not of.due(clock(9)), "nobody has begun it"
+    of.begin(clock(0))
+    told = []
+    for step in range(1, 100):
+        now[0] += 0.4
+        if of.due(clock(step)):
+            told.append((step, of.entry(clock(step)).images_per_second))
+    assert [step for step, _ in told] == [29, 59, 89, 99]
+    assert [speed for _, speed in told] == pytest.approx([80] * 4)
+
+
+def test_what_takes_much_is_advised_about():
+    arrays = open_source("digits", "train")
+    assert list(sheet().advice(ENTRY)) == []
+    (said,) = sheet(workers=2).advice(entry(waiting=0.16))
+    assert "waiting for data takes 16 %" in said
+    assert "--workers 4" in said
+    assert "--cache ram" in said
+    (said,) = sheet(arrays).advice(entry(waiting=0.5))
+    assert "--workers" not in said
+    (said,) = sheet(arrays).advice(entry(views=0.3))
+    assert "views take 30 %" in said
+    assert len(list(sheet(arrays).advice(entry(views=0.2, rest=0.3)))) == 2
+    assert list(sheet(arrays).advice(replace(entry(rest=0.4), seconds=1.0))) == [], "too short to tell"
+
+
+def test_a_run_says_it_at_its_end_and_writes_it_down(tmp_path, capsys):
+    run = sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
+    said = capsys.readouterr().err
+    assert said.count("waiting for data") == 1
+    assert "epoch 4: network" in said
+    *before, last = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    shares = [last[f"share_of_{name}"] for name in ("network", "views", "waiting", "rest")]
+    assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert shares[0] > 0.3
+    assert min(shares) > 0
+    assert last["peak_memory"] > 2**26
+    assert not any("share_of_views" in line for line in before)
+    spent = json.loads((run.path / "run.json").read_text())["spent"]
+    assert spent["peak_memory"] >= last["peak_memory"]
+    assert spent["seconds"] == pytest.approx(run.seconds, abs=0.1)
+
+
+def test_advice_is_given_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(timesheet, "PAUSE", 0.0)
+    monkeypatch.setattr(timesheet, "MUCH", 0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
+    said = [str(warning.message).partition(" take")[0] for warning in caught]
+    assert said == ["waiting for data", "views", "logging, diagnostics and checkpoints"]
+
+
+def test_what_a_stopped_run_took_is_added_to(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise Stopped(15, "stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "follow", stopped)
+        patch.setattr(running, "peak_memory", lambda: 1 << 50)
+        with pytest.raises(Stopped):
+            sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
+    sanslabel.resume(tmp_path / "run")
+    spent = json.loads((tmp_path / "run" / "run.json").read_text())["spent"]
+    assert spent["peak_memory"] == 1 << 50
+    sanslabel.resume(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["spent"]["seconds"] >= spent["seconds"]
+
+
+def test_times_add_up_and_the_most_memory_counts():
+    first = Spent(seconds=2.0, peak_memory=5, device_memory=0)
+    assert first.and_then(Spent(seconds=3.0, peak_memory=4, device_memory=7)) == Spent(
+        seconds=5.0, peak_memory=5, device_memory=7
+    )
+    assert checked({"spent": plain(first)})["spent"] == first
+    with pytest.raises(BadInput, match="spent"):
+        checked({"spent": {"kind": "Spent", "seconds": "long"}})
