@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from sanslabel.errors import BadInput
 from sanslabel.hardware import Precision, Sharding
 from sanslabel.plain import built
 
+Cache = Literal["ram", "disk", "none"]
+"""where decoded images are kept"""
 BOUNDS = {
     "samples": (1, 1 << 40),
     "image_size": (1, 1 << 14),
@@ -48,6 +50,7 @@ class Plan:
     threads: int
     sharding: Sharding = "replicate"
     """of weights over processes: a copy on each, or a part"""
+    cache: Cache = "none"
 
 
 NEEDED = tuple(field.name for field in fields(Plan) if field.default is MISSING)
