@@ -257,12 +257,12 @@ def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, 
     file, last = Unfinished(descriptor, len(folder), folder.channels), time.monotonic()
     rows = [list(range(begin, min(begin + PIECE, len(folder)))) for begin in range(0, len(folder), PIECE)]
     processes = len(os.sched_getaffinity(0)) if workers and folder.decoded_bytes > ALONE else 0
-    with closing(loads(_Decoder(folder), iter(rows), processes)) as pieces, _shown(folder) as show:  # pyright: ignore
+    with closing(loads(_Decoder(folder), iter(rows), processes)) as pieces, _shown(folder) as show:
         for chosen, piece in zip(rows, pieces, strict=True):
             if not _fits(piece.pixels.nbytes, *space(file.size)):
                 break
             try:
-                file.append(chosen, piece.pixels.numpy(), piece.table, piece.reasons)
+                file.append(chosen, piece.pixels.numpy().data, piece.table, piece.reasons)
             except OSError:  # others have filled the place meanwhile
                 break
             show(chosen[-1] + 1)
@@ -305,7 +305,7 @@ class _Decoder:
                 reasons[row] = str(error)
                 continue
             parts.append(np.ascontiguousarray(pixels).ravel())
-            table[position] = (end, *pixels.shape[1:], zlib.crc32(parts[-1]))
+            table[position] = (end, *pixels.shape[1:], zlib.crc32(parts[-1].data))
             end += pixels.size
         return _Piece(torch.from_numpy(np.concatenate(parts)), table, reasons)
 

@@ -75,9 +75,9 @@ class Decoded:
             return None
         found = np.empty((self.channels, height, width), np.uint8)
         try:
-            whole = os.preadv(self.descriptor, [found], offset) == found.nbytes
+            whole = os.preadv(self.descriptor, [found.data], offset) == found.nbytes
             if whole and not self.checked[row]:
-                self.checked[row] = whole = zlib.crc32(found) == check
+                self.checked[row] = whole = zlib.crc32(found.data) == check
             why = "" if whole else "pixels have changed"
         except OSError as error:
             why = error.strerror or str(error)
@@ -97,7 +97,7 @@ class Unfinished:
         self.reasons: dict[int, str] = {}
         os.ftruncate(descriptor, 0)
 
-    def append(self, rows: list[int], pixels: np.ndarray, table: np.ndarray, reasons: Mapping[int, str]) -> None:
+    def append(self, rows: list[int], pixels: memoryview, table: np.ndarray, reasons: Mapping[int, str]) -> None:
         """Pictures (bytes,) one behind the other, and their part of the table with offsets from the first of them. What
         cannot be written as a whole is not there: OSError."""
         try:
@@ -131,8 +131,8 @@ def _read(descriptor: int, size: int, begin: int) -> bytes:
     return os.pread(descriptor, size, begin)
 
 
-def _write(descriptor: int, content: bytes | np.ndarray, begin: int) -> None:
-    rest = memoryview(content).cast("B")
+def _write(descriptor: int, content: bytes | memoryview, begin: int) -> None:
+    rest = memoryview(content)
     while rest.nbytes:
         written = os.pwrite(descriptor, rest, begin)
         rest, begin = rest[written:], begin + written

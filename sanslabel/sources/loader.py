@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, tee
 from queue import SimpleQueue
@@ -145,7 +145,7 @@ class Reads(Protocol[T_co]):
     def load(self, index: list[int]) -> T_co: ...
 
 
-def loads(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Iterator[T]:
+def loads(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Generator[T, None, None]:
     """`source.load` of each list of rows, by so many processes; 0 for this one."""
     return _by_workers(source, rows, workers) if workers else _alone(source, rows)
 
@@ -163,14 +163,14 @@ class _Rows(Dataset, Generic[T]):
             return error  # raised in a worker, its one sentence would arrive inside a traceback
 
 
-def _alone(source: Reads[T], rows: Iterator[list[int]]) -> Iterator[T]:
+def _alone(source: Reads[T], rows: Iterator[list[int]]) -> Generator[T, None, None]:
     for chosen in rows:
         with _patience(source, chosen):
             loaded = source.load(chosen)
         yield loaded
 
 
-def _ahead(source: Reads[T], rows: Iterator[list[int]]) -> Iterator[T]:
+def _ahead(source: Reads[T], rows: Iterator[list[int]]) -> Generator[T, None, None]:
     """As `_alone`, but the next list is read while this one is used, by a thread: copying memory holds up no other. One
     that hangs in a file is left behind."""
     asked, read = SimpleQueue[list[int] | None](), SimpleQueue[T | Exception]()
@@ -196,7 +196,7 @@ def _ahead(source: Reads[T], rows: Iterator[list[int]]) -> Iterator[T]:
         asked.put(None)
 
 
-def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Iterator[T]:
+def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Generator[T, None, None]:
     """As `source.load` does it, in worker processes. One that dies is told of, and new ones start over from the first
     batch that was not handed over: the order of samples depends on nobody's state."""
     sent: deque[list[int]] = deque()  # to the workers, and not back yet
