@@ -72,6 +72,9 @@ class Train:
     """by default bfloat16 where the device is fast at it"""
     workers: int | None = None
     """processes that decode images from a folder"""
+    cache: Literal["ram", "disk", "none"] | None = None
+    """where the decoded images of a folder are kept: in memory for this run, on disk for later ones too, or nowhere; by
+    default in memory where there is plenty"""
     on_collapse: Literal["warn", "stop"] = "warn"
     """what to do when nothing is learned: say why, or stop with exit code 5"""
     track: Literal["tensorboard"] | None = None
@@ -299,7 +302,7 @@ def _trained(flags: Any, name: str | None) -> None:
 
     if flags.resume is not None:
         changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-        fitting = ("data", "device", "on_collapse", "track", "workers", "profile")
+        fitting = ("data", "device", "on_collapse", "track", "workers", "cache", "profile")
         if extra := [n for n in changed if n not in {"resume", "evaluate", "timeout", *fitting}]:
             flag = extra[0].replace("_", "-")
             raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -41,9 +44,11 @@ def fast_precision(device: torch.device) -> Precision:
 
 
 def main_memory() -> int:
-    """Bytes of main memory that the machine has; without bound where the system does not say."""
+    """Bytes of main memory that the machine has, or that a container leaves of it; without bound where the system does
+    not say."""
+    limits = [limit for limit, _ in _limits()]
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits)
     except (AttributeError, ValueError, OSError):  # Windows has no such question
         return sys.maxsize
 
@@ -60,3 +65,39 @@ def peak_memory() -> int:
     except ImportError:  # Windows
         return 0
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def free_memory() -> int:
+    """Bytes of main memory that are to be had, in the machine and in the groups of processes (containers, jobs) that
+    this one belongs to, whose limits count what they have read from disk, too."""
+    free = [limit - used for limit, used in _limits()]
+    try:
+        with open("/proc/meminfo") as file:
+            free += [1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:")]
+    except OSError:  # not Linux
+        free.append(main_memory() // 2)
+    return max(0, min(free))
+
+
+def _limits(own: str = "/proc/self/cgroup", groups: str = "/sys/fs/cgroup") -> Iterator[tuple[int, int]]:
+    """The most bytes of every group that this process is in, and how many it holds that cannot be given up at once."""
+    with suppress(OSError, ValueError):
+        for line in Path(own).read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            root = Path(groups, "memory") if kinds else Path(groups)
+            limit, used, cached = _SAID_BY_GROUPS[bool(kinds)]
+            folder = root / group.lstrip("/")
+            for place in (folder, *folder.parents[: len(folder.parts) - len(root.parts)]):
+                with suppress(OSError, ValueError):  # "max" is no number, and a container sees no group but its own
+                    held = dict(words.split() for words in (place / "memory.stat").read_text().splitlines())
+                    most = int((place / limit).read_text())
+                    yield most, int((place / used).read_text()) - int(held.get(cached, 0))
+
+
+_SAID_BY_GROUPS = {
+    False: ("memory.max", "memory.current", "inactive_file"),
+    True: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""the files that say it, and the word for what is read from disk; of the older kind of groups with True"""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from sanslabel.errors import BadInput
 from sanslabel.hardware import Precision, Sharding
 from sanslabel.plain import built
 
+Cache = Literal["ram", "disk", "none"]
+"""where decoded images are kept"""
 BOUNDS = {
     "samples": (1, 1 << 40),
     "image_size": (1, 1 << 14),
@@ -52,6 +54,7 @@ class Plan:
     """whether networks run as torch compiles them"""
     recompute: bool = False
     """whether a transformer's blocks are computed again in the backward pass"""
+    cache: Cache = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Self
 
 import numpy as np
@@ -16,8 +19,9 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import permutation
+from sanslabel.sources.decoded import Decoded
 from sanslabel.sources.listing import listing
-from sanslabel.sources.picture import Unreadable, picture, short_side
+from sanslabel.sources.picture import Unreadable, bounded, picture, size
 from sanslabel.sources.source import Loaded, Source, tolerated
 
 LARGEST_DEFAULT = 224
@@ -34,6 +38,8 @@ class Folder(Source):
     root: Path
     paths: list[str]
     """relative to the root, sorted within each split"""
+    decoded: Decoded | None = None
+    """the pictures of these rows, as far as they need not be decoded any more"""
 
     @property
     def side(self) -> int:
@@ -45,15 +51,32 @@ class Folder(Source):
         """Of all paths and sizes as they are now, and of the content of a fixed sample of the files: a copy of the data
         is the same data, and times do not count."""
         digest = hashlib.sha256(os.fsencode("\0".join(self.paths)))
-        sample = set(permutation(0, len(self))[:SURVEYED].tolist())
-        for row, path in enumerate(self.paths):
-            try:
-                size = (self.root / path).stat().st_size
-                content = (self.root / path).read_bytes() if row in sample and size <= LARGEST_HASHED else b""
-            except OSError:
-                size, content = -1, b""
-            digest.update(size.to_bytes(8, "little", signed=True) + content)
+        sizes, done = status(self.root, self.paths)[:, 0].astype("<i8"), 0
+        for row in sorted(permutation(0, len(self))[:SURVEYED].tolist()):
+            content = b""
+            if sizes[row] <= LARGEST_HASHED:
+                try:
+                    content = (self.root / self.paths[row]).read_bytes()
+                except OSError:
+                    sizes[row] = -1
+            digest.update(sizes[done : row + 1].tobytes() + content)
+            done = row + 1
+        digest.update(sizes[done:].tobytes())
         return digest.hexdigest()
+
+    @property
+    def decodes(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
+        absent = len(self) if self.decoded is None else self.decoded.absent
+        return absent > tolerated(len(self))
+
+    @cached_property
+    def decoded_bytes(self) -> int:
+        """What all pictures take when they are decoded, as a sample of the files lets expect."""
+        sizes = []
+        for row in permutation(0, len(self))[:SURVEYED].tolist():
+            with suppress(Unreadable):
+                sizes.append(prod(bounded(size(self.root / self.paths[row]), self.side)))
+        return round(fmean(sizes or [0]) * self.channels * len(self))
 
     def id(self, index: int) -> str:
         return self.paths[index]
@@ -77,7 +100,7 @@ class Folder(Source):
 
     def subset(self, index: Tensor) -> Self:
         paths = [self.paths[row] for row in index.tolist()]
-        return replace(self, paths=paths, labels=self.labels[index])
+        return replace(self, paths=paths, labels=self.labels[index], decoded=None)
 
     def _readable(self, asked: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         """The pixels of the row asked for or else of the next readable one, that row, and the bad ones before it."""
@@ -85,13 +108,30 @@ class Folder(Source):
         for row in range(asked, asked + min(len(self), tolerated(len(self)) + 1)):
             row %= len(self)
             try:
-                return picture(self.root / self.paths[row], self.channels, self.side), row, unreadable
+                return self._picture(row), row, unreadable
             except Unreadable as error:
                 unreadable.append((row, str(error)))
         raise BadInput(
             f"{self.root}: {len(unreadable)} images in a row cannot be read, from {self.paths[asked]} on"
             f" ({unreadable[0][1]}); remove or mend them."
         )
+
+    def _picture(self, row: int) -> np.ndarray:
+        pixels = None if self.decoded is None else self.decoded.pixels(row)
+        return picture(self.root / self.paths[row], self.channels, self.side) if pixels is None else pixels
+
+
+def status(root: Path, paths: list[str]) -> np.ndarray:
+    """(N, 3) int64: bytes of each file, and when its content and its entry last changed, in ns; -1 for a file that is
+    not there."""
+    found, root_ = array("q"), os.fspath(root)
+    for path in paths:
+        try:
+            said = os.stat(f"{root_}/{path}")
+            found.extend((said.st_size, said.st_mtime_ns, said.st_ctime_ns))
+        except OSError:
+            found.extend((-1, -1, -1))
+    return np.frombuffer(found, np.int64).reshape(-1, 3)
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -160,7 +200,7 @@ def _survey(root: Path, paths: list[str]) -> tuple[int, int]:
     for row in permutation(0, len(paths))[:SURVEYED].tolist():
         try:
             pixels = picture(root / paths[row], 3, SURVEYED)
-            sides.append(short_side(root / paths[row]))
+            sides.append(min(size(root / paths[row])))
         except Unreadable as error:
             reasons.append(f"{paths[row]}: {error}")
         else:

@@ -43,6 +43,12 @@ def listing(root: Path) -> list[str]:
     return files
 
 
+def cache_folder() -> Path:
+    """The user's, for what can be made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home, "sanslabel")
+
+
 def _walked(root: Path) -> tuple[list[str], _Folders]:
     files: list[str] = []
     folders: list[tuple[str, int]] = []
@@ -77,8 +83,7 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
 
 def _memory(root: Path) -> Path:
     """Where the listing of this folder is remembered."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(cache, "sanslabel", "listings", hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
+    return cache_folder() / "listings" / (hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
 
 
 def _remembered(root: Path, memory: Path) -> list[str] | None:

@@ -8,10 +8,11 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, tee
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ PATIENCE = 30.0
 """seconds without a batch after which the files that are waited for are named"""
 DEATHS = 3
 """of worker processes in a row, without a batch in between, that end a run"""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Report = Callable[[str, str], None]
 """called with the id of a bad sample and the reason"""
 
@@ -118,7 +121,7 @@ def _loaded(
         return
     bad: set[str] = set()
     lists = (chosen.tolist() for chosen in rows)
-    for loaded in _by_workers(source, lists, workers) if workers else _alone(source, lists):
+    for loaded in loads(source, lists, workers) if source.decodes else _ahead(source, lists):
         for _, name, reason in loaded.replaced:
             if name not in bad:
                 bad.add(name)
@@ -133,27 +136,67 @@ def _loaded(
         yield Loaded(loaded.images.to(device, non_blocking=True), sizes, loaded.replaced, loaded.rows.to(device))
 
 
-class _Rows(Dataset):
+class Reads(Protocol[T_co]):
+    """What reads files: a source, or a part of it."""
+
+    @property
+    def name(self) -> str: ...
+    def id(self, index: int) -> str: ...
+    def load(self, index: list[int]) -> T_co: ...
+
+
+def loads(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Generator[T, None, None]:
+    """`source.load` of each list of rows, by so many processes; 0 for this one."""
+    return _by_workers(source, rows, workers) if workers else _alone(source, rows)
+
+
+class _Rows(Dataset, Generic[T]):
     """What a worker process holds."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Reads[T]):
         self.source = source
 
-    def __getitems__(self, index: list[int]) -> Loaded | BadInput:
+    def __getitems__(self, index: list[int]) -> T | BadInput:
         try:
             return self.source.load(index)
         except BadInput as error:
             return error  # raised in a worker, its one sentence would arrive inside a traceback
 
 
-def _alone(source: Source, rows: Iterator[list[int]]) -> Iterator[Loaded]:
+def _alone(source: Reads[T], rows: Iterator[list[int]]) -> Generator[T, None, None]:
     for chosen in rows:
         with _patience(source, chosen):
             loaded = source.load(chosen)
         yield loaded
 
 
-def _by_workers(source: Source, rows: Iterator[list[int]], workers: int) -> Iterator[Loaded]:
+def _ahead(source: Reads[T], rows: Iterator[list[int]]) -> Generator[T, None, None]:
+    """As `_alone`, but the next list is read while this one is used, by a thread: copying memory holds up no other. One
+    that hangs in a file is left behind."""
+    asked, read = SimpleQueue[list[int] | None](), SimpleQueue[T | Exception]()
+
+    def reading() -> None:
+        while (chosen := asked.get()) is not None:
+            try:
+                read.put(source.load(chosen))
+            except Exception as error:
+                read.put(error)
+
+    threading.Thread(target=reading, daemon=True).start()
+    try:
+        asked.put(chosen := next(rows, None))
+        while chosen is not None:
+            with _patience(source, chosen):
+                loaded = read.get()
+            if isinstance(loaded, Exception):
+                raise loaded
+            asked.put(chosen := next(rows, None))
+            yield loaded
+    finally:
+        asked.put(None)
+
+
+def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Generator[T, None, None]:
     """As `source.load` does it, in worker processes. One that dies is told of, and new ones start over from the first
     batch that was not handed over: the order of samples depends on nobody's state."""
     sent: deque[list[int]] = deque()  # to the workers, and not back yet
@@ -198,7 +241,7 @@ def _by_workers(source: Source, rows: Iterator[list[int]], workers: int) -> Iter
                 process.kill()
 
 
-def _pool(source: Source, rows: Iterator[list[int]], workers: int) -> DataLoader:
+def _pool(source: Reads, rows: Iterator[list[int]], workers: int) -> DataLoader:
     # Forking a process that has threads can deadlock; a server that has imported torch but not begun to use it cannot.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
@@ -223,7 +266,7 @@ def _died(process: multiprocessing.process.BaseProcess) -> bool:
 
 
 @contextmanager
-def _patience(source: Source, rows: list[int]) -> Iterator[None]:
+def _patience(source: Reads, rows: list[int]) -> Iterator[None]:
     """Names the files of `rows` where what is done with them takes long."""
 
     def tell() -> None:
@@ -238,7 +281,7 @@ def _patience(source: Source, rows: list[int]) -> Iterator[None]:
         timer.cancel()
 
 
-def _named(source: Source, rows: list[int]) -> str:
+def _named(source: Reads, rows: list[int]) -> str:
     names = [source.id(row) for row in rows[:3]]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     return ", ".join(names) + more or "samples"

@@ -45,6 +45,11 @@ class Source(ABC):
         return len(self.labels)
 
     @property
+    def decodes(self) -> bool:
+        """Whether it takes so long to load samples that processes of their own are to do it."""
+        return False
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
         """A SHA-256 that changes when the data do."""

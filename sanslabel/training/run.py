@@ -21,9 +21,10 @@ from sanslabel.hardware import Precision, Sharding, chosen_device, device_memory
 from sanslabel.launch import joined, may_restart, restarted
 from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
-from sanslabel.plan import BOUNDS, NEEDED, Plan, Spent, planned
+from sanslabel.plan import BOUNDS, NEEDED, Cache, Plan, Spent, planned
 from sanslabel.recipe import Recipe
-from sanslabel.sources import NAMES, Arrays, Source, open_source
+from sanslabel.sources import NAMES, Source, open_source
+from sanslabel.sources.cache import cached, fitting
 from sanslabel.training.compilation import check_compiler
 from sanslabel.training.lock import locked, refuse_if_held
 from sanslabel.training.room import check_room
@@ -71,6 +72,7 @@ def train(
     device: str | None = None,
     precision: Precision | None = None,
     workers: int | None = None,
+    cache: Cache | None = None,
     seed: int = 0,
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
@@ -94,6 +96,8 @@ def train(
         on. By default runs/METHOD-DATA-NUMBER.
     precision: "bfloat16" (autocast) where the device is fast at it, else "float32".
     workers: processes that decode images from a folder; by default one for each two cores, none for arrays.
+    cache: where the decoded images of a folder are kept: "ram" for this run, "disk" (the user's cache folder) for later
+        ones, too, or "none"; by default "ram" for several epochs over images that take up to a quarter of it.
     on_collapse: what to do when the figures say that nothing is learned: warn once of each reason, or stop with it.
     track: "tensorboard" writes event files into RUN/tensorboard, too.
     sharding: whether each of several processes holds all weights, or a part of them ("full"), which makes room for
@@ -106,7 +110,8 @@ def train(
     Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
     if out is not None and restarted() and by_first((Path(out) / "run.json").is_file):
-        again = {"device": device, "on_collapse": on_collapse, "track": track, "workers": workers, "profile": profile}
+        again = {"device": device, "workers": workers, "cache": cache}
+        again |= {"on_collapse": on_collapse, "track": track, "profile": profile}
         return resume(out, method=method, data=data, **again)
     chosen = methods.method_class(method) if isinstance(method, str) else type(method)
     if not isinstance(recipe, Recipe):
@@ -122,6 +127,7 @@ def train(
         raise BadInput("--out: name a run folder, so that processes that are started anew (--max-restarts) find it.")
     if sharding not in get_args(Sharding):
         raise BadInput(f"--sharding {sharding}: there are replicate and full.")
+    _check_cache(cache)
     if precision not in {None, "float32", "bfloat16"}:
         raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
     if rate is not None:
@@ -164,6 +170,7 @@ def train(
         sharding=sharding,
         compile=compile,
         recompute=recompute,
+        cache=by_first(fitting, source, epochs or recipe.epochs) if cache is None else cache,
     )
     if plan.batch % plan.world_size:
         raise BadInput(
@@ -183,18 +190,19 @@ def resume(
     on_collapse: OnCollapse = "warn",
     track: Track | None = None,
     workers: int | None = None,
+    cache: Cache | None = None,
     profile: bool = False,
 ) -> Run:
     """Continues a run from its newest whole checkpoint to the same bits as if it had never stopped; everything comes
     from its run.json.
 
     method: one's own is handed over again, with the same numbers. data: where the same data lie now. device: another
-    one, on which the bits will differ. workers: another number of them, which changes no bit. on_collapse, track,
-    profile: see `train`. BadInput for changed data, another method or a newer format, and where another process trains
-    there.
+    one, on which the bits will differ. workers, cache: others, which change no bit. on_collapse, track, profile: see
+    `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
     """
     run = Path(run)
     _check_numbers(workers=workers)
+    _check_cache(cache)
     said = checkpoint.read_run(run, NEEDED)
     by_first(refuse_if_held, run)
     with reading(run / "run.json", "start a new run"):
@@ -220,6 +228,7 @@ def resume(
         )
     plan = replace(plan, device=str(chosen_device(device or plan.device)), world_size=world_size())
     plan = plan if workers is None else replace(plan, workers=workers)
+    plan = plan if cache is None else replace(plan, cache=cache)
     source = open_source(data or plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
@@ -247,6 +256,7 @@ def _trained(
             session = opened(run, plan, method, recipe, source)
         with ExitStack() as held:
             by_first(_begin, held, session, fresh)
+            session = replace(session, source=cached(source, plan.cache, plan.workers))
             began = time.monotonic()
             try:
                 bad_samples, verdict = session.follow(on_collapse, track, profile)
@@ -301,6 +311,11 @@ def _check_numbers(**numbers: float | None) -> None:
             raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
 
 
+def _check_cache(cache: Cache | None) -> None:
+    if cache is not None and cache not in get_args(Cache):
+        raise BadInput(f"--cache {cache}: there are {', '.join(get_args(Cache))}.")
+
+
 def _versions() -> dict[str, str]:
     """What decides bits besides the plan: decoding is Pillow's."""
     import numpy
@@ -347,4 +362,4 @@ def _fresh_folder(out: Path | None, method: str, data: str) -> Path:
 
 
 def _workers(source: Source) -> int:
-    return 0 if isinstance(source, Arrays) else max(1, torch.get_num_threads() // 2)
+    return max(1, torch.get_num_threads() // 2) if source.decodes else 0

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from sanslabel.sources import picture as module
-from sanslabel.sources.picture import Unreadable, picture, short_side
+from sanslabel.sources.picture import Unreadable, picture, size
 
 RANDOM = np.random.default_rng(0)
 COLOR = RANDOM.integers(0, 256, (9, 12, 3), np.uint8)
@@ -40,7 +40,7 @@ def test_lossless_formats_keep_every_pixel(tmp_path, name):
     kind = "PNG" if name == "wrong.jpg" else None  # the content tells the format, not the name
     path = saved(tmp_path, COLOR, name, format=kind, **({"lossless": True} if "webp" in name else {}))
     np.testing.assert_array_equal(picture(path, 3, 64), COLOR.transpose(2, 0, 1))
-    assert short_side(path) == 9
+    assert size(path) == (12, 9)
 
 
 def test_jpeg_and_grey(tmp_path):

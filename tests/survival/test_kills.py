@@ -31,7 +31,7 @@ def test_with_other_numbers_of_workers_it_sees_the_same_samples_and_views(
     start, tmp_path, pictures, state_of, monkeypatch
 ):
     """0 workers until it is killed, 2 until it is killed again, then 1."""
-    options = dict(encoder="mlp", epochs=6, batch=16, precision="float32", device="cpu")  # 18 steps
+    options = dict(cache="none", encoder="mlp", epochs=6, batch=16, precision="float32", device="cpu")  # 18 steps
     sanslabel.train(pictures, out=tmp_path / "whole", workers=0, **options)
     run = tmp_path / "run"
     flags = [part for name, value in options.items() for part in (f"--{name}", value)]

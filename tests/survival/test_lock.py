@@ -39,7 +39,19 @@ def test_a_second_start_is_refused_by_name_and_a_dead_one_taken_over(start, tmp_
 def test_the_lock_of_a_run_with_workers_dies_with_it(start, tmp_path, pictures):
     """Although the processes that decode live a little longer."""
     run = tmp_path / "run"
-    flags = ["--encoder", "mlp", "--epochs", "20", "--batch", "16", "--workers", "1", "--no-evaluate"]
+    flags = [
+        "--encoder",
+        "mlp",
+        "--epochs",
+        "20",
+        "--batch",
+        "16",
+        "--workers",
+        "1",
+        "--no-evaluate",
+        "--cache",
+        "none",
+    ]
     holder = start("train", "--data", pictures, *flags, "--out", run, place="data").reached()
     holder.kill()
     holder.ended()

@@ -56,10 +56,14 @@ def test_a_step_or_save_is_finished_first_and_the_rest_resumes(
     assert state_of(run) == whole
 
 
-@pytest.mark.parametrize(("workers", "number"), [*((0, number) for number in SIGNALS), (2, signal.SIGTERM)])
-def test_a_wait_for_data_is_left_at_once(start, tmp_path, pictures, workers, number):
+@pytest.mark.parametrize(
+    ("workers", "cache", "number"),
+    [*((0, "none", number) for number in SIGNALS), (2, "none", signal.SIGTERM), (0, "ram", signal.SIGTERM)],
+)
+def test_a_wait_for_data_is_left_at_once(start, tmp_path, pictures, workers, cache, number):
     run = tmp_path / "run"
     flags = ["--encoder", "mlp", "--epochs", "20", "--batch", "16", "--workers", workers, "--no-evaluate"]
+    flags += ["--cache", cache]
     process = start("train", "--data", pictures, *flags, "--out", run, place="data").reached()
     time.sleep(0.2)  # what was decoded before is used up
     assert left(process, number) < AT_ONCE

@@ -55,7 +55,7 @@ def test_batches_go_on_as_if_no_worker_had_been_killed(pictures, soon):
 
 
 def test_a_run_ends_with_the_same_bits(tmp_path, pictures, soon, monkeypatch, state_of):
-    options = dict(encoder="mlp", epochs=4, batch=16, precision="float32", device="cpu")
+    options = dict(cache="none", encoder="mlp", epochs=4, batch=16, precision="float32", device="cpu")
     sanslabel.train(pictures, out=tmp_path / "whole", workers=0, **options)
     optimize = session.optimize
 

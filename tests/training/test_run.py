@@ -94,8 +94,10 @@ def test_stopped_anywhere_and_resumed_it_ends_with_the_same_bits(tmp_path, monke
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize(("method", "workers"), [("simclr", 0), ("simclr", 2), ("vicreg", 2)])
-def test_a_folder_resumes_with_any_number_of_workers(tmp_path, monkeypatch, method, workers):
+@pytest.mark.parametrize(
+    ("method", "workers", "cache"), [("simclr", 0, None), ("simclr", 2, "none"), ("vicreg", 2, "none")]
+)
+def test_a_folder_resumes_with_any_number_of_workers_and_cache(tmp_path, monkeypatch, method, workers, cache):
     from PIL import Image
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -105,18 +107,19 @@ def test_a_folder_resumes_with_any_number_of_workers(tmp_path, monkeypatch, meth
         pixels = generator.integers(0, 256, (generator.integers(16, 24), 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
-    folder = {"data": tmp_path / "pictures", "image_size": 16, "workers": workers}
+    folder = {"data": tmp_path / "pictures", "image_size": 16, "workers": workers, "cache": cache}
     options = SMALL | folder | {"method": method, "batch": 16, "epochs": 2}
     whole = sanslabel.train(out=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         stopping_after(patch, 3)
         with pytest.raises(Stopped):
             sanslabel.train(out=tmp_path / "stopped", **options)
-    assert state(sanslabel.resume(tmp_path / "stopped").path) == state(whole.path)
+    assert state(sanslabel.resume(tmp_path / "stopped", cache="disk").path) == state(whole.path)
+    assert whole.plan.cache == ("ram" if cache is None else cache)
     assert whole.bad_samples == 1
     (bad,) = (tmp_path / "stopped" / "bad_samples.jsonl").read_text().splitlines()
     assert json.loads(bad)["sample"] == "broken.png"
-    alone = sanslabel.train(out=tmp_path / "alone", **dict(options, workers=2 - workers))
+    alone = sanslabel.train(out=tmp_path / "alone", **dict(options, workers=2 - workers, cache="disk"))
     assert state(alone.path) == state(whole.path)
 
 
@@ -157,6 +160,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
         (dict(batch=-1), "--batch -1"),
         (dict(rate=float("nan")), "--rate nan"),
         (dict(workers=-1), "--workers -1"),
+        (dict(cache="tape"), "--cache tape"),
         (dict(precision="bf16"), "--precision bf16"),
         (dict(recipe="big"), "--recipe big"),
         (dict(batch=1), "--batch 1"),
