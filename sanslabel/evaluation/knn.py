@@ -41,8 +41,8 @@ def _nearest(queries: Tensor, bank: Tensor, scale: Tensor, k: int) -> tuple[Tens
     rows = max(1, BLOCK // ASKED)
     nearest, index = queries.new_empty(len(queries), 0), queries.new_empty(len(queries), 0, dtype=torch.int64)
     for begin in range(0, len(bank), rows):
-        similarity = (queries @ bank[begin : begin + rows].T).mul_(scale[begin : begin + rows])
-        found, places = _largest(similarity, k)
+        part = slice(begin, begin + rows)
+        found, places = _largest((queries @ bank[part].T).mul_(scale[part]), k)  # no name keeps it beside the next one
         nearest, order = torch.cat([nearest, found], dim=1).sort(dim=1, descending=True, stable=True)
         index = torch.cat([index, begin + places], dim=1).gather(1, order)
         nearest, index = nearest[:, :k], index[:, :k]
