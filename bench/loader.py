@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -130,7 +131,7 @@ def rate(images: Images, ahead: int) -> float:
 
 def ours(source: Source, workers: int, device: torch.device, rendered: bool = False) -> Images:
     """Batches as the loader hands them over, or the two views of SimCLR that a step would make of them."""
-    view, precision = views.SIMCLR.sized(SIDE), getattr(torch, fast_precision(device))
+    view, precision = replace(views.SIMCLR, size=SIDE), getattr(torch, fast_precision(device))
     with closing(batches(source, BATCH, seed=0, epochs=1000, workers=workers, device=device)) as stream:  # type: ignore
         for _, batch in stream:
             if rendered:

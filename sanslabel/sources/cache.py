@@ -256,7 +256,8 @@ def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, 
     what is taken of its place and what is free there. None once a second."""
     file, last = Unfinished(descriptor, len(folder), folder.channels), time.monotonic()
     rows = [list(range(begin, min(begin + PIECE, len(folder)))) for begin in range(0, len(folder), PIECE)]
-    processes = len(os.sched_getaffinity(0)) if workers and folder.decoded_bytes > ALONE else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = cores if workers and folder.decoded_bytes > ALONE else 0
     with closing(loads(_Decoder(folder), iter(rows), processes)) as pieces, _shown(folder) as show:
         for chosen, piece in zip(rows, pieces, strict=True):
             if not _fits(piece.pixels.nbytes, *space(file.size)):

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import permutation
@@ -90,13 +91,11 @@ class Folder(Source):
             replaced += [(position, self.paths[bad], reason) for bad, reason in unreadable]
         sizes = np.array([pixels.shape[1:] for pixels in pictures], np.int64).reshape(-1, 2)
         height, width = sizes.max(0)
-        canvas = np.zeros((len(index), self.channels, height, width), np.uint8)
-        for image, pixels in zip(canvas, pictures, strict=True):
+        canvas = _zeros(len(index), self.channels, int(height), int(width))
+        for image, pixels in zip(canvas.numpy(), pictures, strict=True):
             image[:, : pixels.shape[1], : pixels.shape[2]] = pixels
         filled = bool((sizes == sizes[0]).all())
-        return Loaded(
-            torch.from_numpy(canvas), None if filled else torch.from_numpy(sizes), replaced, torch.tensor(rows)
-        )
+        return Loaded(canvas, None if filled else torch.from_numpy(sizes), replaced, torch.tensor(rows))
 
     def subset(self, index: Tensor) -> Self:
         paths = [self.paths[row] for row in index.tolist()]
@@ -121,13 +120,22 @@ class Folder(Source):
         return picture(self.root / self.paths[row], self.channels, self.side) if pixels is None else pixels
 
 
+def _zeros(*shape: int) -> Tensor:
+    """uint8. A worker process makes them in memory that it shares with its parent, so that a batch is not copied to be
+    handed over: 14 in place of 19 ms for 64 pictures of 341 x 341."""
+    if get_worker_info() is None:
+        return torch.zeros(shape, dtype=torch.uint8)
+    shared = torch.UntypedStorage._new_shared(prod(shape))  # zeros, as the system gives it
+    return torch.empty(0, dtype=torch.uint8).set_(shared, 0, shape)  # pyright: ignore[reportCallIssue]
+
+
 def status(root: Path, paths: list[str]) -> np.ndarray:
     """(N, 3) int64: bytes of each file, and when its content and its entry last changed, in ns; -1 for a file that is
-    not there."""
-    found, root_ = array("q"), os.fspath(root)
+    not there. 2.7 s for a million; by threads, or within open folders, it is no faster."""
+    found, folder = array("q"), os.fspath(root)
     for path in paths:
         try:
-            said = os.stat(f"{root_}/{path}")
+            said = os.stat(f"{folder}/{path}")
             found.extend((said.st_size, said.st_mtime_ns, said.st_ctime_ns))
         except OSError:
             found.extend((-1, -1, -1))
