@@ -15,7 +15,7 @@ FILES = {str(file.relative_to(PACKAGE)): file.read_text() for file in PACKAGE.rg
 
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml", "jsonpickle"}
 MODULES |= {"runpy", "urllib", "http", "requests", "huggingface_hub"}
-FUNCTIONS = {"eval", "exec", "compile", "__import__"}
+FUNCTIONS = {"eval", "exec", "__import__"}
 ATTRIBUTES = {"LOAD_TRUNCATED_IMAGES", "extractall", "extract", "unpack_archive", "add_safe_globals"}
 METHODS = {"torch": {"load", "hub"}, "os": {"system", "popen"}, "sys": {"path"}}
 FLAGS = {"trust_remote_code", "weights_only", "shell"}
@@ -36,6 +36,8 @@ def _is_forbidden(node: ast.AST) -> bool:
             return name in FUNCTIONS | MODULES
         case ast.Attribute(value=value, attr=name):
             return name in ATTRIBUTES or (isinstance(value, ast.Name) and name in METHODS.get(value.id, ()))
+        case ast.Call(func=ast.Name(id="compile")):  # a flag is called so, too
+            return True
         case ast.Call(func=ast.Attribute(value=ast.Name(id="np"), attr="load"), keywords=keywords):
             said = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
             return said.get("allow_pickle") != "False"
@@ -61,6 +63,7 @@ def test_no_file_loads_code(name):
         "load(path, weights_only=False)",
         "eval('1')",
         "exec(text)",
+        "compile(text, name, mode)",
         "__import__(name)",
         "archive.extractall(folder)",
         "ImageFile.LOAD_TRUNCATED_IMAGES = True",
@@ -73,7 +76,9 @@ def test_what_would_is_found(text):
 
 
 def test_what_is_meant_otherwise_is_not():
-    assert not forbidden("net.eval()\nnp.load(path, allow_pickle=False)\n'''no pickle'''\nload_file(path)")
+    assert not forbidden(
+        "net.eval()\ntrain(compile=compile)\nnp.load(path, allow_pickle=False)\n'''no pickle'''\nload_file(path)"
+    )
 
 
 def test_modules_are_imported_by_name_from_the_packages_own_lists_alone():
