@@ -148,14 +148,14 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     net = method.networks(encoder, source.facts(plan.image_size))
     net.to(torch.device(plan.device)).train()
     synchronize_(net)
+    if plan.recompute:
+        recompute_(net)
     if plan.sharding == "full":
         shard_(net, torch.device(plan.device))
     else:  # parts must be contiguous
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
-    if plan.recompute:
-        recompute_(net)
     if plan.compile:
         compile_(net)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))
