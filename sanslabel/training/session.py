@@ -276,8 +276,8 @@ class _Voice:
         print(entry.sentence, file=errors())
         advice = [] if self.advised else list(self.timesheet.advice(entry))
         self.advised = self.advised or bool(advice)
-        for sentence in advice:
-            warnings.warn(sentence, stacklevel=5)
+        for sentence in advice:  # no warning: the machine may only have been busy with something else
+            print(f"advice: {sentence}", file=errors())
 
 
 class _Saver:

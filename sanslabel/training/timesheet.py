@@ -11,7 +11,7 @@ import torch
 from sanslabel.batch import Clock
 from sanslabel.hardware import device_memory, peak_memory
 from sanslabel.plan import Plan
-from sanslabel.sources import Arrays, Source
+from sanslabel.sources import Source
 from sanslabel.stopwatch import Part, Stopwatch
 
 PAUSE = 10.0
@@ -100,7 +100,7 @@ class Timesheet:
 
     @property
     def _slow_data(self) -> str:
-        if isinstance(self.source, Arrays):
+        if not self.source.decodes:
             return "waiting for data takes {} of the time: copy --data to a faster disk, or to where it fits in memory"
         more = max(2, 2 * self.plan.workers)
         return (

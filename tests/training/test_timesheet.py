@@ -1,7 +1,6 @@
 """What a run says of its time."""
 
 import json
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -86,7 +85,7 @@ def test_short_epochs_share_an_entry_and_the_last_one_always_has_one(monkeypatch
 def test_what_takes_much_is_advised_about():
     arrays = open_source("digits", "train")
     assert list(sheet().advice(ENTRY)) == []
-    (said,) = sheet(workers=2).advice(entry(waiting=0.16))
+    (said,) = sheet(SimpleNamespace(decodes=True), workers=2).advice(entry(waiting=0.16))
     assert "waiting for data takes 16 %" in said
     assert "--workers 4" in said
     assert "--cache ram" in said
@@ -115,14 +114,16 @@ def test_a_run_says_it_at_its_end_and_writes_it_down(tmp_path, capsys):
     assert spent["seconds"] == pytest.approx(run.seconds, abs=0.1)
 
 
-def test_advice_is_given_once(tmp_path, monkeypatch):
+def test_advice_is_given_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(timesheet, "PAUSE", 0.0)
     monkeypatch.setattr(timesheet, "MUCH", 0.0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
-    said = [str(warning.message).partition(" take")[0] for warning in caught]
-    assert said == ["waiting for data", "views", "logging, diagnostics and checkpoints"]
+    sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("advice: ")]
+    assert [line.removeprefix("advice: ").partition(" take")[0] for line in said] == [
+        "waiting for data",
+        "views",
+        "logging, diagnostics and checkpoints",
+    ]
 
 
 def test_what_a_stopped_run_took_is_added_to(tmp_path, monkeypatch):
