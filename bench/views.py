@@ -2,8 +2,8 @@
 
 All draw SimCLR's view with lightly's default ranges: crops of 0.08 to 1 of the area, mirror images, brightness,
 contrast and saturation 0.8, hue 0.2, gray-scale 0.2, a blur every other time. Each is fed what it wants and from
-memory: batches of uint8 here, batches of float32 to kornia, PIL images to lightly, whose transforms run as its examples
-run them, in worker processes or without. Nothing is normalized.
+memory: batches of uint8 here, batches of float32 to kornia, PIL images to lightly and stable-pretraining, whose
+transforms run as their examples run them, in worker processes or without. Nothing is normalized.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bench.peers import imported
 from bench.turns import seconds
 from sanslabel import views
 from sanslabel.batch import Batch
+from sanslabel.randomness import fold
 from sanslabel.views import resampling
 
 CASES = {
@@ -45,13 +46,19 @@ def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
     return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32)
 
 
+def drawn_anew(batch: Batch) -> Iterator[Batch]:
+    """The batch with other keys each time, as in another epoch: the same crops again would find all that is cached."""
+    return (batch._replace(key=fold(batch.key, epoch)) for epoch in itertools.count())
+
+
 def ours(batch: Batch, size: int, precision: torch.dtype) -> Callable[[], object]:
-    view, kind = replace(views.SIMCLR, size=size), batch.images.device.type
+    view, kind, fresh = replace(views.SIMCLR, size=size), batch.images.device.type, drawn_anew(batch)
 
     def call() -> None:
+        anew = next(fresh)
         with torch.autocast(kind, torch.bfloat16, enabled=precision == torch.bfloat16):
-            view(batch, 0)
-            view(batch, 1)
+            view(anew, 0)
+            view(anew, 1)
         _wait(batch.images)
 
     return call
@@ -89,10 +96,36 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
         return None
     from lightly.transforms import SimCLRTransform
 
-    dataset = Transformed(pictures(batch.images), SimCLRTransform(input_size=size, normalize=None), EPOCH)
-    loader = DataLoader(dataset, PER_WORKER, num_workers=workers, persistent_workers=workers > 0)
+    return _epoch(Transformed(pictures(batch.images), SimCLRTransform(input_size=size, normalize=None), EPOCH), workers)
 
-    def call() -> None:  # whole epochs: nothing is made ahead for the next turn, or during the others'
+
+def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], object] | None:
+    if imported("stable_pretraining") is None:
+        return None
+    from stable_pretraining.data import transforms as t
+
+    view = t.Compose(
+        t.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
+        t.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
+        t.RandomGrayscale(p=0.2),
+        t.PILGaussianBlur(p=0.5),
+        t.RandomHorizontalFlip(p=0.5),
+        t.ToImage(),
+    )
+    both = t.MultiViewTransform([view, view])
+    dataset = Transformed(pictures(batch.images), lambda picture: both({"image": picture})["views"], EPOCH)
+    return _epoch(dataset, workers, _stacked)
+
+
+def _stacked(samples: list[list[dict[str, Any]]]) -> list[Tensor]:
+    return [torch.stack([views[i]["image"] for views in samples]) for i in range(2)]
+
+
+def _epoch(dataset: Dataset, workers: int, collated: Callable[[list], Any] | None = None) -> Callable[[], object]:
+    """Whole epochs, so that nothing is made ahead for the next turn, or during the others'."""
+    loader = DataLoader(dataset, PER_WORKER, num_workers=workers, persistent_workers=workers > 0, collate_fn=collated)
+
+    def call() -> None:
         for _ in loader:
             pass
 
@@ -131,9 +164,10 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
             "kornia": kornia(batch, size),
             "lightly": lightly(batch, size, 0),
             "lightly, 2 workers": lightly(batch, size, 2),
+            "stable-pretraining, 2 workers": stable_pretraining(batch, size, 2),
         }
         taken = seconds({name: call for name, call in sides.items() if call is not None})
-        made = {name: 2 * (EPOCH if "lightly" in name else n) for name in taken}
+        made = {name: 2 * (EPOCH if "lightly" in name or "stable" in name else n) for name in taken}
         yield {"case": case, "views_per_second": {name: made[name] / t for name, t in taken.items()}}
     if device.type == "cpu":
         yield from forms()
@@ -144,12 +178,12 @@ def forms() -> Iterator[dict[str, Any]]:
     fixed = resampling.BOXED_FROM
     for dtype, side in itertools.product((torch.bfloat16, torch.float32), SIDES):
         batch = drawn(64, 3, side, torch.device("cpu"))
-        view = replace(views.SIMCLR, size=side)
+        view, fresh = replace(views.SIMCLR, size=side), drawn_anew(batch)
 
-        def call(boxed_from: int, view=view, batch=batch, dtype=dtype) -> None:
+        def call(boxed_from: int, view=view, fresh=fresh, dtype=dtype) -> None:
             resampling.BOXED_FROM = {("cpu", dtype): boxed_from}
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                view(batch, 0)
+                view(next(fresh), 0)
 
         try:
             taken = seconds({"dense": lambda c=call: c(10**6), "boxed": lambda c=call: c(0)}, at_least=0.2)
@@ -163,11 +197,11 @@ def forms() -> Iterator[dict[str, Any]]:
 def section(found: list[dict[str, Any]]) -> str:
     cases = [line for line in found if "views_per_second" in line]
     sides = list(dict.fromkeys(name for line in cases for name in line["views_per_second"]))
-    peers = [peer for peer in ("lightly, 2 workers", "kornia") if peer in sides]
+    peers = [peer for peer in ("lightly, 2 workers", "stable-pretraining, 2 workers", "kornia") if peer in sides]
     rows = []
     for line in cases:
         speeds = line["views_per_second"]
-        ratios = [f"{speeds['bfloat16'] / speeds[peer]:.1f}" for peer in peers]
+        ratios = [f"{max(speeds['bfloat16'], speeds['float32']) / speeds[peer]:.1f}" for peer in peers]
         rows.append([line["case"], *(f"{speeds[name]:,.0f}" for name in sides), *ratios])
     head = [f"here, {name}" if name in {"bfloat16", "float32"} else name for name in sides]
     text = f"""## Views

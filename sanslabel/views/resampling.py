@@ -20,7 +20,10 @@ from sanslabel.views.blur import blurring
 from sanslabel.views.pixels import unit
 
 Form = Literal["dense", "boxed"]
-BOXED_FROM = {("cpu", torch.bfloat16): 192, ("cpu", torch.float32): 160, ("cpu", torch.float64): 160}
+GRAIN = 32
+"""pixels that boxes are widened to multiples of, where they are read one by one: few different shapes of products,
+since oneDNN compiles each new one in bfloat16, which takes longer than the product itself"""
+BOXED_FROM = {("cpu", torch.bfloat16): 192, ("cpu", torch.float32): 128, ("cpu", torch.float64): 128}
 """the side of canvas or view from which boxed is faster, by device and dtype; where none is given, it never is. A fixed
 table, since a form that was timed by each run would give each run bits of its own; `python -m bench.views` measures it
 again."""
@@ -61,18 +64,27 @@ def cropped(
 
 
 def _boxed(images: Tensor, boxes: Tensor, rows: Tensor, columns: Tensor, sigma: Tensor | None) -> Tensor:
-    n, channels, size, dtype = *images.shape[:2], rows.shape[1], rows.dtype
+    n, channels, height, width = images.shape
+    size, dtype = rows.shape[1], rows.dtype
     views = torch.empty(n, channels, size, size, dtype=dtype, device=images.device)
     softened = [] if sigma is None else sigma.nonzero()[:, 0].tolist()
     blurred = dict(zip(softened, blurring(sigma[softened], size, dtype), strict=True)) if sigma is not None else {}
     for i, (top, left, tall, wide) in enumerate(boxes.tolist()):
-        down, along = rows[i, :, top : top + tall], columns[i, :, left : left + wide]
+        down, along = _around(top, tall, height), _around(left, wide, width)
+        row, column = rows[i, :, down], columns[i, :, along]
         if i in blurred:
-            down, along = blurred[i] @ down, blurred[i] @ along
-        pixels = unit(images[i, :, top : top + tall, left : left + wide], dtype)
-        narrow = pixels.reshape(channels * tall, wide) @ along.T
-        torch.matmul(down, narrow.view(channels, tall, size), out=views[i])
+            row, column = blurred[i] @ row, blurred[i] @ column
+        pixels = unit(images[i, :, down, along], dtype)
+        narrow = pixels.flatten(0, 1) @ column.T  # (C h, S)
+        torch.matmul(row, narrow.unflatten(0, (channels, -1)), out=views[i])
     return views
+
+
+def _around(start: int, length: int, pixels: int) -> slice:
+    """The interval, widened to a multiple of `GRAIN` pixels, or to all of the axis."""
+    length = min(-(-length // GRAIN) * GRAIN, pixels)
+    start = min(start, pixels - length)
+    return slice(start, start + length)
 
 
 def resampling(
