@@ -17,7 +17,15 @@ import sanslabel
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.distributed import by_first, highest, world_size
 from sanslabel.errors import BadInput, DiskError, reading
-from sanslabel.hardware import Precision, Sharding, chosen_device, device_memory, fast_precision, peak_memory
+from sanslabel.hardware import (
+    Precision,
+    Sharding,
+    chosen_device,
+    device_memory,
+    fast_precision,
+    freed_memory_kept,
+    peak_memory,
+)
 from sanslabel.launch import joined, may_restart, restarted
 from sanslabel.methods.method import Method, check_size
 from sanslabel.plain import built, plain
@@ -257,6 +265,8 @@ def _trained(
         with ExitStack() as held:
             by_first(_begin, held, session, fresh)
             session = replace(session, source=cached(source, plan.cache, plan.workers))
+            if plan.device == "cpu" and plan.chunk is None and not plan.recompute:  # which are asked for to save memory
+                held.enter_context(freed_memory_kept())
             began = time.monotonic()
             try:
                 bad_samples, verdict = session.follow(on_collapse, track, profile)

@@ -84,7 +84,7 @@ def test_short_epochs_share_an_entry_and_the_last_one_always_has_one(monkeypatch
 
 def test_what_takes_much_is_advised_about():
     arrays = open_source("digits", "train")
-    assert list(sheet().advice(ENTRY)) == []
+    assert list(sheet(arrays).advice(ENTRY)) == []
     (said,) = sheet(SimpleNamespace(decodes=True), workers=2).advice(entry(waiting=0.16))
     assert "waiting for data takes 16 %" in said
     assert "--workers 4" in said
