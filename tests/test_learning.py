@@ -34,7 +34,7 @@ def test_the_bare_command_beats_pixels_and_the_random_encoder(tmp_path):
     assert trained["knn"] >= pixels["knn"] + 2
 
 
-@pytest.mark.parametrize(("method", "epochs", "linear"), [("moco", 8, 2), ("rotation", 4, 3)])
+@pytest.mark.parametrize(("method", "epochs", "linear"), [("moco", 8, 2), ("rotation", 4, 3), ("vicreg", 10, 4)])
 def test_a_method_of_another_kind_is_ahead_of_the_random_encoder(tmp_path, method, epochs, linear):
     """By so many points, in two minutes each; docs/learning.md has every method, for longer and with three seeds."""
     found = scores(tmp_path, method, "--epochs", str(epochs))
@@ -47,8 +47,7 @@ def test_classes_come_apart_in_the_codes_of_a_vae(tmp_path):
     assert found["trained"]["knn"] >= found["random"]["knn"] + 5
 
 
-@pytest.mark.parametrize(("method", "linear", "knn"), [("simclr", 88.0, 86.0), ("vicreg", 86.5, 0.0)])
-def test_fashion_mnist_without_labels(tmp_path, method, linear, knn):
-    trained = scores(tmp_path, method, "--data", "fashion-mnist", "--epochs", "6")["trained"]
-    assert trained["linear"] >= linear
-    assert trained["knn"] >= knn
+def test_fashion_mnist_without_labels(tmp_path):
+    trained = scores(tmp_path, "simclr", "--data", "fashion-mnist", "--epochs", "6")["trained"]
+    assert trained["linear"] >= 88.0
+    assert trained["knn"] >= 86.0
