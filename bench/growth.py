@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from bench.markdown import table
 from sanslabel import encoders, losses
 from sanslabel.evaluation.knn import predictions
 from sanslabel.hardware import fast_precision, peak_memory
@@ -257,8 +258,8 @@ def section(lines: list[dict[str, Any]]) -> str:
         curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
         cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
         cells += [_law(line["time_exponent"]), f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
-        rows.append(f"| {' | '.join([*cells, _law(line['memory_exponent']), f'{curve.memory:g}', curve.why])} |")
-    return TEXT + "\n".join(rows) + "\n"
+        rows.append([*cells, _law(line["memory_exponent"]), f"{curve.memory:g}", curve.why])
+    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
 
 
 def _law(p: float | None) -> str:
@@ -274,10 +275,8 @@ included; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted ove
 stands beside the one that is meant. Losses are forward and backward, of embeddings of 128 numbers where their width is
 not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in one .npy,
 those of Fashion-MNIST repeated, each time brighter.
-
-| | over | time | p | meant | memory | p | meant | |
-|---|---|---:|---:|---:|---:|---:|---:|---|
 """
+HEAD = ("", "over", "time", "p", "meant", "memory", "p", "meant", "")
 
 
 def draw(lines: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ some batches of 64; medians over the turns.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,9 +17,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
+from bench.markdown import table
 from bench.peers import imported
 from bench.photos import photos
 from sanslabel import encoders, methods, views
@@ -80,12 +83,10 @@ def decoding(source: Folder) -> Line:
 
 def built(source: Folder, kind: Any, folder: Path) -> tuple[Line, Source]:
     """What the cache takes once."""
-    import os
-
-    os.environ["XDG_CACHE_HOME"] = str(folder)
-    start = time.perf_counter()
-    found = cached(source, kind, 1)
-    seconds = time.perf_counter() - start
+    with patch.dict(os.environ, XDG_CACHE_HOME=str(folder)):
+        start = time.perf_counter()
+        found = cached(source, kind, 1)
+        seconds = time.perf_counter() - start
     assert not found.decodes
     line = {"case": f"build {kind}", "seconds": seconds, "images_per_second": len(source) / seconds}
     return line | {"bytes": source.decoded_bytes}, found
@@ -205,10 +206,8 @@ def waiting(kind: str, source: Source, workers: int, device: torch.device) -> Li
 def section(lines: list[Line]) -> str:
     of = {line["case"]: line for line in lines}
     decoded, ram, disk = of["decoding"], of["build ram"], of["build disk"]
-    rows = [
-        "| | images/s | and two views of each | lightly, two views | torchvision, one crop | over lightly |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop", "over lightly"]
+    rows = []
     for line in lines:
         if "lightly_images_per_second" in line:
             peer = line["lightly_images_per_second"]
@@ -216,7 +215,7 @@ def section(lines: list[Line]) -> str:
             cells.append(line["torchvision_images_per_second"])
             ratio = "" if peer is None else f"{line['images_per_second'] / peer:.1f}"
             shown = ["" if cell is None else f"{cell:,.0f}" for cell in cells]
-            rows.append(" | ".join([f"| {line['case']}", *shown, f"{ratio} |"]))
+            rows.append([line["case"], *shown, ratio])
     waits = [of["waiting, cache none"], of["waiting, cache ram"]]
     none, cached_ = (f"{100 * line['waiting_share']:.1f} %" for line in waits)
     return f"""## Large images from files
@@ -230,7 +229,7 @@ The first column is what the loader hands over: uint8, of which the device that 
 two views of SimCLR of them in the same process, and so is the one to hold against lightly's, whose processes do that.
 All sides in turns, with as many worker processes; with a cache there are none, since reading is a copy.
 
-{chr(10).join(rows)}
+{table(head, rows)}
 
 Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH} ({waits[1]["seconds"]:.2f} s), {cached_} is
 spent waiting for data with the cache in memory, and {none} with one process that decodes.

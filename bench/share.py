@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 import sanslabel
+from bench.markdown import table
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
 from sanslabel.diagnostics import variation
@@ -311,7 +312,10 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         yield measured(name, sizes, device)
 
 
-REASONS = {"ijepa": "a third of a second in all, and tokens are normalized, chosen and repeated outside the networks"}
+REASONS = {
+    "ijepa": "a third of a second in all, and tokens are normalized, chosen and repeated outside the networks",
+    "cpc": "its loss tells each patch from all patches of all images, and writes that matrix out",
+}
 """beside shares above a tenth, by method"""
 TEXT = f"""## What of a step is not the network's own
 
@@ -323,10 +327,8 @@ alone, on the same inputs and with the same gradients of their outputs, then bac
 Whole and bare steps take turns, and these are medians. What is left is the share of all else: views, loss and its
 gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. The four columns
 of milliseconds after it are of the forward pass alone; k-means at the end of an epoch is in none of them.
-
-| method | encoder | step, ms | all else | views | loss | memory | figures | |
-|---|---|---:|---:|---:|---:|---:|---:|---|
 """
+HEAD = ("method", "encoder", "step, ms", "all else", "views", "loss", "memory", "figures", "")
 
 
 def section(lines: list[dict[str, Any]]) -> str:
@@ -340,8 +342,8 @@ def section(lines: list[dict[str, Any]]) -> str:
         reason = REASONS.get(line["method"], "") if line["share"] > 0.1 else ""
         cells = [line["method"] + (f" ({sizes})" if sizes else ""), line["encoder"], f"{1000 * step:.0f}"]
         cells += [f"{100 * line['share']:.1f} %", *parts, f"{memory:.0f}", f"{watching:.0f}", reason]
-        rows.append(f"| {' | '.join(cells)} |")
-    return TEXT + "\n".join(rows) + "\n"
+        rows.append(cells)
+    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
 
 
 def _size(name: str, value: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from bench.markdown import table
+
 ROUNDS = 5
 TORCH = "import torch"
 COMMANDS = {
@@ -38,7 +40,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 def section(lines: list[dict[str, Any]]) -> str:
     """The Markdown of docs/performance.md."""
     seconds = {line["case"]: line["seconds"] for line in lines}
-    rows = [f"| `{name}` | {taken:.2f} | {_beside(name, taken - seconds[TORCH])} |" for name, taken in seconds.items()]
+    rows = [[f"`{name}`", f"{taken:.2f}", _beside(name, taken - seconds[TORCH])] for name, taken in seconds.items()]
     return "\n".join(
         [
             "## Start",
@@ -48,9 +50,7 @@ def section(lines: list[dict[str, Any]]) -> str:
             "Training takes two seconds more before its first step: the first optimizer that torch makes imports its "
             "compiler, whether or not anything is compiled, and there is no supported way around it.",
             "",
-            "| command | seconds | beside `import torch` |",
-            "|---|---:|---:|",
-            *rows,
+            table(["command", "seconds", "beside `import torch`"], rows, numbers=(1, 2)),
             "",
         ]
     )

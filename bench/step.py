@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -26,10 +26,12 @@ from bench.views import Transformed, pictures
 from sanslabel import encoders
 from sanslabel.hardware import fast_precision
 from sanslabel.losses import nt_xent
+from sanslabel.methods.method import Method, Networks
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import batches, open_source
-from sanslabel.training.engine import optimize, players_of
+from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import Metrics
+from sanslabel.training.session import LOG_EVERY
 from sanslabel.training.watch import Watch
 
 
@@ -68,15 +70,19 @@ def session(case: Case, device: torch.device):
     return method, net, players_of(net, SimCLR.small, case.batch), stream
 
 
-def whole(case: Case, device: torch.device) -> Iterator[None]:
-    method, net, players, stream = session(case, device)
+def whole(case: Case, device: torch.device) -> Iterator[Record]:
+    return followed(*session(case, device), getattr(torch, fast_precision(device)))
+
+
+def followed(method: Method, net: Networks, players: Mapping[str, Player], stream, precision) -> Iterator[Record]:
+    """Everything that `sanslabel train` does between two steps, figures every tenth step included."""
     watch = Watch(net, players)
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
-        for record in optimize(method, net, players, stream, getattr(torch, fast_precision(device))):
-            if record.clock.step % 10 == 9:
+        for record in optimize(method, net, players, stream, precision):
+            if record.clock.step % LOG_EVERY == LOG_EVERY - 1:
                 metrics.add(record, watch.figures())
-            yield
+            yield record
 
 
 def bare(case: Case, device: torch.device) -> Iterator[None]:

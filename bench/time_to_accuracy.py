@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from bench.markdown import prose, table
 from bench.peers import imported
+from bench.step import followed
 from bench.views import Transformed, pictures
 from sanslabel import encoders
 from sanslabel.batch import Clock
@@ -33,9 +33,7 @@ from sanslabel.evaluation.linear import chosen_penalty, fitted
 from sanslabel.hardware import fast_precision
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.engine import optimize, players_of
-from sanslabel.training.journal import Metrics
-from sanslabel.training.watch import Watch
+from sanslabel.training.engine import players_of
 
 GOAL, EPOCHS, MEASURED_FROM, SEEDS = 88.5, 7, 4, (0, 1, 2)
 RESULTS = Path(__file__).parent / "results" / "time_to_accuracy.jsonl"
@@ -67,14 +65,9 @@ def here(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     net = METHOD.networks(encoder(source, seed), source.facts(28)).to(memory_format=torch.channels_last).train()
     players = players_of(net, SimCLR.small, SimCLR.small.batch)
     stream = batches(source, SimCLR.small.batch, seed=seed, epochs=EPOCHS, device=torch.device("cpu"))
-    watch = Watch(net, players)
-    with TemporaryDirectory() as folder:
-        metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
-        for record in optimize(METHOD, net, players, stream, side.precision):
-            if record.clock.step % 10 == 9:
-                metrics.add(record, watch.figures())
-            if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
-                yield net.encoder
+    for record in followed(METHOD, net, players, stream, side.precision):
+        if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
+            yield net.encoder
 
 
 def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:

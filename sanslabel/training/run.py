@@ -133,11 +133,9 @@ def train(
         by_first(refuse_if_held, Path(out))
     elif may_restart():
         raise BadInput("--out: name a run folder, so that processes that are started anew (--max-restarts) find it.")
-    if sharding not in get_args(Sharding):
-        raise BadInput(f"--sharding {sharding}: there are replicate and full.")
-    _check_cache(cache)
-    if precision not in {None, "float32", "bfloat16"}:
-        raise BadInput(f"--precision {precision}: there are float32 and bfloat16.")
+    _check_word("sharding", str(sharding), Sharding)
+    _check_word("cache", cache, Cache)
+    _check_word("precision", precision, Precision)
     if rate is not None:
         optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
@@ -210,7 +208,7 @@ def resume(
     """
     run = Path(run)
     _check_numbers(workers=workers)
-    _check_cache(cache)
+    _check_word("cache", cache, Cache)
     said = checkpoint.read_run(run, NEEDED)
     by_first(refuse_if_held, run)
     with reading(run / "run.json", "start a new run"):
@@ -321,9 +319,11 @@ def _check_numbers(**numbers: float | None) -> None:
             raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
 
 
-def _check_cache(cache: Cache | None) -> None:
-    if cache is not None and cache not in get_args(Cache):
-        raise BadInput(f"--cache {cache}: there are {', '.join(get_args(Cache))}.")
+def _check_word(name: str, word: str | None, words: Any) -> None:
+    """BadInput for one that is none of a Literal's."""
+    if word is not None and word not in get_args(words):
+        *others, last = get_args(words)
+        raise BadInput(f"--{name} {word}: there are {', '.join(others)} and {last}.")
 
 
 def _versions() -> dict[str, str]:
