@@ -6,12 +6,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import field, fields, make_dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
+from sanslabel.cli.flags import Energy, Evaluate, QualityOf, Report, Sample, Train, parsed
 from sanslabel.errors import BadInput, SanslabelError, nearest
 from sanslabel.output import errors
 from sanslabel.training.signals import interrupting
@@ -31,188 +32,12 @@ HELP = """Learn an image encoder from pictures without labels, and measure it.
 `sanslabel train METHOD --help` lists every number of a method.
 """
 
-Protocol = Literal[
-    "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
-]
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train an encoder on images without labels, and evaluate it where labels exist."""
-
-    data: str | None = None
-    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
-    fashion-mnist; for --recipe toy, spiral, moons or ring"""
-    out: str | None = None
-    """the run folder; by default runs/METHOD-DATA-NUMBER"""
-    resume: str | None = None
-    """a run folder to continue; all else comes from its run.json"""
-    recipe: Literal["small", "paper", "toy"] = "small"
-    """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
-    encoder: str | None = None
-    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
-    recipe's"""
-    encoder_options: tuple[str, ...] = ()
-    """such as patch=4 pool=mean, stem=small, hidden=500,30"""
-    epochs: int | None = None
-    """passes over the data; by default the recipe's, as for the next two"""
-    batch: int | None = None
-    """images in one step"""
-    rate: float | None = None
-    """learning rate, before the recipe scales it with batch and time"""
-    chunk: int | None = None
-    """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
-    masked: bool = False
-    """whether 75 % of the patches go from a view in place of a crop, for methods that embed views"""
-    image_size: int | None = None
-    """side in pixels of the images that the encoder sees; by default the data's"""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps; by default the fastest"""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """by default bfloat16 where the device is fast at it"""
-    workers: int | None = None
-    """processes that decode images from a folder"""
-    cache: Literal["ram", "disk", "none"] | None = None
-    """where the decoded images of a folder are kept: in memory for this run, on disk for later ones too, or nowhere; by
-    default in memory where there is plenty"""
-    on_collapse: Literal["warn", "stop"] = "warn"
-    """what to do when nothing is learned: say why, or stop with exit code 5"""
-    track: Literal["tensorboard"] | None = None
-    """where figures are handed to besides metrics.jsonl"""
-    seed: int = 0
-    evaluate: bool = True
-    """whether to evaluate at the end"""
-    sharding: Literal["replicate", "full"] = "replicate"
-    """whether each of several processes holds all weights or a part of them"""
-    compile: bool = False
-    """whether networks run as torch compiles them: minutes at the start, for less time a step where there is a GPU"""
-    recompute: bool = False
-    """activation checkpointing: a transformer's blocks are computed again in the backward pass, which takes the memory
-    of one block, for one more forward pass"""
-    profile: bool = False
-    """whether to write a trace of a few steps, trace.json.gz, for chrome://tracing or ui.perfetto.dev"""
-    timeout: float = 600.0
-    """seconds that one of several processes waits for another before it gives up"""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure the encoder of a run, beside raw pixels and a random encoder."""
-
-    run: str
-    """the run folder, or timm/NAME for a pretrained encoder of timm"""
-    data: str | None = None
-    """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Protocol, ...] = ("knn", "linear")
-    """few: a linear probe on 1 % and 10 % of the labels; layers: one on each stage; cluster: k-means against labels;
-    retrieval: mean average precision; finetune: the encoder learns on, with labels; transfer: a linear probe on another
-    labeled set; relation: whether distances follow the labels, or another encoder's; invariance: what stays of an image
-    that is cropped, mirrored, …"""
-    transfer: str | None = None
-    """that labeled set"""
-    reference: str | None = None
-    """the folder of that other encoder, for relation"""
-    network: str | None = None
-    """student, teacher, mean or critic; by default the first that the method exports"""
-    stage: int | None = None
-    """of the encoder to read, 1 for the first; by default the last"""
-    tokens: Literal["class", "mean", "patches"] | None = None
-    """of a transformer to read; by default what it pools itself"""
-    k: int | None = None
-    """neighbors, by default 20"""
-    temperature: float = 0.07
-    """of the neighbors' votes"""
-    labels_per_class: int = 10
-    """in the second round, with few labels"""
-    draws: int = 5
-    """of those few labels"""
-    finetune_steps: int = 800
-    """of fine-tuning, 128 images each"""
-    finetune_rate: float = 1e-3
-    """its learning rate"""
-    cache: bool = True
-    """whether features are kept in the run folder, and taken from there"""
-    seed: int = 0
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Draw new images of a run's model as a PNG."""
-
-    run: str
-    """the run folder"""
-    n: int | None = None
-    """images, 64 by default; for --interpolate rows (8), for --reconstruct columns (16)"""
-    interpolate: bool = False
-    """whether to walk from one code to another, in each row"""
-    reconstruct: bool = False
-    """whether to show images of --data, what the model was given of each, and what it made of that"""
-    data: str | None = None
-    """images to reconstruct, by default the run's own, or to walk between, by default latents"""
-    out: str | None = None
-    """the .png file; by default in the run folder"""
-    seed: int = 0
-    """the same one gives the same bytes on one device"""
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Energy:
-    """Write the energy of every image, or draw that of a plane."""
-
-    run: str
-    """the run folder; with --toy, a method"""
-    data: str | None = None
-    """images, of their test split if they have one; by default those that the run was trained on"""
-    against: str | None = None
-    """foreign images, which are to have the higher energies: prints the AUROC"""
-    complexity: bool = False
-    """whether to take off what an image costs as such, by its compressed size"""
-    toy: Literal["spiral", "moons", "ring"] | None = None
-    """points to train the method on; its energy is then drawn over the plane, as a PNG"""
-    out: str | None = None
-    """.csv or .parquet; .png draws the plane of a run on points; by default in the run folder"""
-    seed: int = 0
-    """of the training on points"""
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class QualityOf:
-    """Measure samples of a run's model against test images, by the features of a trained encoder."""
-
-    run: str
-    """the run folder of the generative model"""
-    encoder: str
-    """the run folder of the encoder"""
-    data: str | None = None
-    """images with a test split; by default those that the run was trained on"""
-    n: int = 2000
-    """samples, and test images"""
-    seed: int = 0
-    device: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Show runs on one page: what they say of themselves, curves, views, scores, a map of the embedding, samples."""
-
-    runs: tuple[str, ...]
-    """run folders; several are compared"""
-    out: str | None = None
-    """the .html file; by default report.html in the first run folder"""
-    data: str | None = None
-    """images of the map; by default those that the run was trained on"""
-    points: int = 5000
-    """images in all maps together, of the test split if there is one"""
-    seed: int = 0
-    device: str | None = None
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command and exits: 0; 2 bad input; 3 disk; 4 not finite; 5 collapsed; 6 process lost; 128 + signal."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with suppress(AttributeError):  # a letter that the terminal does not know is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     warnings.showwarning = lambda message, *_: print(f"{_speaker()}: warning: {message}", file=errors())
     code = 0  # exits below, where no exception holds on to what was under way
     try:
@@ -274,14 +99,14 @@ def _train(arguments: list[str]) -> None:
     name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if name is None and {"-h", "--help"} & set(arguments):
         listed = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
-        _parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
+        parsed(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listed}")
     # The method's numbers depend on the recipe, so this one flag is looked for before the flags are read.
     said = " ".join(arguments).replace("--recipe=", "--recipe ")
     recipe = next((r for r in ("paper", "toy") if f"--recipe {r}" in said), "small")
     chosen = method_class(name or "simclr")
     default = chosen.under(chosen.recipe_named(recipe))
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
-    flags = _parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
+    flags = parsed(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
 
     with _as_one(flags.timeout):
         _trained(flags, name)
@@ -318,7 +143,7 @@ def _trained(flags: Any, name: str | None) -> None:
         print(f"{run.bad_samples} samples could not be read: {run.path}/bad_samples.jsonl")
     if flags.evaluate:
         try:
-            _print_scores(run.path, flags.data)
+            _print_scores(run.path, flags.data, run.plan.device)
         except KeyboardInterrupt:
             print(f"The encoder is whole; evaluate it with: sanslabel evaluate {run.path}", file=errors())
             raise
@@ -356,17 +181,17 @@ def _option(value: str) -> str | int | list[int]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def _print_scores(run: Path, data: str | None) -> None:
+def _print_scores(run: Path, data: str | None, device: str) -> None:
     from sanslabel.evaluation import Unlabeled, evaluate
 
     try:
-        _print_tables(evaluate(run, data=data, report=_progress))
+        _print_tables(evaluate(run, data=data, device=device, report=_progress))
     except Unlabeled as reason:
         print(f"Not evaluated: {reason}")
 
 
 def _evaluate(arguments: list[str]) -> None:
-    flags = _parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
+    flags = parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
     from sanslabel.evaluation import FineTuning, evaluate
 
     asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, rate=flags.finetune_rate)}
@@ -380,7 +205,7 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _sample(arguments: list[str]) -> None:
-    flags = _parsed(Sample, "sample", arguments, Sample.__doc__ or "")
+    flags = parsed(Sample, "sample", arguments, Sample.__doc__ or "")
     if flags.interpolate and flags.reconstruct:
         raise BadInput("--interpolate and --reconstruct are two pictures; ask for one of them.")
     from sanslabel.generation import interpolation, reconstructions, samples
@@ -398,7 +223,7 @@ def _sample(arguments: list[str]) -> None:
 
 
 def _energy(arguments: list[str]) -> None:
-    flags = _parsed(Energy, "energy", arguments, Energy.__doc__ or "")
+    flags = parsed(Energy, "energy", arguments, Energy.__doc__ or "")
     if flags.toy is not None:
         if flags.data or flags.against or flags.complexity:
             raise BadInput("--toy draws a plane; --data, --against and --complexity are of images.")
@@ -436,7 +261,7 @@ def _energy(arguments: list[str]) -> None:
 
 
 def _quality(arguments: list[str]) -> None:
-    flags = _parsed(QualityOf, "quality", arguments, QualityOf.__doc__ or "")
+    flags = parsed(QualityOf, "quality", arguments, QualityOf.__doc__ or "")
     from sanslabel.generation import quality
 
     found = quality(flags.run, flags.encoder, data=flags.data, count=flags.n, seed=flags.seed, device=flags.device)
@@ -448,7 +273,7 @@ def _quality(arguments: list[str]) -> None:
 
 
 def _report(arguments: list[str]) -> None:
-    flags = _parsed(Report, "report", arguments, Report.__doc__ or "")
+    flags = parsed(Report, "report", arguments, Report.__doc__ or "")
     from sanslabel.report import report
 
     path = report(*flags.runs, tell=_progress, **{k: v for k, v in vars(flags).items() if k != "runs"})
@@ -482,43 +307,6 @@ def _methods(arguments: list[str]) -> None:
             table.add_row("", "needs", m.needs or "images")
             table.add_row("", "paper", f"{m.paper} ({m.year})")
         console.print(table)
-
-
-def _parsed(flags: type, command: str, arguments: list[str], description: str) -> Any:
-    """An instance of the dataclass `flags`. BadInput in one line for an unknown flag, with the nearest name, or for a
-    value that does not fit; --help prints and exits."""
-    import tyro
-
-    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
-    words = StringIO()
-    try:
-        with redirect_stderr(words):
-            found, unknown = tyro.cli(
-                flags,
-                prog=f"sanslabel {command}",
-                args=arguments,
-                description=description,
-                config=config,
-                return_unknown_args=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        said = " ".join(line.strip("│ ") for line in words.getvalue().splitlines()[1:] if line.startswith("│"))
-        raise BadInput(f"{said.partition('─')[0].strip()} (sanslabel {command} --help lists the flags)") from None
-    if unknown:
-        known = [f"--{name}" for name in _names(found)]
-        raise BadInput(f"There is no {unknown[0]!r} here: {nearest(unknown[0].partition('=')[0], known)}")
-    return found
-
-
-def _names(flags: Any) -> list[str]:
-    """Of all flags that a dataclass makes, those of the method with its name before."""
-    return [
-        f"{f.name}.{inner}".replace("_", "-") if inner else f.name.replace("_", "-")
-        for f in fields(flags)
-        for inner in (_names(getattr(flags, f.name)) if is_dataclass(getattr(flags, f.name)) else [""])
-    ]
 
 
 def _print_tables(scores: Any) -> None:
