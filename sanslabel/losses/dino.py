@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sanslabel.losses.log_partition import LARGE, PART
+from sanslabel.losses.parts import large, part
 from sanslabel.losses.precision import in_float32
 
 
@@ -15,9 +15,9 @@ def dino(student: Tensor, target: Tensor, temperature: float) -> Tensor:
     detaches -> (N,), for every image the mean over t and v ≠ t of -Σ_K P_t log softmax(g_v/τ).
     ln K where the student is uniform, and never below the mean entropy of the targets. Caron et al. 2021, eq. 3.
     """
-    if student.numel() >= LARGE:
+    if large(student.numel(), student.device):
         others = ~torch.eye(len(target), len(student), dtype=torch.bool, device=student.device)  # (T, V), t ≠ v
-        return _ByImages.apply(student, target, others, temperature)  # pyright: ignore[reportReturnType]
+        return _ByImages.apply(student.contiguous(), target, others, temperature)  # pyright: ignore[reportReturnType]
     log_p = (student / temperature).log_softmax(dim=-1)
     cross = -torch.einsum("tnk,vnk->tvn", target, log_p)
     apart = [part for t, row in enumerate(cross) for part in (row[:t], row[t + 1 :])]  # a mask would be waited for
@@ -50,14 +50,14 @@ class _ByImages(torch.autograd.Function):
         found, begin = torch.empty_like(student), 0
         with torch.autocast(student.device.type, enabled=False):
             for some, targets in _parts(student, target):
-                part = slice(begin, begin := begin + some.shape[1])
-                p = (some / ctx.temperature).sub_(shift[:, part, None]).exp_()  # (V, n, K)
+                these = slice(begin, begin := begin + some.shape[1])
+                p = (some / ctx.temperature).sub_(shift[:, these, None]).exp_()  # (V, n, K)
                 p.flatten(1).addmm_(weights.T, targets.flatten(1), alpha=-1)
-                torch.mul(p, scale[part], out=found[:, part])
+                torch.mul(p, scale[these], out=found[:, these])
         return found, None, None, None
 
 
 def _parts(student: Tensor, target: Tensor):
     """Logits of all views (V, n, K) and targets (T, n, K) of some of the images."""
-    images = max(1, PART // (student.shape[0] * student.shape[2]))
+    images = max(1, part(student.device) // (student.shape[0] * student.shape[2]))
     return zip(student.split(images, dim=1), target.split(images, dim=1), strict=True)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, softplus
 
-from sanslabel.losses.log_partition import LARGE, log_partition
+from sanslabel.losses.log_partition import log_partition
+from sanslabel.losses.parts import large
 from sanslabel.losses.precision import in_float32
 
 
@@ -18,7 +19,7 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: fl
     """
     query, positive = normalize(query, dim=1), normalize(positive, dim=1)
     near = (query * positive).sum(dim=1, keepdim=True)  # (N, 1)
-    if len(query) * len(negatives) >= LARGE:
+    if large(len(query) * len(negatives), query.device):
         return softplus(log_partition(query, negatives, temperature) - near[:, 0] / temperature).mean()
     logits = torch.cat([near, query @ normalize(negatives, dim=1).T], dim=1) / temperature  # (N, 1 + K)
     return cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.int64))

@@ -3,7 +3,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from sanslabel.losses.log_partition import LARGE, log_partition
+from sanslabel.losses.log_partition import log_partition
+from sanslabel.losses.parts import large
 from sanslabel.losses.precision import in_float32
 
 
@@ -16,7 +17,7 @@ def instance_discrimination(query: Tensor, candidates: Tensor, own: Tensor, temp
     equal. Wu et al. 2018 (NPID), eq. 2; Chen, Xie and He 2021 (MoCo v3), eq. 1.
     """
     query = normalize(query, dim=1)
-    if len(query) * len(candidates) >= LARGE:
+    if large(len(query) * len(candidates), query.device):
         near = (query * normalize(candidates[own], dim=1)).sum(dim=1) / temperature
         return (log_partition(query, candidates, temperature) - near).mean()
     return cross_entropy(query @ normalize(candidates, dim=1).T / temperature, own)

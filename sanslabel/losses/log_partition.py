@@ -12,12 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-LARGE = 1 << 21
-"""scores, 8 MiB in float32, from which parts pay. Forward and backward on two cores, D = 128, written out and in parts:
-InfoNCE of 128 queries among 4,096 negatives 3.0 and 2.6 ms, 16,384 14 and 9, 65,536 126 and 40; NT-Xent of 2,048 rows
-37 and 25 ms, of 8,192 1,007 and 338"""
-PART = 1 << 19
-"""scores that are held at a time, 2 MiB; from a quarter to twice as many take the same time"""
+from sanslabel.losses.parts import part as part_of
 
 
 def log_partition(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
@@ -41,7 +36,7 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-        scaled, rows = query / temperature, max(256, PART // len(query))
+        scaled, rows = query / temperature, max(256, part_of(query.device) // len(query))
         highest = query.new_full((len(query), 1), -torch.inf)  # of the scores so far
         z, weighted = query.new_zeros(len(query), 1), torch.zeros_like(query)  # relative to exp(highest)
         for part in candidates.split(rows):
@@ -114,7 +109,7 @@ class _LogPartitionOfOthers(torch.autograd.Function):
 def _pairs(z: Tensor, temperature: float):
     """Slices i and j of the rows, i before j or equal to it, and the scores of one with the other; -inf of a row with
     itself."""
-    side = int(PART**0.5)
+    side = int(part_of(z.device) ** 0.5)
     slices = [slice(start, start + side) for start in range(0, len(z), side)]
     for position, i in enumerate(slices):
         scaled = z[i] / temperature

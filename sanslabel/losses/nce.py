@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from sanslabel.losses.log_partition import PART
+from sanslabel.losses.parts import part
 from sanslabel.losses.precision import in_float32
 
 
@@ -55,7 +55,7 @@ class _Drawn(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query: Tensor, bank: Tensor, drawn: Tensor, temperature: float, even: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(bank, dim=1).clamp(min=1e-12)  # (n,)
-        some = max(1, PART // (drawn.shape[1] * bank.shape[1]))
+        some = max(1, part(bank.device) // (drawn.shape[1] * bank.shape[1]))
         sums, slopes = [], []
         for q, places in zip((query / temperature).split(some), drawn.split(some), strict=True):
             rows = bank.index_select(0, places.flatten()).unflatten(0, places.shape)  # (n, K, D)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from sanslabel.losses.log_partition import LARGE, log_partition_of_others
+from sanslabel.losses.log_partition import log_partition_of_others
+from sanslabel.losses.parts import large
 from sanslabel.losses.precision import in_float32
 
 
@@ -17,7 +18,7 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     ln(2N - 1) when all rows are equal. Chen et al. 2020, eq. 1.
     """
     z = normalize(torch.cat([a, b]), dim=1)  # (2N, D)
-    if len(z) ** 2 >= LARGE:
+    if large(len(z) ** 2, z.device):
         near = (z * z.roll(len(a), dims=0)).sum(dim=1) / temperature
         return (log_partition_of_others(z, temperature) - near).mean()
     similarity = z @ z.T / temperature  # (2N, 2N)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sanslabel.losses.parts import large, part
 from sanslabel.losses.precision import in_float32
 
 Negatives = Literal["both", "same", "other"]
@@ -14,27 +15,30 @@ Negatives = Literal["both", "same", "other"]
 
 @in_float32
 def candidate_scores(
-    predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives = "both"
+    predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives = "both", first: int = 0
 ) -> tuple[Tensor, Tensor]:
     """The dot products of every prediction with its candidates, and where among these the right one stands.
 
-    predicted: (N, Q, D), Q predictions in each image; targets: (M, P, D), the embeddings of its P positions, of the
-    same N images first; positive: (Q,) int64, the position that is predicted -> (N · Q, K) and (N · Q,) int64.
-    K = M · P candidates for "both", P for "same"; for "other" the M · P have -inf at the image's own other positions.
+    predicted: (N, Q, D), Q predictions in each image; targets: (M, P, D), the embeddings of the P positions of every
+    image, of which those N are number `first` and the next; positive: (Q,) int64, the position that is predicted ->
+    (N · Q, K) and (N · Q,) int64. K = M · P candidates for "both", P for "same"; for "other" the M · P have -inf at
+    the image's own other positions.
     """
     n, q, _ = predicted.shape
     p = targets.shape[1]
     if negatives == "same":
-        return (predicted @ targets[:n].mT).flatten(0, 1), positive.repeat(n)
+        return (predicted @ targets[first : first + n].mT).flatten(0, 1), positive.repeat(n)
     scores = (predicted.flatten(0, 1) @ targets.flatten(0, 1).T).view(n, q, -1)  # (N, Q, M P)
-    right = torch.arange(n, device=scores.device)[:, None] * p + positive  # (N, Q)
+    image = torch.arange(first, first + n, device=scores.device)[:, None]  # (N, 1)
+    right = image * p + positive  # (N, Q)
     if negatives == "other":
         place = torch.arange(scores.shape[2], device=scores.device)
-        own = place // p == torch.arange(n, device=scores.device)[:, None, None]  # (N, 1, M P)
+        own = place // p == image[:, :, None]  # (N, 1, M P)
         scores = scores.masked_fill(own & (place != right[:, :, None]), float("-inf"))
     return scores.flatten(0, 1), right.flatten()
 
 
+@in_float32
 def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives = "both") -> Tensor:
     """Cross-entropy of finding what was predicted among embeddings of other places: InfoNCE of plain dot products.
 
@@ -43,5 +47,35 @@ def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, nega
     negatives "both", P with "same" and (N - 1) · P + 1 with "other"; ln K - L bounds the information that context and
     target share from below. van den Oord et al. 2018, eq. 4; Hénaff et al. 2020, eq. 1.
     """
+    if negatives != "same" and large(predicted[..., 0].numel() * targets[..., 0].numel(), predicted.device):
+        return _InParts.apply(predicted, targets, positive, negatives)  # pyright: ignore[reportReturnType]
     scores, right = candidate_scores(predicted, targets, positive, negatives)
     return cross_entropy(scores, right)
+
+
+class _InParts(torch.autograd.Function):
+    """The scores of a few images at a time, which stay in the processor's cache. Their gradient is made along with
+    them, so that no score is made twice, and no matrix of all of them is held."""
+
+    @staticmethod
+    def forward(ctx, predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives) -> Tensor:
+        n, q, d = predicted.shape
+        candidates, loss = targets.reshape(-1, d), predicted.new_zeros(())
+        of_predicted, of_candidates = torch.empty_like(predicted), torch.zeros_like(candidates)
+        images = max(1, part(predicted.device) // (q * len(candidates)))
+        for first in range(0, n, images):
+            these = slice(first, first + images)
+            scores, right = candidate_scores(predicted[these], targets, positive, negatives, first)
+            log_z = scores.logsumexp(dim=1, keepdim=True)
+            loss += (log_z - scores.gather(1, right[:, None])).sum()
+            gradient = scores.sub_(log_z).exp_()  # that of cross-entropy: probabilities, less 1 where it is right
+            gradient.scatter_add_(1, right[:, None], gradient.new_full((len(right), 1), -1))
+            of_predicted[these] = (gradient @ candidates).view(-1, q, d)
+            of_candidates.addmm_(gradient.T, predicted[these].flatten(0, 1))
+        ctx.save_for_backward(of_predicted.div_(n * q), of_candidates.view_as(targets).div_(n * q))
+        return loss / (n * q)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        of_predicted, of_targets = ctx.saved_tensors
+        return gradients[0] * of_predicted, gradients[0] * of_targets, None, None

@@ -22,7 +22,7 @@ def sigreg(z: Tensor, directions: Tensor) -> Tensor:
     normal = torch.exp(-t.square() / 2)
     width = FARTHEST / (KNOTS - 1)
     weights = torch.full_like(t, 2 * width)  # both halves of an even integrand
-    weights[[0, -1]] = width
+    weights[0] = weights[-1] = width
     angles = (z @ directions.T)[..., None] * t  # (N, M, KNOTS)
     real, imaginary = angles.cos().mean(dim=0), angles.sin().mean(dim=0)  # (M, KNOTS)
     distance = (real - normal).square() + imaginary.square()

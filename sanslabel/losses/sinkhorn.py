@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sanslabel.losses.log_partition import PART
+from sanslabel.losses.parts import part
 from sanslabel.losses.precision import in_float32
 
 
@@ -18,15 +18,15 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     """
     # Only ln v is kept, and up to a constant: a softmax scales the rows, whatever their size, where exp(-2/ε) is 0 in
     # float32 from ε = 0.02 down. After it no column is lost either: one that was scaled has 1/NK at least.
-    parts = scores.split(max(1, PART // scores.shape[1]))  # that stay in the cache
+    parts = scores.split(max(1, part(scores.device) // scores.shape[1]))
     log_v = scores.new_zeros(scores.shape[1])
     for iteration in range(iterations):
         if iteration == 0:  # of rows as they are
-            columns = torch.stack([(part / epsilon).logsumexp(dim=0) for part in parts]).logsumexp(dim=0)
+            columns = torch.stack([(rows / epsilon).logsumexp(dim=0) for rows in parts]).logsumexp(dim=0)
         else:
-            columns = torch.stack([_rows_scaled(part, epsilon, log_v).sum(dim=0) for part in parts]).sum(dim=0).log()
+            columns = torch.stack([_rows_scaled(rows, epsilon, log_v).sum(dim=0) for rows in parts]).sum(dim=0).log()
         log_v = log_v - columns
-    return torch.cat([_rows_scaled(part, epsilon, log_v) for part in parts])
+    return torch.cat([_rows_scaled(rows, epsilon, log_v) for rows in parts])
 
 
 def _rows_scaled(scores: Tensor, epsilon: float, log_v: Tensor) -> Tensor:

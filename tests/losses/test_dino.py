@@ -1,10 +1,9 @@
-import sys
 from math import log
 
 import pytest
 import torch
 
-from sanslabel.losses import dino
+from sanslabel.losses import dino, parts
 
 
 def loop(student, target, temperature):
@@ -81,8 +80,8 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
 @pytest.fixture
 def in_parts(monkeypatch):
     """Logits as if they were too many to be worked on at once: two images at a time, of these."""
-    monkeypatch.setattr(sys.modules["sanslabel.losses.dino"], "LARGE", 0)
-    monkeypatch.setattr(sys.modules["sanslabel.losses.dino"], "PART", 2 * 5 * 8)
+    monkeypatch.setitem(parts.LARGE, "cpu", 0)
+    monkeypatch.setitem(parts.PART, "cpu", 2 * 5 * 8)
 
 
 def test_in_parts_it_is_the_loop_of_the_paper(in_parts):
@@ -92,6 +91,13 @@ def test_in_parts_it_is_the_loop_of_the_paper(in_parts):
     alone = dino(student[:2], torch.stack([target[0], torch.zeros_like(target[1])]), 0.2)
     assert alone.isfinite().all()
     torch.testing.assert_close(alone, -(target[0] * (student[1] / 0.2).log_softmax(dim=-1)).sum(dim=-1) / 2)
+
+
+def test_in_parts_logits_may_lie_in_another_order(in_parts):
+    student, target = drawn(5, 7, 8)
+    apart = student.transpose(0, 1).contiguous().requires_grad_()
+    torch.testing.assert_close(dino(apart.transpose(0, 1), target, 0.3), dino(student, target, 0.3))
+    assert torch.autograd.gradcheck(lambda s: dino(s.transpose(0, 1), target, 0.5), (apart,))
 
 
 def test_in_parts_half_precision_is_computed_in_float32_also_under_autocast(in_parts):

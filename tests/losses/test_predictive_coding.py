@@ -2,8 +2,9 @@ from math import exp, log
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from sanslabel.losses import candidate_scores, predictive_coding
+from sanslabel.losses import candidate_scores, parts, predictive_coding
 
 KINDS = ["both", "same", "other"]
 
@@ -94,3 +95,41 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast(negat
     assert loss.dtype == torch.float32
     exact = predictive_coding(predicted.double(), targets.double(), positive, negatives).item()
     assert loss.item() == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("negatives", KINDS)
+def test_scores_of_some_images_are_rows_of_those_of_all(negatives):
+    predicted, targets, positive = example()
+    scores, right = candidate_scores(predicted, targets, positive, negatives)
+    some, at = candidate_scores(predicted[1:], targets, positive, negatives, first=1)
+    torch.testing.assert_close(some, scores[5:])
+    assert torch.equal(at, right[5:])
+
+
+@pytest.mark.parametrize("negatives", ["both", "other"])
+def test_many_scores_go_part_by_part_to_the_same_loss_and_gradient(negatives):
+    """A part is of two images here, and the last one of one."""
+    predicted, targets, positive = torch.randn(9, 130, 8), torch.randn(17, 110, 8), torch.arange(130) % 110
+    count = predicted[..., 0].numel() * targets[..., 0].numel()
+    assert count >= parts.LARGE["cpu"]
+    assert parts.PART["cpu"] // (count // 9) == 2
+    inputs = [(2 * x.double()).requires_grad_() for x in (predicted, targets)]
+    ours = predictive_coding(*inputs, positive, negatives)
+    whole = cross_entropy(*candidate_scores(*inputs, positive, negatives))
+    torch.testing.assert_close(ours, whole, rtol=1e-12, atol=0)
+    found, expected = (torch.autograd.grad(3 * loss, inputs) for loss in (ours, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_many_scores_of_half_precision_are_computed_in_float32_also_under_autocast():
+    predicted, targets, positive = torch.randn(9, 130, 8), torch.randn(17, 110, 8), torch.arange(130) % 110
+    halves = [x.bfloat16().requires_grad_() for x in (predicted, targets)]
+    wide = [x.detach().double().requires_grad_() for x in halves]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = predictive_coding(*halves, positive)
+        gradients = torch.autograd.grad(loss, halves)
+    exact = cross_entropy(*candidate_scores(*wide, positive))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
+    for found, expected in zip(gradients, torch.autograd.grad(exact, wide), strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-8)
