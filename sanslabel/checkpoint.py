@@ -175,7 +175,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)  # a link of that name would lead the writing elsewhere
         yield partial
-        partial.rename(path)
+        partial.replace(path)  # on Windows, `rename` refuses where there is one
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
@@ -332,7 +332,7 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(_text(content))
+    path.write_bytes(_text(content).encode())  # the same bytes on every system
     _flush(path)
 
 
@@ -341,8 +341,11 @@ def _text(content: Mapping[str, Any]) -> str:
 
 
 def _flush(path: Path) -> None:
-    """Waits until the disk has the file, or the folder's list of names."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until the disk has the file, or the folder's list of names, which Windows does not let anybody wait for."""
+    folder = path.is_dir()
+    if folder and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

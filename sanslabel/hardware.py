@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from sanslabel.errors import BadInput
 
@@ -21,20 +23,48 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def chosen_device(name: str | None) -> torch.device:
-    """The device of that name, or the fastest there is. BadInput where it is not to be had."""
+    """The device of that name, or CUDA where it is to be had, else the processor. BadInput where it is not there."""
     if name is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+            try:
+                return _tried(torch.device("cuda"))
+            except RuntimeError as error:
+                warnings.warn(f"the GPU cannot be used ({_reason(error)}); the processor is", stacklevel=2)
+        return torch.device("cpu")
     if name.partition(":")[0] not in DEVICES:
         raise BadInput(f"--device {name}: is none of {', '.join(DEVICES)}, or one of these with :1 and so on.")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        device = _tried(torch.device(name))
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"--device {name}: is not to be had here ({reason}); try --device cpu.") from error
+        raise BadInput(f"--device {name}: is not to be had here ({_reason(error)}); try --device cpu.") from error
+    if device.type == "mps" and torch.__version__ < "2.14":
+        warnings.warn(
+            "--device mps: torch has known defects there before 2.14, long products on an M1 or M2 among them, and give"
+            " wrong numbers; hold results against those of --device cpu",
+            stacklevel=2,
+        )
     return device
+
+
+def _tried(device: torch.device) -> torch.device:
+    """The device, which has computed something: torch may have no kernels for an old card."""
+    torch.ones(1, device=device).add_(1).item()
+    return device
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """Of images and weights that convolutions are fast with. On MPS, BatchNorm fails on channels-last or gives wrong
+    gradients (pytorch issue 181411)."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def supported(tensor: Tensor) -> Tensor:
+    """The tensor where all operations are to be had: in main memory in place of MPS, which lacks some."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
 def fast_precision(device: torch.device) -> Precision:
@@ -42,6 +72,35 @@ def fast_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. Nobody waits until it has arrived on CUDA, where it goes from memory that the system
+    keeps in its place."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def same_bits() -> AbstractContextManager[None]:
+    """Within it, cuDNN's kernels give the same bits each time. What else these flags would change is told to stay: by
+    default they turn it off, and TensorFloat-32 on."""
+    known = torch.backends.cudnn
+    return known.flags(enabled=known.enabled, deterministic=True, benchmark=False, allow_tf32=known.allow_tf32)
+
+
+@contextmanager
+def memory_sufficing(device: torch.device, advice: str) -> Iterator[None]:
+    """BadInput with advice where the device's memory runs out."""
+    try:
+        yield
+    except RuntimeError as error:  # on MPS it is a plain one
+        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+            raise
+        raise BadInput(f"{device}: out of memory; {advice}.") from error
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main_memory() -> int:
@@ -100,12 +159,14 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        said(_MMAP_MAX, 1 << 16)  # the default, as the next
-        said(_TRIM_THRESHOLD, 1 << 17)
+        said(_MMAP_MAX, 1 << 16)  # the default
+        # What glibc itself comes to where large pieces are freed; once anything is said, it adapts no more.
+        said(_MMAP_THRESHOLD, 1 << 25)
+        said(_TRIM_THRESHOLD, 1 << 26)
         give_back(0)
 
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 """of glibc's malloc.h"""
 
 

@@ -24,7 +24,7 @@ def names() -> list[str]:
 
 def sentence(name: str) -> str:
     """What the method's file says of it in its first line, without importing it."""
-    docstring = ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_text())) or name
+    docstring = ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_bytes())) or name
     return docstring.splitlines()[0]
 
 

@@ -112,4 +112,4 @@ def _json(content: Any) -> str:
 
 
 def _file(name: str) -> str:
-    return files("sanslabel.report").joinpath(name).read_text()
+    return files("sanslabel.report").joinpath(name).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import socket
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,20 +28,24 @@ from PIL import features
 from torch import Tensor
 
 from sanslabel.distributed import highest, of_all, rank
-from sanslabel.hardware import free_memory, main_memory
+from sanslabel.errors import BadInput
+from sanslabel.hardware import cores, free_memory, main_memory
 from sanslabel.output import errors
 from sanslabel.plan import Cache
 from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
-from sanslabel.sources.folder import Folder, status
+from sanslabel.sources.folder import Folder, status, zeros
 from sanslabel.sources.listing import SETTLED, cache_folder
 from sanslabel.sources.loader import loads
 from sanslabel.sources.picture import VERSION, Unreadable, picture
 from sanslabel.sources.source import Source
 
-PIECE = 64
-"""pictures that are decoded and written at a time"""
+PIECE = 16
+"""pictures that are decoded and written at a time: each process has two pieces on the way, in shared memory, of which a
+container may have 64 MiB"""
 ALONE = 64 << 20
 """bytes of pictures up to which one process decodes them in less time than others take to start"""
+LISTED = 10_000
+"""files that are asked for their status at a time"""
 BEAT, PAUSE = 1.0, 10.0
 """seconds after which other processes of the run are told of, and a person"""
 T = TypeVar("T")
@@ -55,10 +59,17 @@ class _File(NamedTuple):
     """where other processes of this machine find it while this one holds it open"""
 
 
+def kinds() -> list[Cache]:
+    """That the system can have."""
+    if not hasattr(os, "preadv"):
+        return []
+    return ["ram", "disk"] if hasattr(os, "memfd_create") else ["disk"]
+
+
 def fitting(source: Source, epochs: int) -> Cache:
     """Main memory for pictures that are read more than once and take, as a sample says, up to a quarter of it and half
     of what is free. A disk is not filled unasked."""
-    if epochs < 2 or not isinstance(source, Folder) or not hasattr(os, "memfd_create"):
+    if epochs < 2 or not isinstance(source, Folder) or "ram" not in kinds():
         return "none"
     return "ram" if source.decoded_bytes <= min(main_memory() // 4, free_memory() // 2) else "none"
 
@@ -83,12 +94,12 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
         decoded = None
     of_all([None])  # whoever holds it has waited for those who open it
     found = replace(source, decoded=decoded)
-    if own and decoded and found.decodes:
+    if own and decoded and found.decodes and decoded.unfitting:
         place = "main memory" if kind == "ram" else "disk"
         again = "" if kind == "ram" else f"; with more room, remove {path} to have it made anew"
         warnings.warn(
-            f"{source.name}: {decoded.absent:,} of {len(source):,} pictures are decoded each time, since a cache takes"
-            f" no more of the {place} than it leaves free{again}",
+            f"{source.name}: {decoded.unfitting:,} of {len(source):,} pictures are decoded each time, since a cache"
+            f" takes no more of the {place} than it leaves free{again}",
             stacklevel=2,
         )
     return found
@@ -112,15 +123,15 @@ def _machine() -> str:
 def _made(folder: Folder, kind: Cache, workers: int) -> Iterator[_File | None]:
     """Now and then None, and at the end the file; nothing if there can be none."""
     try:
-        if not hasattr(os, "preadv") or (kind == "ram" and not hasattr(os, "memfd_create")):
+        if kind not in kinds():
             raise OSError(errno.ENOTSUP, f"not on {platform.system()}")
         yield from (_in_memory if kind == "ram" else _on_disk)(folder, workers)
-    except OSError as error:
+    except (OSError, BadInput, RuntimeError, MemoryError) as error:  # of worker processes that die, or have no room
         _tell_of_none(folder, kind, error)
 
 
 def _tell_of_none(folder: Folder, kind: Cache, error: Exception) -> None:
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
     warnings.warn(
         f"{folder.name}: --cache {kind} cannot be had ({reason}); pictures are decoded each time", stacklevel=2
     )
@@ -140,7 +151,7 @@ def _in_memory(folder: Folder, workers: int) -> Iterator[_File | None]:
 def _on_disk(folder: Folder, workers: int) -> Iterator[_File | None]:
     """A file in the user's cache folder, of an earlier run or made now, under another name until it is whole. Who makes
     it holds a lock on it, which the system releases however that process ends."""
-    place = cache_folder() / "pictures" / _key(folder)
+    place = cache_folder() / "pictures" / (yield from _key(folder))
     part = place.with_suffix(".part")
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     told = False
@@ -148,10 +159,8 @@ def _on_disk(folder: Folder, workers: int) -> Iterator[_File | None]:
         if (found := _opened(place)) is not None:
             yield found
             return
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        if _locked(descriptor) and _is_at(descriptor, part):
+        if (descriptor := _claimed(part)) is not None:
             break
-        os.close(descriptor)
         if not told:
             told = True
             print(f"{folder.name}: waiting for another process, which decodes these pictures", file=errors())
@@ -163,6 +172,7 @@ def _on_disk(folder: Folder, workers: int) -> Iterator[_File | None]:
             _make_room(place.parent, folder.decoded_bytes)
             yield from _decoded(folder, descriptor, lambda _: _space(place.parent), workers)
             os.rename(part, place)
+            _locked(descriptor, shared=True)  # what is opened now shares it
             found = _opened(place)
         yield found
     finally:
@@ -171,21 +181,45 @@ def _on_disk(folder: Folder, workers: int) -> Iterator[_File | None]:
         os.close(descriptor)
 
 
-def _key(folder: Folder) -> str:
+def _claimed(part: Path) -> int | None:
+    """The file, open, for whoever is to fill it; None where another process does."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    claimed = False
+    try:
+        claimed = _locked(descriptor) and _is_at(descriptor, part)
+    finally:
+        if not claimed:
+            os.close(descriptor)
+    return descriptor if claimed else None
+
+
+def _key(folder: Folder) -> Generator[None, None, str]:
     """Of all that decides the pixels. A file that has changed within the last two seconds may do so again under the
-    same time: that is waited for."""
-    said = status(folder.root, folder.paths)
+    same time: that is waited for. None once a second."""
+    said = yield from _status(folder)
     if (left := int(said.max()) + SETTLED - time.time_ns()) > 0:
         time.sleep(min(left, SETTLED) / 1e9)
-        said = status(folder.root, folder.paths)
+        said = yield from _status(folder)
     codecs = [features.version(name) for name in ("jpg", "libtiff", "webp")]
     made_by = (FORMAT, VERSION, PIL.__version__, codecs, torch.__version__, platform.machine())
     of = (os.fspath(folder.root.resolve()), folder.fingerprint, folder.side, folder.channels)
     return hashlib.sha256(repr((made_by, of)).encode(errors="surrogateescape") + said.tobytes()).hexdigest()
 
 
+def _status(folder: Folder) -> Generator[None, None, np.ndarray]:
+    """Of all files, of which there may be many on a slow disk."""
+    found, last = [status(folder.root, [])], time.monotonic()
+    for begin in range(0, len(folder), LISTED):
+        found.append(status(folder.root, folder.paths[begin : begin + LISTED]))
+        if time.monotonic() - last > BEAT:
+            yield None
+            last = time.monotonic()
+    return np.concatenate(found)
+
+
 def _opened(place: Path) -> _File | None:
-    """The file there, marked as used now; None where there is none. One that is damaged is told of and removed."""
+    """The file there, marked as used now and held against those who make room; None where there is none. One that is
+    damaged is told of and removed."""
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -195,18 +229,20 @@ def _opened(place: Path) -> _File | None:
     except (OSError, ValueError) as error:
         os.close(descriptor)
         warnings.warn(f"{place} is damaged ({error}) and is made anew", stacklevel=2)
-        place.unlink()
+        place.unlink(missing_ok=True)
         return None
     with suppress(OSError):
         os.utime(place)
+        _locked(descriptor, shared=True)
     return _File(descriptor, os.fspath(place))
 
 
-def _locked(descriptor: int) -> bool:
+def _locked(descriptor: int, shared: bool = False) -> bool:
+    """Whether the file is held from now on until it is closed; not if another process holds it, both shared aside."""
     import fcntl  # which Windows has not
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -231,19 +267,27 @@ def _space(caches: Path) -> tuple[int, int]:
 
 def _make_room(caches: Path, wanted: int) -> None:
     """Removes what killed processes have left, and then the caches that were not used for the longest, until one of so
-    many bytes fits or none is left."""
+    many bytes fits or none is left but those that somebody reads, which would free nothing."""
     for part in caches.glob("*.part"):
-        with suppress(OSError):
-            descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
-            if _locked(descriptor):
-                part.unlink()
-            os.close(descriptor)
-    whole = [path for path in caches.iterdir() if path.suffix != ".part"]
-    for path in sorted(whole, key=lambda path: path.stat().st_mtime_ns):
+        _remove_unused(part)
+    used = {}
+    for path in caches.iterdir():
+        with suppress(FileNotFoundError):
+            used[path] = path.stat().st_mtime_ns
+    for path in sorted((path for path in used if path.suffix != ".part"), key=used.__getitem__):
         if _fits(wanted, *_space(caches)):
             return
-        with suppress(OSError):
-            path.unlink()
+        _remove_unused(path)
+
+
+def _remove_unused(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            if _locked(descriptor):
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _fits(more: int, taken: int, free: int) -> bool:
@@ -256,8 +300,7 @@ def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, 
     what is taken of its place and what is free there. None once a second."""
     file, last = Unfinished(descriptor, len(folder), folder.channels), time.monotonic()
     rows = [list(range(begin, min(begin + PIECE, len(folder)))) for begin in range(0, len(folder), PIECE)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = cores if workers and folder.decoded_bytes > ALONE else 0
+    processes = cores() if workers and folder.decoded_bytes > ALONE else 0
     with closing(loads(_Decoder(folder), iter(rows), processes)) as pieces, _shown(folder) as show:
         for chosen, piece in zip(rows, pieces, strict=True):
             if not _fits(piece.pixels.nbytes, *space(file.size)):
@@ -268,6 +311,7 @@ def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, 
                 break
             show(chosen[-1] + 1)
             if time.monotonic() - last > BEAT:
+                os.fsync(descriptor)  # a little each time, so that the last one does not take minutes
                 yield None
                 last = time.monotonic()
     file.finish()
@@ -301,14 +345,16 @@ class _Decoder:
                 pixels = picture(self.folder.root / self.folder.paths[row], self.folder.channels, self.folder.side)
             except Unreadable as error:
                 # What the system refuses now it may give later; a damaged file stays damaged.
-                passing = isinstance(error.__cause__, OSError) and error.__cause__.errno is not None
+                passing = isinstance(cause := error.__cause__, MemoryError) or getattr(cause, "errno", None) is not None
                 table[position]["offset"] = ABSENT if passing else UNREADABLE
                 reasons[row] = str(error)
                 continue
             parts.append(np.ascontiguousarray(pixels).ravel())
             table[position] = (end, *pixels.shape[1:], zlib.crc32(parts[-1].data))
             end += pixels.size
-        return _Piece(torch.from_numpy(np.concatenate(parts)), table, reasons)
+        pixels = zeros(max(1, end))[:end]  # a worker process shares it, and no memory of no bytes is to be had
+        np.concatenate(parts, out=pixels.numpy())
+        return _Piece(pixels, table, reasons)
 
 
 @contextmanager

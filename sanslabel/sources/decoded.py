@@ -65,6 +65,11 @@ class Decoded:
         """Pictures that are still to be decoded."""
         return int((self.table["offset"] == ABSENT).sum())
 
+    @property
+    def unfitting(self) -> int:
+        """Those of them for which there was no room."""
+        return self.absent - sum(self.table["offset"][row] == ABSENT for row in self.reasons)
+
     def pixels(self, row: int) -> np.ndarray | None:
         """(C, H, W) uint8; None for what is to be decoded, since it does not lie here, or no longer as it was written,
         which is told of once. Unreadable for what could not be decoded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ import numpy as np
 from sanslabel.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+UNREAD = frozenset({".heic", ".heif"})
+"""of pictures that are told of, since telephones make them"""
 
 FORMAT = 1
 REMEMBERED_FROM = 1000
@@ -53,7 +56,7 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
     files: list[str] = []
     folders: list[tuple[str, int]] = []
     seen: set[tuple[int, int]] = set()
-    pending, links = [""], []
+    pending, links, unread = [""], [], 0
     while pending or links:
         folder = pending.pop() if pending else links.pop()  # links last: the path without one is the folder's name
         try:
@@ -71,12 +74,14 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
                     link = entry.is_symlink()
                     if os.path.isdir(entry.path) if link else entry.is_dir():
                         (links if link else pending).append(path)
-                    elif os.path.splitext(path)[1].lower() not in SUFFIXES:
-                        continue
+                    elif (suffix := os.path.splitext(path)[1].lower()) not in SUFFIXES:
+                        unread += suffix in UNREAD
                     elif os.path.isfile(entry.path) if link else entry.is_file():
                         files.append(path)
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
+    if unread:
+        warnings.warn(f"{root}: {unread:,} HEIC pictures are left out; convert them to JPEG to have them", stacklevel=2)
     changed = np.array([changed for _, changed in folders], np.int64)
     return sorted(files), _Folders([path for path, _ in folders], changed)
 

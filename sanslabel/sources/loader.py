@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.process
+import os
 import signal
 import threading
 import warnings
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from sanslabel import distributed
 from sanslabel.batch import Batch, Clock
 from sanslabel.errors import BadInput
+from sanslabel.hardware import sent
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.source import Loaded, Source, tolerated
@@ -116,8 +118,12 @@ def _loaded(
     if isinstance(source, Arrays):
         images = source.images if source.images.nbytes > RESIDENT else source.images.to(device)
         for chosen in rows:
-            picked = images.index_select(0, chosen.to(images.device)).to(device, non_blocking=True)
-            yield Loaded(picked, None, [], chosen.to(device))
+            there = sent(chosen, device)
+            if images.device == there.device:
+                picked = images.index_select(0, there)
+            else:
+                picked = sent(images.index_select(0, chosen), device)
+            yield Loaded(picked, None, [], there)
         return
     bad: set[str] = set()
     lists = (chosen.tolist() for chosen in rows)
@@ -132,8 +138,8 @@ def _loaded(
                         f"{source.name}: more than 1 % of the {len(source)} images cannot be read, the last of them"
                         f" {name} ({reason}); remove or mend them{', see bad_samples.jsonl' if report else ''}."
                     )
-        sizes = None if loaded.sizes is None else loaded.sizes.to(device)
-        yield Loaded(loaded.images.to(device, non_blocking=True), sizes, loaded.replaced, loaded.rows.to(device))
+        sizes = None if loaded.sizes is None else sent(loaded.sizes, device)
+        yield Loaded(sent(loaded.images, device), sizes, loaded.replaced, sent(loaded.rows, device))
 
 
 class Reads(Protocol[T_co]):
@@ -199,28 +205,27 @@ def _ahead(source: Reads[T], rows: Iterator[list[int]]) -> Generator[T, None, No
 def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Generator[T, None, None]:
     """As `source.load` does it, in worker processes. One that dies is told of, and new ones start over from the first
     batch that was not handed over: the order of samples depends on nobody's state."""
-    sent: deque[list[int]] = deque()  # to the workers, and not back yet
+    asked: deque[list[int]] = deque()  # of the workers, and not back yet
 
     def sending(again: Sequence[list[int]]) -> Iterator[list[int]]:
         for chosen in chain(again, rows):
-            sent.append(chosen)
+            asked.append(chosen)
             yield chosen
 
     deaths = 0
     while True:
-        again = list(sent)
-        sent.clear()
-        pool = iter(_pool(source, sending(again), workers))
-        processes = pool._workers  # pyright: ignore[reportAttributeAccessIssue]
+        again = list(asked)
+        asked.clear()
+        pool, processes = _begun(source, sending(again), workers)
         try:
             while True:
-                with _patience(source, sent[0] if sent else []):
+                with _patience(source, asked[0] if asked else []):
                     loaded = next(pool, None)
                 if loaded is None:
                     return
                 if isinstance(loaded, BadInput):
                     raise loaded
-                sent.popleft()
+                asked.popleft()
                 deaths = 0
                 yield loaded
         except (RuntimeError, OSError, EOFError) as error:
@@ -229,7 +234,7 @@ def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Ge
                 raise
             deaths += 1
             who = f"{source.name}: worker process {', '.join(str(process.pid) for process in dead)} died"
-            what = f"while {_named(source, sent[0] if sent else [])} were to be decoded"
+            what = f"while {_named(source, asked[0] if asked else [])} were to be decoded"
             if deaths == DEATHS:
                 raise BadInput(
                     f"{who} {what}, the third time in a row ({error}); lower --workers or --batch if memory is short,"
@@ -239,6 +244,21 @@ def _by_workers(source: Reads[T], rows: Iterator[list[int]], workers: int) -> Ge
         finally:
             for process in processes:  # one that hangs in a file would be waited for
                 process.kill()
+
+
+def _begun(
+    source: Reads[T], rows: Iterator[list[int]], workers: int
+) -> tuple[Iterator[T], list[multiprocessing.process.BaseProcess]]:
+    """What worker processes read, and the processes. None is left behind where starting them is broken off."""
+    before = multiprocessing.active_children()
+    try:
+        pool = iter(_pool(source, rows, workers))
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()
+        raise
+    return pool, pool._workers  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _pool(source: Reads, rows: Iterator[list[int]], workers: int) -> DataLoader:
@@ -253,7 +273,7 @@ def _pool(source: Reads, rows: Iterator[list[int]], workers: int) -> DataLoader:
         num_workers=workers,
         prefetch_factor=2,
         collate_fn=_unchanged,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_bound_to_run,
         multiprocessing_context=context,
         generator=torch.Generator(),  # else it would draw from the global one, and the workers' number would show
     )
@@ -291,7 +311,14 @@ def _unchanged(loaded: Any) -> Any:
     return loaded
 
 
-def _ignore_signals(worker: int) -> None:
-    """Ctrl-C and a scheduler's signals reach the whole group; the run finishes its step first, and ends its workers."""
+def _bound_to_run(worker: int) -> None:
+    """Ctrl-C and a scheduler's signals reach the whole group: the run finishes its step first, and ends its workers.
+    They end with it also where it is killed, which torch would not see: the parent that it looks for is the server."""
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(run: multiprocessing.process.BaseProcess) -> None:
+    run.join()
+    os._exit(1)

@@ -144,7 +144,7 @@ def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
         return
     try:
         with replacing(path) as partial:
-            partial.write_text("".join(map(_line, lines)))
+            partial.write_text("".join(map(_line, lines)), newline="\n")
     except DiskError as error:
         warnings.warn(f"{error} Training goes on.", stacklevel=4)
 
@@ -154,7 +154,7 @@ def _append(path: Path, line: dict[str, Any]) -> None:
     if rank() > 0:
         return
     try:
-        with path.open("a") as file:
+        with path.open("a", newline="\n") as file:
             file.write(_line(line))
     except OSError as error:
         warnings.warn(f"{path}: could not be written ({error}); its line is lost. Training goes on.", stacklevel=3)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from sanslabel.batch import Clock
-from sanslabel.hardware import device_memory, peak_memory
+from sanslabel.hardware import cores, device_memory, peak_memory
 from sanslabel.plan import Plan
 from sanslabel.sources import Source
+from sanslabel.sources.cache import kinds
 from sanslabel.stopwatch import Part, Stopwatch
 
 PAUSE = 10.0
@@ -93,26 +94,30 @@ class Timesheet:
         to tell."""
         if entry.seconds < PAUSE:
             return
-        reasons = {"waiting": self._slow_data, "views": SLOW_VIEWS, "rest": SLOW_REST}
+        cheaper = "" if self.plan.precision == "bfloat16" else ", and --precision bfloat16 makes them cheaper"
+        reasons = {"waiting": self._slow_data, "views": SLOW_VIEWS + cheaper, "rest": SLOW_REST}
         for name, reason in reasons.items():
             if entry.shares[name] > MUCH:
                 yield reason.format(f"{100 * entry.shares[name]:.0f} %")
 
     @property
     def _slow_data(self) -> str:
+        kept = getattr(self.source, "decoded", None) is not None
         if not self.source.decodes:
-            return "waiting for data takes {} of the time: copy --data to a faster disk, or to where it fits in memory"
-        more = max(2, 2 * self.plan.workers)
-        return (
-            f"waiting for data takes {{}} of the time: decode in more processes (--workers {more}), or keep what was "
-            "decoded (--cache ram, or disk)"
-        )
+            if kept and self.plan.cache == "disk":
+                return f"{SLOW_DATA}: keep pictures in main memory (--cache ram), or XDG_CACHE_HOME on a faster disk"
+            return f"{SLOW_DATA} although it lies in main memory: other programs may keep the machine busy"
+        more = min(max(2, 2 * self.plan.workers), cores())
+        ways = [f"decode in more processes (--workers {more})"] if more > self.plan.workers else []
+        if kept:
+            ways.append("make room for what the cache has left out")
+        elif found := kinds():
+            ways.append(f"keep what was decoded (--cache {' or '.join(found)})")
+        return f"{SLOW_DATA}: {', or '.join(ways) or 'copy --data to a faster disk'}"
 
 
-SLOW_VIEWS = (
-    "views take {} of the time: a larger --encoder hides them; of a view, hue, blur and more crops cost most, and "
-    "--precision bfloat16 makes them cheaper"
-)
+SLOW_DATA = "waiting for data takes {} of the time"
+SLOW_VIEWS = "views take {} of the time: a larger --encoder hides them; of a view, hue, blur and more crops cost most"
 SLOW_REST = (
     "logging, diagnostics and checkpoints take {} of the time: steps are short beside them; a larger --batch or "
     "--encoder makes fewer or longer ones, and a faster disk for --out shorter saves"

@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import threading
 import time
+import warnings
 from collections import namedtuple
 from multiprocessing import active_children
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from sanslabel.sources import batches, open_source
 from sanslabel.sources import cache as module
@@ -43,10 +46,19 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def opened(root, **options) -> Folder:
-    source = open_source(root, image_size=16, **options)
+def opened(root, image_size=16, **options) -> Folder:
+    source = open_source(root, image_size=image_size, **options)
     assert isinstance(source, Folder)
     return source
+
+
+def key(source) -> str:
+    def found():
+        said.append((yield from module._key(source)))
+
+    said = []
+    list(found())
+    return said[0]
 
 
 def kept(source, kind, workers=0) -> Folder:
@@ -104,7 +116,7 @@ def test_worker_processes_make_it_and_read_it(photos, kind, monkeypatch):
     source = opened(photos)
     expected = read(source)
     monkeypatch.setattr(module, "ALONE", 0)
-    monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(module, "cores", lambda: 1)
     fits = iter([True] * 30 + [False])
     monkeypatch.setattr(module, "PIECE", 1)
     monkeypatch.setattr(module, "_fits", lambda *_: next(fits))
@@ -258,20 +270,55 @@ def test_a_cache_folder_that_cannot_be_made_is_told_of(photos, tmp_path, monkeyp
         assert kept(opened(photos), "disk").decoded is None
 
 
-def test_what_the_system_refuses_is_asked_for_again(photos, monkeypatch):
+@pytest.mark.parametrize("reason", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_what_the_system_refuses_is_asked_for_again(photos, monkeypatch, reason):
     """A network that is away while the cache is made must not make its files unreadable for ever."""
     source, decode = opened(photos), module.picture
     expected = read(source)
 
     def away(path, *rest):
         if path.name in {"10.jpg", "11.png"}:
-            raise module.Unreadable("Input/output error") from OSError(errno.EIO, "Input/output error")
+            raise module.Unreadable("it cannot be had") from reason
         return decode(path, *rest)
 
     monkeypatch.setattr(module, "picture", away)
     found = kept(source, "ram")
     assert found.decoded is not None
-    assert found.decoded.absent == 2
+    assert (found.decoded.absent, found.decoded.unfitting) == (2, 0)
+    assert_same(read(found), expected)
+
+
+class Deadly:
+    """Ends the process that it is sent to."""
+
+    def __reduce__(self):
+        return os.abort, ()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_cannot_be_made_is_done_without(photos, monkeypatch, workers):
+    """Neither processes that die nor memory that runs out stop a run."""
+    source = opened(photos)
+    expected = read(source)
+    monkeypatch.setattr(module, "ALONE", 0)
+    monkeypatch.setattr(module, "cores", lambda: 1)
+    why = "MemoryError"
+    if workers:
+        object.__setattr__(source, "deadly", Deadly())
+        monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
+        why = "photos: worker process .* died"
+    else:
+
+        def full(*_):
+            raise MemoryError
+
+        monkeypatch.setattr(module, "zeros", full)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = kept(source, "ram", workers)
+    assert re.match(rf"photos: --cache ram cannot be had \({why}", str(said[-1].message))
+    assert found.decoded is None
+    monkeypatch.undo()
     assert_same(read(found), expected)
 
 
@@ -311,7 +358,7 @@ def test_an_interrupted_build_clears_away(photos, cache, monkeypatch):
 def test_who_comes_while_it_is_made_waits(photos, cache, monkeypatch, capsys):
     monkeypatch.setattr(module, "BEAT", 0.05)
     source = opened(photos)
-    place = cache / "pictures" / module._key(source)
+    place = cache / "pictures" / key(source)
     place.parent.mkdir(parents=True)
     maker = os.open(place.with_suffix(".part"), os.O_RDWR | os.O_CREAT)
     fcntl.flock(maker, fcntl.LOCK_EX)
@@ -347,6 +394,31 @@ def test_of_old_caches_the_least_recently_used_go_first(photos, cache, monkeypat
     kept(opened(photos, channels=1), "disk")
     assert {path.name for path in files(cache)} >= {"new", first.name}
     assert not {path.name for path in files(cache)} & {"old", "older"}
+
+
+def test_a_cache_that_is_read_makes_no_room(photos, cache, monkeypatch):
+    """Its bytes would stay on the disk until it is closed."""
+    found = kept(opened(photos), "disk")
+    (first,) = files(cache)
+    monkeypatch.setattr(module, "_fits", lambda wanted, taken, free: wanted < 1000)
+    with pytest.warns(UserWarning, match="decoded each time"):
+        kept(opened(photos, channels=1), "disk")
+    assert first.exists()
+    del found
+    with pytest.warns(UserWarning, match="decoded each time"):
+        kept(opened(photos, channels=1, image_size=24), "disk")
+    assert not first.exists()
+
+
+def test_a_disk_that_knows_no_locks_leaves_nothing_open(photos, cache, monkeypatch):
+    def unknown(*_, **__):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(module, "_locked", unknown)
+    with pytest.warns(UserWarning, match=r"--cache disk cannot be had \(Function not implemented\)"):
+        assert kept(opened(photos), "disk").decoded is None
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_arrays_stay_as_they_are(cache):

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from multiprocessing import active_children
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 import pytest
 import torch
@@ -69,6 +73,54 @@ def test_a_run_ends_with_the_same_bits(tmp_path, pictures, soon, monkeypatch, st
     with pytest.warns(UserWarning, match="died while"):
         run = sanslabel.train(pictures, out=tmp_path / "run", workers=2, **options).path
     assert state_of(run) == state_of(tmp_path / "whole")
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_end_with_a_run_that_is_killed(pictures):
+    """The server that started them lives on, and would keep them."""
+    program = f"""
+import torch
+from multiprocessing import active_children
+from sanslabel.sources import batches, open_source
+if __name__ == "__main__":
+    stream = batches(open_source({str(pictures)!r}), 8, seed=1, epochs=9, workers=2, device=torch.device("cpu"))
+    next(stream)
+    print(*(process.pid for process in active_children()), flush=True)
+    next(iter(input, None))
+"""
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as run:
+        assert run.stdout is not None
+        pids = [int(pid) for pid in run.stdout.readline().split()]
+        assert len(pids) == 2
+        run.kill()
+    until = time.monotonic() + 10
+    while any(map(lives, pids)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(lives, pids))
+
+
+def test_workers_are_not_left_behind_where_starting_them_is_broken_off(pictures, monkeypatch):
+    start, started = ForkServerProcess.start, []
+
+    def interrupted(process):
+        if started:
+            raise KeyboardInterrupt
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", interrupted)
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "__del__", lambda _: None)  # says that it was not begun
+    with pytest.raises(KeyboardInterrupt):
+        next(batches(open_source(pictures), 8, seed=1, epochs=4, device=CPU, workers=2))
+    started[0].join(10)
+    assert not started[0].is_alive()
 
 
 class Deadly:

@@ -32,7 +32,7 @@ class Calls:
         self.fatal, self.code = fatal, code
         for home, name in self.AT_DISK:
             patch.setattr(home, name, self.counted(name, getattr(home, name)))
-        patch.setattr(Path, "write_text", self.counted("write_text", Path.write_text))
+        patch.setattr(Path, "write_bytes", self.counted("write_bytes", Path.write_bytes))
         patch.setattr(checkpoint, "save_file", self.counted("save_file", checkpoint.save_file))
 
     def counted(self, name: str, original):
@@ -40,7 +40,7 @@ class Calls:
             self.made.append(name)
             if len(self.made) - 1 != self.fatal:
                 return original(*arguments, **options)
-            if name == "write_text":
+            if name == "write_bytes":
                 path, text = arguments
                 original(path, text[: len(text) // 2])
             if name == "save_file":
@@ -74,7 +74,7 @@ def calls_of_a_save(folder: Path) -> list[str]:
 def test_whichever_call_of_a_save_fails_the_checkpoint_before_loads(tmp_path, code):
     folder = tmp_path / "checkpoints"
     made = calls_of_a_save(folder)
-    for name in ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "write_text", "save_file"):
+    for name in ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "write_bytes", "save_file"):
         assert name in made
     assert made[0] == "mkdir"
     for fatal in range(len(made)):

@@ -1,6 +1,7 @@
 """What a run says of its time."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -39,8 +40,9 @@ class Watch:
         return self.spent
 
 
-def sheet(source=None, workers=0, **spent: float) -> Timesheet:
-    return Timesheet(Watch(**spent), SimpleNamespace(batch=32, device="cpu", workers=workers), source)
+def sheet(source=None, workers=0, cache="none", precision="float32", **spent: float) -> Timesheet:
+    plan = SimpleNamespace(batch=32, device="cpu", workers=workers, cache=cache, precision=precision)
+    return Timesheet(Watch(**spent), plan, source)
 
 
 def clock(step: int) -> Clock:
@@ -85,16 +87,32 @@ def test_short_epochs_share_an_entry_and_the_last_one_always_has_one(monkeypatch
 def test_what_takes_much_is_advised_about():
     arrays = open_source("digits", "train")
     assert list(sheet(arrays).advice(ENTRY)) == []
-    (said,) = sheet(SimpleNamespace(decodes=True), workers=2).advice(entry(waiting=0.16))
-    assert "waiting for data takes 16 %" in said
-    assert "--workers 4" in said
-    assert "--cache ram" in said
-    (said,) = sheet(arrays).advice(entry(waiting=0.5))
-    assert "--workers" not in said
     (said,) = sheet(arrays).advice(entry(views=0.3))
     assert "views take 30 %" in said
+    assert "--precision bfloat16" in said
+    (said,) = sheet(arrays, precision="bfloat16").advice(entry(views=0.3))
+    assert "--precision" not in said
     assert len(list(sheet(arrays).advice(entry(views=0.2, rest=0.3)))) == 2
     assert list(sheet(arrays).advice(replace(entry(rest=0.4), seconds=1.0))) == [], "too short to tell"
+
+
+@pytest.mark.parametrize(
+    ("source", "cache", "workers", "way", "no_way"),
+    [
+        (SimpleNamespace(decodes=True, decoded=None), "none", 2, "--workers 4), or keep .*--cache ram", "room"),
+        (SimpleNamespace(decodes=True, decoded=None), "none", 8, "keep what was decoded", "--workers"),
+        (SimpleNamespace(decodes=True, decoded="some"), "ram", 2, "--workers 4), or make room", "--cache"),
+        (SimpleNamespace(decodes=False, decoded="all"), "disk", 2, "--cache ram.*faster disk", "--workers"),
+        (SimpleNamespace(decodes=False, decoded="all"), "ram", 2, "other programs", "disk"),
+        (SimpleNamespace(decodes=False), "none", 0, "other programs", "disk"),
+    ],
+)
+def test_slow_data_is_advised_about_by_where_it_lies(source, cache, workers, way, no_way, monkeypatch):
+    monkeypatch.setattr(timesheet, "cores", lambda: 8)
+    (said,) = sheet(source, workers, cache).advice(entry(waiting=0.16))
+    assert said.startswith("waiting for data takes 16 % of the time")
+    assert re.search(way.replace("(", r"\(").replace(")", r"\)"), said)
+    assert no_way not in said
 
 
 def test_a_run_says_it_at_its_end_and_writes_it_down(tmp_path, capsys):
