@@ -1,7 +1,8 @@
 """The suite: python -m bench [PART …] [--device cuda]
 
-Runs the parts one after the other, keeps their figures in bench/results/DEVICE.json, and renders docs/performance.md of
-all devices' files. It installs nothing; a peer that is missing is left out. Run it with nothing else running.
+Runs the parts one after the other, keeps their figures in bench/results/devices/DEVICE.json, a line as soon as it is
+there, and renders docs/performance.md of all devices' files. It installs nothing; a peer that is missing is left out,
+and a part that fails is told of and passed over. Run it with nothing else running.
 """
 
 from __future__ import annotations
@@ -10,81 +11,130 @@ import argparse
 import importlib
 import json
 import time
+import traceback
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.machine import facts, slug
-from bench.peers import INSTALL, NAMES, versions
+from bench.machine import commit, facts, slug
+from bench.peers import INSTALL, NAMES, imported, versions
 
-PARTS = ("views", "step", "share", "loader", "memory", "evaluation", "time_to_accuracy", "growth", "start")
-RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path("docs") / "performance.md"
+PARTS = {
+    "views": 3,
+    "step": 15,
+    "share": 25,
+    "loader": 5,
+    "memory": 7,
+    "evaluation": 1,
+    "time_to_accuracy": 75,
+    "growth": 12,
+    "start": 1,
+}
+"""with the minutes that each takes about on two cores"""
+RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).parents[1] / "docs" / "performance.md"
 
 
-def measured(part: str, device: torch.device) -> list[dict[str, Any]]:
-    """The part's lines, shown as they come."""
-    found = []
-    for line in importlib.import_module(f"bench.{part}").lines(device):
+def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
+    """Runs the part and puts its lines into the file, each in the place of an earlier one of that case."""
+    module = importlib.import_module(f"bench.{part}")
+    before = {line["case"]: line for line in _kept(path).get(part, {}).get("lines", [])}
+    found = {}
+    for line in module.lines(device):
         print(json.dumps(line), flush=True)
-        found.append(line)
-    return found
+        found[line["case"]] = line
+        _keep(path, about, part, [*(before | found).values()])
+    if found:
+        _keep(path, about, part, [*found.values()])
+        if hasattr(module, "draw") and imported("matplotlib") is not None:
+            module.draw([*found.values()], _picture(part, path))
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["parts"] if path.exists() else {}
+
+
+def _keep(path: Path, about: Mapping[str, Any], part: str, lines: list[dict[str, Any]]) -> None:
+    parts = _kept(path) | {part: {"on": date.today().isoformat(), "commit": commit(), "lines": lines}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".part")
+    new.write_text(json.dumps({"format": 2, **about, "parts": parts}, indent=1) + "\n")
+    new.replace(path)
+
+
+def _picture(part: str, results: Path) -> Path:
+    return PAGE.with_name(f"{part}-{results.stem}.png")
 
 
 def page() -> str:
     """docs/performance.md, of all results that there are."""
-    files = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    text = [INTRODUCTION]
-    for file in files:
+    text, devices = [INTRODUCTION], set()
+    for path in sorted(RESULTS.glob("*.json")):
+        file = json.loads(path.read_text())
+        devices.add(file["kind"])
         known = ", ".join(f"{name} {version}" for name, version in file["versions"].items())
-        text.append(f"# {file['device']}, {file['memory']}\n\nWith {known}.\n")
-        text += [
-            importlib.import_module(f"bench.{part}").section(file["parts"][part])
-            for part in PARTS
-            if part in file["parts"]
-        ]
-    if all(file["kind"] == "cpu" for file in files):
+        text.append(f"# {file['device']}, {file['memory']}\n\nWith {known}.{_when(file['parts'])}\n")
+        for part in (part for part in PARTS if part in file["parts"]):
+            module = importlib.import_module(f"bench.{part}")
+            text.append(module.section(file["parts"][part]["lines"]))
+            if hasattr(module, "draw"):
+                text.append(f"![{module.PICTURE}]({_picture(part, path).name})\n")
+    if "cuda" not in devices:
         text.append("# CUDA\n\nNo GPU was at hand: `python -m bench --device cuda` adds its figures here.\n")
     return "\n".join(text)
 
 
+def _when(parts: Mapping[str, Any]) -> str:
+    """Which parts were measured on which day, and of which commit."""
+    occasions: dict[tuple[str, str], list[str]] = {}
+    for name in (name for name in PARTS if name in parts):
+        occasions.setdefault((parts[name]["on"], parts[name]["commit"]), []).append(name.replace("_", " "))
+    told = "; ".join(f"{', '.join(names)} on {on} ({commit})" for (on, commit), names in occasions.items())
+    return f" Measured: {told}." if told else ""
+
+
 INTRODUCTION = """<!-- Made by `python -m bench`: edit bench/, not this page. -->
-How fast the parts are, beside the peers, and what a run costs. What is compared ran by turns in one process, and
-medians are shown; repeats on another day differ by a fifth, ratios by much less.
+How fast the parts are, beside the peers, and what a run costs. Unless a section says otherwise, what is compared ran by
+turns in one process, and medians are shown; repeats on another day differ by a fifth, ratios by much less.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--device", default="cpu")
+    minutes = ", ".join(f"{part} ({about} min)" for part, about in PARTS.items())
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default, of {minutes} on two cores")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--page", action="store_true", help="render the page alone")
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
-    if not flags.page:
-        device = torch.device(flags.device)
-        there = versions()
-        print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
-        if missing := [name for name in NAMES if name not in there]:
-            print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
-        about = facts(device)
-        path = RESULTS / f"{slug(about['device'])}.json"
-        kept = json.loads(path.read_text())["parts"] if path.exists() else {}
-        for part in flags.parts or PARTS:
-            began = time.monotonic()
-            print(f"\n{part}", flush=True)
-            kept[part] = measured(part, device)
-            print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            path.write_text(
-                json.dumps(
-                    {"format": 1, "kind": "GPU" if device.type == "cuda" else "CPU", **about, "parts": kept}, indent=1
-                )
-                + "\n"
-            )
+    failed = [] if flags.page else run(flags.parts or list(PARTS), torch.device(flags.device))
     PAGE.write_text(page())
     print(PAGE)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+def run(parts: list[str], device: torch.device) -> list[str]:
+    """Those that failed."""
+    there = versions()
+    print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
+    if missing := [name for name in NAMES if name not in there]:
+        print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
+    about = {"kind": device.type, **facts(device)}
+    path, failed = RESULTS / f"{slug(about['device'])}.json", []
+    for part in parts:
+        began = time.monotonic()
+        print(f"\n{part}", flush=True)
+        try:
+            measure(part, device, path, about)
+        except Exception:
+            traceback.print_exc()
+            failed.append(part)
+        print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
+    return failed
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 from bench.markdown import prose, table
 from bench.peers import imported
-from bench.turns import seconds
+from bench.turns import CPU, seconds
 from sanslabel import encoders
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.knn import predictions
@@ -63,7 +63,7 @@ def neighbors(device: torch.device) -> dict[str, Any]:
         found = KNeighborsClassifier(20, weights=weights, algorithm="brute", metric="cosine")
         found.fit(bank.numpy(), labels.numpy())
         sides["scikit-learn"] = lambda: torch.from_numpy(found.predict(queries.numpy()))
-    return _compared("neighbors", sides, own)
+    return _compared("neighbors", sides, own, device)
 
 
 def probe(device: torch.device) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def probe(device: torch.device) -> dict[str, Any]:
         sides["scikit-learn"] = lambda: torch.from_numpy(
             model.fit(points.numpy(), labels.numpy()).predict(test.numpy())
         )
-    return _compared("linear probe", sides, own)
+    return _compared("linear probe", sides, own, device)
 
 
-def _compared(case: str, sides: dict[str, Callable[[], Tensor]], own: Tensor) -> dict[str, Any]:
+def _compared(case: str, sides: dict[str, Callable[[], Tensor]], own: Tensor, device: torch.device) -> dict[str, Any]:
     right = {name: (call() == own).double().mean().item() for name, call in sides.items()}
-    return {"case": case, "seconds": seconds(sides, rounds=5), "accuracy": right}
+    return {"case": case, "seconds": seconds(sides, device, rounds=5), "accuracy": right}
 
 
 def features(device: torch.device) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def features(device: torch.device) -> dict[str, Any]:
         represent({"encoder": encoder}, source, image_size=28, device=device, dtype=dtype, batch=len(images))
 
     encoder.eval()
-    taken = seconds({"here": whole, "bare forward": bare})
+    taken = seconds({"here": whole, "bare forward": bare}, device)
     return {"case": "features", "images_per_second": {name: len(source) / t for name, t in taken.items()}}
 
 
@@ -127,5 +127,5 @@ bare forward pass.
 
 
 if __name__ == "__main__":
-    for line in lines(torch.device("cpu")):
+    for line in lines(CPU):
         print(json.dumps(line), flush=True)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,25 +24,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from bench.alone import alone, peak
 from bench.markdown import table
-from sanslabel import encoders, losses
+from bench.running import prepared
+from bench.turns import CPU, finish
+from sanslabel import losses
 from sanslabel.evaluation.knn import predictions
-from sanslabel.hardware import fast_precision, peak_memory
 from sanslabel.memory import Bank, Queue
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import permutation
 from sanslabel.sources import batches, open_source
-from sanslabel.training.engine import optimize, players_of
+from sanslabel.training.conditions import conditions
+from sanslabel.training.engine import optimize
 
-PICTURE = Path("docs") / "growth.png"
 LEAST, MOST = 0.5, 20
 """seconds for which a size is repeated, and how often at most; once at least"""
 MEGABYTE = 1 << 20
 """less memory than this has no law: it is what the allocator happens to hold"""
 TIMED = 1e-3
 """seconds, likewise: Python's own calls"""
-CLEAR = Path("/proc/self/clear_refs")
-"""takes a 5 for setting the peak of memory back, where there is Linux"""
 Work = Callable[[], Any]
 
 
@@ -59,13 +58,10 @@ def sinkhorn(n: int, device: torch.device) -> Iterator[Work]:
 
 
 def simclr(n: int, device: torch.device) -> Iterator[Work]:
-    source = open_source("fashion", "train")
-    method = SimCLR.under(SimCLR.small).sized(28)
-    net = method.networks(encoders.build("conv", channels=1, image_size=28), source.facts(28)).to(device).train()
-    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    stream = batches(source, n, seed=0, epochs=10**6, device=device)
-    records = optimize(method, net, players_of(net, SimCLR.small, n), stream, getattr(torch, fast_precision(device)))
-    yield lambda: next(records)
+    source, method = open_source("fashion", "train"), SimCLR.under(SimCLR.small)
+    with conditions(device):
+        records = optimize(*prepared(method, SimCLR.small, source, "conv", size=28, batch=n, device=device))
+        yield lambda: next(records)
 
 
 def barlow_twins(d: int, device: torch.device) -> Iterator[Work]:
@@ -185,62 +181,50 @@ CURVES = [
 ]
 
 
-def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: str, figures: Any) -> None:
+def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: torch.device, host: bool):
     """Seconds and the peak of memory beside what was there before, of one size, in this process."""
-    on = torch.device(device)
-    for step in work(smallest, on):  # what is loaded at the first call counts for none
+    of = CPU if host else device
+    for step in work(smallest, device):  # what is loaded at the first call counts for none
         step()
-    for step in work(size, on):
-        before = _peak(on, fresh=True)
+    with closing(work(size, device)) as made:  # pyright: ignore[reportArgumentType]
+        step = next(made)
+        before = peak(of, fresh=True)
         seconds, began = [], time.perf_counter()
         while len(seconds) < 2 or (time.perf_counter() - began < LEAST and len(seconds) < MOST):
             start = time.perf_counter()
             step()
-            if on.type == "cuda":
-                torch.cuda.synchronize()
+            finish(device)
             seconds.append(time.perf_counter() - start)
             if sum(seconds) > 10:
                 break
-        figures.put((median(seconds[1:] or seconds), max(0, _peak(on) - before)))
-
-
-def _peak(device: torch.device, fresh: bool = False) -> int:
-    """Bytes that were held at most; fresh: from now on, as far as the system forgets what was before."""
-    if device.type != "cuda":
-        if fresh and CLEAR.exists():
-            CLEAR.write_text("5")
-        return peak_memory()
-    if fresh:
-        torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.max_memory_allocated()
+        return median(seconds[1:] or seconds), max(0, peak(of) - before)
 
 
 def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
-    context, seconds, memory = multiprocessing.get_context("forkserver"), [], []
-    context.set_forkserver_preload(["sanslabel.training.engine", "sanslabel.evaluation.knn"])  # once, not once a size
+    """The line of a curve, as far as memory lets it go."""
+    sizes, seconds, memory = [], [], []
     for size in curve.sizes:
-        figures = context.SimpleQueue()
-        process = context.Process(target=_run, args=(curve.work, size, curve.sizes[0], str(device), figures))
-        process.start()
-        took, held = figures.get()
-        process.join()
-        seconds.append(took)
-        memory.append(held)
+        found = alone(_run, curve.work, size, curve.sizes[0], device, curve.axis == "samples")
+        if found is None:
+            break
+        sizes.append(size)
+        seconds.append(found[0])
+        memory.append(found[1])
     return {
         "case": curve.name,
         "axis": curve.axis,
-        "sizes": list(curve.sizes),
+        "sizes": sizes,
         "seconds": seconds,
         "bytes": memory,
-        "time_exponent": exponent(curve.sizes, seconds, TIMED),
-        "memory_exponent": exponent(curve.sizes, memory, MEGABYTE),
+        "time_exponent": exponent(sizes, seconds, TIMED),
+        "memory_exponent": exponent(sizes, memory, MEGABYTE),
     }
 
 
-def exponent(sizes: tuple[int, ...], values: list[float], least: float) -> float | None:
+def exponent(sizes: Sequence[int], values: Sequence[float], least: float) -> float | None:
     """p of values ~ sizes^p over the upper half; None where they are all less than what can be told apart."""
     half = slice(len(sizes) // 2, None)
-    if max(values[half]) < least:
+    if len(sizes) < 3 or max(values[half]) < least:
         return None
     x, y = np.log(sizes[half]), np.log(np.maximum(values[half], least))
     return float(np.polyfit(x, y, 1)[0])
@@ -251,10 +235,9 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         yield measured(curve, device)
 
 
-def section(lines: list[dict[str, Any]]) -> str:
-    draw(lines)
+def section(found: list[dict[str, Any]]) -> str:
     curves, rows = {curve.name: curve for curve in CURVES}, []
-    for line in lines:
+    for line in found:
         curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
         cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
         cells += [_law(line["time_exponent"]), f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
@@ -268,8 +251,6 @@ def _law(p: float | None) -> str:
 
 TEXT = """## Growth
 
-![Time and memory over batch, width, queue, bank and samples](growth.png)
-
 Each size in a process of its own; time is a median, memory the peak beside what the process held before, inputs
 included; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, and
 stands beside the one that is meant. Losses are forward and backward, of embeddings of 128 numbers where their width is
@@ -279,55 +260,51 @@ those of Fashion-MNIST repeated, each time brighter.
 HEAD = ("", "over", "time", "p", "meant", "memory", "p", "meant", "")
 
 
-def draw(lines: list[dict[str, Any]]) -> None:
-    """One row for each axis, time on the left and memory on the right, a curve for each line."""
-    import matplotlib
+PICTURE = "Time and memory over batch, width, queue, bank and samples"
 
-    matplotlib.use("svg")
+
+def draw(found: list[dict[str, Any]], file: Path) -> None:
+    """One row for each axis, time on the left and memory on the right, a curve for each line."""
     from matplotlib.figure import Figure
 
-    rows = list(dict.fromkeys(line["axis"] for line in lines))
+    rows = list(dict.fromkeys(line["axis"] for line in found))
     figure = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), 2, squeeze=False)
-    for axis, (left, right) in zip(rows, panels, strict=True):
-        for axes, key, unit, least in ((left, "seconds", 1, 1e-6), (right, "bytes", MEGABYTE, MEGABYTE)):
-            chosen = [line for line in lines if line["axis"] == axis]
-            ends = []
-            for line, color in zip(chosen, COLORS, strict=False):
-                values = [max(value, least) / unit for value in line[key]]
-                axes.plot(line["sizes"], values, "o-", color=color, markersize=3)
-                ends.append((math.log10(values[-1]), line["case"], color))
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            if key == "bytes":
-                axes.set_ylim(bottom=0.8, top=max(20, axes.get_ylim()[1]))
-            low, high = (math.log10(bound) for bound in axes.get_ylim())
-            for place, end, label, color in _apart(ends, (high - low) / 7):
-                axes.annotate(
-                    label,
-                    (chosen[0]["sizes"][-1], 10**end),
-                    xytext=(1.03, (place - low) / (high - low)),
-                    textcoords="axes fraction",
-                    va="center",
-                    fontsize=8,
-                    color=color,
-                )
-            axes.set_xlabel(axis)
-            axes.set_ylabel("seconds" if key == "seconds" else "MiB")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(alpha=0.2)
-    figure.savefig(PICTURE, dpi=120)
+    for axis, (left, right) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
+        chosen = [line for line in found if line["axis"] == axis]
+        _panel(left, axis, "seconds", [(line["case"], line["sizes"], line["seconds"]) for line in chosen])
+        mebibytes = [[max(b / MEGABYTE, 1) for b in line["bytes"]] for line in chosen]
+        _panel(right, axis, "MiB", [(x["case"], x["sizes"], b) for x, b in zip(chosen, mebibytes, strict=True)])
+        right.set_ylim(bottom=0.8, top=max(20, right.get_ylim()[1]))
+    figure.savefig(file, dpi=120)
+
+
+def _panel(axes: Any, axis: str, unit: str, curves: list[tuple[str, list[int], list[float]]]) -> None:
+    for (_, sizes, values), color in zip(curves, COLORS, strict=False):
+        axes.plot(sizes, values, "o-", color=color, markersize=3)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(axis)
+    axes.set_ylabel(unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.2)
+    low, high = (math.log10(bound) for bound in axes.get_ylim())
+    ends = [
+        ((math.log10(values[-1]) - low) / (high - low), name, color)
+        for (name, _, values), color in zip(curves, COLORS, strict=False)
+    ]
+    for height, name, color in _spread(ends, 1 / 7):
+        axes.annotate(name, (1.03, height), xycoords="axes fraction", va="center", fontsize=8, color=color)
 
 
 COLORS = ("#1d4ed8", "#c2410c", "#15803d", "#7e22ce")
 
 
-def _apart(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, float, str, str]]:
-    """Where the labels of curves stand that end at these heights: each its distance above the one before."""
+def _spread(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, str, str]]:
+    """The labels of curves that end at these heights, each at least so far above the one before."""
     found, above = [], -math.inf
     for end, label, color in sorted(ends):
         above = max(end, above + least)
-        found.append((above, end, label, color))
+        found.append((above, label, color))
     return found
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -24,16 +25,21 @@ import torch
 from bench.markdown import table
 from bench.peers import imported
 from bench.photos import photos
-from sanslabel import encoders, methods, views
+from bench.running import prepared
+from bench.turns import CPU, finish
+from sanslabel import views
 from sanslabel.hardware import fast_precision
+from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.sources.cache import cached
 from sanslabel.sources.folder import Folder
 from sanslabel.sources.picture import picture
-from sanslabel.training.engine import optimize, players_of
+from sanslabel.stopwatch import Stopwatch, held
+from sanslabel.training.conditions import conditions
+from sanslabel.training.engine import optimize
 
 PHOTOS, BATCH, SIDE = 2000, 64, 224
-WORKERS = (1, 2)
+WORKERS = sorted({1, os.cpu_count() or 1})
 TIMED, TURNS = 6, 3
 """batches, and how often each side takes its turn"""
 STEPS = 20
@@ -52,17 +58,22 @@ def lines(device: torch.device) -> Iterator[Line]:
         yield decoding(source)
         kept = {}
         for kind in ("ram", "disk"):
-            line, kept[kind] = built(source, kind, Path(folder) / "cache")
-            yield line
-        for workers in WORKERS:
-            yield from handing_over(source, kept, root, workers, device)
-        yield waiting("none", source, 1, device)
-        yield waiting("ram", kept["ram"], 1, device)
+            line, found = built(source, kind, Path(folder) / "cache")
+            if not found.decodes:  # there is room for it, and the system knows how
+                yield line
+                kept[kind] = found
+        yield from handed_over(source, kept, root, device)
+        yield waiting("none", source, device)
+        if "ram" in kept:
+            yield waiting("ram", kept["ram"], device)
 
 
 def decoding(source: Folder) -> Line:
-    """One core, pixels alone: ours up to a shorter side of 256, and what every loader of whole images does."""
+    """One thread, pixels alone: ours up to a shorter side of 256, and what every loader of whole images does."""
     from PIL import Image
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker process
 
     def whole(path: Path) -> None:
         with Image.open(path) as image:
@@ -77,6 +88,7 @@ def decoding(source: Folder) -> Line:
             for path in paths[100 * turn : 100 * turn + 100]:
                 decode(path)
             taken[name].append(100 / (time.perf_counter() - start))
+    torch.set_num_threads(threads)
     ours, whole_ = median(taken["ours"]), median(taken["whole"])
     return {"case": "decoding", "images_per_second": ours, "whole_images_per_second": whole_}
 
@@ -87,35 +99,32 @@ def built(source: Folder, kind: Any, folder: Path) -> tuple[Line, Source]:
         start = time.perf_counter()
         found = cached(source, kind, 1)
         seconds = time.perf_counter() - start
-    assert not found.decodes
     line = {"case": f"build {kind}", "seconds": seconds, "images_per_second": len(source) / seconds}
     return line | {"bytes": source.decoded_bytes}, found
 
 
-def handing_over(
-    source: Source, kept: dict[str, Source], root: Path, workers: int, device: torch.device
-) -> Iterator[Line]:
-    """Images a second of every side with so many worker processes."""
-    sides: dict[str, Callable[[], Images] | None] = {
-        "none": lambda: ours(source, workers, device),
-        "none, views": lambda: ours(source, workers, device, True),
-        "ram": lambda: ours(kept["ram"], workers, device),
-        "disk": lambda: ours(kept["disk"], workers, device),
-        "ram, views": lambda: ours(kept["ram"], workers, device, True),
-        "lightly": lightly(root, workers),
-        "torchvision": torchvision(root, workers),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+def handed_over(source: Source, kept: dict[str, Source], root: Path, device: torch.device) -> Iterator[Line]:
+    """Images a second of every side: decoded by so many processes, or from a cache without any."""
+    cases = {_decoding(workers): (source, workers) for workers in WORKERS}
+    cases |= {f"cache {kind}": (found, 0) for kind, found in kept.items()}
+    sides: dict[tuple[str, str], Callable[[], Images]] = {}
+    for case, (images, workers) in cases.items():
+        sides[case, "images"] = partial(ours, images, workers, device)
+        sides[case, "views"] = partial(ours, images, workers, device, rendered=True)
+        for name, peer in (("lightly", lightly), ("torchvision", torchvision)):
+            if workers and imported(name) is not None:
+                sides[case, name] = partial(peer, root, workers)
+    rates: dict[tuple[str, str], list[float]] = {side: [] for side in sides}
     for _ in range(TURNS):
-        for name, side in sides.items():
-            if side is not None:
-                rates[name].append(rate(side(), 2 * workers + 2))
-    peers = {f"{name}_images_per_second": median(rates[name] or [0]) or None for name in ("lightly", "torchvision")}
-    for kind in ("none", "ram", "disk"):
-        line = {"case": f"cache {kind}, {workers} worker{'s' * (workers > 1)}", "workers": workers}
-        rendered = rates.get(f"{kind}, views")
-        line["with_views_images_per_second"] = median(rendered) if rendered else None
-        yield line | {"images_per_second": median(rates[kind])} | peers
+        for side, images in sides.items():
+            rates[side].append(rate(images(), 2 * max(WORKERS) + 2))
+    for case in cases:
+        own = {side: median(rates[case, side]) for of, side in sides if of == case}
+        yield {"case": case, **{f"{side}_per_second": speed for side, speed in own.items()}}
+
+
+def _decoding(workers: int) -> str:
+    return f"decoded by {workers} process{'es' * (workers > 1)}"
 
 
 def rate(images: Images, ahead: int) -> float:
@@ -139,31 +148,25 @@ def ours(source: Source, workers: int, device: torch.device, rendered: bool = Fa
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     for number in (0, 1):
                         view(batch, number)
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
+                finish(device)
             yield len(batch.images)
 
 
-def lightly(root: Path, workers: int) -> Callable[[], Images] | None:
+def lightly(root: Path, workers: int) -> Images:
     """Its dataset and transform, in torch's loader as its examples have it: two views of each image."""
-    if imported("lightly") is None:
-        return None
     from lightly.data import LightlyDataset
     from lightly.transforms import SimCLRTransform
 
-    data = LightlyDataset(str(root), transform=SimCLRTransform(input_size=SIDE))
-    return lambda: (len(pair[0]) for (pair, *_) in loader(data, workers))
+    data = LightlyDataset(str(root), transform=SimCLRTransform(input_size=SIDE, normalize=None))
+    return (len(pair[0]) for (pair, *_) in loader(data, workers))
 
 
-def torchvision(root: Path, workers: int) -> Callable[[], Images] | None:
+def torchvision(root: Path, workers: int) -> Images:
     """A folder of images and a random crop, without anything else: one view."""
-    if imported("torchvision") is None:
-        return None
     from torchvision import datasets, transforms
 
     crop = transforms.Compose([transforms.RandomResizedCrop(SIDE), transforms.ToTensor()])
-    data = datasets.ImageFolder(str(root), transform=crop)
-    return lambda: (len(images) for images, _ in loader(data, workers))
+    return (len(images) for images, _ in loader(datasets.ImageFolder(str(root), transform=crop), workers))
 
 
 def loader(data: Any, workers: int) -> Iterator[Any]:
@@ -172,70 +175,71 @@ def loader(data: Any, workers: int) -> Iterator[Any]:
         yield from torch.utils.data.DataLoader(data, **options)
 
 
-def waiting(kind: str, source: Source, workers: int, device: torch.device) -> Line:
+def waiting(kind: str, source: Source, device: torch.device) -> Line:
     """The share of SimCLR's step with a ResNet-18 that is spent waiting for the next batch, after the first epoch."""
-    chosen = methods.method_class("simclr")
-    method = chosen.under(chosen.small).sized(SIDE)
-    encoder = encoders.build("resnet18", channels=3, image_size=SIDE, scaling=((0.5,) * 3, (0.25,) * 3))
-    net = method.networks(encoder, source.facts(SIDE)).to(device).train()
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    players, waits, steps = players_of(net, chosen.small, BATCH), [], []
-    start = len(source) // BATCH
-    stream = batches(source, BATCH, seed=0, epochs=10, start=start, workers=workers, device=device)
-
-    def watched() -> Iterator[Any]:
-        while True:
-            begin = time.perf_counter()
-            pair = next(stream)
-            waits.append(time.perf_counter() - begin)
-            yield pair
-
-    begin = time.perf_counter()
-    for record in optimize(method, net, players, watched(), getattr(torch, fast_precision(device))):
-        now = time.perf_counter()
-        steps.append(now - begin)
-        begin = now
-        if record.clock.step - start == STEPS + 1:  # the first two are not counted
-            break
-    stream.close()  # type: ignore[attr-defined]
-    waited, whole = sum(waits[2 : STEPS + 2]), sum(steps[2:])
-    line = {"case": f"waiting, cache {kind}", "waiting_share": waited / whole, "seconds": whole / STEPS}
-    return line | {"batch": BATCH, "workers": workers}
+    method, start = SimCLR.under(SimCLR.small), len(source) // BATCH
+    training = prepared(
+        method, SimCLR.small, source, "resnet18", size=SIDE, batch=BATCH, device=device, start=start, workers=1
+    )
+    with conditions(device), held(Stopwatch(device)) as watch, closing(training.batches):  # type: ignore[type-var]
+        records = optimize(*training)
+        for _ in range(2):  # which are not counted
+            next(records)
+        finish(device)
+        watch.lap()
+        for _ in range(STEPS):
+            next(records)
+        finish(device)
+        spent = watch.lap()
+    whole = sum(spent.values())
+    return {
+        "case": f"waiting, cache {kind}",
+        "batch": BATCH,
+        "waiting_share": spent.get("waiting", 0) / whole,
+        "views_share": spent.get("views", 0) / whole,
+        "seconds": whole / STEPS,
+    }
 
 
-def section(lines: list[Line]) -> str:
-    of = {line["case"]: line for line in lines}
-    decoded, ram, disk = of["decoding"], of["build ram"], of["build disk"]
-    head = ["", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop", "over lightly"]
-    rows = []
-    for line in lines:
-        if "lightly_images_per_second" in line:
-            peer = line["lightly_images_per_second"]
-            cells = [line["images_per_second"], line["with_views_images_per_second"], peer]
-            cells.append(line["torchvision_images_per_second"])
-            ratio = "" if peer is None else f"{line['images_per_second'] / peer:.1f}"
-            shown = ["" if cell is None else f"{cell:,.0f}" for cell in cells]
-            rows.append([line["case"], *shown, ratio])
-    waits = [of["waiting, cache none"], of["waiting, cache ram"]]
-    none, cached_ = (f"{100 * line['waiting_share']:.1f} %" for line in waits)
+def section(found: list[Line]) -> str:
+    of = {line["case"]: line for line in found}
+    decoded, most = of["decoding"], max((line.get("lightly_per_second", 0) for line in found), default=0)
+    head, rows = ("", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop"), []
+    for line in (line for line in found if "views_per_second" in line):
+        cells = [line.get(f"{side}_per_second") for side in ("images", "views", "lightly", "torchvision")]
+        times = f"{line['views_per_second'] / (cells[2] or most):.1f}" if most else ""
+        shown = ["" if cell is None else f"{cell:,.0f}" for cell in cells]
+        rows.append([line["case"], *shown, times])
+    caches = "".join(
+        f" All cores decode them once for `--cache {kind}`, in {line['seconds']:.1f} s, to {line['bytes'] / 2**20:,.0f}"
+        " MiB."
+        for kind in ("ram", "disk")
+        if (line := of.get(f"build {kind}"))
+    )
+    waits = " and ".join(
+        f"{100 * line['waiting_share']:.2f} % {how}"
+        for kind, how in (("ram", "with the cache in memory"), ("none", "with one process that decodes"))
+        if (line := of.get(f"waiting, cache {kind}"))
+    )
+    step = of["waiting, cache none"]
     return f"""## Large images from files
 
 {PHOTOS:,} JPEGs of 500 x 375 and 375 x 500 pixels, made by formulas to cost a decoder what photos cost it, trained at
-{SIDE} in batches of {BATCH}. One core decodes {decoded["images_per_second"]:,.0f} of them a second to a shorter side of
-256, and {decoded["whole_images_per_second"]:,.0f} as they are. All cores decode them once for the cache: in
-{ram["seconds"]:.1f} s into main memory, in {disk["seconds"]:.1f} s to disk, {ram["bytes"] / 2**20:,.0f} MiB.
+{SIDE} in batches of {BATCH}. One thread decodes {decoded["images_per_second"]:,.0f} of them a second to a shorter side
+of 256, and {decoded["whole_images_per_second"]:,.0f} as they are.{caches}
 
 The first column is what the loader hands over: uint8, of which the device that trains makes views. The second one makes
-two views of SimCLR of them in the same process, and so is the one to hold against lightly's, whose processes do that.
-All sides in turns, with as many worker processes; with a cache there are none, since reading is a copy.
+two views of SimCLR of them in the process that trains, on all cores; lightly's processes make them of single images,
+and the last column holds these two against each other: for a cache, which needs no processes, against the most that
+lightly has. All sides in turns.
 
-{table(head, rows)}
+{table([*head, "times lightly"], rows)}
 
-Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH} ({waits[1]["seconds"]:.2f} s), {cached_} is
-spent waiting for data with the cache in memory, and {none} with one process that decodes.
+Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH} ({step["seconds"]:.2f} s), the wait for data
+takes {waits}.
 """
 
 
 if __name__ == "__main__":
-    for line in lines(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
+    for line in lines(CPU):
         print(json.dumps(line), flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,27 @@ UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Name and versions, as they stand in the results."""
-    found = {"torch": torch.__version__, "python": platform.python_version(), **versions()}
+    """Name, memory and versions, as they stand in the results."""
+    ours = {name: version(name) for name in ("pillow", "numpy", "scikit-learn")}
+    found = {"torch": torch.__version__, "python": platform.python_version(), **ours, **versions()}
+    host = f"{_processor()}, {torch.get_num_threads()} cores"
     if device.type == "cuda":
-        about = torch.cuda.get_device_properties(device)
-        return {"device": about.name, "memory": f"{about.total_memory / 2**30:.0f} GiB", "versions": found}
-    return {
-        "device": f"{_processor()}, {torch.get_num_threads()} cores",
-        "memory": f"{main_memory() / 2**30:.0f} GiB",
-        "versions": found,
-    }
+        card = torch.cuda.get_device_properties(device)
+        memory = f"{card.total_memory / 2**30:.0f} GiB, in a machine with {host}"
+        return {"device": card.name, "memory": memory, "versions": found}
+    return {"device": host, "memory": f"{main_memory() / 2**30:.0f} GiB", "versions": found}
+
+
+def commit() -> str:
+    """The short name of what is measured, with a + where files have changed since; nothing where git does not know."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--exclude", "*", "--dirty=+"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return said.stdout.strip()
 
 
 def slug(name: str) -> str:

@@ -2,13 +2,12 @@
 
 One SimCLR step, forward and backward, in float32 and with encoders without BatchNorm: peak memory above what the
 process held before it, seconds, and how far the gradient is from that of the whole batch, in parts of its norm. Each
-runs in a process of its own, so that one's peak does not hide another's.
+runs in a process of its own, so that one's peak does not hide another's, once, after a small step that is not counted.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,15 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.alone import alone, peak
 from bench.markdown import prose, table
+from bench.turns import CPU, finish
 from bench.views import drawn
 from sanslabel import encoders
 from sanslabel.batch import Clock, Facts
-from sanslabel.hardware import peak_memory
 from sanslabel.methods.simclr import SimCLR
+from sanslabel.training.conditions import conditions
 from sanslabel.training.parallel import chunk_, recompute_
-
-PICTURE = Path("docs") / "chunks.png"
 
 
 class Case(NamedTuple):
@@ -45,51 +44,55 @@ CASES = [
 ]
 
 
-def step(case: Case, way: str, gradients: Path, figures: Any) -> None:
+def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[int, float]:
+    """Bytes and seconds; the gradients go to a file."""
     torch.manual_seed(0)
-    batch = drawn(case.batch, case.channels, case.size, torch.device("cpu"))
+    batch = drawn(case.batch, case.channels, case.size, device)
     method = SimCLR.under(SimCLR.small).sized(case.size)
     encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)
-    net = method.networks(encoder, Facts(case.batch, case.channels, case.size, case.size, 0)).train()
+    net = method.networks(encoder, Facts(case.batch, case.channels, case.size, case.size, 0)).to(device).train()
     if way == "chunks":
         chunk_(net, case.chunk)
     if way == "recomputed":
         recompute_(net)
-    before, start = peak_memory(), time.perf_counter()
-    next(method.step(net, batch, Clock(0, 0, 0, 1, 1))).loss.backward()
-    figures.put((peak_memory() - before, time.perf_counter() - start))
-    save_file({name: p.grad for name, p in net.named_parameters() if p.grad is not None}, gradients)
+
+    def descend(images: int) -> None:
+        net.zero_grad(set_to_none=True)
+        some = batch._replace(**{name: part[:images] for name, part in batch._asdict().items() if part is not None})
+        next(method.step(net, some, Clock(0, 0, 0, 1, 1))).loss.backward()
+        finish(device)
+
+    with conditions(device, frugal=way != "whole"):
+        descend(2 * case.chunk if way == "chunks" else 2)
+        before, start = peak(device, fresh=True), time.perf_counter()
+        descend(case.batch)
+        taken = time.perf_counter() - start
+    save_file({name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}, gradients)
+    return peak(device) - before, taken
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Of the CPU, whose peak is the process's."""
-    if device.type != "cpu":
-        return
-    context = multiprocessing.get_context("spawn")
     for case in CASES:
         whole = None
         for way in case.ways:
-            figures = context.SimpleQueue()
             with TemporaryDirectory() as folder:
                 file = Path(folder) / "gradients.safetensors"
-                process = context.Process(target=step, args=(case, way, file, figures))
-                process.start()
-                memory, seconds = figures.get()
-                process.join()
+                found = alone(step, case, way, file, device)
+                if found is None:
+                    continue  # it did not fit
                 gradient = torch.cat([g.flatten().double() for _, g in sorted(load_file(file).items())])
             whole = gradient if way == "whole" else whole
             about = {"encoder": case.encoder, "size": case.size, "batch": case.batch, "chunk": case.chunk, "way": way}
             yield {
                 "case": f"{case.encoder}, batch {case.batch}, {way}",
                 **about,
-                "bytes": memory,
-                "seconds": round(seconds, 2),
-                "apart": None if whole is None else float((whole - gradient).norm() / whole.norm()),
+                "bytes": found[0],
+                "seconds": round(found[1], 2),
+                "off": None if whole is None else float((whole - gradient).norm() / whole.norm()),
             }
 
 
 def section(found: list[dict[str, Any]]) -> str:
-    draw([line for line in found if line["encoder"] == "vit_micro"])
     names = {"whole": "whole batch", "chunks": "`--chunk {}`", "recomputed": "`--recompute`"}
     rows = [
         [
@@ -97,7 +100,7 @@ def section(found: list[dict[str, Any]]) -> str:
             names[line["way"]].format(line["chunk"]),
             f"{line['bytes'] / 2**30:.2f} GiB",
             f"{line['seconds']:.1f}",
-            "" if line["apart"] is None or line["way"] == "whole" else f"{line['apart']:.1e}",
+            "" if line["off"] is None or line["way"] == "whole" else f"{line['off']:.1e}",
         ]
         for line in found
     ]
@@ -105,18 +108,17 @@ def section(found: list[dict[str, Any]]) -> str:
 
 {prose(__doc__)}
 
-{table(["", "", "peak memory", "seconds", "gradient apart by"], rows)}
-
-![Peak memory of a step over the batch](chunks.png)
+{table(["", "", "peak memory", "seconds", "gradient off by"], rows)}
 """
 
 
-def draw(found: list[dict[str, Any]]) -> None:
-    import matplotlib
+PICTURE = "Peak memory of a step over the batch"
 
-    matplotlib.use("svg")
+
+def draw(found: list[dict[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
+    found = [line for line in found if line["encoder"] == "vit_micro"]
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for way, label, color in (
@@ -125,6 +127,8 @@ def draw(found: list[dict[str, Any]]) -> None:
         ("chunks", "--chunk 128", "#1d4ed8"),
     ):
         chosen = [line for line in found if line["way"] == way]
+        if not chosen:
+            continue
         batches, gib = [x["batch"] for x in chosen], [x["bytes"] / 2**30 for x in chosen]
         axes.plot(batches, gib, "o-", color=color)
         axes.annotate(label, (batches[-1], gib[-1]), (-8, 8), textcoords="offset points", ha="right", color=color)
@@ -135,9 +139,9 @@ def draw(found: list[dict[str, Any]]) -> None:
     axes.set_xlabel("images in a batch")
     axes.set_ylabel("peak memory of a step, GiB")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PICTURE, dpi=150)
+    figure.savefig(file, dpi=150)
 
 
 if __name__ == "__main__":
-    for line in lines(torch.device("cpu")):
+    for line in lines(CPU):
         print(json.dumps(line), flush=True)

@@ -15,39 +15,35 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import cache, partial
+from functools import partial
 from inspect import isfunction
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 import sanslabel
 from bench.markdown import table
+from bench.running import figures, noise, prepared
+from bench.turns import finish, quartiles, seconds, turns
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
-from sanslabel.diagnostics import variation
-from sanslabel.hardware import fast_precision
 from sanslabel.methods.method import Method, Networks, Objective
-from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.engine import optimize, players_of
-from sanslabel.training.journal import measured as watched
+from sanslabel.training.conditions import conditions
+from sanslabel.training.engine import Record, optimize
+from sanslabel.training.session import LOG_EVERY
 
-SAMPLES, BATCH, SIZE = 65_536, 128, 32
+SAMPLES, BATCH, SIDE = 65_536, 128, 32
 """of a data set that fills the longest queue"""
 ENCODER, OWN = "resnet18", ("vit_micro", "dcgan")
 """for all methods but those whose small recipe has an architecture of their own: a transformer, or a discriminator"""
 SIZES = ("queue", "prototypes", "clusters", "outputs", "negatives", "shared")
 """numbers of a method that its loss or memory grows with"""
-PAIRS, BLOCK = 5, 1.0
-"""turns of whole and bare steps, and seconds that a turn of either takes about"""
-LINE = 10
-"""steps between lines of figures, as in a run"""
+ROUNDS, PROFILED = 5, 3
+"""turns of whole and bare steps, and steps whose parts are timed"""
 PARTS = ("views", "losses", "memory", "clustering", "diagnostics")
 """of the package, whose time in the forward pass is taken apart"""
 
@@ -66,16 +62,6 @@ def enlarged(name: str) -> dict[str, Any]:
     pairwise = ("width",) if chosen.family == "redundancy reduction" else ()  # whose loss is of all pairs of dimensions
     sizes = [f.name for f in fields(chosen) if f.name in SIZES + pairwise]
     return {size: getattr(paper, size) for size in sizes if getattr(paper, size) != getattr(small, size)}
-
-
-@cache
-def source() -> Source:
-    """Noise with labels."""
-    draw = np.random.default_rng(0)
-    with TemporaryDirectory() as folder:
-        images = draw.integers(0, 256, (SAMPLES, SIZE, SIZE, 3), dtype=np.uint8)
-        np.savez(Path(folder) / "noise.npz", images=images, labels=np.arange(SAMPLES) % 10)
-        return open_source(Path(folder) / "noise.npz")
 
 
 @dataclass
@@ -171,34 +157,31 @@ class Steps:
     def __init__(self, name: str, sizes: str, device: torch.device) -> None:
         chosen = methods.method_class(name)
         numbers = dict(chosen.small.numbers) | (enlarged(name) if sizes == "paper" else {})
-        self.device, self.method = device, chosen(**numbers).sized(SIZE)
-        self.precision = getattr(torch, fast_precision(device))
         own = encoders.named(chosen.small.encoder)
-        self.encoder = own if own["name"] in OWN else encoders.named(ENCODER)
-        torch.manual_seed(0)
-        scaling = ((0.5,) * 3, (0.25,) * 3)
-        encoder = encoders.build(**self.encoder, channels=3, image_size=SIZE, scaling=scaling)
-        self.net = self.method.networks(encoder, source().facts(SIZE)).to(device).train()
-        self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.players = players_of(self.net, chosen.small, BATCH)
-        self.watched = Watched(self.method)
-        stream = optimize(self.watched, self.net, self.players, self._batches(), self.precision)  # pyright: ignore
-        next(stream)  # an epoch of one step, which fills memories
-        self.stream = stream
+        encoder = own if own["name"] in OWN else encoders.named(ENCODER)
+        data = noise(SAMPLES, 3, SIDE)
+        self.device, self.encoder = device, encoder["name"]
+        self.training = prepared(
+            chosen(**numbers),
+            chosen.small,
+            data,
+            encoder,
+            size=SIDE,
+            batch=BATCH,
+            device=device,
+            start=SAMPLES // BATCH,
+        )
+        self.watched = Watched(self.training.method)
+        filling = _one_epoch_before(self.training.batches)
+        self.stream = optimize(*self.training._replace(method=self.watched, batches=filling))  # pyright: ignore
+        next(self.stream)  # an epoch of one step, which fills memories
         self.whole()
         self.watched.updates.clear()
-        with self.watched.listening(self.net):
+        with self.watched.listening(self.training.net):
             self.record = self.whole()
         self.updates = [*self.watched.updates, ("", self.watched.calls)]
 
-    def _batches(self) -> Iterator[tuple[Clock, Batch]]:
-        epoch = SAMPLES // BATCH
-        stream = batches(source(), BATCH, seed=0, epochs=10**4, start=epoch, device=self.device)
-        clock, batch = next(stream)
-        yield clock._replace(epoch=0, step=0, steps_per_epoch=1), batch
-        yield from stream
-
-    def whole(self) -> Any:
+    def whole(self) -> Record:
         """Everything that a run does between two steps but the line of figures."""
         self.watched.updates.clear()
         record = next(self.stream)
@@ -206,9 +189,9 @@ class Steps:
         return record
 
     def bare(self) -> None:
-        made: list[tuple[Call, list[Any]]] = []
+        precision, made = self.training.precision, list[tuple[Call, list[Any]]]()
         for update, (player, calls) in enumerate(self.updates):
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
                 for call in calls:
                     with torch.set_grad_enabled(call.graph):
                         made.append((call, tree_flatten(call.function(*call.args, **call.kwargs))[0]))
@@ -219,39 +202,27 @@ class Steps:
             gradients = [gradient for call, _ in moving for gradient in call.gradients[update].values()]
             given = [x for call, _ in moving for x in tree_flatten((call.args, call.kwargs))[0]]
             leaves = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
-            side = self.players[player]
+            side = self.training.players[player]
             side.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(outputs, gradients, inputs=[*side.parameters, *leaves])
             for leaf in leaves:
                 leaf.grad = None
             side.optimizer.step()
 
-    def line(self) -> None:
-        """What is measured for a line of figures."""
-        for objective, norm in zip(self.record.objectives, self.record.norms, strict=True):
-            for value in watched(objective, norm).values():
-                value.tolist()
-        variation(self.record.batch.images[:16]).item()
 
-    def seconds(self, step: Any, count: int = 1) -> float:
-        self._wait()
-        start = time.perf_counter()
-        for _ in range(count):
-            step()
-        self._wait()
-        return (time.perf_counter() - start) / count
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+def _one_epoch_before(batches: Iterator[tuple[Clock, Batch]]) -> Iterator[tuple[Clock, Batch]]:
+    clock, batch = next(batches)
+    yield clock._replace(epoch=0, step=0, steps_per_epoch=1), batch
+    yield from batches
 
 
 @contextmanager
-def apart(seconds: dict[str, float]) -> Iterator[None]:
+def by_part(device: torch.device) -> Iterator[dict[str, float]]:
     """Adds up how long the functions of each part of the package take by themselves, without the networks that they
     call and the backward pass."""
     folder = str(Path(sanslabel.__file__).parent)
     starts = {f"{folder}/{part}": part for part in PARTS} | {torch.nn.modules.module.__file__: ""}
+    seconds = dict.fromkeys(PARTS, 0.0)
     within: list[str] = []  # parts and networks, those that were called by others last
     last = 0.0
 
@@ -263,6 +234,7 @@ def apart(seconds: dict[str, float]) -> Iterator[None]:
         part = next((part for start, part in starts.items() if file.startswith(start)), None)
         if part is None:
             return
+        finish(device)
         now = time.perf_counter()
         if within and within[-1]:
             seconds[within[-1]] += now - last
@@ -271,39 +243,35 @@ def apart(seconds: dict[str, float]) -> Iterator[None]:
 
     sys.setprofile(heard)
     try:
-        yield
+        yield seconds
     finally:
         sys.setprofile(None)
 
 
-def measured(name: str, sizes: str, device: torch.device, turns: int = PAIRS) -> dict[str, Any]:
+def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) -> dict[str, Any]:
     """The line of a case."""
-    steps = Steps(name, sizes, device)
-    steps.bare()
-    count = max(1, round(BLOCK / steps.seconds(steps.bare)))
-    pairs = []
-    for pair in range(turns):
-        taken = {}
-        for side in (steps.whole, steps.bare)[:: 1 if pair % 2 else -1]:
-            taken[side.__name__] = steps.seconds(side, count)
-        pairs.append((taken["whole"], taken["bare"]))
-    line = median(steps.seconds(steps.line) for _ in range(3)) / LINE
-    parts: list[dict[str, float]] = []
-    for _ in range(turns):
-        with apart(found := dict.fromkeys(PARTS, 0.0)):
-            steps.whole()
-        parts.append(found)
+    with conditions(device):
+        steps = Steps(name, sizes, device)
+        taken = turns({"whole": steps.whole, "bare": steps.bare}, device, rounds, at_least=1.0)
+        with figures(steps.training) as write:
+            line = seconds({"line": lambda: write(steps.record)}, device, rounds=3)["line"] / LOG_EVERY
+        found = []
+        for _ in range(PROFILED):
+            with by_part(device) as parts:
+                steps.whole()
+            found.append(parts)
+    shares = [1 - bare / (whole + line) for whole, bare in zip(taken["whole"], taken["bare"], strict=True)]
     return {
         "case": f"{name}, {sizes} sizes",
         "method": name,
         "sizes": enlarged(name) if sizes == "paper" else {},
-        "encoder": steps.encoder["name"],
+        "encoder": steps.encoder,
         "batch": BATCH,
-        "whole_seconds": median(whole for whole, _ in pairs),
-        "bare_seconds": median(bare for _, bare in pairs),
+        "whole_seconds": median(taken["whole"]),
+        "bare_seconds": median(taken["bare"]),
         "line_seconds": line,
-        "share": median(1 - bare / (whole + line) for whole, bare in pairs),
-        **{f"{part}_seconds": median(found[part] for found in parts) for part in PARTS},
+        "share_quartiles": quartiles(shares),
+        **{f"{part}_seconds": median(parts[part] for parts in found) for part in PARTS},
     }
 
 
@@ -313,37 +281,39 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 REASONS = {
-    "ijepa": "a third of a second in all, and tokens are normalized, chosen and repeated outside the networks",
-    "cpc": "its loss tells each patch from all patches of all images, and writes that matrix out",
+    "ijepa": "a small transformer on few tokens, which are normalized, chosen and repeated outside the networks",
+    "cpc": "its loss multiplies all predictions, forward and twice backward, with all patches of all images",
 }
 """beside shares above a tenth, by method"""
 TEXT = f"""## What of a step is not the network's own
 
-Color images of {SIZE}x{SIZE} in batches of {BATCH} from a set of {SAMPLES:,}, in the precision and memory format of
+Color images of {SIDE}x{SIDE} in batches of {BATCH} from a set of {SAMPLES:,}, in the precision and memory format of
 `sanslabel train`, with ResNet-18 and its stem for small images; transformers and discriminators where a method is made
 for these. The sizes are those of the small recipe, and once more the paper's where a queue, bank or head is larger
 there. One real step is watched for the calls that a method makes of its networks, its teachers included; these calls
 alone, on the same inputs and with the same gradients of their outputs, then backward and update, are the bare step.
-Whole and bare steps take turns, and these are medians. What is left is the share of all else: views, loss and its
-gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. The four columns
-of milliseconds after it are of the forward pass alone; k-means at the end of an epoch is in none of them.
+Whole and bare steps take turns. What is left is the share of all else, with its quartiles over {ROUNDS} turns: views,
+loss and its gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. Where
+it is below zero, it is too little to tell. The four columns of milliseconds after it are of the forward pass alone;
+k-means at the end of an epoch is in none of them.
 """
-HEAD = ("method", "encoder", "step, ms", "all else", "views", "loss", "memory", "figures", "")
+HEAD = ("method", "encoder", "step, ms", "all else", "", "views", "loss", "memory", "figures", "")
 
 
-def section(lines: list[dict[str, Any]]) -> str:
+def section(found: list[dict[str, Any]]) -> str:
     rows = []
-    for line in lines:
+    for line in found:
         sizes = ", ".join(_size(*size) for size in line["sizes"].items())
         step = line["whole_seconds"] + line["line_seconds"]
         parts = [f"{1000 * line[f'{part}_seconds']:.0f}" for part in ("views", "losses")]
         memory = 1000 * (line["memory_seconds"] + line["clustering_seconds"])
         watching = 1000 * (line["diagnostics_seconds"] + line["line_seconds"])
-        reason = REASONS.get(line["method"], "") if line["share"] > 0.1 else ""
+        low, share, high = (100 * value for value in line["share_quartiles"])
+        reason = REASONS.get(line["method"], "") if share > 10 else ""
         cells = [line["method"] + (f" ({sizes})" if sizes else ""), line["encoder"], f"{1000 * step:.0f}"]
-        cells += [f"{100 * line['share']:.1f} %", *parts, f"{memory:.0f}", f"{watching:.0f}", reason]
+        cells += [f"{share:.1f} %", f"{low:.1f} to {high:.1f}", *parts, f"{memory:.0f}", f"{watching:.0f}", reason]
         rows.append(cells)
-    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
+    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 9))}\n"
 
 
 def _size(name: str, value: Any) -> str:
@@ -356,12 +326,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--methods", nargs="+", default=methods.names())
-    parser.add_argument("--pairs", type=int, default=PAIRS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--sizes", nargs="+", default=["small", "paper"])
     flags = parser.parse_args()
     for name, sizes in cases():
         if name in flags.methods and sizes in flags.sizes:
-            print(json.dumps(measured(name, sizes, torch.device(flags.device), flags.pairs)), flush=True)
+            print(json.dumps(measured(name, sizes, torch.device(flags.device), flags.rounds)), flush=True)
 
 
 if __name__ == "__main__":

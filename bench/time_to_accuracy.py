@@ -22,9 +22,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bench.machine import facts
 from bench.markdown import prose, table
 from bench.peers import imported
-from bench.step import followed
+from bench.running import followed, prepared
+from bench.turns import CPU
 from bench.views import Transformed, pictures
 from sanslabel import encoders
 from sanslabel.batch import Clock
@@ -32,12 +34,13 @@ from sanslabel.evaluation import represent
 from sanslabel.evaluation.linear import chosen_penalty, fitted
 from sanslabel.hardware import fast_precision
 from sanslabel.methods.simclr import SimCLR
-from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.engine import players_of
+from sanslabel.sources import Source, open_source
+from sanslabel.training.conditions import conditions
 
 GOAL, EPOCHS, MEASURED_FROM, SEEDS = 88.5, 7, 4, (0, 1, 2)
-RESULTS = Path(__file__).parent / "results" / "time_to_accuracy.jsonl"
-METHOD = SimCLR.under(SimCLR.small).sized(28)
+METHOD = SimCLR.under(SimCLR.small)
+UNFINISHED = Path(__file__).parent / "results" / "time_to_accuracy.jsonl"
+"""the lines of a measurement that was stopped, which goes on from them on the same device"""
 
 
 class Side(NamedTuple):
@@ -51,23 +54,20 @@ class Side(NamedTuple):
         return f"{self.name}, {precision}" + (f", {self.workers} workers" if self.name == "lightly" else "")
 
 
-OURS = Side("here", getattr(torch, fast_precision(torch.device("cpu"))), 0)
+OURS = Side("here", getattr(torch, fast_precision(CPU)), 0)
 THEIRS = [Side("lightly", dtype, workers) for dtype in (torch.bfloat16, torch.float32) for workers in (0, 2)]
-
-
-def encoder(source: Source, seed: int) -> encoders.Encoder:
-    torch.manual_seed(seed)
-    return encoders.build("conv", channels=1, image_size=28, scaling=source.standardization())
 
 
 def here(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     """The encoder after each epoch."""
-    net = METHOD.networks(encoder(source, seed), source.facts(28)).to(memory_format=torch.channels_last).train()
-    players = players_of(net, SimCLR.small, SimCLR.small.batch)
-    stream = batches(source, SimCLR.small.batch, seed=seed, epochs=EPOCHS, device=torch.device("cpu"))
-    for record in followed(METHOD, net, players, stream, side.precision):
-        if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
-            yield net.encoder
+    recipe = SimCLR.small
+    training = prepared(
+        METHOD, recipe, source, "conv", size=28, batch=recipe.batch, device=CPU, seed=seed, epochs=EPOCHS
+    )
+    with conditions(CPU):
+        for record in followed(training):
+            if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
+                yield training.net.encoder
 
 
 def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
@@ -77,7 +77,9 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     from lightly.transforms import SimCLRTransform
 
     batch, low = SimCLR.small.batch, METHOD.view.crop[0]  # pyright: ignore
-    model = nn.Sequential(encoder(source, seed), SimCLRProjectionHead(256, METHOD.hidden, METHOD.width)).train()
+    torch.manual_seed(seed)
+    encoder = encoders.build("conv", channels=1, image_size=28, scaling=source.standardization())
+    model = nn.Sequential(encoder, SimCLRProjectionHead(256, METHOD.hidden, METHOD.width)).train()
     if side.precision == torch.bfloat16:
         model = model.to(memory_format=torch.channels_last)
     recipe, criterion = SimCLR.small, NTXentLoss(temperature=METHOD.temperature)
@@ -103,8 +105,8 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
 
 def accuracy(net: nn.Module, train: Source, test: Source) -> float:
     """In %, of a linear probe."""
-    dtype, cpu = getattr(torch, fast_precision(torch.device("cpu"))), torch.device("cpu")
-    both = [represent({"it": net}, part, image_size=28, device=cpu, dtype=dtype)[0]["it"] for part in (train, test)]
+    dtype = getattr(torch, fast_precision(CPU))
+    both = [represent({"it": net}, part, image_size=28, device=CPU, dtype=dtype)[0]["it"] for part in (train, test)]
     classes = len(train.classes)
     penalty = chosen_penalty(both[0], train.labels, classes=classes, turns=1, seed=0).best.penalty
     probe = fitted(both[0], train.labels, classes=classes, penalty=penalty)
@@ -129,19 +131,19 @@ def arrival(found: list[list[float | None]]) -> float | None:
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Of the file, which is added to: a line for each finished training."""
+    """A line for each finished training, on a processor."""
     if device.type != "cpu":
         return
-    known = (
-        {line["case"]: line for line in map(json.loads, RESULTS.read_text().splitlines())} if RESULTS.exists() else {}
-    )
+    where = facts(device)["device"]
+    told = [json.loads(line) for line in UNFINISHED.read_text().splitlines()] if UNFINISHED.exists() else []
+    known = {line["case"]: line for line in told if line["device"] == where}
 
     def line(side: Side, seed: int, epochs: int) -> dict[str, Any]:
         case = f"{side}, seed {seed}, {epochs} epochs"
         if case not in known:
-            about = {"case": case, "side": str(side), "seed": seed, "epochs": epochs}
+            about = {"case": case, "device": where, "side": str(side), "seed": seed, "epochs": epochs}
             known[case] = {**about, "course": course(side, seed, epochs)}
-            with RESULTS.open("a") as file:
+            with UNFINISHED.open("a") as file:
                 file.write(json.dumps(known[case]) + "\n")
         return known[case]
 
@@ -152,6 +154,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         sides.append(min(THEIRS, key=lambda side: trials[side]["course"][0][0]))
     for seed in SEEDS:
         yield from (line(side, seed, EPOCHS) for side in sides)
+    UNFINISHED.unlink()
 
 
 def section(found: list[dict[str, Any]]) -> str:
@@ -170,5 +173,5 @@ def section(found: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    for line in lines(torch.device("cpu")):
+    for line in lines(CPU):
         print(json.dumps(line), flush=True)

@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from statistics import median
+from statistics import median, quantiles
+
+import torch
+
+CPU = torch.device("cpu")
 
 
-def seconds(sides: Mapping[str, Callable[[], object]], rounds: int = 7, at_least: float = 0.3) -> dict[str, float]:
-    """The median seconds of a call of each side. A round calls every side in turn, each as often as makes its turn
-    take `at_least` seconds, and every other round in reverse; a call of each before is not counted."""
+def turns(
+    sides: Mapping[str, Callable[[], object]], device: torch.device = CPU, rounds: int = 7, at_least: float = 0.3
+) -> dict[str, list[float]]:
+    """Seconds of a call of each side, turn by turn. A round calls every side in turn, each as often as makes its turn
+    take `at_least` seconds, and every other round in reverse; two calls of each before are not counted."""
     calls = {}
     for name, call in sides.items():
         call()  # whatever comes with the first
-        start = time.perf_counter()
-        call()
-        calls[name] = max(1, round(at_least / max(time.perf_counter() - start, 1e-9)))
+        calls[name] = max(1, round(at_least / max(_taken(call, 1, device), 1e-9)))
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name in sides if turn % 2 else reversed(sides):
-            start = time.perf_counter()
-            for _ in range(calls[name]):
-                sides[name]()
-            taken[name].append((time.perf_counter() - start) / calls[name])
-    return {name: median(times) for name, times in taken.items()}
+            taken[name].append(_taken(sides[name], calls[name], device))
+    return taken
+
+
+def seconds(
+    sides: Mapping[str, Callable[[], object]], device: torch.device = CPU, rounds: int = 7, at_least: float = 0.3
+) -> dict[str, float]:
+    """The medians of `turns`."""
+    return {name: median(times) for name, times in turns(sides, device, rounds, at_least).items()}
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """The median between the two that hold half of the values."""
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def finish(device: torch.device) -> None:
+    """Waits until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _taken(call: Callable[[], object], count: int, device: torch.device) -> float:
+    finish(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    finish(device)
+    return (time.perf_counter() - start) / count

@@ -1,0 +1,95 @@
+"""A training as `sanslabel train` sets it up, for benches that time its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sanslabel import encoders
+from sanslabel.batch import Batch, Clock
+from sanslabel.hardware import fast_precision
+from sanslabel.methods.method import Method, Networks
+from sanslabel.recipe import Recipe
+from sanslabel.sources import Source, batches, open_source
+from sanslabel.training.conditions import conditions
+from sanslabel.training.engine import Player, Record, optimize, players_of
+from sanslabel.training.journal import Metrics
+from sanslabel.training.session import LOG_EVERY
+from sanslabel.training.watch import Watch
+
+
+class Training(NamedTuple):
+    method: Method
+    net: Networks
+    players: Mapping[str, Player]
+    batches: Iterator[tuple[Clock, Batch]]
+    precision: torch.dtype
+
+
+def prepared(
+    method: Method,
+    recipe: Recipe,
+    source: Source,
+    encoder: str | Mapping[str, Any],
+    *,
+    size: int,
+    batch: int,
+    device: torch.device,
+    seed: int = 0,
+    epochs: int = 10**6,
+    start: int = 0,
+    workers: int = 0,
+) -> Training:
+    """In the precision and memory format that a run has on the device, after `start` steps of its data."""
+    torch.manual_seed(seed)
+    options = {"scaling": source.standardization(), **encoders.named(encoder)}
+    method = method.sized(size)
+    net = method.networks(encoders.build(**options, channels=source.channels, image_size=size), source.facts(size))
+    net = net.to(device).train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers)
+    return Training(method, net, players_of(net, recipe, batch), stream, getattr(torch, fast_precision(device)))
+
+
+def followed(training: Training) -> Iterator[Record]:
+    """All that `sanslabel train` does between two steps, figures every tenth step included."""
+    with figures(training) as write:
+        for record in optimize(*training):
+            if record.clock.step % LOG_EVERY == LOG_EVERY - 1:
+                write(record)
+            yield record
+
+
+@contextmanager
+def figures(training: Training) -> Iterator[Callable[[Record], object]]:
+    """Yields what measures a step and writes its line of figures."""
+    watch = Watch(training.net, training.players)
+    with TemporaryDirectory() as folder:
+        metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
+        yield lambda record: metrics.add(record, watch.figures())
+
+
+def as_trained(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call under the conditions of training, which the sides of others are free of."""
+
+    def conditioned() -> object:
+        with conditions(device):
+            return call()
+
+    return conditioned
+
+
+@lru_cache(1)
+def noise(count: int, channels: int, side: int) -> Source:
+    """Random pixels with one of ten labels each, in memory."""
+    draw = np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        images = draw.integers(0, 256, (count, channels, side, side), dtype=np.uint8)
+        np.savez(Path(folder) / "noise.npz", images=images, labels=np.arange(count) % 10)
+        return open_source(Path(folder) / "noise.npz")
