@@ -71,7 +71,7 @@ def spectrum(z: Tensor) -> Tensor:
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and a watched embedding may well be infinite
         return gram.new_full((len(gram),), torch.nan)
-    return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0).sqrt()
+    return torch.linalg.eigvalsh(gram.cpu()).flip(0).clamp(min=0).sqrt()
 
 
 @torch.no_grad()
@@ -87,7 +87,7 @@ def alpha_req(z: Tensor) -> Tensor:
     values = values[values > 1e-12 * values[:1]]
     first, last = len(values) // 20, len(values) // 2
     if last - first < 3:
-        return values.new_tensor(torch.nan)
+        return values.new_full((), torch.nan)
     x = torch.arange(first + 1, last + 1, device=values.device, dtype=values.dtype).log()
     y = values[first:last].log()
     x = x - x.mean()
@@ -105,17 +105,17 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     """
     z = _exact(z)
     if not z.isfinite().all():  # the solver would raise
-        return z.new_tensor(torch.nan)
+        return z.new_full((), torch.nan)
     n, q, _ = z.shape
     means = z.mean(dim=1)  # (n, D)
     between = means.T.cov()
     about = (z - means[:, None]).flatten(0, 1)  # (n q, D)
     within = about.T @ about / (n * (q - 1)) + delta * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
-    values, axes = torch.linalg.eigh(within)
+    values, axes = torch.linalg.eigh(within.cpu())
     whitened = axes / values.sqrt()
-    between = whitened.T @ between @ whitened
+    between = whitened.T @ between.cpu() @ whitened
     if not between.isfinite().all():
-        return z.new_tensor(torch.nan)
+        return z.new_full((), torch.nan)
     return _count(torch.linalg.eigvalsh(between).clamp(min=0), epsilon)
 
 
@@ -137,7 +137,7 @@ def mean_cosine(z: Tensor) -> Tensor:
     nan for a single embedding.
     """
     if len(z) < 2:
-        return z.new_tensor(torch.nan)
+        return z.new_full((), torch.nan)
     unit = F.normalize(z.float(), dim=1)
     own = unit.square().sum()  # of each with itself: 1, or 0 where an embedding is 0
     return (unit.sum(dim=0).square().sum() - own) / (len(z) * (len(z) - 1))
@@ -184,7 +184,7 @@ def uniformity(z: Tensor) -> Tensor:
     z = F.normalize(z.float(), dim=1)
     squared = (2 - 2 * (z @ z.T)).clamp_(min=0)
     closeness = squared.mul_(-2).exp_().fill_diagonal_(0)
-    return (closeness.sum() / (len(z) * (len(z) - 1))).log() if len(z) > 1 else z.new_tensor(torch.nan)
+    return (closeness.sum() / (len(z) * (len(z) - 1))).log() if len(z) > 1 else z.new_full((), torch.nan)
 
 
 @torch.no_grad()
@@ -258,7 +258,7 @@ def contrast(images: Tensor) -> Tensor:
     """How much there is to see in images, as `variation` takes them: the standard deviation of the pixels of one, the
     mean over images. 0 where each is of one color, nan for images of one pixel, which are points."""
     pixels = _unit(images).flatten(2)
-    return pixels.std(dim=2, correction=0).mean() if pixels.shape[2] > 1 else pixels.new_tensor(torch.nan)
+    return pixels.std(dim=2, correction=0).mean() if pixels.shape[2] > 1 else pixels.new_full((), torch.nan)
 
 
 def _unit(images: Tensor) -> Tensor:

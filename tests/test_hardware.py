@@ -6,7 +6,16 @@ from resource import RUSAGE_SELF, getrusage
 import pytest
 import torch
 
-from sanslabel.hardware import _limits, free_memory, freed_memory_kept, main_memory
+from sanslabel import hardware
+from sanslabel.hardware import (
+    _limits,
+    chosen_device,
+    free_memory,
+    freed_memory_kept,
+    layout,
+    main_memory,
+    same_bits,
+)
 
 
 def test_memory_is_told():
@@ -43,3 +52,38 @@ def test_freed_memory_is_kept_within():
     assert pages_cleared() > pages // 600  # huge pages have 512 of these
     with freed_memory_kept():
         assert pages_cleared() < pages // 1000
+
+
+def test_a_card_that_computes_nothing_is_told_of_and_not_used(monkeypatch):
+    def tried(device):
+        raise RuntimeError("no kernel image is available for execution on the device\nand more")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(hardware, "_tried", tried)
+    with pytest.warns(
+        UserWarning, match=r"the GPU cannot be used \(no kernel image .* on the device\); the processor is"
+    ):
+        assert chosen_device(None).type == "cpu"
+
+
+def test_on_a_mac_the_processor_is_the_default(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert chosen_device(None).type == "cpu"
+    assert layout(torch.device("mps")) == torch.contiguous_format
+    assert layout(torch.device("cuda")) == torch.channels_last
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_same_bits_are_asked_of_cudnn_and_nothing_else(allowed):
+    known = torch.backends.cudnn
+    before = known.allow_tf32
+    known.allow_tf32 = allowed
+    try:
+        with same_bits():
+            assert (known.enabled, known.deterministic, known.benchmark) == (True, True, False)
+            assert known.allow_tf32 == allowed
+        assert not known.deterministic
+        assert known.allow_tf32 == allowed
+    finally:
+        known.allow_tf32 = before

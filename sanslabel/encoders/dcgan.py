@@ -9,6 +9,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput
+from sanslabel.hardware import supported
 
 
 def sides(size: int) -> list[int]:
@@ -63,7 +64,7 @@ class DCGAN(Encoder):
 
     def pooled(self, stage: Tensor) -> Tensor:
         """The maps as one vector, larger ones by their maxima over as many fields as the last ones have."""
-        return adaptive_max_pool2d(stage, self.side).flatten(1)
+        return adaptive_max_pool2d(supported(stage), self.side).flatten(1).to(stage.device)
 
 
 def initialize_(module: nn.Module) -> None:

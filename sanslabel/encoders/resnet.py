@@ -25,7 +25,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[-2:] == (1, 1):
-            return F.conv2d(input, self.weight[:, :, 1:2, 1:2])
+            return F.conv2d(input, self.weight[:, :, 1:2, 1:2].contiguous())  # on MPS, others are misread
         return super().forward(input)
 
 

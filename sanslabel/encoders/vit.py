@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -216,10 +218,11 @@ class VisionTransformer(Encoder):
         to another grid by antialiased bicubic interpolation, as in timm. The class token's own stays as it is."""
         if (rows, columns) == self.grid:
             return self.pos_embed
-        grid = self.pos_embed[:, 1:].mT.unflatten(2, self.grid)  # (1, D, rows, columns), of old
-        wide = grid.to(torch.promote_types(grid.dtype, torch.float32))
-        grid = F.interpolate(wide, size=(rows, columns), mode="bicubic", antialias=True).to(grid.dtype)
-        return torch.cat([self.pos_embed[:, :1], grid.flatten(2).mT], dim=1)
+        first, old = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        wide = torch.promote_types(old.dtype, torch.float32)
+        with torch.autocast(old.device.type, enabled=False):
+            new = _bicubic(self.grid, (rows, columns), wide, old.device) @ old.to(wide)
+        return torch.cat([first, new.to(old.dtype)], dim=1)
 
     def tokens_after_each_block(self, tokens: Tensor) -> list[Tensor]:
         """The tokens that `embed` made, (N, T, D), after each block and before the last norm.
@@ -257,6 +260,15 @@ def initialize_(module: nn.Module) -> None:
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
             nn.init.zeros_(part.bias)
+
+
+@lru_cache(maxsize=16)
+def _bicubic(old: tuple[int, int], new: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights of every place of the old grid in every one of the new, (T', T). As a product, interpolation has a
+    gradient that is the same each time on every device; on CUDA torch's own sums in the order of chance."""
+    each = torch.eye(prod(old), dtype=torch.float64).view(-1, 1, *old)
+    weights = F.interpolate(each, size=new, mode="bicubic", antialias=True)
+    return weights.flatten(1).T.contiguous().to(device, dtype)
 
 
 def _grid(height: int, width: int, patch: int) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from sanslabel.evaluation.relation import alignment_of_kernels, triplet_agreemen
 from sanslabel.evaluation.representation import Encoder, pixels, represent, settle_
 from sanslabel.evaluation.results import results
 from sanslabel.evaluation.rows import Rows, Unlabeled, labeled_rows
-from sanslabel.hardware import chosen_device
+from sanslabel.hardware import chosen_device, memory_sufficing
 from sanslabel.plain import plain
 from sanslabel.randomness import fold, permutation
 
@@ -131,7 +131,8 @@ def evaluate(
         parts.append(lambda: _finetuned(compared, rows, finetuning, seed, tell))
     found: list[Score] = []
     for part in parts:
-        found += (scored := part())
+        with memory_sufficing(options["device"], "evaluate with --device cpu"):
+            found += (scored := part())
         by_first(_write, candidate, rows, scored, network)  # at once: what comes later may fail
     return found
 

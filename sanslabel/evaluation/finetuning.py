@@ -16,6 +16,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.linear import Probe
+from sanslabel.hardware import layout, same_bits
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import fold
 from sanslabel.recipe import Group, Recipe
@@ -84,12 +85,13 @@ def finetuned(
     distort pretrained features and underperform out-of-distribution".
     """
     net = nn.Sequential(deepcopy(encoder), Head(probe)).to(device).train()
+    net.to(memory_format=layout(device))  # pyright: ignore[reportCallIssue]
     recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=image_size)
     synchronize_(net)
     (optimizer,) = recipe.optimizers.values()
     descent = optimizer.build(recipe.parameter_groups(net, optimizer))
     order = {"seed": fold(seed, 11), "epochs": recipe.epochs, "workers": workers, "device": device}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), same_bits():
         for clock, batch in batches(source, max(1, recipe.batch // world_size()) * world_size(), **order):
             torch.manual_seed(clock.key)  # of dropout
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
+from sanslabel.hardware import supported
 
 Tokens = Literal["class", "mean", "patches"]
 NUMBERS = 2048
@@ -58,7 +59,7 @@ class Stages(nn.Module):
         self.widths = [_flat(torch.empty(1, *shape[1:])).shape[1] for shape in shapes(encoder)]
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([_flat(stage) for stage in self.encoder.stages(images)], dim=1)
+        return torch.cat([_flat(supported(stage)) for stage in self.encoder.stages(images)], dim=1)
 
 
 @torch.no_grad()

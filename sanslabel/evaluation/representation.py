@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sanslabel.distributed import concatenated, rank, world_size
 from sanslabel.errors import BadInput
+from sanslabel.hardware import layout
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
 from sanslabel.views import resized
@@ -128,7 +129,7 @@ def _images(
     """The first row that a batch is for, its images (n, C, size, size), and the rows (n,) that they are of."""
     begin = 0
     for images, _, index, _, sizes, _ in ordered(source, batch, device=device, workers=workers):
-        yield begin, resized(images, size, sizes).contiguous(memory_format=torch.channels_last), index
+        yield begin, resized(images, size, sizes).contiguous(memory_format=layout(device)), index
         begin += len(index)
 
 

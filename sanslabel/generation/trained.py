@@ -15,7 +15,7 @@ from sanslabel import checkpoint, encoders, methods
 from sanslabel.batch import Facts
 from sanslabel.errors import BadInput, reading
 from sanslabel.evaluation import represent
-from sanslabel.hardware import chosen_device
+from sanslabel.hardware import chosen_device, same_bits
 from sanslabel.methods.method import Method, Networks, check_size
 from sanslabel.plain import built
 from sanslabel.sources import Source, open_source, splits
@@ -67,8 +67,7 @@ class Trained:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Without gradients, in float32 whatever it was trained in, and to the same bits each time on one device."""
-        exact = torch.backends.cudnn.flags(deterministic=True, benchmark=False)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), exact:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), same_bits():
             yield
 
 

@@ -73,7 +73,7 @@ class LeJEPA(Method):
         crops = self.view(batch)
         embeddings = net.projector(torch.cat(encoded(net.encoder, crops))).float()  # (V N, D)
         z = torch.stack([gather(part) for part in embeddings.chunk(len(crops))])  # (V, N, D)
-        numbers = normal(batch.key.new_tensor([clock.key]), self.directions * self.width, stream=0)
+        numbers = normal(batch.key.new_full((1,), clock.key), self.directions * self.width, stream=0)
         directions = normalize(numbers.view(self.directions, self.width), dim=1)  # (M, D)
         invariance = (z - z[:2].mean(dim=0)).square().mean()
         # The views of an image are not independent of each other, so that each view is a sample of its own.

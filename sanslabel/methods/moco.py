@@ -14,6 +14,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather, shard, world_size
 from sanslabel.encoders import Encoder
+from sanslabel.hardware import sent
 from sanslabel.heads import projector
 from sanslabel.losses import info_nce
 from sanslabel.memory import Queue, ema_, teacher_of
@@ -106,6 +107,6 @@ class MoCo(Method):
     @torch.no_grad()
     def keys(self, teacher: Networks, view: Seen, key: int) -> Tensor:
         """The teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
-        order = permutation(key, len(view.images) * world_size()).to(view.images.device)
+        order = sent(permutation(key, len(view.images) * world_size()), view.images.device)
         mixed = view.rows(lambda part: shard(gather(part)[order]))
         return gather(teacher.projector(grouped(teacher.encoder, mixed, self.groups)))[order.argsort()]

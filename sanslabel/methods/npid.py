@@ -94,7 +94,7 @@ class NPID(Method):
             loss, trivial = instance_discrimination(z, bank, index, self.temperature), log(len(bank))
             hardest = hardest_tenth(z, bank, self.temperature, own=index)
         else:
-            keys = batch.key.new_tensor([clock.key]) if self.shared else gather(batch.key)
+            keys = batch.key.new_full((1,), clock.key) if self.shared else gather(batch.key)
             drawn = net.bank.drawn(keys, self.negatives, NEGATIVES)  # (N, K), or (1, K) where they are shared
             some, own = bank[drawn[0]], None if self.shared else drawn
             loss = nce(z, bank[index], some if self.shared else bank, self.temperature, len(bank), net.partition, own)

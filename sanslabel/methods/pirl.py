@@ -100,7 +100,7 @@ class PIRL(Method):
             of_g, of_f = (instance_discrimination(z, bank, index, self.temperature) for z in (g, f))
             hardest, trivial = hardest_tenth(g, bank, self.temperature, own=index), log(len(bank))
         else:
-            drawn = bank[net.bank.drawn(batch.key.new_tensor([clock.key]), self.negatives, NEGATIVES)[0]]  # (K, D)
+            drawn = bank[net.bank.drawn(batch.key.new_full((1,), clock.key), self.negatives, NEGATIVES)[0]]  # (K, D)
             of_g, of_f = (nce(z, bank[index], drawn, self.temperature, len(bank), net.partition) for z in (g, f))
             hardest, trivial = hardest_tenth(g, drawn, self.temperature), chance(self.negatives)
         loss, images = self.weight * of_g + (1 - self.weight) * of_f, {"view": view.images, self.transform: parts[0]}

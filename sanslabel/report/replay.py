@@ -35,9 +35,8 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{plan.data} has changed since, so that the views of then cannot be drawn again.")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        session = opened(
-            run.path, replace(plan, device="cpu", chunk=None, sharding="replicate"), method, recipe, source
-        )
+        plainly = replace(plan, device="cpu", chunk=None, sharding="replicate", compile=False, recompute=False)
+        session = opened(run.path, plainly, method, recipe, source)
         start = max(0, min(session.restore_(), run.steps - 1))
         stream = batches(
             source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")

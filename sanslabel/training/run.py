@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 import warnings
@@ -21,9 +22,10 @@ from sanslabel.hardware import (
     Precision,
     Sharding,
     chosen_device,
+    cores,
     device_memory,
     fast_precision,
-    freed_memory_kept,
+    memory_sufficing,
     peak_memory,
 )
 from sanslabel.launch import joined, may_restart, restarted
@@ -34,6 +36,7 @@ from sanslabel.recipe import Recipe
 from sanslabel.sources import NAMES, Source, open_source
 from sanslabel.sources.cache import cached, fitting
 from sanslabel.training.compilation import check_compiler
+from sanslabel.training.conditions import conditions
 from sanslabel.training.lock import locked, refuse_if_held
 from sanslabel.training.room import check_room
 from sanslabel.training.session import OnCollapse, Session, opened
@@ -121,12 +124,7 @@ def train(
         again = {"device": device, "workers": workers, "cache": cache}
         again |= {"on_collapse": on_collapse, "track": track, "profile": profile}
         return resume(out, method=method, data=data, **again)
-    chosen = methods.method_class(method) if isinstance(method, str) else type(method)
-    if not isinstance(recipe, Recipe):
-        recipe = chosen.recipe_named(recipe)
-    if isinstance(method, str):
-        method = chosen.under(recipe)
-    name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
+    name, method, recipe = _resolved(method, recipe)
     _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
     _check_numbers(seed=seed)
     if out is not None:
@@ -140,14 +138,7 @@ def train(
         optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
     where = chosen_device(device)
-    if where.index is not None and world_size() > 1:
-        raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
-    if sharding == "full" and chunk is not None:
-        raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
-    if compile:
-        if chunk is not None or recompute or sharding == "full":
-            raise BadInput("--compile: does not go with --chunk, --recompute or --sharding full; leave it out.")
-        check_compiler(where)
+    _check_together(where, sharding=sharding, chunk=chunk, compile=compile, recompute=recompute)
     source = open_source(data, "train", image_size=image_size)
     if len(source) < 2:
         raise BadInput(f"{data}: holds one image; what belongs together can be learned from two on.")
@@ -167,7 +158,7 @@ def train(
         epochs=epochs or recipe.epochs,
         batch=min(batch or recipe.batch, len(source) // world_size() * world_size()),
         chunk=chunk,
-        workers=_workers(source) if workers is None else workers,
+        workers=_workers(source, where) if workers is None else workers,
         seed=seed,
         world_size=world_size(),
         device=str(where),
@@ -256,26 +247,28 @@ def _trained(
     fresh: bool,
 ) -> Run:
     check(track)
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+    frugal = plan.chunk is not None or plan.recompute  # which are asked for to save memory
+    device = torch.device(plan.device)
+    with conditions(device, frugal), memory_sufficing(device, _to_save_memory(plan)), ExitStack() as held:
         with nullcontext() if fresh else reading(run / "run.json", "start a new run"):
             session = opened(run, plan, method, recipe, source)
-        with ExitStack() as held:
-            by_first(_begin, held, session, fresh)
-            session = replace(session, source=cached(source, plan.cache, plan.workers))
-            if plan.device == "cpu" and plan.chunk is None and not plan.recompute:  # which are asked for to save memory
-                held.enter_context(freed_memory_kept())
-            began = time.monotonic()
-            try:
-                bad_samples, verdict = session.follow(on_collapse, track, profile)
-            except Stopped:
-                _account(session, time.monotonic() - began)
-                raise
-            except torch.OutOfMemoryError as error:
-                raise BadInput(f"{plan.device}: out of memory; lower --batch, or set --chunk.") from error
-            seconds = time.monotonic() - began
-            _account(session, seconds)
+        by_first(_begin, held, session, fresh)
+        session = replace(session, source=cached(source, plan.cache, plan.workers))
+        began = time.monotonic()
+        try:
+            bad_samples, verdict = session.follow(on_collapse, track, profile)
+        except Stopped:
+            _account(session, time.monotonic() - began)
+            raise
+        seconds = time.monotonic() - began
+        _account(session, seconds)
     return Run(run, plan, seconds, bad_samples, verdict)
+
+
+def _to_save_memory(plan: Plan) -> str:
+    """What is left to do."""
+    chunk = "set --chunk" if plan.chunk is None else "lower --chunk"
+    return "lower --batch" if plan.compile or plan.sharding == "full" else f"lower --batch, or {chunk}"
 
 
 def _account(session: Session, seconds: float) -> None:
@@ -292,6 +285,14 @@ def _write_spent(run: Path, now: Spent) -> None:
         checkpoint.write_json(run / "run.json", said)
     except DiskError as error:
         warnings.warn(f"{error} What the run took is not noted.", stacklevel=4)
+
+
+def _resolved(method: str | Method, recipe: str | Recipe) -> tuple[str, Method, Recipe]:
+    """The method's name, the method and the recipe, of what `train` is told."""
+    chosen = methods.method_class(method) if isinstance(method, str) else type(method)
+    recipe = recipe if isinstance(recipe, Recipe) else chosen.recipe_named(recipe)
+    name = chosen.__module__.rpartition(".")[2] if _is_ours(chosen) else chosen.__name__
+    return name, chosen.under(recipe) if isinstance(method, str) else method, recipe
 
 
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:
@@ -317,6 +318,20 @@ def _check_numbers(**numbers: float | None) -> None:
         if number is not None and not (low <= number <= high and (name != "rate" or 0 < number < high)):
             wanted = "a finite number, above 0" if name == "rate" else f"a number, at least {low} and at most {high}"
             raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
+
+
+def _check_together(
+    device: torch.device, sharding: Sharding, chunk: int | None, compile: bool, recompute: bool
+) -> None:
+    """BadInput for what does not go together, or cannot be here."""
+    if device.index is not None and world_size() > 1:
+        raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
+    if sharding == "full" and chunk is not None:
+        raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
+    if compile:
+        if chunk is not None or recompute or sharding == "full":
+            raise BadInput("--compile: does not go with --chunk, --recompute or --sharding full; leave it out.")
+        check_compiler(device)
 
 
 def _check_word(name: str, word: str | None, words: Any) -> None:
@@ -371,5 +386,11 @@ def _fresh_folder(out: Path | None, method: str, data: str) -> Path:
     return out
 
 
-def _workers(source: Source) -> int:
-    return max(1, torch.get_num_threads() // 2) if source.decodes else 0
+def _workers(source: Source, device: torch.device) -> int:
+    """Half of the cores, which compute besides; beside a GPU this process's share of all but one: torchrun allows each
+    process one thread, so that threads say nothing there."""
+    if not source.decodes:
+        return 0
+    if device.type == "cpu":
+        return max(1, torch.get_num_threads() // 2)
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)

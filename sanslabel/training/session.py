@@ -18,6 +18,7 @@ from sanslabel.batch import Clock
 from sanslabel.batchnorm import synchronize_
 from sanslabel.distributed import by_first, gather, highest, rank, world_size
 from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, reading
+from sanslabel.hardware import layout
 from sanslabel.methods.method import Method, Networks
 from sanslabel.output import errors
 from sanslabel.plan import Plan
@@ -153,7 +154,7 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     if plan.sharding == "full":
         shard_(net, torch.device(plan.device))
     else:  # parts must be contiguous
-        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        net.to(memory_format=layout(torch.device(plan.device)))  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
     if plan.compile:
@@ -203,7 +204,7 @@ def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: M
 def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """The value in the parameter's memory format where it is of its shape: fused kernels take both as they lie."""
     if value.shape != parameter.shape:
-        return value
+        return value.clone()  # no part of the file, which would stay open
     return torch.empty_like(parameter).copy_(lying_like(value, parameter))
 
 

@@ -55,7 +55,7 @@ def recolored(images: Tensor, colors: Colors) -> Tensor:
     if saturation is None or hue is None or grayscale is None:
         gain, offset = b * c, (1 - c) * b * mean.mean(dim=1)
         return (images * _per_image(gain, images)).add_(_per_image(offset, images))
-    luma = mean @ mean.new_tensor(LUMA)
+    luma = mean @ _luma(mean.dtype, mean.device)
     luma = luma * b * (saturation + (1 - saturation) * TOTAL) * torch.where(grayscale, TOTAL, 1.0)  # after the others
     offset = (1 - c) * luma
     matrix = rgb_map(b * c, saturation, hue, grayscale)
@@ -83,6 +83,12 @@ def rgb_map(gain: Tensor, saturation: Tensor, hue: Tensor, grayscale: Tensor) ->
     toward_luma = gain * torch.where(grayscale, gray, pale)
     coefficients = torch.stack([chroma * cos, toward_luma, chroma * sin], dim=1)
     return (coefficients @ _basis(gain.dtype, gain.device)).view(-1, 3, 3)
+
+
+@lru_cache(maxsize=16)
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(3,), once for each device: sending it anew would be waited for."""
+    return torch.tensor(LUMA, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)

@@ -92,7 +92,8 @@ def test_positions_are_interpolated_as_timm_does(grid, dtype, perturbed):
     expected = resample_abs_pos_embed(encoder.pos_embed, list(grid), old_size=[7, 7])
     positions = encoder.positions(*grid)
     assert positions.dtype == dtype
-    torch.testing.assert_close(positions, expected, atol=1e-6, rtol=1e-5)
+    last_bit = 2.0**-7 if dtype == torch.bfloat16 else 1e-5  # sums in another order may be rounded otherwise
+    torch.testing.assert_close(positions, expected, atol=1e-6, rtol=last_bit)
 
 
 def test_stages_are_timms_blocks(perturbed):

@@ -99,6 +99,10 @@ def masks(index: Any) -> bool:
     return any(isinstance(part, Tensor) and part.dtype == torch.bool for part in index)
 
 
+HANDING_OVER = {Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.new_tensor}
+"""from the device, or to it from memory that the system may move"""
+
+
 class Waits(TorchDispatchMode):
     """Sees every operation, follows what comes of tensors that are meant to be on a device, and finds those for which
     the host must wait until it knows a value of theirs."""
@@ -142,8 +146,12 @@ class HandedOver(TorchFunctionMode):
         self.waits = waits
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in {Tensor.tolist, Tensor.numpy, Tensor.cpu} and id(args[0]) in self.waits.on_device:
+        if func in HANDING_OVER and id(args[0]) in self.waits.on_device:
             self.waits.found.append(func.__name__)
+        if func in {Tensor.__getitem__, Tensor.__setitem__} and id(args[0]) in self.waits.on_device:
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(part, list) for part in index):  # which must arrive there first
+                self.waits.found.append("a list as index")
         return func(*args, **(kwargs or {}))
 
 
