@@ -282,7 +282,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 
 REASONS = {
     "ijepa": "a small transformer on few tokens, which are normalized, chosen and repeated outside the networks",
-    "cpc": "its loss multiplies all predictions, forward and twice backward, with all patches of all images",
+    "cpc": "its loss is three products of 8,064 predictions, 6,272 patches and 512 numbers in float32",
 }
 """beside shares above a tenth, by method"""
 TEXT = f"""## What of a step is not the network's own
