@@ -31,14 +31,14 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short name of what is measured, with a + where files have changed since; nothing where git does not know."""
-    said = subprocess.run(
-        ["git", "describe", "--always", "--exclude", "*", "--dirty=+"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """The short name of what is measured, with a + where code has changed since; nothing where git does not know."""
+    changed = _git("status", "--porcelain", "--", "sanslabel", "bench/*.py")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    root = Path(__file__).parents[1]
+    said = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     return said.stdout.strip()
 
 
