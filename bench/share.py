@@ -281,6 +281,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 REASONS = {
+    "ebgan": "a generator and a discriminator of a seventh of a second: noise is drawn, two updates are checked",
     "ijepa": "a small transformer on few tokens, which are normalized, chosen and repeated outside the networks",
     "cpc": "its loss is three products of 8,064 predictions, 6,272 patches and 512 numbers in float32",
 }
