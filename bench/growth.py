@@ -274,7 +274,6 @@ def draw(found: list[dict[str, Any]], file: Path) -> None:
         _panel(left, axis, "seconds", [(line["case"], line["sizes"], line["seconds"]) for line in chosen])
         mebibytes = [[max(b / MEGABYTE, 1) for b in line["bytes"]] for line in chosen]
         _panel(right, axis, "MiB", [(x["case"], x["sizes"], b) for x, b in zip(chosen, mebibytes, strict=True)])
-        right.set_ylim(bottom=0.8, top=max(20, right.get_ylim()[1]))
     figure.savefig(file, dpi=120)
 
 
@@ -287,6 +286,8 @@ def _panel(axes: Any, axis: str, unit: str, curves: list[tuple[str, list[int], l
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)
+    if unit == "MiB":
+        axes.set_ylim(bottom=0.8, top=max(20, axes.get_ylim()[1]))
     low, high = (math.log10(bound) for bound in axes.get_ylim())
     ends = [
         ((math.log10(values[-1]) - low) / (high - low), name, color)
