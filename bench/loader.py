@@ -28,6 +28,7 @@ from bench.photos import photos
 from bench.running import prepared
 from bench.turns import CPU, finish
 from sanslabel import views
+from sanslabel.evaluation.representation import computing
 from sanslabel.hardware import fast_precision
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
@@ -145,7 +146,7 @@ def ours(source: Source, workers: int, device: torch.device, rendered: bool = Fa
     with closing(batches(source, BATCH, seed=0, epochs=1000, workers=workers, device=device)) as stream:  # type: ignore
         for _, batch in stream:
             if rendered:
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                with computing(device, precision):
                     for number in (0, 1):
                         view(batch, number)
                 finish(device)

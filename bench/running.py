@@ -14,7 +14,7 @@ import torch
 
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock
-from sanslabel.hardware import fast_precision
+from sanslabel.hardware import fast_precision, layout
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches, open_source
@@ -52,7 +52,7 @@ def prepared(
     options = {"scaling": source.standardization(), **encoders.named(encoder)}
     method = method.sized(size)
     net = method.networks(encoders.build(**options, channels=source.channels, image_size=size), source.facts(size))
-    net = net.to(device).train().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    net = net.to(device).train().to(memory_format=layout(device))  # pyright: ignore[reportCallIssue]
     stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers)
     return Training(method, net, players_of(net, recipe, batch), stream, getattr(torch, fast_precision(device)))
 

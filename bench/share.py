@@ -31,6 +31,7 @@ from bench.running import figures, noise, prepared
 from bench.turns import finish, quartiles, seconds, turns
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
+from sanslabel.evaluation.representation import computing
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.training.conditions import conditions
 from sanslabel.training.engine import Record, optimize
@@ -191,7 +192,7 @@ class Steps:
     def bare(self) -> None:
         precision, made = self.training.precision, list[tuple[Call, list[Any]]]()
         for update, (player, calls) in enumerate(self.updates):
-            with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+            with computing(self.device, precision):
                 for call in calls:
                     with torch.set_grad_enabled(call.graph):
                         made.append((call, tree_flatten(call.function(*call.args, **call.kwargs))[0]))

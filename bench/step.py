@@ -28,6 +28,7 @@ from bench.running import Training, as_trained, followed, noise, prepared
 from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
+from sanslabel.evaluation.representation import computing
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.stopwatch import Stopwatch, held
@@ -78,7 +79,7 @@ def bare(case: Case, device: torch.device) -> Iterator[None]:
     whole = training(case, device)
     views = torch.rand(2 * case.batch, case.channels, case.size, case.size, device=device).to(whole.precision)
     while True:
-        with torch.autocast(device.type, whole.precision, enabled=whole.precision != torch.float32):
+        with computing(device, whole.precision):
             loss = whole.net.projector(whole.net.encoder(views)).float().square().mean()
         _update(whole.players[""].optimizer, loss)
         yield
@@ -108,7 +109,7 @@ def lightly_epoch(case: Case, device: torch.device, workers: int, as_is: bool) -
             if as_is:
                 loss = criterion(model(first), model(second))
             else:
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                with computing(device, precision):
                     a, b = net.projector(net.encoder(torch.cat([first, second]))).chunk(2)
                 loss = nt_xent(a, b, 0.2)
             _update(optimizer, loss)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -266,7 +265,7 @@ def initialize_(module: nn.Module) -> None:
 def _bicubic(old: tuple[int, int], new: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights of every place of the old grid in every one of the new, (T', T). As a product, interpolation has a
     gradient that is the same each time on every device; on CUDA torch's own sums in the order of chance."""
-    each = torch.eye(prod(old), dtype=torch.float64).view(-1, 1, *old)
+    each = torch.eye(math.prod(old), dtype=torch.float64).view(-1, 1, *old)
     weights = F.interpolate(each, size=new, mode="bicubic", antialias=True)
     return weights.flatten(1).T.contiguous().to(device, dtype)
 
