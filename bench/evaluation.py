@@ -24,7 +24,7 @@ from sanslabel import encoders
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.knn import predictions
 from sanslabel.evaluation.linear import fitted
-from sanslabel.hardware import fast_precision
+from sanslabel.hardware import computing, fast_precision
 from sanslabel.sources import open_source
 
 CLASSES, PENALTY = 10, 1e-2
@@ -95,7 +95,7 @@ def features(device: torch.device) -> dict[str, Any]:
 
     @torch.no_grad()
     def bare() -> None:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with computing(device, dtype):
             for _ in range(count):
                 encoder(images).float().cpu()
 

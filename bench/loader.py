@@ -28,8 +28,7 @@ from bench.photos import photos
 from bench.running import prepared
 from bench.turns import CPU, finish
 from sanslabel import views
-from sanslabel.evaluation.representation import computing
-from sanslabel.hardware import fast_precision
+from sanslabel.hardware import computing, fast_precision
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.sources.cache import cached

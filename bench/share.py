@@ -31,7 +31,7 @@ from bench.running import figures, noise, prepared
 from bench.turns import finish, quartiles, seconds, turns
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
-from sanslabel.evaluation.representation import computing
+from sanslabel.hardware import computing
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.training.conditions import conditions
 from sanslabel.training.engine import Record, optimize

@@ -28,7 +28,7 @@ from bench.running import Training, as_trained, followed, noise, prepared
 from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
-from sanslabel.evaluation.representation import computing
+from sanslabel.hardware import computing
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.stopwatch import Stopwatch, held

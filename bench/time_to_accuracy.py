@@ -32,7 +32,7 @@ from sanslabel import encoders
 from sanslabel.batch import Clock
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.linear import chosen_penalty, fitted
-from sanslabel.hardware import fast_precision
+from sanslabel.hardware import computing, fast_precision
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, open_source
 from sanslabel.training.conditions import conditions
@@ -93,7 +93,7 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     step, steps = 0, EPOCHS * len(loader)
     for epoch in range(EPOCHS):
         for first, second in loader:
-            with torch.autocast("cpu", torch.bfloat16, enabled=side.precision == torch.bfloat16):
+            with computing(CPU, side.precision):
                 loss = criterion(model(first), model(second))
             built.zero_grad(set_to_none=True)
             loss.backward()

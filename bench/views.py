@@ -27,6 +27,7 @@ from bench.peers import imported
 from bench.turns import CPU, seconds
 from sanslabel import views
 from sanslabel.batch import Batch
+from sanslabel.hardware import computing
 from sanslabel.randomness import fold
 from sanslabel.views import resampling
 
@@ -56,11 +57,11 @@ def drawn_anew(batch: Batch) -> Iterator[Batch]:
 
 
 def ours(batch: Batch, size: int, precision: torch.dtype) -> Callable[[], object]:
-    view, kind, fresh = replace(views.SIMCLR, size=size), batch.images.device.type, drawn_anew(batch)
+    view, device, fresh = replace(views.SIMCLR, size=size), batch.images.device, drawn_anew(batch)
 
     def call() -> None:
         anew = next(fresh)
-        with torch.autocast(kind, torch.bfloat16, enabled=precision == torch.bfloat16):
+        with computing(device, precision):
             view(anew, 0)
             view(anew, 1)
 
@@ -181,7 +182,7 @@ def forms(device: torch.device) -> Iterator[dict[str, Any]]:
 
         def call(boxed_from: int, view=view, fresh=fresh, dtype=dtype) -> None:
             resampling.BOXED_FROM = {(device.type, dtype): boxed_from}
-            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with computing(device, dtype):
                 view(next(fresh), 0)
 
         try:

@@ -74,6 +74,11 @@ def fast_precision(device: torch.device) -> Precision:
     return "bfloat16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
+def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Autocast: products and convolutions in that dtype, what needs more in float32. Of float32, nothing changes."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device. Nobody waits until it has arrived on CUDA, where it goes from memory that the system
     keeps in its place."""

@@ -16,7 +16,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.linear import Probe
-from sanslabel.hardware import layout, same_bits
+from sanslabel.hardware import computing, layout, same_bits
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import fold
 from sanslabel.recipe import Group, Recipe
@@ -94,7 +94,7 @@ def finetuned(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), same_bits():
         for clock, batch in batches(source, max(1, recipe.batch // world_size()) * world_size(), **order):
             torch.manual_seed(clock.key)  # of dropout
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            with computing(device, dtype):
                 logits = net(view(batch, 0))
             descent.zero_grad(set_to_none=True)
             cross_entropy(gather(logits).float(), gather(batch.labels)).backward()

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel.diagnostics import mean_cosine
-from sanslabel.evaluation.representation import Encoder, computing, evaluating
+from sanslabel.evaluation.representation import Encoder, evaluating
+from sanslabel.hardware import computing
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources import Source, ordered
 from sanslabel.views import View, resized, turned

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sanslabel.distributed import concatenated, rank, world_size
 from sanslabel.errors import BadInput
-from sanslabel.hardware import layout
+from sanslabel.hardware import computing, layout
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
 from sanslabel.views import resized
@@ -131,10 +131,6 @@ def _images(
     for images, _, index, _, sizes, _ in ordered(source, batch, device=device, workers=workers):
         yield begin, resized(images, size, sizes).contiguous(memory_format=layout(device)), index
         begin += len(index)
-
-
-def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager

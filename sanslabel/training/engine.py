@@ -7,7 +7,6 @@ plain code in the `for record in optimize(...)` of whoever trains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sanslabel.batch import Batch, Clock
 from sanslabel.distributed import average_, everywhere, in_parts
+from sanslabel.hardware import computing
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
 from sanslabel.stopwatch import awaited, part
@@ -101,8 +101,8 @@ def optimize(
     # nobody has used yet: 0.4 ms, more than all else that is done here besides forward, backward and update.
     statistics = _Statistics(net)
     for clock, batch in awaited(batches):
-        device = batch.images.device.type
-        seed = torch.default_generator.manual_seed if device == "cpu" else torch.manual_seed
+        device = batch.images.device
+        seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
         seed(clock.key)  # dropout and its like: a function of the step, too
         objectives: list[Objective] = []
         norms: list[Tensor] = []
@@ -111,7 +111,7 @@ def optimize(
         while not refused:
             with part("forward"):
                 statistics.keep()
-                with torch.autocast(device, precision) if precision != torch.float32 else nullcontext():
+                with computing(device, precision):
                     objective = next(step, None)
             if objective is None:
                 break
