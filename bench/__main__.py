@@ -40,28 +40,36 @@ RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).pa
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
     """Runs the part and puts its lines into the file, each in the place of an earlier one of that case."""
     module = importlib.import_module(f"bench.{part}")
-    before = {line["case"]: line for line in _kept(path).get(part, {}).get("lines", [])}
+    measured = {"on": date.today().isoformat(), "commit": commit(), "versions": about["versions"]}
+    before = {line["case"]: line for line in _kept(path).get(part, [])}
     found = {}
     for line in module.lines(device):
         print(json.dumps(line), flush=True)
-        found[line["case"]] = line
+        found[line["case"]] = {**line, "measured": measured}
         _keep(path, about, part, [*(before | found).values()])
     if found:
         _keep(path, about, part, [*found.values()])
-        if hasattr(module, "draw") and imported("matplotlib") is not None:
-            module.draw([*found.values()], _picture(part, path))
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _kept(path: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(path.read_text())["parts"] if path.exists() else {}
 
 
 def _keep(path: Path, about: Mapping[str, Any], part: str, lines: list[dict[str, Any]]) -> None:
-    parts = _kept(path) | {part: {"on": date.today().isoformat(), "commit": commit(), "lines": lines}}
+    machine = {name: about[name] for name in ("kind", "device", "memory")}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".part")
-    new.write_text(json.dumps({"format": 2, **about, "parts": parts}, indent=1) + "\n")
+    new.write_text(json.dumps({"format": 3, **machine, "parts": _kept(path) | {part: lines}}, indent=1) + "\n")
     new.replace(path)
+
+
+def pictures() -> None:
+    """Those of the page, of all results that there are."""
+    for path in RESULTS.glob("*.json"):
+        for part, lines in _kept(path).items():
+            module = importlib.import_module(f"bench.{part}")
+            if hasattr(module, "draw"):
+                module.draw(lines, _picture(part, path))
 
 
 def _picture(part: str, results: Path) -> Path:
@@ -74,30 +82,39 @@ def page() -> str:
     for path in sorted(RESULTS.glob("*.json")):
         file = json.loads(path.read_text())
         devices.add(file["kind"])
-        known = ", ".join(f"{name} {version}" for name, version in file["versions"].items())
-        text.append(f"# {file['device']}, {file['memory']}\n\nWith {known}.{_when(file['parts'])}\n")
+        text.append(f"# {file['device']}, {file['memory']}\n\n{_occasions(file['parts'])}\n")
         for part in (part for part in PARTS if part in file["parts"]):
             module = importlib.import_module(f"bench.{part}")
-            text.append(module.section(file["parts"][part]["lines"]))
-            if hasattr(module, "draw"):
+            text.append(module.section(file["parts"][part]))
+            if hasattr(module, "draw") and _picture(part, path).exists():
                 text.append(f"![{module.PICTURE}]({_picture(part, path).name})\n")
     if "cuda" not in devices:
         text.append("# CUDA\n\nNo GPU was at hand: `python -m bench --device cuda` adds its figures here.\n")
     return "\n".join(text)
 
 
-def _when(parts: Mapping[str, Any]) -> str:
-    """Which parts were measured on which day, and of which commit."""
-    occasions: dict[tuple[str, str], list[str]] = {}
-    for name in (name for name in PARTS if name in parts):
-        occasions.setdefault((parts[name]["on"], parts[name]["commit"]), []).append(name.replace("_", " "))
-    told = "; ".join(f"{', '.join(names)} on {on} ({commit})" for (on, commit), names in occasions.items())
-    return f" Measured: {told}." if told else ""
+def _occasions(parts: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Which parts were measured with what, on which day, and of which commit; a part that was interrupted has two."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for part, line in ((name, line) for name in PARTS for line in parts.get(name, [])):
+        measured = line["measured"]
+        versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+        names = found.setdefault(versions, {}).setdefault(f"{measured['on']} ({measured['commit']})", [])
+        if part not in names:
+            names.append(part)
+    return "\n\n".join(
+        f"With {versions}. Measured: {'; '.join(f'{_listed(names)} on {when}' for when, names in days.items())}."
+        for versions, days in found.items()
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    return ", ".join(parts).replace("_", " ")
 
 
 INTRODUCTION = """<!-- Made by `python -m bench`: edit bench/, not this page. -->
 How fast the parts are, beside the peers, and what a run costs. Unless a section says otherwise, what is compared ran by
-turns in one process, and medians are shown; repeats on another day differ by a fifth, ratios by much less.
+turns in one process, and medians are shown: seconds differ by up to a fifth from one day to another.
 """
 
 
@@ -111,6 +128,8 @@ def main() -> None:
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
     failed = [] if flags.page else run(flags.parts or list(PARTS), torch.device(flags.device))
+    if imported("matplotlib") is not None:
+        pictures()
     PAGE.write_text(page())
     print(PAGE)
     if failed:

@@ -1,14 +1,11 @@
-"""How many operations a step takes, and how many the device does in a second where it does nothing but multiply."""
+"""How many operations a step takes, and a call in which the device does nothing but multiply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from bench.turns import seconds
 
 
 def operations(call: Callable[[], object]) -> int:
@@ -19,10 +16,8 @@ def operations(call: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-@cache
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second in a product of two square matrices, large enough to keep the device busy."""
+def product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], object], int]:
+    """A product of two square matrices, large enough to keep the device busy, and its operations."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-
-    return 2 * side**3 / seconds({"product": lambda: torch.mm(a, b)}, device)["product"]
+    return lambda: torch.mm(a, b), 2 * side**3

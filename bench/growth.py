@@ -40,9 +40,8 @@ from sanslabel.training.engine import optimize
 LEAST, MOST = 0.5, 20
 """seconds for which a size is repeated, and how often at most; once at least"""
 MEGABYTE = 1 << 20
-"""less memory than this has no law: it is what the allocator happens to hold"""
-TIMED = 1e-3
-"""seconds, likewise: Python's own calls"""
+HELD, TIMED = 16 * MEGABYTE, 1e-3
+"""less memory has no law, it is what the allocator happens to hold; nor has less time: it is Python's own calls"""
 Work = Callable[[], Any]
 
 
@@ -160,11 +159,13 @@ class Curve:
     """the exponent that is meant"""
     memory: float
     why: str = ""
+    fitted_from: int = 0
+    """the size from which it is computed in parts, which is another program"""
 
 
 CURVES = [
     Curve("SimCLR step, convnet", simclr, "batch", BATCHES, 1, 1),
-    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts"),
+    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts", fitted_from=1024),
     Curve("Sinkhorn, 3,000 prototypes", sinkhorn, "batch", BATCHES, 1, 1),
     Curve(
         "Barlow Twins, N = 256", barlow_twins, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"
@@ -182,7 +183,7 @@ CURVES = [
 
 
 def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: torch.device, host: bool):
-    """Seconds and the peak of memory beside what was there before, of one size, in this process."""
+    """Seconds and the peak of memory above what was there before, of one size, in this process."""
     of = CPU if host else device
     for step in work(smallest, device):  # what is loaded at the first call counts for none
         step()
@@ -216,17 +217,16 @@ def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
         "sizes": sizes,
         "seconds": seconds,
         "bytes": memory,
-        "time_exponent": exponent(sizes, seconds, TIMED),
-        "memory_exponent": exponent(sizes, memory, MEGABYTE),
     }
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float], least: float) -> float | None:
-    """p of values ~ sizes^p over the upper half; None where they are all less than what can be told apart."""
-    half = slice(len(sizes) // 2, None)
-    if len(sizes) < 3 or max(values[half]) < least:
+    """p of values ~ sizes^p over the upper half of three sizes or more; None where the values are all less than what
+    can be told apart."""
+    last = max(3, -(-len(sizes) // 2))
+    if len(sizes) < last or max(values[-last:]) < least:
         return None
-    x, y = np.log(sizes[half]), np.log(np.maximum(values[half], least))
+    x, y = np.log(sizes[-last:]), np.log(np.maximum(values[-last:], least / 16))
     return float(np.polyfit(x, y, 1)[0])
 
 
@@ -237,25 +237,29 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 
 def section(found: list[dict[str, Any]]) -> str:
     curves, rows = {curve.name: curve for curve in CURVES}, []
-    for line in found:
+    for line in (line for line in found if line["sizes"]):
         curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
         cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
-        cells += [_law(line["time_exponent"]), f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
-        rows.append([*cells, _law(line["memory_exponent"]), f"{curve.memory:g}", curve.why])
+        time_law, memory_law = _law(curve, line, "seconds", TIMED), _law(curve, line, "bytes", HELD)
+        cells += [time_law, f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
+        rows.append([*cells, memory_law, f"{curve.memory:g}", curve.why])
     return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
 
 
-def _law(p: float | None) -> str:
+def _law(curve: Curve, line: dict[str, Any], unit: str, least: float) -> str:
+    found = [(size, value) for size, value in zip(line["sizes"], line[unit], strict=True) if size >= curve.fitted_from]
+    p = exponent([size for size, _ in found], [value for _, value in found], least)
     return "too little to tell" if p is None else f"{p:.2f}"
 
 
-TEXT = """## Growth
+TEXT = f"""## Growth
 
-Each size in a process of its own; time is a median, memory the peak beside what the process held before, inputs
-included; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, and
-stands beside the one that is meant. Losses are forward and backward, of embeddings of 128 numbers where their width is
-not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in one .npy,
-those of Fashion-MNIST repeated, each time brighter.
+Each size in a process of its own; time is a median, memory the peak above what the process held with its inputs in
+place; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
+NT-Xent over those that are computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB
+or {1e3 * TIMED:g} ms is too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
+width is not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in
+one .npy, those of Fashion-MNIST repeated, each time brighter.
 """
 HEAD = ("", "over", "time", "p", "meant", "memory", "p", "meant", "")
 

@@ -2,7 +2,7 @@
 python -m bench.loader
 
 Each side is started anew in turns, runs until what its processes had decoded ahead is used up, and is then timed over
-some batches of 64; medians over the turns.
+some batches; medians over the turns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,9 +22,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.utils.data import DataLoader, RandomSampler
 
 from bench.markdown import table
-from bench.peers import imported
+from bench.peers import WORKERS, imported
 from bench.photos import photos
 from bench.running import prepared
 from bench.turns import CPU, finish
@@ -39,8 +41,8 @@ from sanslabel.training.conditions import conditions
 from sanslabel.training.engine import optimize
 
 PHOTOS, BATCH, SIDE = 2000, 64, 224
-WORKERS = sorted({1, os.cpu_count() or 1})
-TIMED, TURNS = 6, 3
+PROCESSES = sorted({1, WORKERS})
+TIMED, TURNS = 3 * WORKERS, 3
 """batches, and how often each side takes its turn"""
 STEPS = 20
 """of training, for the share of waiting"""
@@ -57,10 +59,11 @@ def lines(device: torch.device) -> Iterator[Line]:
         assert isinstance(source, Folder)
         yield decoding(source)
         kept = {}
-        for kind in ("ram", "disk"):
-            line, found = built(source, kind, Path(folder) / "cache")
+        built(source, "disk", Path(folder) / "first")  # which starts what starts processes
+        for kind, (seconds, found) in caches(source, Path(folder)).items():
             if not found.decodes:  # there is room for it, and the system knows how
-                yield line
+                speed = {"seconds": seconds, "images_per_second": len(source) / seconds}
+                yield {"case": f"build {kind}", **speed, "bytes": source.decoded_bytes}
                 kept[kind] = found
         yield from handed_over(source, kept, root, device)
         yield waiting("none", source, device)
@@ -93,19 +96,27 @@ def decoding(source: Folder) -> Line:
     return {"case": "decoding", "images_per_second": ours, "whole_images_per_second": whole_}
 
 
-def built(source: Folder, kind: Any, folder: Path) -> tuple[Line, Source]:
-    """What the cache takes once."""
+def caches(source: Folder, folder: Path) -> dict[str, tuple[float, Source]]:
+    """Seconds in which each kind of cache is made, in turns, and the source with it."""
+    taken, found = defaultdict[str, list[float]](list), dict[str, Source]()
+    for turn in range(TURNS):
+        for kind in ("ram", "disk"):
+            found.pop(kind, None)  # two in memory at a time are one too many
+            seconds, found[kind] = built(source, kind, folder / str(turn))
+            taken[kind].append(seconds)
+    return {kind: (median(taken[kind]), found[kind]) for kind in found}
+
+
+def built(source: Folder, kind: Any, folder: Path) -> tuple[float, Source]:
     with patch.dict(os.environ, XDG_CACHE_HOME=str(folder)):
         start = time.perf_counter()
         found = cached(source, kind, 1)
-        seconds = time.perf_counter() - start
-    line = {"case": f"build {kind}", "seconds": seconds, "images_per_second": len(source) / seconds}
-    return line | {"bytes": source.decoded_bytes}, found
+        return time.perf_counter() - start, found
 
 
 def handed_over(source: Source, kept: dict[str, Source], root: Path, device: torch.device) -> Iterator[Line]:
     """Images a second of every side: decoded by so many processes, or from a cache without any."""
-    cases = {_decoding(workers): (source, workers) for workers in WORKERS}
+    cases = {_decoding(workers): (source, workers) for workers in PROCESSES}
     cases |= {f"cache {kind}": (found, 0) for kind, found in kept.items()}
     sides: dict[tuple[str, str], Callable[[], Images]] = {}
     for case, (images, workers) in cases.items():
@@ -117,7 +128,7 @@ def handed_over(source: Source, kept: dict[str, Source], root: Path, device: tor
     rates: dict[tuple[str, str], list[float]] = {side: [] for side in sides}
     for _ in range(TURNS):
         for side, images in sides.items():
-            rates[side].append(rate(images(), 2 * max(WORKERS) + 2))
+            rates[side].append(rate(images(), 2 * WORKERS + 2))
     for case in cases:
         own = {side: median(rates[case, side]) for of, side in sides if of == case}
         yield {"case": case, **{f"{side}_per_second": speed for side, speed in own.items()}}
@@ -170,9 +181,9 @@ def torchvision(root: Path, workers: int) -> Images:
 
 
 def loader(data: Any, workers: int) -> Iterator[Any]:
-    options = {"batch_size": BATCH, "shuffle": True, "drop_last": True, "num_workers": workers}
-    while True:
-        yield from torch.utils.data.DataLoader(data, **options)
+    """Without an end, since processes that are started anew for an epoch have made nothing ahead."""
+    endless = RandomSampler(data, replacement=True, num_samples=10**9)
+    return iter(DataLoader(data, BATCH, sampler=endless, num_workers=workers))
 
 
 def waiting(kind: str, source: Source, device: torch.device) -> Line:
@@ -203,41 +214,44 @@ def waiting(kind: str, source: Source, device: torch.device) -> Line:
 
 def section(found: list[Line]) -> str:
     of = {line["case"]: line for line in found}
-    decoded, most = of["decoding"], max((line.get("lightly_per_second", 0) for line in found), default=0)
+    most = max((line.get("lightly_per_second", 0) for line in found), default=0)
     head, rows = ("", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop"), []
     for line in (line for line in found if "views_per_second" in line):
         cells = [line.get(f"{side}_per_second") for side in ("images", "views", "lightly", "torchvision")]
-        times = f"{line['views_per_second'] / (cells[2] or most):.1f}" if most else ""
         shown = ["" if cell is None else f"{cell:,.0f}" for cell in cells]
-        rows.append([line["case"], *shown, times])
-    caches = "".join(
+        rows.append([line["case"], *shown, f"{line['views_per_second'] / most:.1f}" if most else ""])
+    decoded = "".join(
+        f" One thread decodes {line['images_per_second']:,.0f} of them a second to a shorter side of 256, and"
+        f" {line['whole_images_per_second']:,.0f} as they are."
+        for line in found
+        if line["case"] == "decoding"
+    )
+    made = "".join(
         f" All cores decode them once for `--cache {kind}`, in {line['seconds']:.1f} s, to {line['bytes'] / 2**20:,.0f}"
         " MiB."
         for kind in ("ram", "disk")
         if (line := of.get(f"build {kind}"))
     )
-    waits = " and ".join(
-        f"{100 * line['waiting_share']:.2f} % {how}"
+    waits = [
+        f"{100 * line['waiting_share']:.2f} % of {line['seconds']:.2f} s {how}"
         for kind, how in (("ram", "with the cache in memory"), ("none", "with one process that decodes"))
         if (line := of.get(f"waiting, cache {kind}"))
-    )
-    step = of["waiting, cache none"]
-    return f"""## Large images from files
+    ]
+    text = f"""## Large images from files
 
 {PHOTOS:,} JPEGs of 500 x 375 and 375 x 500 pixels, made by formulas to cost a decoder what photos cost it, trained at
-{SIDE} in batches of {BATCH}. One thread decodes {decoded["images_per_second"]:,.0f} of them a second to a shorter side
-of 256, and {decoded["whole_images_per_second"]:,.0f} as they are.{caches}
+{SIDE} in batches of {BATCH}.{decoded}{made}
 
 The first column is what the loader hands over: uint8, of which the device that trains makes views. The second one makes
-two views of SimCLR of them in the process that trains, on all cores; lightly's processes make them of single images,
-and the last column holds these two against each other: for a cache, which needs no processes, against the most that
-lightly has. All sides in turns.
+two views of SimCLR of them there; lightly's processes make theirs of single images. The last column holds these two
+against each other, each row against the most that lightly has. Medians of {TURNS} turns of all sides.
 
-{table([*head, "times lightly"], rows)}
-
-Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH} ({step["seconds"]:.2f} s), the wait for data
-takes {waits}.
+{table([*head, "times lightly's most"], rows)}
 """
+    if waits:
+        step = f"Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH}, the wait for data takes"
+        text += f"\n{step} {' and '.join(waits)}.\n"
+    return text
 
 
 if __name__ == "__main__":

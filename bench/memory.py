@@ -1,8 +1,10 @@
 """What --chunk and --recompute save and cost: python -m bench.memory
 
 One SimCLR step, forward and backward, in float32 and with encoders without BatchNorm: peak memory above what the
-process held before it, seconds, and how far the gradient is from that of the whole batch, in parts of its norm. Each
-runs in a process of its own, so that one's peak does not hide another's, once, after a small step that is not counted.
+process held before it, seconds of the same step once more, and how far the gradient is from that of the whole batch, in
+parts of its norm. Each runs in a process of its own, so that one's peak does not hide another's, after a step of two
+images that is not counted. As in training, the allocator keeps freed memory for the whole batch alone, and hands it
+back where memory is to be saved.
 """
 
 from __future__ import annotations
@@ -63,12 +65,14 @@ def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[i
         finish(device)
 
     with conditions(device, frugal=way != "whole"):
-        descend(2 * case.chunk if way == "chunks" else 2)
-        before, start = peak(device, fresh=True), time.perf_counter()
+        descend(2)
+        before = peak(device, fresh=True)
         descend(case.batch)
-        taken = time.perf_counter() - start
-    save_file({name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}, gradients)
-    return peak(device) - before, taken
+        most = peak(device) - before
+        save_file({name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}, gradients)
+        start = time.perf_counter()
+        descend(case.batch)
+        return most, time.perf_counter() - start
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:

@@ -8,8 +8,12 @@ from types import ModuleType
 
 import torch
 
+from sanslabel.hardware import cores
+
 NAMES = ("lightly", "kornia", "torchvision", "stable_pretraining")
 INSTALL = 'pip install -c constraints.txt -e ".[bench]"'
+WORKERS = cores()
+"""processes of their loaders, where they have any"""
 
 
 @lru_cache

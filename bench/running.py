@@ -18,7 +18,6 @@ from sanslabel.hardware import fast_precision, layout
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.conditions import conditions
 from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import Metrics
 from sanslabel.training.session import LOG_EVERY
@@ -73,16 +72,6 @@ def figures(training: Training) -> Iterator[Callable[[Record], object]]:
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
         yield lambda record: metrics.add(record, watch.figures())
-
-
-def as_trained(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The call under the conditions of training, which the sides of others are free of."""
-
-    def conditioned() -> object:
-        with conditions(device):
-            return call()
-
-    return conditioned
 
 
 @lru_cache(1)

@@ -52,11 +52,11 @@ PARTS = ("views", "losses", "memory", "clustering", "diagnostics")
 def cases() -> list[tuple[str, str]]:
     """Methods, and whether their sizes are those of the small recipe or, where these differ, of the paper."""
     return [
-        (name, sizes) for name in methods.names() for sizes in ("small", "paper") if sizes == "small" or enlarged(name)
+        (name, sizes) for name in methods.names() for sizes in ("small", "paper") if sizes == "small" or of_paper(name)
     ]
 
 
-def enlarged(name: str) -> dict[str, Any]:
+def of_paper(name: str) -> dict[str, Any]:
     """The paper's sizes that are not those of the small recipe."""
     chosen = methods.method_class(name)
     paper, small = chosen(), chosen.under(chosen.small)
@@ -157,7 +157,7 @@ class Steps:
 
     def __init__(self, name: str, sizes: str, device: torch.device) -> None:
         chosen = methods.method_class(name)
-        numbers = dict(chosen.small.numbers) | (enlarged(name) if sizes == "paper" else {})
+        numbers = dict(chosen.small.numbers) | (of_paper(name) if sizes == "paper" else {})
         own = encoders.named(chosen.small.encoder)
         encoder = own if own["name"] in OWN else encoders.named(ENCODER)
         data = noise(SAMPLES, 3, SIDE)
@@ -265,7 +265,7 @@ def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) 
     return {
         "case": f"{name}, {sizes} sizes",
         "method": name,
-        "sizes": enlarged(name) if sizes == "paper" else {},
+        "sizes": of_paper(name) if sizes == "paper" else {},
         "encoder": steps.encoder,
         "batch": BATCH,
         "whole_seconds": median(taken["whole"]),
@@ -282,8 +282,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
 
 
 REASONS = {
-    "ebgan": "a generator and a discriminator of a seventh of a second: noise is drawn, two updates are checked",
-    "ijepa": "a small transformer on few tokens, which are normalized, chosen and repeated outside the networks",
+    "ebgan": "its networks take an eighth of a second, beside which noise and the checks of two updates weigh more",
     "cpc": "its loss is three products of 8,064 predictions, 6,272 patches and 512 numbers in float32",
 }
 """beside shares above a tenth, by method"""
@@ -291,13 +290,15 @@ TEXT = f"""## What of a step is not the network's own
 
 Color images of {SIDE}x{SIDE} in batches of {BATCH} from a set of {SAMPLES:,}, in the precision and memory format of
 `sanslabel train`, with ResNet-18 and its stem for small images; transformers and discriminators where a method is made
-for these. The sizes are those of the small recipe, and once more the paper's where a queue, bank or head is larger
-there. One real step is watched for the calls that a method makes of its networks, its teachers included; these calls
-alone, on the same inputs and with the same gradients of their outputs, then backward and update, are the bare step.
-Whole and bare steps take turns. What is left is the share of all else, with its quartiles over {ROUNDS} turns: views,
+for these. The sizes are those of the small recipe, and once more the paper's where its queue, bank or head is another:
+NPID and PIRL have all of the bank as negatives in the small recipe, and draw some in the paper. One real step is
+watched for the calls that a method makes of its networks, its teachers included; these calls alone, on the same inputs
+and with the same gradients of their outputs, then backward and update, are the bare step. Whole and bare steps take
+turns. What is left is the share of all else, with its quartiles over {ROUNDS} turns: views,
 loss and its gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. Where
-it is below zero, it is too little to tell. The four columns of milliseconds after it are of the forward pass alone;
-k-means at the end of an epoch is in none of them.
+these have zero between them or above them, it is too little to tell. The four columns of milliseconds after it are of
+the forward pass, in which CPC, NPID, PIRL and MoCo make the gradient of their loss, too, part by part; k-means at the
+end of an epoch is in none of them.
 """
 HEAD = ("method", "encoder", "step, ms", "all else", "", "views", "loss", "memory", "figures", "")
 

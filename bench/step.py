@@ -2,17 +2,15 @@
 
 SimCLR, two views. The bare network is forward, backward and update of the same encoder and projector on ready-made
 views, and nothing else: the limit. `whole` is all that `sanslabel train` does for a step, data, views, loss, checks and
-figures; views is their share of its time. lightly runs as its examples do: float32, transforms of PIL images in no or
-several worker processes, its loss, and SGD, around the same encoder; `its loader` feeds the bare step in bfloat16
-instead. Images are noise, in memory. Utilization is the operations of the bare network's products and convolutions,
-over those that the device does in the time of the whole step where it multiplies large matrices of the same precision.
+figures; views is their share of its time. Images are noise, in memory. Utilization is the operations of the bare
+network's products and convolutions, over those that the device does in the time of the whole step where it multiplies
+large matrices of the same precision.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
@@ -21,14 +19,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
-from bench.arithmetic import matrix_rate, operations
+from bench.arithmetic import operations, product
 from bench.markdown import prose, table
-from bench.peers import imported
-from bench.running import Training, as_trained, followed, noise, prepared
+from bench.peers import WORKERS, imported
+from bench.running import Training, followed, noise, prepared
 from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
-from sanslabel.hardware import computing
+from sanslabel.hardware import computing, layout
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.stopwatch import Stopwatch, held
@@ -45,8 +43,8 @@ class Case(NamedTuple):
     batch: int
     steps: int
     """in a turn"""
-    loader: bool = False
-    """whether lightly's loader feeds the bare step, too"""
+    epoch: int
+    """batches of lightly's loader"""
 
     def __str__(self) -> str:
         color = "gray" if self.channels == 1 else "color"
@@ -55,19 +53,18 @@ class Case(NamedTuple):
 
 CASES = {
     "cpu": [
-        Case("conv", 1, 28, 28, 256, steps=12, loader=True),
-        Case("conv", 3, 32, 32, 256, steps=8),
-        Case("resnet18", 3, 32, 32, 128, steps=2),
+        Case("conv", 1, 28, 28, 256, steps=12, epoch=24),
+        Case("conv", 3, 32, 32, 256, steps=8, epoch=16),
+        Case("resnet18", 3, 32, 32, 128, steps=2, epoch=2),
     ],
     "cuda": [
-        Case("resnet18", 3, 32, 32, 512, steps=8),
-        Case("resnet50", 3, 256, 224, 256, steps=4),
-        Case("vit_small", 3, 256, 224, 256, steps=4),
+        Case("resnet18", 3, 32, 32, 512, steps=8, epoch=64),
+        Case("resnet50", 3, 256, 224, 256, steps=4, epoch=64),
+        Case("vit_small", 3, 256, 224, 256, steps=4, epoch=64),
     ],
 }
-IMAGES = 4096
-WORKERS = os.cpu_count() or 1
-"""processes of lightly's loader, where it has any"""
+IMAGES, TURNS, TURNS_BESIDE = 4096, 15, 3
+AS_EXAMPLES, FAST, LOADER = "lightly", "lightly, bfloat16", "its loader"
 
 
 def training(case: Case, device: torch.device) -> Training:
@@ -85,32 +82,35 @@ def bare(case: Case, device: torch.device) -> Iterator[None]:
         yield
 
 
-def lightly_epoch(case: Case, device: torch.device, workers: int, as_is: bool) -> Callable[[], object]:
-    """An epoch of `case.steps` batches from lightly's loader: as its examples train, or into the step that is ours."""
+def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int) -> Callable[[], object]:
+    """An epoch from lightly's loader: as its examples train, so in bfloat16, or into the step that is ours."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
-    images = noise(IMAGES, case.channels, case.side).images[: case.batch * case.steps]  # pyright: ignore
+    images = noise(IMAGES, case.channels, case.side).images  # pyright: ignore
     transform = SimCLRTransform(input_size=case.size, normalize=None)
-    dataset = Transformed(pictures(images), transform, case.batch * case.steps)
+    dataset = Transformed(pictures(images), transform, case.batch * case.epoch)
     loader = DataLoader(dataset, case.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    if as_is:
+    ours = training(case, device)
+    precision = torch.float32 if kind == AS_EXAMPLES else ours.precision
+    if kind == LOADER:
+        net, optimizer = ours.net, ours.players[""].optimizer
+    else:
         encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)
         model = torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.width, 512, 128)).to(device).train()
+        model = model.to(memory_format=layout(device)) if kind == FAST else model  # pyright: ignore
         criterion, optimizer = NTXentLoss(), torch.optim.SGD(model.parameters(), lr=0.06)
-    else:
-        ours = training(case, device)
-        net, optimizer, precision = ours.net, ours.players[""].optimizer, ours.precision
 
     def call() -> None:
         for first, second in loader:
             first, second = first.to(device), second.to(device)
-            if as_is:
-                loss = criterion(model(first), model(second))
-            else:
-                with computing(device, precision):
+            with computing(device, precision):
+                if kind == LOADER:
                     a, b = net.projector(net.encoder(torch.cat([first, second]))).chunk(2)
+                else:
+                    loss = criterion(model(first), model(second))
+            if kind == LOADER:
                 loss = nt_xent(a, b, 0.2)
             _update(optimizer, loss)
 
@@ -130,63 +130,72 @@ def _turn(steps: Iterator[Any], count: int) -> Callable[[], object]:
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     for case in CASES[device.type]:
         images, whole = case.batch * case.steps, training(case, device)
+        multiplied, products = product(device, whole.precision)
         sides = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
         with conditions(device):
-            taken = turns(sides, device, rounds=15)
-            rate = operations(sides["bare"]) / median(taken["whole"])
+            taken = turns(sides | {"product": multiplied}, device, TURNS)
+            needed = operations(sides["bare"])
             with held(Stopwatch(device)) as watch:
-                sides["whole"]()
+                for _ in range(3):
+                    sides["whole"]()
                 finish(device)
                 spent = watch.lap()
-        ratios = [limit / ours for ours, limit in zip(taken["whole"], taken["bare"], strict=True)]
+        times = list(zip(taken["whole"], taken["bare"], taken["product"], strict=True))
         yield {
             "case": str(case),
-            "images_per_second": {side: images / median(times) for side, times in taken.items()},
-            "ratio_quartiles": quartiles(ratios),
+            "images_per_second": {side: images / median(taken[side]) for side in sides},
+            "ratio_quartiles": quartiles([limit / ours for ours, limit, _ in times]),
             "views_share": spent.get("views", 0) / sum(spent.values()),
-            "utilization": rate / matrix_rate(device, whole.precision),
-            "beside": {side: images / median(times) for side, times in _beside(case, sides["whole"], device).items()},
+            "utilization": median(needed / ours / (products / once) for ours, _, once in times),
+            "beside": _beside(case, sides["whole"], device),
         }
 
 
-def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> dict[str, list[float]]:
-    """Seconds of the whole step, under the conditions of training, and of lightly's without, turn by turn."""
+def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Images a second of the whole step and of lightly's, in turns."""
     if imported("lightly") is None:
         return {}
-    made, counts = partial(lightly_epoch, case, device), (0, WORKERS)
-    sides = {f"lightly, {count} workers": made(count, True) for count in counts}
-    if case.loader:
-        sides |= {f"its loader, {count} workers": made(count, False) for count in counts}
-    return turns({"whole": as_trained(whole, device), **sides}, device, rounds=3, at_least=8.0)
+    made, fed = partial(lightly_epoch, case, device), {"whole": case.batch * case.steps}
+    sides, within = {"whole": whole}, {"whole": partial(conditions, device)}
+    for kind, workers in itertools.product((AS_EXAMPLES, FAST, LOADER), (0, WORKERS)):
+        name = f"{kind}, {workers} workers"
+        sides[name], fed[name] = made(kind, workers), case.batch * case.epoch
+        if kind == LOADER:
+            within[name] = within["whole"]
+    taken = turns(sides, device, TURNS_BESIDE, at_least=8.0, within=within)
+    return {side: fed[side] / median(times) for side, times in taken.items()}
 
 
 def section(found: list[dict[str, Any]]) -> str:
-    peers = list(dict.fromkeys(side for line in found for side in line["beside"] if side != "whole"))
-    rows, ratios = [], []
+    rows = []
     for line in found:
         low, middle, high = line["ratio_quartiles"]
         both = [f"{line['images_per_second'][side]:,.0f}" for side in ("whole", "bare")]
-        ratio = f"{middle:.3f} ({low:.3f} to {high:.3f})"
-        shares = [f"{100 * line[share]:.1f} %" for share in ("views_share", "utilization")]
-        rows.append([line["case"], *both, ratio, *shares])
-        beside = line["beside"]
-        speeds = [f"{beside[x]:,.0f}" if x in beside else "" for x in ("whole", *peers)]
-        best = [
-            max((beside[x] for x in peers if x.startswith(kind) and x in beside), default=0)
-            for kind in ("lightly", "its")
-        ]
-        ratios.append([line["case"], *speeds, *(f"{beside['whole'] / b:.1f}" if b else "" for b in best)])
-    text = f"""## The whole step
-
-{prose(__doc__)} Medians of 15 turns of whole and bare, their ratio turn by turn with its quartiles, and then medians of
-three turns beside lightly.
-
-{table(["images a second", "whole", "bare", "whole / bare", "views", "utilization"], rows)}
-"""
-    if not peers:
+        shares = [f"{100 * line['views_share']:.1f} %", f"{100 * line['utilization']:.0f} %"]
+        rows.append([line["case"], *both, f"{middle:.3f} ({low:.3f} to {high:.3f})", *shares])
+    head = ["images a second", "whole", "bare", "whole / bare", "views", "utilization"]
+    text = f"## The whole step\n\n{prose(__doc__)} Medians of {TURNS} turns; of the ratio, its quartiles, too.\n\n"
+    text += f"{table(head, rows)}\n"
+    beside = {line["case"]: line["beside"] for line in found if line["beside"]}
+    if not beside:
         return text
-    head = ["images a second", "whole", *peers, "times lightly", "times its loader before the same step"]
-    return f"{text}\n{table(head, ratios)}\n"
+    sides = list(next(iter(beside.values())))
+    kinds = list(dict.fromkeys(side.rpartition(",")[0] for side in sides if side != "whole"))
+    rows = []
+    for case, speeds in beside.items():
+        best = [max(speeds[side] for side in sides if side.rpartition(",")[0] == kind) for kind in kinds]
+        times = [f"{speeds['whole'] / speed:.1f}" for speed in best]
+        rows.append([case, *(f"{speeds[side]:,.0f}" for side in sides), *times])
+    head = ["images a second", *sides, *(f"times {kind}" for kind in kinds)]
+    return f"{text}\n{BESIDE}\n{table(head, rows)}\n"
+
+
+BESIDE = f"""lightly runs as its examples do, in float32, with transforms of PIL images in no or in several worker
+processes, its loss and SGD, around the same encoder; then so in bfloat16 and with channels-last, which are its user's
+to set; and `its loader` feeds the networks, loss and optimizer that are ours, in place of our data and views. The whole
+step again, {TURNS_BESIDE} turns of all; the last columns are the whole step over each kind's faster one. Training here
+lets the allocator keep freed memory, and so does the step that lightly's loader feeds; lightly leaves that to its user.
+"""
 
 
 if __name__ == "__main__":

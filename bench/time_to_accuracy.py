@@ -1,19 +1,20 @@
 """Seconds of training until a linear probe reads 88.5 %: python -m bench.time_to_accuracy
 
 SimCLR on the 60,000 training images of Fashion-MNIST, without labels: here, and with lightly's loader, transforms,
-projection head and loss in a loop as its examples have it. An epoch of each of its settings is timed first, float32 and
-bfloat16 with channels-last, no workers and two: the fastest then trains. Encoder, optimizer, schedule, batch,
-temperature and the ranges of the views are the same on both sides, seven epochs long. After the fourth epoch and each
-that follows the clock stops, and a linear probe, its penalty chosen on held-out training rows, is measured on the
-10,000 test images.
+projection head and loss in a loop as its examples have it. The first steps of each of its settings are timed, float32
+and bfloat16 with channels-last, no workers and two: the fastest then trains. Encoder, optimizer, schedule, batch,
+temperature and the ranges of the views are the same on both sides, seven epochs long. After each epoch the clock stops,
+and a linear probe, its penalty chosen on held-out training rows, is measured on the 10,000 test images; between two
+epochs the accuracy is taken to rise evenly. On so many images its standard error is a third of a point. Training here
+lets the allocator keep freed memory, which lightly leaves to its user.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bench.machine import facts
+from bench.machine import commit, facts
 from bench.markdown import prose, table
 from bench.peers import imported
 from bench.running import followed, prepared
@@ -37,10 +38,12 @@ from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, open_source
 from sanslabel.training.conditions import conditions
 
-GOAL, EPOCHS, MEASURED_FROM, SEEDS = 88.5, 7, 4, (0, 1, 2)
-METHOD = SimCLR.under(SimCLR.small)
+GOAL, EPOCHS, SEEDS = 88.5, 7, (0, 1, 2)
+TRIED = 60
+"""steps that tell the fastest setting"""
+METHOD, BATCH = SimCLR.under(SimCLR.small), SimCLR.small.batch
 UNFINISHED = Path(__file__).parent / "results" / "time_to_accuracy.jsonl"
-"""the lines of a measurement that was stopped, which goes on from them on the same device"""
+"""the lines of a measurement that was stopped, which goes on from them on the same device and code"""
 
 
 class Side(NamedTuple):
@@ -61,9 +64,7 @@ THEIRS = [Side("lightly", dtype, workers) for dtype in (torch.bfloat16, torch.fl
 def here(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     """The encoder after each epoch."""
     recipe = SimCLR.small
-    training = prepared(
-        METHOD, recipe, source, "conv", size=28, batch=recipe.batch, device=CPU, seed=seed, epochs=EPOCHS
-    )
+    training = prepared(METHOD, recipe, source, "conv", size=28, batch=BATCH, device=CPU, seed=seed, epochs=EPOCHS)
     with conditions(CPU):
         for record in followed(training):
             if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
@@ -76,7 +77,7 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
-    batch, low = SimCLR.small.batch, METHOD.view.crop[0]  # pyright: ignore
+    low = METHOD.view.crop[0]  # pyright: ignore
     torch.manual_seed(seed)
     encoder = encoders.build("conv", channels=1, image_size=28, scaling=source.standardization())
     model = nn.Sequential(encoder, SimCLRProjectionHead(256, METHOD.hidden, METHOD.width)).train()
@@ -88,7 +89,7 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     transform = SimCLRTransform(input_size=28, min_scale=low, normalize=None)
     dataset = Transformed(pictures(source.images), transform, len(source))  # pyright: ignore
     loader = DataLoader(
-        dataset, batch, shuffle=True, drop_last=True, num_workers=side.workers, persistent_workers=side.workers > 0
+        dataset, BATCH, shuffle=True, drop_last=True, num_workers=side.workers, persistent_workers=side.workers > 0
     )
     step, steps = 0, EPOCHS * len(loader)
     for epoch in range(EPOCHS):
@@ -97,7 +98,7 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
                 loss = criterion(model(first), model(second))
             built.zero_grad(set_to_none=True)
             loss.backward()
-            recipe.adjust_(built, Clock(seed, epoch, step, steps, len(loader)), recipe.scale(batch))
+            recipe.adjust_(built, Clock(seed, epoch, step, steps, len(loader)), recipe.scale(BATCH))
             built.step()
             step += 1
         yield model[0]
@@ -113,63 +114,77 @@ def accuracy(net: nn.Module, train: Source, test: Source) -> float:
     return 100 * (probe.predictions(both[1]) == test.labels).double().mean().item()
 
 
-def course(side: Side, seed: int, epochs: int = EPOCHS) -> list[tuple[float, float | None]]:
-    """Seconds of training after each of the first epochs, and the accuracy from the fourth on."""
+def trial(side: Side) -> float:
+    """Seconds of lightly's first steps."""
+    some, start = open_source("fashion-mnist", "train").subset(torch.arange(TRIED * BATCH)), time.perf_counter()
+    next(lightly(some, side, SEEDS[0]))
+    return time.perf_counter() - start
+
+
+def course(side: Side, seed: int) -> list[tuple[float, float]]:
+    """Seconds of training after each epoch, and the accuracy."""
     train, test = open_source("fashion-mnist", "train"), open_source("fashion-mnist", "test")
     made: Callable[..., Iterator[nn.Module]] = here if side.name == "here" else lightly
     found, spent, began = [], 0.0, time.perf_counter()
-    for epoch, net in enumerate(islice(made(train, side, seed), epochs), 1):
+    for net in made(train, side, seed):
         spent += time.perf_counter() - began
-        found.append((spent, accuracy(net, train, test) if epoch >= MEASURED_FROM else None))
+        found.append((spent, accuracy(net, train, test)))
         began = time.perf_counter()
     return found
 
 
-def arrival(found: list[list[float | None]]) -> float | None:
-    """Seconds at which the accuracy was first seen to be there."""
-    return next((seconds for seconds, value in found if value is not None and value >= GOAL), None)
+def arrival(found: Sequence[Sequence[float]]) -> float | None:
+    """Seconds at which a line through the readings first comes to the goal."""
+    before, lower = 0.0, None
+    for seconds, value in found:
+        if value >= GOAL:
+            share = 1 if lower is None else (GOAL - lower) / (value - lower)
+            return before + share * (seconds - before)
+        before, lower = seconds, value
+    return None
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     """A line for each finished training, on a processor."""
     if device.type != "cpu":
         return
-    where = facts(device)["device"]
+    where = {"device": facts(device)["device"], "code": commit()}
     told = [json.loads(line) for line in UNFINISHED.read_text().splitlines()] if UNFINISHED.exists() else []
-    known = {line["case"]: line for line in told if line["device"] == where}
+    known = {line["case"]: line for line in told if where.items() <= line.items()}
 
-    def line(side: Side, seed: int, epochs: int) -> dict[str, Any]:
-        case = f"{side}, seed {seed}, {epochs} epochs"
+    def line(side: Side, what: str, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        case = f"{side}, {what}"
         if case not in known:
-            about = {"case": case, "device": where, "side": str(side), "seed": seed, "epochs": epochs}
-            known[case] = {**about, "course": course(side, seed, epochs)}
+            known[case] = {"case": case, **where, "side": str(side), **made()}
             with UNFINISHED.open("a") as file:
                 file.write(json.dumps(known[case]) + "\n")
         return known[case]
 
     sides = [OURS]
     if imported("lightly") is not None:
-        trials = {side: line(side, 0, 1) for side in THEIRS}
-        yield from trials.values()
-        sides.append(min(THEIRS, key=lambda side: trials[side]["course"][0][0]))
-    for seed in SEEDS:
-        yield from (line(side, seed, EPOCHS) for side in sides)
+        tried = [line(side, "first steps", lambda side=side: {"seconds": trial(side)}) for side in THEIRS]
+        yield from tried
+        sides.append(min(zip(THEIRS, tried, strict=True), key=lambda both: both[1]["seconds"])[0])
+    for seed, side in itertools.product(SEEDS, sides):
+        yield line(side, f"seed {seed}", lambda side=side, seed=seed: {"course": course(side, seed)})
     UNFINISHED.unlink()
 
 
 def section(found: list[dict[str, Any]]) -> str:
-    trials, rows = [line for line in found if line["epochs"] == 1], []
-    for side in dict.fromkeys(line["side"] for line in found if line["epochs"] == EPOCHS):
-        own = [line for line in found if line["side"] == side and line["epochs"] == EPOCHS]
-        arrivals = [arrival(line["course"]) for line in own]
+    rows = []
+    for side in dict.fromkeys(line["side"] for line in found if "course" in line):
+        courses = [line["course"] for line in found if line["side"] == side and "course" in line]
+        arrivals = [arrival(course) for course in courses]
         there = [seconds for seconds in arrivals if seconds is not None]
         each = ", ".join("not there" if seconds is None else f"{seconds:.0f}" for seconds in arrivals)
-        last = ", ".join(f"{line['course'][-1][1]:.2f}" for line in own)
-        average = f"{mean(there):.0f}" if len(there) == len(own) else ""
-        rows.append([side, average, each, f"{mean(line['course'][-1][0] for line in own):.0f}", last])
+        average = f"{mean(there):.0f}" if len(there) == len(courses) else ""
+        whole, last = mean(course[-1][0] for course in courses), (f"{course[-1][1]:.2f}" for course in courses)
+        rows.append([side, average, each, f"{whole:.0f}", ", ".join(last)])
     head = ["", f"seconds to {GOAL} %, mean", "each seed", f"seconds for {EPOCHS} epochs", "accuracy then, each seed"]
-    first = table(["first epoch", "seconds"], [[line["side"], f"{line['course'][0][0]:.0f}"] for line in trials])
-    return f"## Time to accuracy\n\n{prose(__doc__)}\n\n{table(head, rows)}\n\n{first}\n"
+    text = f"## Time to accuracy\n\n{prose(__doc__)}\n\n{table(head, rows)}\n"
+    if tried := [[line["side"], f"{line['seconds']:.0f}"] for line in found if "seconds" in line]:
+        text += f"\n{table([f'first {TRIED} steps', 'seconds'], tried)}\n"
+    return text
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from statistics import median, quantiles
 
 import torch
@@ -12,18 +13,25 @@ CPU = torch.device("cpu")
 
 
 def turns(
-    sides: Mapping[str, Callable[[], object]], device: torch.device = CPU, rounds: int = 7, at_least: float = 0.3
+    sides: Mapping[str, Callable[[], object]],
+    device: torch.device = CPU,
+    rounds: int = 7,
+    at_least: float = 0.3,
+    within: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of a call of each side, turn by turn. A round calls every side in turn, each as often as makes its turn
-    take `at_least` seconds, and every other round in reverse; two calls of each before are not counted."""
-    calls = {}
+    take `at_least` seconds, and every other round in reverse; two calls of each before are not counted. A turn runs
+    within what `within` names for its side, which begins before the clock and ends after it."""
+    calls, around = {}, within or {}
     for name, call in sides.items():
-        call()  # whatever comes with the first
-        calls[name] = max(1, round(at_least / max(_taken(call, 1, device), 1e-9)))
+        with around.get(name, nullcontext)():
+            call()  # whatever comes with the first
+            calls[name] = max(1, round(at_least / max(_taken(call, 1, device), 1e-9)))
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name in sides if turn % 2 else reversed(sides):
-            taken[name].append(_taken(sides[name], calls[name], device))
+            with around.get(name, nullcontext)():
+                taken[name].append(_taken(sides[name], calls[name], device))
     return taken
 
 

@@ -4,14 +4,16 @@ All draw SimCLR's view with lightly's default ranges: crops of 0.08 to 1 of the 
 contrast and saturation 0.8, hue 0.2, gray-scale 0.2, a blur every other time. Each is fed what it wants and from
 memory: batches of uint8 here, batches of float32 to kornia, PIL images to lightly and stable-pretraining, whose
 transforms of single images run as their examples run them, in worker processes or without. Nothing is normalized. The
-blur's kernel is a tenth of the side here and in kornia, as in the paper; Pillow's, which the other two use, has no end.
+ranges are the same, not so the arithmetic: here the colors are one affine map of the channels, without clamping in
+between and with a hue that turns the chroma, where the others go to HSV and back; crops are antialiased here and by
+Pillow, which the other two use, and not by kornia; the blur's kernel is a tenth of the side here and in kornia, as in
+the paper, and has no end in Pillow.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.markdown import prose, table
-from bench.peers import imported
+from bench.peers import WORKERS, imported
 from bench.turns import CPU, seconds
 from sanslabel import views
 from sanslabel.batch import Batch
@@ -39,9 +41,9 @@ CASES = {
 """batch, channels, side of the image, side of the view"""
 SIDES = (32, 64, 96, 128, 160, 192, 224)
 """of canvases on which the two forms are compared"""
-PER_WORKER, EPOCH = 64, 512
-"""images in a batch of lightly's loader, and in all"""
-WORKERS = os.cpu_count() or 1
+PER_BATCH = 64
+"""images that a worker process of a peer hands over at a time"""
+EPOCH = 8 * PER_BATCH * WORKERS
 
 
 def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
@@ -77,7 +79,7 @@ def kornia(batch: Batch, size: int) -> Callable[[], object] | None:
     if batch.images.shape[1] == 3:
         colors = [k.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8), k.RandomGrayscale(p=0.2)]
     else:
-        colors = [k.RandomBrightness((0.2, 1.8), p=0.8), k.RandomContrast((0.2, 1.8), p=0.8)]
+        colors = [k.ColorJitter(0.8, 0.8, 0.0, 0.0, p=0.8)]
     transform = torch.nn.Sequential(
         k.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
         k.RandomHorizontalFlip(p=0.5),
@@ -129,7 +131,7 @@ def _stacked(samples: list[list[dict[str, Any]]]) -> list[Tensor]:
 
 def _epoch(dataset: Dataset, workers: int, collated: Callable[[list], Any] | None = None) -> Callable[[], object]:
     """Whole epochs, so that nothing is made ahead for the next turn, or during the others'."""
-    loader = DataLoader(dataset, PER_WORKER, num_workers=workers, persistent_workers=workers > 0, collate_fn=collated)
+    loader = DataLoader(dataset, PER_BATCH, num_workers=workers, persistent_workers=workers > 0, collate_fn=collated)
 
     def call() -> None:
         for _ in loader:
@@ -217,7 +219,7 @@ def section(found: list[dict[str, Any]]) -> str:
         return text
     dtypes, lengths = (list(dict.fromkeys(part)) for part in zip(*compared, strict=True))
     rows = [
-        [f"{dtype}, {form}", *(_milliseconds(compared[dtype, side], form) for side in lengths)]
+        [f"{dtype}, {form}", *(_milliseconds(compared.get((dtype, side)), form) for side in lengths)]
         for dtype in dtypes
         for form in ("dense", "boxed")
     ]
@@ -229,7 +231,9 @@ over the pixels of its box. Which one runs is a fixed table there, by device, dt
 """
 
 
-def _milliseconds(line: dict[str, Any], form: str) -> str:
+def _milliseconds(line: dict[str, Any] | None, form: str) -> str:
+    if line is None:
+        return ""
     text = f"{1e3 * line['seconds'][form]:.1f}"
     return f"**{text}**" if line["runs"] == form else text
 

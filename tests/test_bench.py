@@ -1,10 +1,15 @@
+import importlib
 import json
+from contextlib import contextmanager, suppress
 
+import pytest
 import torch
 
 from bench import __main__ as suite
 from bench.arithmetic import operations
-from bench.turns import seconds
+from bench.growth import exponent
+from bench.time_to_accuracy import arrival
+from bench.turns import seconds, turns
 
 
 def test_the_page_is_what_the_results_say():
@@ -14,7 +19,7 @@ def test_the_page_is_what_the_results_say():
 
 def test_the_page_says_where_no_gpu_was_at_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(suite, "RESULTS", tmp_path)
-    about = {"device": "A processor", "memory": "1 GiB", "versions": {"torch": "2"}, "parts": {}}
+    about = {"device": "A processor", "memory": "1 GiB", "parts": {}}
     (tmp_path / "a.json").write_text(json.dumps(about | {"kind": "cpu"}))
     assert "No GPU was at hand" in suite.page()
     (tmp_path / "b.json").write_text(json.dumps(about | {"kind": "cuda", "device": "A card"}))
@@ -35,3 +40,62 @@ def test_medians_are_of_turns_in_which_each_side_runs():
     taken = seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, at_least=0)
     assert set(taken) == {"a", "b"}
     assert calls == ["a", "a", "b", "b", "b", "a", "a", "b"]
+
+
+def test_a_turn_runs_within_what_is_named_for_its_side():
+    told = []
+
+    @contextmanager
+    def within():
+        told.append("(")
+        yield
+        told.append(")")
+
+    sides = {"a": lambda: told.append("a"), "b": lambda: told.append("b")}
+    turns(sides, rounds=1, at_least=0, within={"a": within})
+    assert "".join(told) == "(aa)bbb(a)"
+
+
+@pytest.mark.parametrize("part", suite.PARTS)
+def test_a_part_that_was_cut_off_is_shown_as_far_as_it_came(part):
+    (path, *_) = sorted(suite.RESULTS.glob("*.json"))
+    section, lines = importlib.import_module(f"bench.{part}").section, json.loads(path.read_text())["parts"][part]
+    for end in range(1, len(lines)):
+        assert "##" in section(lines[:end])
+
+
+def test_a_law_is_that_of_the_upper_half_of_the_sizes():
+    sizes = [1, 2, 4, 8, 16, 32, 64]
+    assert exponent(sizes, [64, 64, 64, *(n**2 for n in sizes[3:])], least=1) == pytest.approx(2)
+    assert exponent(sizes[-3:], [n**1.5 for n in sizes[-3:]], least=1) == pytest.approx(1.5)
+    assert exponent(sizes[-2:], sizes[-2:], least=1) is None
+    assert exponent(sizes, sizes, least=65) is None
+
+
+def test_the_goal_is_reached_on_a_line_through_the_readings():
+    assert arrival([(10, 87.5), (20, 89.5), (30, 80)]) == pytest.approx(15)
+    assert arrival([(10, 87), (20, 88.5)]) == 20
+    assert arrival([(10, 90)]) == 10
+    assert arrival([(10, 87), (20, 88)]) is None
+
+
+def test_what_a_part_measured_stands_beside_its_code_and_versions(tmp_path, monkeypatch):
+    """Lines of an interrupted run keep the commit that they are of."""
+    path, about = tmp_path / "a.json", {"kind": "cpu", "device": "A processor", "memory": "1 GiB"}
+    made = importlib.import_module("bench.start")
+    for commit, commands in (("old", ["import torch", "b"]), ("new", ["b"])):
+        monkeypatch.setattr(suite, "commit", lambda commit=commit: commit)
+
+        def lines(device, commands=commands):
+            yield from ({"case": command, "seconds": 1.0} for command in commands)
+            if len(commands) == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(made, "lines", lines)
+        with suppress(KeyboardInterrupt):
+            suite.measure("start", torch.device("cpu"), path, {**about, "versions": {"torch": "2"}})
+    monkeypatch.setattr(suite, "RESULTS", tmp_path)
+    (measured,) = (line for line in suite.page().splitlines() if "Measured" in line)
+    assert "With torch 2." in measured
+    assert "(old)" in measured
+    assert "(new)" in measured
