@@ -13,13 +13,14 @@ import json
 import time
 import traceback
 from collections.abc import Mapping
-from datetime import date
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.machine import commit, facts, slug
+from bench.machine import facts, occasion, slug
 from bench.peers import INSTALL, NAMES, imported, versions
 
 PARTS = {
@@ -40,12 +41,12 @@ RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).pa
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
     """Runs the part and puts its lines into the file, each in the place of an earlier one of that case."""
     module = importlib.import_module(f"bench.{part}")
-    measured = {"on": date.today().isoformat(), "commit": commit(), "versions": about["versions"]}
+    measured = occasion(device)
     before = {line["case"]: line for line in _kept(path).get(part, [])}
     found = {}
     for line in module.lines(device):
         print(json.dumps(line), flush=True)
-        found[line["case"]] = {**line, "measured": measured}
+        found[line["case"]] = {"measured": measured, **line}
         _keep(path, about, part, [*(before | found).values()])
     if found:
         _keep(path, about, part, [*found.values()])
@@ -56,20 +57,17 @@ def _kept(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _keep(path: Path, about: Mapping[str, Any], part: str, lines: list[dict[str, Any]]) -> None:
-    machine = {name: about[name] for name in ("kind", "device", "memory")}
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".part")
-    new.write_text(json.dumps({"format": 3, **machine, "parts": _kept(path) | {part: lines}}, indent=1) + "\n")
+    new.write_text(json.dumps({"format": 3, **about, "parts": _kept(path) | {part: lines}}, indent=1) + "\n")
     new.replace(path)
 
 
-def pictures() -> None:
-    """Those of the page, of all results that there are."""
-    for path in RESULTS.glob("*.json"):
-        for part, lines in _kept(path).items():
-            module = importlib.import_module(f"bench.{part}")
-            if hasattr(module, "draw"):
-                module.draw(lines, _picture(part, path))
+def draw(part: str, results: Path) -> None:
+    """The picture of a part that has one."""
+    module, lines = importlib.import_module(f"bench.{part}"), _kept(results).get(part)
+    if lines and hasattr(module, "draw") and imported("matplotlib") is not None:
+        module.draw(lines, _picture(part, results))
 
 
 def _picture(part: str, results: Path) -> Path:
@@ -123,17 +121,17 @@ def main() -> None:
     minutes = ", ".join(f"{part} ({about} min)" for part, about in PARTS.items())
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default, of {minutes} on two cores")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--page", action="store_true", help="render the page alone")
+    parser.add_argument("--page", action="store_true", help="render the page and its pictures alone")
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
     failed = [] if flags.page else run(flags.parts or list(PARTS), torch.device(flags.device))
-    if imported("matplotlib") is not None:
-        pictures()
+    for part, path in product(PARTS if flags.page else (), RESULTS.glob("*.json")):
+        draw(part, path)
     PAGE.write_text(page())
     print(PAGE)
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+        raise SystemExit(f"failed: {', '.join(dict.fromkeys(failed))}")
 
 
 def run(parts: list[str], device: torch.device) -> list[str]:
@@ -142,16 +140,17 @@ def run(parts: list[str], device: torch.device) -> list[str]:
     print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
     if missing := [name for name in NAMES if name not in there]:
         print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
-    about = {"kind": device.type, **facts(device)}
+    about = {"kind": device.type, **{name: facts(device)[name] for name in ("device", "memory")}}
     path, failed = RESULTS / f"{slug(about['device'])}.json", []
     for part in parts:
         began = time.monotonic()
         print(f"\n{part}", flush=True)
-        try:
-            measure(part, device, path, about)
-        except Exception:
-            traceback.print_exc()
-            failed.append(part)
+        for work in (partial(measure, part, device, path, about), partial(draw, part, path)):
+            try:
+                work()
+            except Exception:
+                traceback.print_exc()
+                failed.append(part)
         print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
     return failed
 

@@ -30,6 +30,7 @@ from bench.running import prepared
 from bench.turns import CPU, finish
 from sanslabel import losses
 from sanslabel.evaluation.knn import predictions
+from sanslabel.losses.parts import large
 from sanslabel.memory import Bank, Queue
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import permutation
@@ -159,13 +160,13 @@ class Curve:
     """the exponent that is meant"""
     memory: float
     why: str = ""
-    fitted_from: int = 0
-    """the size from which it is computed in parts, which is another program"""
+    scores: Callable[[int], int] | None = None
+    """of a size, where many are computed in parts, which is another program"""
 
 
 CURVES = [
     Curve("SimCLR step, convnet", simclr, "batch", BATCHES, 1, 1),
-    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts", fitted_from=1024),
+    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts", lambda n: (2 * n) ** 2),
     Curve("Sinkhorn, 3,000 prototypes", sinkhorn, "batch", BATCHES, 1, 1),
     Curve(
         "Barlow Twins, N = 256", barlow_twins, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"
@@ -217,6 +218,7 @@ def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
         "sizes": sizes,
         "seconds": seconds,
         "bytes": memory,
+        "parts_from": next((n for n in sizes if curve.scores and large(curve.scores(n), device)), 0),
     }
 
 
@@ -240,14 +242,14 @@ def section(found: list[dict[str, Any]]) -> str:
     for line in (line for line in found if line["sizes"]):
         curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
         cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
-        time_law, memory_law = _law(curve, line, "seconds", TIMED), _law(curve, line, "bytes", HELD)
+        time_law, memory_law = _law(line, "seconds", TIMED), _law(line, "bytes", HELD)
         cells += [time_law, f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
         rows.append([*cells, memory_law, f"{curve.memory:g}", curve.why])
     return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
 
 
-def _law(curve: Curve, line: dict[str, Any], unit: str, least: float) -> str:
-    found = [(size, value) for size, value in zip(line["sizes"], line[unit], strict=True) if size >= curve.fitted_from]
+def _law(line: dict[str, Any], unit: str, least: float) -> str:
+    found = [(size, value) for size, value in zip(line["sizes"], line[unit], strict=True) if size >= line["parts_from"]]
     p = exponent([size for size, _ in found], [value for _, value in found], least)
     return "too little to tell" if p is None else f"{p:.2f}"
 
@@ -271,6 +273,7 @@ def draw(found: list[dict[str, Any]], file: Path) -> None:
     """One row for each axis, time on the left and memory on the right, a curve for each line."""
     from matplotlib.figure import Figure
 
+    found = [line for line in found if line["sizes"]]
     rows = list(dict.fromkeys(line["axis"] for line in found))
     figure = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
     for axis, (left, right) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):

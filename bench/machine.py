@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def facts(device: torch.device) -> dict[str, Any]:
         memory = f"{card.total_memory / 2**30:.0f} GiB, in a machine with {host}"
         return {"device": card.name, "memory": memory, "versions": found}
     return {"device": host, "memory": f"{main_memory() / 2**30:.0f} GiB", "versions": found}
+
+
+def occasion(device: torch.device) -> dict[str, Any]:
+    """Of a measurement: its day, and of what it is."""
+    return {"on": date.today().isoformat(), "commit": commit(), "versions": facts(device)["versions"]}
 
 
 def commit() -> str:

@@ -26,7 +26,7 @@ from bench.running import Training, followed, noise, prepared
 from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
-from sanslabel.hardware import computing, layout
+from sanslabel.hardware import computing, fast_precision, layout
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.stopwatch import Stopwatch, held
@@ -44,7 +44,7 @@ class Case(NamedTuple):
     steps: int
     """in a turn"""
     epoch: int
-    """batches of lightly's loader"""
+    """batches of lightly's loader where processes begin anew with each"""
 
     def __str__(self) -> str:
         color = "gray" if self.channels == 1 else "color"
@@ -58,9 +58,9 @@ CASES = {
         Case("resnet18", 3, 32, 32, 128, steps=2, epoch=2),
     ],
     "cuda": [
-        Case("resnet18", 3, 32, 32, 512, steps=8, epoch=64),
-        Case("resnet50", 3, 256, 224, 256, steps=4, epoch=64),
-        Case("vit_small", 3, 256, 224, 256, steps=4, epoch=64),
+        Case("resnet18", 3, 32, 32, 512, steps=8, epoch=128),
+        Case("resnet50", 3, 256, 224, 256, steps=4, epoch=128),
+        Case("vit_small", 3, 256, 224, 256, steps=4, epoch=128),
     ],
 }
 IMAGES, TURNS, TURNS_BESIDE = 4096, 15, 3
@@ -82,15 +82,14 @@ def bare(case: Case, device: torch.device) -> Iterator[None]:
         yield
 
 
-def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int) -> Callable[[], object]:
-    """An epoch from lightly's loader: as its examples train, so in bfloat16, or into the step that is ours."""
+def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int, images: int) -> Callable[[], object]:
+    """So many images from lightly's loader: as its examples train, so in bfloat16, or into the step that is ours."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
-    images = noise(IMAGES, case.channels, case.side).images  # pyright: ignore
-    transform = SimCLRTransform(input_size=case.size, normalize=None)
-    dataset = Transformed(pictures(images), transform, case.batch * case.epoch)
+    source, transform = noise(IMAGES, case.channels, case.side), SimCLRTransform(input_size=case.size, normalize=None)
+    dataset = Transformed(pictures(source.images), transform, images)  # pyright: ignore
     loader = DataLoader(dataset, case.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     ours = training(case, device)
     precision = torch.float32 if kind == AS_EXAMPLES else ours.precision
@@ -155,11 +154,11 @@ def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> di
     """Images a second of the whole step and of lightly's, in turns."""
     if imported("lightly") is None:
         return {}
-    made, fed = partial(lightly_epoch, case, device), {"whole": case.batch * case.steps}
-    sides, within = {"whole": whole}, {"whole": partial(conditions, device)}
-    for kind, workers in itertools.product((AS_EXAMPLES, FAST, LOADER), (0, WORKERS)):
-        name = f"{kind}, {workers} workers"
-        sides[name], fed[name] = made(kind, workers), case.batch * case.epoch
+    kinds = (AS_EXAMPLES, FAST, LOADER) if fast_precision(device) == "bfloat16" else (AS_EXAMPLES, LOADER)
+    sides, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(conditions, device)}
+    for kind, workers in itertools.product(kinds, (0, WORKERS)):
+        name, images = f"{kind}, {workers} workers", case.batch * (case.epoch if workers else case.steps)
+        sides[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images
         if kind == LOADER:
             within[name] = within["whole"]
     taken = turns(sides, device, TURNS_BESIDE, at_least=8.0, within=within)
@@ -179,13 +178,13 @@ def section(found: list[dict[str, Any]]) -> str:
     beside = {line["case"]: line["beside"] for line in found if line["beside"]}
     if not beside:
         return text
-    sides = list(next(iter(beside.values())))
+    sides = list(dict.fromkeys(side for speeds in beside.values() for side in speeds))
     kinds = list(dict.fromkeys(side.rpartition(",")[0] for side in sides if side != "whole"))
     rows = []
     for case, speeds in beside.items():
-        best = [max(speeds[side] for side in sides if side.rpartition(",")[0] == kind) for kind in kinds]
-        times = [f"{speeds['whole'] / speed:.1f}" for speed in best]
-        rows.append([case, *(f"{speeds[side]:,.0f}" for side in sides), *times])
+        best = [max((speeds[x] for x in speeds if x.rpartition(",")[0] == kind), default=None) for kind in kinds]
+        times = [f"{speeds['whole'] / speed:.1f}" if speed else "" for speed in best]
+        rows.append([case, *(f"{speeds[side]:,.0f}" if side in speeds else "" for side in sides), *times])
     head = ["images a second", *sides, *(f"times {kind}" for kind in kinds)]
     return f"{text}\n{BESIDE}\n{table(head, rows)}\n"
 

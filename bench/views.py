@@ -41,9 +41,8 @@ CASES = {
 """batch, channels, side of the image, side of the view"""
 SIDES = (32, 64, 96, 128, 160, 192, 224)
 """of canvases on which the two forms are compared"""
-PER_BATCH = 64
-"""images that a worker process of a peer hands over at a time"""
-EPOCH = 8 * PER_BATCH * WORKERS
+PER_BATCH, BATCHES = 64, 8
+"""images that a peer's loader hands over at a time, and how often each of its processes does"""
 
 
 def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
@@ -101,7 +100,8 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
         return None
     from lightly.transforms import SimCLRTransform
 
-    return _epoch(Transformed(pictures(batch.images), SimCLRTransform(input_size=size, normalize=None), EPOCH), workers)
+    transform = SimCLRTransform(input_size=size, normalize=None)
+    return _epoch(Transformed(pictures(batch.images), transform, fed(workers)), workers)
 
 
 def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], object] | None:
@@ -118,7 +118,12 @@ def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], ob
         t.ToImage(),
     )
     both = t.MultiViewTransform([view, view])
-    return _epoch(Transformed(pictures(batch.images), partial(_viewed, both), EPOCH), workers, _stacked)
+    return _epoch(Transformed(pictures(batch.images), partial(_viewed, both), fed(workers)), workers, _stacked)
+
+
+def fed(workers: int) -> int:
+    """Images of a peer's epoch."""
+    return BATCHES * PER_BATCH * max(1, workers)
 
 
 def _viewed(transform: Callable[[dict[str, Any]], dict[str, Any]], picture: Image.Image) -> list[dict[str, Any]]:
@@ -170,8 +175,8 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
             f"stable-pretraining, {WORKERS} workers": stable_pretraining(batch, size, WORKERS),
         }
         taken = seconds({name: call for name, call in sides.items() if call is not None}, device)
-        made = {name: 2 * (EPOCH if "lightly" in name or "stable" in name else n) for name in taken}
-        yield {"case": case, "views_per_second": {name: made[name] / t for name, t in taken.items()}}
+        images = {"lightly": fed(0)} | {name: fed(WORKERS) for name in taken if "workers" in name}
+        yield {"case": case, "views_per_second": {name: 2 * images.get(name, n) / t for name, t in taken.items()}}
     yield from forms(device)
 
 
@@ -204,9 +209,10 @@ def section(found: list[dict[str, Any]]) -> str:
     for line in cases:
         speeds = line["views_per_second"]
         fastest = max(speeds["bfloat16"], speeds["float32"])
-        ratios = [fastest / speeds[peer] for peer in peers]
-        ratios += [speeds["float32"] / speeds["kornia"]] if "kornia" in peers else []
-        rows.append([line["case"], *(f"{speeds[name]:,.0f}" for name in sides), *(f"{ratio:.1f}" for ratio in ratios)])
+        ratios = [f"{fastest / speeds[peer]:.1f}" if peer in speeds else "" for peer in peers]
+        if "kornia" in peers:
+            ratios.append(f"{speeds['float32'] / speeds['kornia']:.1f}" if "kornia" in speeds else "")
+        rows.append([line["case"], *(f"{speeds[x]:,.0f}" if x in speeds else "" for x in sides), *ratios])
     here = [f"here, {name}" if name in {"bfloat16", "float32"} else name for name in sides]
     text = f"""## Views
 

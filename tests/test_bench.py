@@ -64,6 +64,14 @@ def test_a_part_that_was_cut_off_is_shown_as_far_as_it_came(part):
         assert "##" in section(lines[:end])
 
 
+@pytest.mark.parametrize(("part", "speeds"), [("step", "beside"), ("views", "views_per_second")])
+def test_lines_that_were_measured_beside_other_peers_are_shown_together(part, speeds):
+    (path, *_) = sorted(suite.RESULTS.glob("*.json"))
+    section, lines = importlib.import_module(f"bench.{part}").section, json.loads(path.read_text())["parts"][part]
+    other = {"lightly, bfloat16, 64 workers": 1.0} | {name: lines[0][speeds][name] for name in [*lines[0][speeds]][:2]}
+    assert "64 workers" in section([{**lines[0], speeds: other}, *lines[1:]])
+
+
 def test_a_law_is_that_of_the_upper_half_of_the_sizes():
     sizes = [1, 2, 4, 8, 16, 32, 64]
     assert exponent(sizes, [64, 64, 64, *(n**2 for n in sizes[3:])], least=1) == pytest.approx(2)
@@ -84,7 +92,8 @@ def test_what_a_part_measured_stands_beside_its_code_and_versions(tmp_path, monk
     path, about = tmp_path / "a.json", {"kind": "cpu", "device": "A processor", "memory": "1 GiB"}
     made = importlib.import_module("bench.start")
     for commit, commands in (("old", ["import torch", "b"]), ("new", ["b"])):
-        monkeypatch.setattr(suite, "commit", lambda commit=commit: commit)
+        measured = {"on": "today", "commit": commit, "versions": {"torch": "2"}}
+        monkeypatch.setattr(suite, "occasion", lambda device, measured=measured: measured)
 
         def lines(device, commands=commands):
             yield from ({"case": command, "seconds": 1.0} for command in commands)
@@ -93,7 +102,7 @@ def test_what_a_part_measured_stands_beside_its_code_and_versions(tmp_path, monk
 
         monkeypatch.setattr(made, "lines", lines)
         with suppress(KeyboardInterrupt):
-            suite.measure("start", torch.device("cpu"), path, {**about, "versions": {"torch": "2"}})
+            suite.measure("start", torch.device("cpu"), path, about)
     monkeypatch.setattr(suite, "RESULTS", tmp_path)
     (measured,) = (line for line in suite.page().splitlines() if "Measured" in line)
     assert "With torch 2." in measured
