@@ -25,10 +25,10 @@ from bench.peers import INSTALL, NAMES, imported, versions
 
 PARTS = {
     "views": 3,
-    "step": 15,
+    "step": 20,
     "share": 25,
     "loader": 5,
-    "memory": 7,
+    "memory": 12,
     "evaluation": 1,
     "time_to_accuracy": 75,
     "growth": 12,

@@ -37,9 +37,10 @@ def occasion(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The short name of what is measured, with a + where code has changed since; nothing where git does not know."""
-    changed = _git("status", "--porcelain", "--", "sanslabel", "bench/*.py")
-    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    """The short name of the last change of code, with a + where there are others since; nothing where git does not
+    know."""
+    code = ("--", "sanslabel", "bench/*.py")
+    return _git("log", "-1", "--format=%h", *code) + ("+" if _git("status", "--porcelain", *code) else "")
 
 
 def _git(*arguments: str) -> str:
