@@ -1,8 +1,9 @@
 """The suite: python -m bench [PART …] [--device cuda]
 
-Runs the parts one after the other, keeps their figures in bench/results/devices/DEVICE.json, a line as soon as it is
-there, and renders docs/performance.md of all devices' files. It installs nothing; a peer that is missing is left out,
-and a part that fails is told of and passed over. Run it with nothing else running.
+Runs the parts one after the other, each in a process of its own, keeps their figures in
+bench/results/devices/DEVICE.json, a line as soon as it is there, and renders docs/performance.md of all devices' files.
+It installs nothing; a peer that is missing is left out, and a part that fails is told of and passed over. Run it with
+nothing else running.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import argparse
 import importlib
 import json
 import time
-import traceback
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,14 @@ PARTS = {
 }
 """with the minutes that each takes about on two cores"""
 RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def work(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
+    """Measures the part and draws its picture, as far as it comes."""
+    try:
+        measure(part, device, path, about)
+    finally:
+        draw(part, path)
 
 
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
@@ -131,7 +139,7 @@ def main() -> None:
     PAGE.write_text(page())
     print(PAGE)
     if failed:
-        raise SystemExit(f"failed: {', '.join(dict.fromkeys(failed))}")
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def run(parts: list[str], device: torch.device) -> list[str]:
@@ -145,12 +153,11 @@ def run(parts: list[str], device: torch.device) -> list[str]:
     for part in parts:
         began = time.monotonic()
         print(f"\n{part}", flush=True)
-        for work in (partial(measure, part, device, path, about), partial(draw, part, path)):
-            try:
-                work()
-            except Exception:
-                traceback.print_exc()
-                failed.append(part)
+        # Memory that one part has freed would make the next one faster, which finds it mapped already.
+        process = get_context("spawn").Process(target=work, args=(part, device, path, about))
+        process.start()
+        process.join()
+        failed += [part] if process.exitcode else []
         print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
     return failed
 
