@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,6 @@ PARTS = {
 }
 """with the minutes that each takes about on two cores"""
 RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).parents[1] / "docs" / "performance.md"
-
-
-def work(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
-    """Measures the part and draws its picture, as far as it comes."""
-    try:
-        measure(part, device, path, about)
-    finally:
-        draw(part, path)
 
 
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
@@ -133,33 +126,38 @@ def main() -> None:
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
-    failed = [] if flags.page else run(flags.parts or list(PARTS), torch.device(flags.device))
-    for part, path in product(PARTS if flags.page else (), RESULTS.glob("*.json")):
-        draw(part, path)
-    PAGE.write_text(page())
-    print(PAGE)
-    if failed:
+    if flags.page:
+        for part, path in product(PARTS, RESULTS.glob("*.json")):
+            draw(part, path)
+        PAGE.write_text(page())
+    elif len(flags.parts) == 1:
+        run(flags.parts[0], torch.device(flags.device))
+    elif failed := [part for part in flags.parts or PARTS if not succeeds(part, flags.device)]:
         raise SystemExit(f"failed: {', '.join(failed)}")
+    print(PAGE)
 
 
-def run(parts: list[str], device: torch.device) -> list[str]:
-    """Those that failed."""
+def run(part: str, device: torch.device) -> None:
+    """Measures the part, and shows it as far as it comes."""
     there = versions()
     print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
     if missing := [name for name in NAMES if name not in there]:
         print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
     about = {"kind": device.type, **{name: facts(device)[name] for name in ("device", "memory")}}
-    path, failed = RESULTS / f"{slug(about['device'])}.json", []
-    for part in parts:
-        began = time.monotonic()
-        print(f"\n{part}", flush=True)
-        # Memory that one part has freed would make the next one faster, which finds it mapped already.
-        process = get_context("spawn").Process(target=work, args=(part, device, path, about))
-        process.start()
-        process.join()
-        failed += [part] if process.exitcode else []
+    path, began = RESULTS / f"{slug(about['device'])}.json", time.monotonic()
+    try:
+        measure(part, device, path, about)
+    finally:
+        draw(part, path)
+        PAGE.write_text(page())
         print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
-    return failed
+
+
+def succeeds(part: str, device: str) -> bool:
+    """Whether the part does, in a process of its own: memory that another one has freed would make it faster, which
+    finds it mapped already."""
+    print(f"\n{part}", flush=True)
+    return subprocess.run([sys.executable, "-m", "bench", part, "--device", device], check=False).returncode == 0
 
 
 if __name__ == "__main__":
