@@ -28,7 +28,7 @@ def variants() -> list[tuple[str, dict]]:
 
 
 def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
-    """Of the first four steps with a transformer, which has no BatchNorm; heads keep theirs."""
+    """Of the first three steps, over two epochs, with a transformer, which has no BatchNorm; heads keep theirs."""
     source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
     recipe = methods.method_class(name).small
     method = replace(methods.method_class(name).under(recipe), **numbers).sized(8)
@@ -40,7 +40,7 @@ def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, tor
     recipe = replace(recipe, optimizer=SGD(rate=0.01), clip=None, groups=())
     stream = batches(source, BATCH, seed=1, epochs=2, device=torch.device("cpu"))
     found = []
-    for record in islice(optimize(method, net, players_of(net, recipe, BATCH), stream), 4):
+    for record in islice(optimize(method, net, players_of(net, recipe, BATCH), stream), 3):
         assert not record.refused
         losses = {f"loss {i}": o.loss for i, o in enumerate(record.objectives)}
         found.append(losses | {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None})

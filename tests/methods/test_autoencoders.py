@@ -148,7 +148,7 @@ def test_words_that_are_none_of_a_number_s():
 def test_a_dae_refuses_two_images_laid_over_each_other(tmp_path):
     """The pixelwise maximum of two garments is none: its energy is above the mean of the two."""
     method = DAE(amount=0.1)
-    run = sanslabel.train("fashion", method=method, epochs=60, out=tmp_path / "run")
+    run = sanslabel.train("fashion", method=method, epochs=45, out=tmp_path / "run")
     model = trained(run.path)
     test = model.source()
     one, two = (test.load(permutation(8, len(test))[:400].tolist()).images.float() / 255).chunk(2)
