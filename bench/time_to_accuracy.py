@@ -3,10 +3,10 @@
 SimCLR on the 60,000 training images of Fashion-MNIST, without labels: here, and with lightly's loader, transforms,
 projection head and loss in a loop as its examples have it. The first steps of each of its settings are timed, float32
 and bfloat16 with channels-last, no workers and two: the fastest then trains. Encoder, optimizer, schedule, batch,
-temperature and the ranges of the views are the same on both sides, seven epochs long. After each epoch the clock stops,
-and a linear probe, its penalty chosen on held-out training rows, is measured on the 10,000 test images; between two
-epochs the accuracy is taken to rise evenly. On so many images its standard error is a third of a point. Training here
-lets the allocator keep freed memory, which lightly leaves to its user.
+temperature and the ranges of the views are the same on both sides, seven epochs long. Between epochs the clock stops,
+and a linear probe, its penalty chosen on held-out training rows, is measured on the 10,000 test images; between two of
+its readings the accuracy is taken to rise evenly. On so many images its standard error is a third of a point. Training
+here lets the allocator keep freed memory, which lightly leaves to its user.
 """
 
 from __future__ import annotations
