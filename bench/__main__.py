@@ -42,7 +42,7 @@ RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).pa
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
     """Runs the part and puts its lines into the file, each in the place of an earlier one of that case."""
     module = importlib.import_module(f"bench.{part}")
-    measured = occasion(device)
+    measured = occasion()
     before = {line["case"]: line for line in _kept(path).get(part, [])}
     found = {}
     for line in module.lines(device):
@@ -143,7 +143,7 @@ def run(part: str, device: torch.device) -> None:
     print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
     if missing := [name for name in NAMES if name not in there]:
         print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
-    about = {"kind": device.type, **{name: facts(device)[name] for name in ("device", "memory")}}
+    about = facts(device)
     path, began = RESULTS / f"{slug(about['device'])}.json", time.monotonic()
     try:
         measure(part, device, path, about)

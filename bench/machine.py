@@ -20,20 +20,20 @@ UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Name, memory and versions, as they stand in the results."""
-    ours = {name: version(name) for name in ("pillow", "numpy", "scikit-learn")}
-    found = {"torch": torch.__version__, "python": platform.python_version(), **ours, **versions()}
+    """Kind, name and memory, as they stand in the results."""
     host = f"{_processor()}, {torch.get_num_threads()} cores"
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         memory = f"{card.total_memory / 2**30:.0f} GiB, in a machine with {host}"
-        return {"device": card.name, "memory": memory, "versions": found}
-    return {"device": host, "memory": f"{main_memory() / 2**30:.0f} GiB", "versions": found}
+        return {"kind": device.type, "device": card.name, "memory": memory}
+    return {"kind": device.type, "device": host, "memory": f"{main_memory() / 2**30:.0f} GiB"}
 
 
-def occasion(device: torch.device) -> dict[str, Any]:
+def occasion() -> dict[str, Any]:
     """Of a measurement: its day, and of what it is."""
-    return {"on": date.today().isoformat(), "commit": commit(), "versions": facts(device)["versions"]}
+    ours = {name: version(name) for name in ("pillow", "numpy", "scikit-learn")}
+    found = {"torch": torch.__version__, "python": platform.python_version(), **ours, **versions()}
+    return {"on": date.today().isoformat(), "commit": commit(), "versions": found}
 
 
 def commit() -> str:

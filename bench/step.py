@@ -91,9 +91,9 @@ def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int, ima
     source, transform = noise(IMAGES, case.channels, case.side), SimCLRTransform(input_size=case.size, normalize=None)
     dataset = Transformed(pictures(source.images), transform, images)  # pyright: ignore
     loader = DataLoader(dataset, case.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    ours = training(case, device)
-    precision = torch.float32 if kind == AS_EXAMPLES else ours.precision
+    precision = torch.float32 if kind == AS_EXAMPLES else getattr(torch, fast_precision(device))
     if kind == LOADER:
+        ours = training(case, device)
         net, optimizer = ours.net, ours.players[""].optimizer
     else:
         encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)

@@ -150,7 +150,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     """A line for each finished training, on a processor."""
     if device.type != "cpu":
         return
-    where, measured = facts(device)["device"], occasion(device)
+    where, measured = facts(device)["device"], occasion()
     told = [json.loads(line) for line in UNFINISHED.read_text().splitlines()] if UNFINISHED.exists() else []
     alike = [line for line in told if line["device"] == where and _code(line["measured"]) == _code(measured)]
     known = {} if measured["commit"].endswith("+") else {line["case"]: line for line in alike}

@@ -93,7 +93,7 @@ def test_what_a_part_measured_stands_beside_its_code_and_versions(tmp_path, monk
     made = importlib.import_module("bench.start")
     for commit, commands in (("old", ["import torch", "b"]), ("new", ["b"])):
         measured = {"on": "today", "commit": commit, "versions": {"torch": "2"}}
-        monkeypatch.setattr(suite, "occasion", lambda device, measured=measured: measured)
+        monkeypatch.setattr(suite, "occasion", lambda measured=measured: measured)
 
         def lines(device, commands=commands):
             yield from ({"case": command, "seconds": 1.0} for command in commands)
