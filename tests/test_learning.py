@@ -4,10 +4,12 @@ Minutes each on two cores, one after the other; run with -m learning -n 0. Thres
 """
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 import sanslabel
 
@@ -49,6 +51,15 @@ def test_classes_come_apart_in_the_codes_of_a_vae(tmp_path):
     assert found["trained"]["knn"] >= found["random"]["knn"] + 5
 
 
+@pytest.fixture
+def all_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("all_cores")
 def test_fashion_mnist_without_labels(tmp_path):
     """Beside nothing else: pixels and the random encoder of all 60,000 images take longer than an epoch."""
     train = [sys.executable, "-m", "sanslabel", "train", "simclr", "--data", "fashion-mnist", "--epochs", "6"]
