@@ -40,6 +40,7 @@ from sanslabel.training.engine import optimize
 
 LEAST, MOST = 0.5, 20
 """seconds for which a size is repeated, and how often at most; once at least"""
+ROUNDS = 3
 MEGABYTE = 1 << 20
 HELD, TIMED = 16 * MEGABYTE, 1e-3
 """less memory has no law, it is what the allocator happens to hold; nor has less time: it is Python's own calls"""
@@ -203,21 +204,22 @@ def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: 
 
 
 def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
-    """The line of a curve, as far as memory lets it go."""
-    sizes, seconds, memory = [], [], []
-    for size in curve.sizes:
-        found = alone(_run, curve.work, size, curve.sizes[0], device, curve.axis == "samples")
-        if found is None:
-            break
-        sizes.append(size)
-        seconds.append(found[0])
-        memory.append(found[1])
+    """The line of a curve, as far as memory lets it go: medians over rounds through its sizes, up, down and up again,
+    so that what a machine drifts by in the meantime does not pass for a law."""
+    sizes, found = list(curve.sizes), {size: [] for size in curve.sizes}
+    for turn in range(ROUNDS):
+        for size in reversed(sizes) if turn % 2 else sizes:
+            one = alone(_run, curve.work, size, curve.sizes[0], device, curve.axis == "samples")
+            if one is None:
+                sizes = [smaller for smaller in sizes if smaller < size]
+                break
+            found[size].append(one)
     return {
         "case": curve.name,
         "axis": curve.axis,
         "sizes": sizes,
-        "seconds": seconds,
-        "bytes": memory,
+        "seconds": [median(seconds for seconds, _ in found[size]) for size in sizes],
+        "bytes": [median(memory for _, memory in found[size]) for size in sizes],
         "parts_from": next((n for n in sizes if curve.scores and large(curve.scores(n), device)), 0),
     }
 
@@ -256,10 +258,11 @@ def _law(line: dict[str, Any], unit: str, least: float) -> str:
 
 TEXT = f"""## Growth
 
-Each size in a process of its own; time is a median, memory the peak above what the process held with its inputs in
-place; less than 1 MiB is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
-NT-Xent over those that are computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB
-or {1e3 * TIMED:g} ms is too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
+Each size in a process of its own, {ROUNDS} times in rounds through all sizes, whose medians are shown: of the time of a
+call, itself a median, and of the peak of memory above what the process held with its inputs in place; less than 1 MiB
+is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of NT-Xent over those that are
+computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB or {1e3 * TIMED:g} ms is
+too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
 width is not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in
 one .npy, those of Fashion-MNIST repeated, each time brighter.
 """
