@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -47,34 +48,50 @@ HELD, TIMED = 16 * MEGABYTE, 1e-3
 Work = Callable[[], Any]
 
 
+def trained(work: Callable[[int, torch.device], Iterator[Work]]) -> Callable[[int, torch.device], Iterator[Work]]:
+    """Work that is done while a run trains, under what training runs under."""
+
+    @wraps(work)
+    def under(n: int, device: torch.device) -> Iterator[Work]:
+        with conditions(device):
+            yield from work(n, device)
+
+    return under
+
+
+@trained
 def nt_xent(n: int, device: torch.device) -> Iterator[Work]:
     a, b = _drawn(n, 128, device), _drawn(n, 128, device)
     yield lambda: losses.nt_xent(a, b, 0.2).backward()
 
 
+@trained
 def sinkhorn(n: int, device: torch.device) -> Iterator[Work]:
     prototypes = normalize(_drawn(3000, 128, device).detach(), dim=1)
     scores = normalize(_drawn(n, 128, device).detach(), dim=1) @ prototypes.T
     yield lambda: losses.sinkhorn(scores)
 
 
+@trained
 def simclr(n: int, device: torch.device) -> Iterator[Work]:
     source, method = open_source("fashion", "train"), SimCLR.under(SimCLR.small)
-    with conditions(device):
-        records = optimize(*prepared(method, SimCLR.small, source, "conv", size=28, batch=n, device=device))
-        yield lambda: next(records)
+    records = optimize(*prepared(method, SimCLR.small, source, "conv", size=28, batch=n, device=device))
+    yield lambda: next(records)
 
 
+@trained
 def barlow_twins(d: int, device: torch.device) -> Iterator[Work]:
     a, b = _drawn(256, d, device), _drawn(256, d, device)
     yield lambda: losses.barlow_twins(a, b).backward()
 
 
+@trained
 def vicreg(d: int, device: torch.device) -> Iterator[Work]:
     a, b = _drawn(256, d, device), _drawn(256, d, device)
     yield lambda: losses.vicreg(a, b).backward()
 
 
+@trained
 def queue(k: int, device: torch.device) -> Iterator[Work]:
     remembered, q, key = Queue(k, 128).to(device), _drawn(256, 128, device), _drawn(256, 128, device).detach()
 
@@ -85,11 +102,13 @@ def queue(k: int, device: torch.device) -> Iterator[Work]:
     yield step
 
 
+@trained
 def softmax_over_bank(n: int, device: torch.device) -> Iterator[Work]:
     bank, q, own = Bank(n, 128).to(device), _drawn(256, 128, device), torch.arange(256, device=device)
     yield lambda: losses.instance_discrimination(q, bank.rows, own, 0.1).backward()
 
 
+@trained
 def write(n: int, device: torch.device) -> Iterator[Work]:
     bank, index, z = Bank(n, 128).to(device), permutation(0, n)[:256].to(device), _drawn(256, 128, device)
     yield lambda: bank.write_(index, z, 0.5)
@@ -114,10 +133,12 @@ def standardization(n: int, device: torch.device) -> Iterator[Work]:
         yield source.standardization
 
 
+@trained
 def order(n: int, device: torch.device) -> Iterator[Work]:
     yield lambda: permutation(0, n)
 
 
+@trained
 def a_batch(n: int, device: torch.device) -> Iterator[Work]:
     with _repeated(n) as file:
         stream = batches(open_source(file), 256, seed=0, epochs=10**6, device=device)
@@ -260,9 +281,10 @@ TEXT = f"""## Growth
 
 Each size in a process of its own, {ROUNDS} times in rounds through all sizes, whose medians are shown: of the time of a
 call, itself a median, and of the peak of memory above what the process held with its inputs in place; less than 1 MiB
-is drawn as 1. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of NT-Xent over those that are
-computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB or {1e3 * TIMED:g} ms is
-too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
+is drawn as 1. What is done while a run trains is done as there, where the allocator keeps freed memory: getting it anew
+would take longer than Sinkhorn's steps do. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
+NT-Xent over those that are computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB
+or {1e3 * TIMED:g} ms is too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
 width is not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in
 one .npy, those of Fashion-MNIST repeated, each time brighter.
 """
