@@ -283,8 +283,8 @@ TEXT = f"""## Growth
 
 Each size in a process of its own, {ROUNDS} times in rounds through all sizes, whose medians are shown: of the time of a
 call, itself a median, and of the peak of memory above what the process held with its inputs in place; less than 1 MiB
-is drawn as 1. What is done while a run trains is done as there, where the allocator keeps freed memory: getting it anew
-would take longer than Sinkhorn's steps do. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
+is drawn as 1. What is done while a run trains is done as there, where the allocator keeps freed memory: to get it anew
+each time takes Sinkhorn as long again. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
 NT-Xent over those that are computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB
 or {1e3 * TIMED:g} ms is too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
 width is not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in
