@@ -4,7 +4,6 @@ Minutes each on two cores, one after the other; run with -m learning -n 0. Thres
 """
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 import sanslabel
+from sanslabel.hardware import cores
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500)]
 
@@ -54,7 +54,7 @@ def test_classes_come_apart_in_the_codes_of_a_vae(tmp_path):
 @pytest.fixture
 def all_cores():
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     yield
     torch.set_num_threads(before)
 
