@@ -1,13 +1,15 @@
-"""Keeps a tiny run of a release for the tests of all later ones: python tests/training/kept/make.py
+"""Keeps a tiny run of each of five methods for the tests of all later commits: python tests/training/kept/make.py NAME
 
-It was stopped after six of its ten steps; beside its checkpoint lie the encoder that it ended with when it went on, and
-what that encoder says of four images.
+NAME is the folder beside this file that they go to, a release or a commit. Each run was stopped after six of its ten
+steps. Beside its checkpoint lie what it ended with when it went on: its figures, its encoders, their scores, and the
+outputs of the first encoder for four images.
 """
 
 import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +18,32 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint, methods
+from sanslabel.encoders import vit
 from sanslabel.sources import open_source
 from sanslabel.training import session
 from sanslabel.training.signals import Stopped
 
-OPTIONS = dict(
-    data="digits", encoder={"name": "mlp", "hidden": 16}, epochs=2, batch=256, precision="float32", device="cpu"
-)
+MLP = {"name": "mlp", "hidden": 16}
+RUNS = {
+    "simclr": (MLP, dict(hidden=32, width=8)),
+    "moco": (MLP, dict(hidden=32, width=8, queue=256)),
+    "ijepa": ({"name": "vit_micro", "patch": 2}, dict(predictor_width=32, predictor_depth=1)),
+    "vae": (MLP, dict(code=4)),
+    "dcgan": ({"name": "dcgan", "filters": 4}, dict(filters=4, noise=8)),
+}
+"""encoder and hyper-parameters by method, small enough for a repository"""
+TINY = vit.Shape(depth=1, width=16, heads=2)
+"""in place of the smallest transformer's, whose weights would take 15 MB; tests that read the run set it, too"""
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    kept = Path(__file__).parent / sanslabel.__version__
+    vit.SHAPES["vit_micro"] = TINY
+    for name, (encoder, numbers) in RUNS.items():
+        keep(Path(__file__).parent / sys.argv[1] / name, name, encoder, numbers)
+
+
+def keep(kept: Path, name: str, encoder: dict, numbers: dict) -> None:
     optimize = session.optimize
 
     def stopped(*args):
@@ -36,23 +52,27 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield record
 
-    moco = methods.method_class("moco")
-    small = replace(moco.under(moco.small), hidden=32, width=8, queue=256)
+    chosen = methods.method_class(name)
+    method = replace(chosen.under(chosen.small), **numbers)
+    options = dict(data="digits", epochs=2, batch=256, precision="float32", device="cpu")
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
         session.optimize = stopped
         try:
-            sanslabel.train(method=small, out=run, **OPTIONS)
+            sanslabel.train(method=method, encoder=encoder, out=run, **options)
         except Stopped:
             shutil.copytree(run, kept, ignore=shutil.ignore_patterns(".lock", "metrics.jsonl"))
         session.optimize = optimize
         sanslabel.resume(run)
-        for name in ("encoder.safetensors", "config.json"):
-            shutil.copy(run / name, kept)
+        sanslabel.evaluate(run, draws=2, cache=False)
+        for file in (*run.glob("encoder*.safetensors"), run / "config.json", run / "metrics.jsonl"):
+            shutil.copy(file, kept)
+        shutil.copytree(run / "evaluation", kept / "evaluation")
         with torch.no_grad():
             outputs = sanslabel.load_encoder(run)(open_source("digits").load([0, 1, 2, 3]).images / 255)
     checkpoint.write_json(kept / "outputs.json", {"first_four_digits": outputs.tolist()})
-    print(json.dumps({str(f.relative_to(kept)): f.stat().st_size for f in sorted(kept.rglob("*")) if f.is_file()}))
+    sizes = {str(file.relative_to(kept)): file.stat().st_size for file in sorted(kept.rglob("*")) if file.is_file()}
+    print(name, json.dumps(sizes))
 
 
 if __name__ == "__main__":
