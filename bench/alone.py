@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from sanslabel.hardware import peak_memory
+from sanslabel.memory_limits import peak_memory
 
 CLEAR = Path("/proc/self/clear_refs")
 """takes a 5 for setting the peak of memory back, where there is Linux"""
@@ -39,7 +39,7 @@ def _context() -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["sanslabel.training.engine", "sanslabel.evaluation.knn"])
+    context.set_forkserver_preload(["sanslabel.engine", "sanslabel.evaluation.knn"])
     return context
 
 

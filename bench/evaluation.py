@@ -21,10 +21,10 @@ from bench.markdown import prose, table
 from bench.peers import imported
 from bench.turns import CPU, seconds
 from sanslabel import encoders
+from sanslabel.device import autocast, fast_precision
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.knn import predictions
 from sanslabel.evaluation.linear import fitted
-from sanslabel.hardware import computing, fast_precision
 from sanslabel.sources import open_source
 
 CLASSES, PENALTY = 10, 1e-2
@@ -95,7 +95,7 @@ def features(device: torch.device) -> dict[str, Any]:
 
     @torch.no_grad()
     def bare() -> None:
-        with computing(device, dtype):
+        with autocast(device, dtype):
             for _ in range(count):
                 encoder(images).float().cpu()
 

@@ -32,18 +32,18 @@ import sanslabel
 from bench.generative_page import ENERGIES, rendered
 from bench.learns import subset
 from sanslabel import encoders, methods
+from sanslabel.device import fast_precision
+from sanslabel.engine import optimize, players_of
 from sanslabel.evaluation import pixels, scores
 from sanslabel.evaluation.protocols import Division, Features
 from sanslabel.generation.energies import auroc, compressed_nats, scored, slope
 from sanslabel.generation.quality import frechet_distance, nats, precision_recall
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import BATCH, Trained
-from sanslabel.hardware import fast_precision
 from sanslabel.methods.ebgan import EBGAN
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
 from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.views import Corruption, corrupted, resized
 
 ROOT = Path(__file__).parents[1]
@@ -113,7 +113,7 @@ def moments(name: str, seed: int, **numbers: Any) -> list[Moment]:
 def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]:
     """What `sanslabel.train` does, with copies of the networks on the way; the same is trained once."""
     recipe, train = type(method).small, source("train")
-    kind = encoders.named(recipe.encoder)
+    kind = encoders.encoder_options(recipe.encoder)
     signed = encoders.encoder_class(str(kind["name"])).signed
     torch.manual_seed(fold(seed, 3))
     scaling = ((0.5,),) * 2 if signed else train.standardization()

@@ -30,14 +30,14 @@ from bench.markdown import table
 from bench.running import prepared
 from bench.turns import CPU, finish
 from sanslabel import losses
+from sanslabel.engine import optimize
 from sanslabel.evaluation.knn import predictions
-from sanslabel.losses.parts import large
+from sanslabel.losses.chunking import large
 from sanslabel.memory import Bank, Queue
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import permutation
 from sanslabel.sources import batches, open_source
-from sanslabel.training.conditions import conditions
-from sanslabel.training.engine import optimize
+from sanslabel.training.determinism import reproducible
 
 LEAST, MOST = 0.5, 20
 """seconds for which a size is repeated, and how often at most; once at least"""
@@ -53,7 +53,7 @@ def trained(work: Callable[[int, torch.device], Iterator[Work]]) -> Callable[[in
 
     @wraps(work)
     def under(n: int, device: torch.device) -> Iterator[Work]:
-        with conditions(device):
+        with reproducible(device):
             yield from work(n, device)
 
     return under

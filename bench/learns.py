@@ -31,8 +31,8 @@ import sanslabel
 from sanslabel import encoders, methods
 from sanslabel.evaluation import pixels, represent, scores, settle_
 from sanslabel.evaluation.protocols import Division, Features
-from sanslabel.plain import plain
 from sanslabel.randomness import fold, permutation
+from sanslabel.serialization import to_plain
 from sanslabel.sources import open_source
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ class Setting:
     special: dict[str, int] = field(default_factory=dict)
 
     def encoder_of(self, method: str) -> str:
-        own = str(encoders.named(methods.method_class(method).small.encoder)["name"])
+        own = str(encoders.encoder_options(methods.method_class(method).small.encoder)["name"])
         if own not in {"conv", "vit_micro"}:
             return own  # a discriminator, or the layers that a decoder mirrors
         return self.transformer if own.startswith("vit") else self.encoder or own
@@ -93,7 +93,7 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
     if method in BASELINES:
         return {**about, "scores": baseline(method, seed, setting, data, device)}
     epochs, encoder = setting.special.get(method, setting.epochs), setting.encoder_of(method)
-    recipes = encoders.named(methods.method_class(method).small.encoder)
+    recipes = encoders.encoder_options(methods.method_class(method).small.encoder)
     built = recipes if recipes["name"] == encoder else encoder  # with the recipe's options
     with TemporaryDirectory() as folder:
         began = process_time()
@@ -159,7 +159,12 @@ def settings(method: str, setting: Setting) -> str:
     if method in BASELINES:
         return f"{setting.samples}"
     chosen = methods.method_class(method)
-    numbers = [plain(chosen.under(chosen.small)), plain(chosen.small), setting.encoder_of(method), setting.samples]
+    numbers = [
+        to_plain(chosen.under(chosen.small)),
+        to_plain(chosen.small),
+        setting.encoder_of(method),
+        setting.samples,
+    ]
     epochs = setting.special.get(method, setting.epochs)
     return sha256(json.dumps([*numbers, epochs], sort_keys=True).encode()).hexdigest()[:12]
 

@@ -30,15 +30,15 @@ from bench.photos import photos
 from bench.running import prepared
 from bench.turns import CPU, finish
 from sanslabel import views
-from sanslabel.hardware import computing, fast_precision
+from sanslabel.device import autocast, fast_precision
+from sanslabel.engine import optimize
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.sources.cache import cached
 from sanslabel.sources.folder import Folder
 from sanslabel.sources.picture import picture
-from sanslabel.stopwatch import Stopwatch, held
-from sanslabel.training.conditions import conditions
-from sanslabel.training.engine import optimize
+from sanslabel.stopwatch import Stopwatch, timing
+from sanslabel.training.determinism import reproducible
 
 PHOTOS, BATCH, SIDE = 2000, 64, 224
 PROCESSES = sorted({1, WORKERS})
@@ -156,11 +156,11 @@ def ours(source: Source, workers: int, device: torch.device, rendered: bool = Fa
     with closing(batches(source, BATCH, seed=0, epochs=1000, workers=workers, device=device)) as stream:  # type: ignore
         for _, batch in stream:
             if rendered:
-                with computing(device, precision):
+                with autocast(device, precision):
                     for number in (0, 1):
                         view(batch, number)
                 finish(device)
-            yield len(batch.images)
+            yield len(batch.images().pixels)
 
 
 def lightly(root: Path, workers: int) -> Images:
@@ -192,7 +192,7 @@ def waiting(kind: str, source: Source, device: torch.device) -> Line:
     training = prepared(
         method, SimCLR.small, source, "resnet18", size=SIDE, batch=BATCH, device=device, start=start, workers=1
     )
-    with conditions(device), held(Stopwatch(device)) as watch, closing(training.batches):  # type: ignore[type-var]
+    with reproducible(device), timing(Stopwatch(device)) as watch, closing(training.batches):  # type: ignore[type-var]
         records = optimize(*training)
         for _ in range(2):  # which are not counted
             next(records)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench.peers import versions
-from sanslabel.hardware import main_memory
+from sanslabel.memory_limits import main_memory
 
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 """of processors, in the order of what they bring"""

@@ -26,7 +26,7 @@ from bench.views import drawn
 from sanslabel import encoders
 from sanslabel.batch import Clock, Facts
 from sanslabel.methods.simclr import SimCLR
-from sanslabel.training.conditions import conditions
+from sanslabel.training.determinism import reproducible
 from sanslabel.training.parallel import chunk_, recompute_
 
 
@@ -64,7 +64,7 @@ def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[i
         next(method.step(net, some, Clock(0, 0, 0, 1, 1))).loss.backward()
         finish(device)
 
-    with conditions(device, frugal=way != "whole"):
+    with reproducible(device, frugal=way != "whole"):
         descend(2)
         before = peak(device, fresh=True)
         descend(case.batch)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import torch
 
-from sanslabel.hardware import cores
+from sanslabel.device import cores
 
 NAMES = ("lightly", "kornia", "torchvision", "stable_pretraining")
 INSTALL = 'pip install -c constraints.txt -e ".[bench]"'

@@ -14,14 +14,14 @@ import torch
 
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock
-from sanslabel.hardware import fast_precision, layout
+from sanslabel.device import fast_precision, memory_format
+from sanslabel.engine import Player, Record, optimize, players_of
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches, open_source
-from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import Metrics
 from sanslabel.training.session import LOG_EVERY
-from sanslabel.training.watch import Watch
+from sanslabel.training.weight_monitor import WeightMonitor
 
 
 class Training(NamedTuple):
@@ -48,10 +48,10 @@ def prepared(
 ) -> Training:
     """In the precision and memory format that a run has on the device, after `start` steps of its data."""
     torch.manual_seed(seed)
-    options = {"scaling": source.standardization(), **encoders.named(encoder)}
+    options = {"scaling": source.standardization(), **encoders.encoder_options(encoder)}
     method = method.sized(size)
     net = method.networks(encoders.build(**options, channels=source.channels, image_size=size), source.facts(size))
-    net = net.to(device).train().to(memory_format=layout(device))  # pyright: ignore[reportCallIssue]
+    net = net.to(device).train().to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers)
     return Training(method, net, players_of(net, recipe, batch), stream, getattr(torch, fast_precision(device)))
 
@@ -68,7 +68,7 @@ def followed(training: Training) -> Iterator[Record]:
 @contextmanager
 def figures(training: Training) -> Iterator[Callable[[Record], object]]:
     """Yields what measures a step and writes its line of figures."""
-    watch = Watch(training.net, training.players)
+    watch = WeightMonitor(training.net, training.players)
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
         yield lambda record: metrics.add(record, watch.figures())

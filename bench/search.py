@@ -10,7 +10,7 @@ from time import perf_counter
 import torch
 
 from sanslabel.evaluation.knn import predictions
-from sanslabel.hardware import peak_memory
+from sanslabel.memory_limits import peak_memory
 
 ROWS, WIDTH, QUERIES, CLASSES = 1_000_000, 512, 1_000, 1_000
 

@@ -31,10 +31,10 @@ from bench.running import figures, noise, prepared
 from bench.turns import finish, quartiles, seconds, turns
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
-from sanslabel.hardware import computing
+from sanslabel.device import autocast
+from sanslabel.engine import Record, optimize
 from sanslabel.methods.method import Method, Networks, Objective
-from sanslabel.training.conditions import conditions
-from sanslabel.training.engine import Record, optimize
+from sanslabel.training.determinism import reproducible
 from sanslabel.training.session import LOG_EVERY
 
 SAMPLES, BATCH, SIDE = 65_536, 128, 32
@@ -157,9 +157,9 @@ class Steps:
 
     def __init__(self, name: str, sizes: str, device: torch.device) -> None:
         chosen = methods.method_class(name)
-        numbers = dict(chosen.small.numbers) | (of_paper(name) if sizes == "paper" else {})
-        own = encoders.named(chosen.small.encoder)
-        encoder = own if own["name"] in OWN else encoders.named(ENCODER)
+        numbers = dict(chosen.small.hyperparameters) | (of_paper(name) if sizes == "paper" else {})
+        own = encoders.encoder_options(chosen.small.encoder)
+        encoder = own if own["name"] in OWN else encoders.encoder_options(ENCODER)
         data = noise(SAMPLES, 3, SIDE)
         self.device, self.encoder = device, encoder["name"]
         self.training = prepared(
@@ -192,7 +192,7 @@ class Steps:
     def bare(self) -> None:
         precision, made = self.training.precision, list[tuple[Call, list[Any]]]()
         for update, (player, calls) in enumerate(self.updates):
-            with computing(self.device, precision):
+            with autocast(self.device, precision):
                 for call in calls:
                     with torch.set_grad_enabled(call.graph):
                         made.append((call, tree_flatten(call.function(*call.args, **call.kwargs))[0]))
@@ -251,7 +251,7 @@ def by_part(device: torch.device) -> Iterator[dict[str, float]]:
 
 def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) -> dict[str, Any]:
     """The line of a case."""
-    with conditions(device):
+    with reproducible(device):
         steps = Steps(name, sizes, device)
         taken = turns({"whole": steps.whole, "bare": steps.bare}, device, rounds, at_least=1.0)
         with figures(steps.training) as write:

@@ -26,11 +26,11 @@ from bench.running import Training, followed, noise, prepared
 from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
-from sanslabel.hardware import computing, fast_precision, layout
+from sanslabel.device import autocast, fast_precision, memory_format
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
-from sanslabel.stopwatch import Stopwatch, held
-from sanslabel.training.conditions import conditions
+from sanslabel.stopwatch import Stopwatch, timing
+from sanslabel.training.determinism import reproducible
 
 
 class Case(NamedTuple):
@@ -76,7 +76,7 @@ def bare(case: Case, device: torch.device) -> Iterator[None]:
     whole = training(case, device)
     views = torch.rand(2 * case.batch, case.channels, case.size, case.size, device=device).to(whole.precision)
     while True:
-        with computing(device, whole.precision):
+        with autocast(device, whole.precision):
             loss = whole.net.projector(whole.net.encoder(views)).float().square().mean()
         _update(whole.players[""].optimizer, loss)
         yield
@@ -98,13 +98,13 @@ def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int, ima
     else:
         encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)
         model = torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.width, 512, 128)).to(device).train()
-        model = model.to(memory_format=layout(device)) if kind == FAST else model  # pyright: ignore
+        model = model.to(memory_format=memory_format(device)) if kind == FAST else model  # pyright: ignore
         criterion, optimizer = NTXentLoss(), torch.optim.SGD(model.parameters(), lr=0.06)
 
     def call() -> None:
         for first, second in loader:
             first, second = first.to(device), second.to(device)
-            with computing(device, precision):
+            with autocast(device, precision):
                 if kind == LOADER:
                     a, b = net.projector(net.encoder(torch.cat([first, second]))).chunk(2)
                 else:
@@ -131,10 +131,10 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         images, whole = case.batch * case.steps, training(case, device)
         multiplied, products = product(device, whole.precision)
         sides = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
-        with conditions(device):
+        with reproducible(device):
             taken = turns(sides | {"product": multiplied}, device, TURNS)
             needed = operations(sides["bare"])
-            with held(Stopwatch(device)) as watch:
+            with timing(Stopwatch(device)) as watch:
                 for _ in range(3):
                     sides["whole"]()
                 finish(device)
@@ -155,7 +155,7 @@ def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> di
     if imported("lightly") is None:
         return {}
     kinds = (AS_EXAMPLES, FAST, LOADER) if fast_precision(device) == "bfloat16" else (AS_EXAMPLES, LOADER)
-    sides, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(conditions, device)}
+    sides, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(reproducible, device)}
     for kind, workers in itertools.product(kinds, (0, WORKERS)):
         name, images = f"{kind}, {workers} workers", case.batch * (case.epoch if workers else case.steps)
         sides[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images

@@ -31,12 +31,12 @@ from bench.turns import CPU
 from bench.views import Transformed, pictures
 from sanslabel import encoders
 from sanslabel.batch import Clock
+from sanslabel.device import autocast, fast_precision
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.linear import chosen_penalty, fitted
-from sanslabel.hardware import computing, fast_precision
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, open_source
-from sanslabel.training.conditions import conditions
+from sanslabel.training.determinism import reproducible
 
 GOAL, EPOCHS, SEEDS = 88.5, 7, (0, 1, 2)
 TRIED = 60
@@ -65,7 +65,7 @@ def here(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     """The encoder after each epoch."""
     recipe = SimCLR.small
     training = prepared(METHOD, recipe, source, "conv", size=28, batch=BATCH, device=CPU, seed=seed, epochs=EPOCHS)
-    with conditions(CPU):
+    with reproducible(CPU):
         for record in followed(training):
             if (record.clock.step + 1) % record.clock.steps_per_epoch == 0:
                 yield training.net.encoder
@@ -94,7 +94,7 @@ def lightly(source: Source, side: Side, seed: int) -> Iterator[nn.Module]:
     step, steps = 0, EPOCHS * len(loader)
     for epoch in range(EPOCHS):
         for first, second in loader:
-            with computing(CPU, side.precision):
+            with autocast(CPU, side.precision):
                 loss = criterion(model(first), model(second))
             built.zero_grad(set_to_none=True)
             loss.backward()

@@ -30,7 +30,8 @@ from bench.peers import WORKERS, imported
 from bench.turns import CPU, seconds
 from sanslabel import views
 from sanslabel.batch import Batch
-from sanslabel.hardware import computing, freed_memory_kept
+from sanslabel.device import autocast
+from sanslabel.memory_limits import keep_freed_memory
 from sanslabel.randomness import fold
 from sanslabel.views import resampling
 
@@ -50,7 +51,7 @@ def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
     """Noise as a batch."""
     images = torch.randint(0, 256, (n, channels, side, side), dtype=torch.uint8, device=device)
     index = torch.arange(n, device=device)
-    return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32)
+    return Batch.of_images(images, index, (index * 2654435761 + 12345) % 2**32, torch.full_like(index, -1))
 
 
 def drawn_anew(batch: Batch) -> Iterator[Batch]:
@@ -59,11 +60,11 @@ def drawn_anew(batch: Batch) -> Iterator[Batch]:
 
 
 def ours(batch: Batch, size: int, precision: torch.dtype) -> Callable[[], object]:
-    view, device, fresh = replace(views.SIMCLR, size=size), batch.images.device, drawn_anew(batch)
+    view, device, fresh = replace(views.SIMCLR, size=size), batch.device, drawn_anew(batch)
 
     def call() -> None:
         anew = next(fresh)
-        with computing(device, precision):
+        with autocast(device, precision):
             view(anew, 0)
             view(anew, 1)
 
@@ -76,7 +77,7 @@ def kornia(batch: Batch, size: int) -> Callable[[], object] | None:
     from kornia import augmentation as k
 
     kernel = max(3, size // 10 // 2 * 2 + 1)
-    if batch.images.shape[1] == 3:
+    if batch.images().pixels.shape[1] == 3:
         colors = [k.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8), k.RandomGrayscale(p=0.2)]
     else:
         colors = [k.ColorJitter(0.8, 0.8, 0.0, 0.0, p=0.8)]
@@ -86,7 +87,7 @@ def kornia(batch: Batch, size: int) -> Callable[[], object] | None:
         *colors,
         k.RandomGaussianBlur((kernel, kernel), (0.1, 2.0), p=0.5),
     )
-    images = batch.images.float() / 255
+    images = batch.images().pixels.float() / 255
 
     @torch.no_grad()
     def call() -> None:
@@ -102,7 +103,7 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
     from lightly.transforms import SimCLRTransform
 
     transform = SimCLRTransform(input_size=size, normalize=None)
-    return _epoch(Transformed(pictures(batch.images), transform, fed(workers)), workers)
+    return _epoch(Transformed(pictures(batch.images().pixels), transform, fed(workers)), workers)
 
 
 def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], object] | None:
@@ -119,7 +120,7 @@ def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], ob
         t.ToImage(),
     )
     both = t.MultiViewTransform([view, view])
-    return _epoch(Transformed(pictures(batch.images), partial(_viewed, both), fed(workers)), workers, _stacked)
+    return _epoch(Transformed(pictures(batch.images().pixels), partial(_viewed, both), fed(workers)), workers, _stacked)
 
 
 def fed(workers: int) -> int:
@@ -165,7 +166,7 @@ class Transformed(Dataset):
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
-    with freed_memory_kept():
+    with keep_freed_memory():
         yield from beside(device)
         yield from forms(device)
 
@@ -196,7 +197,7 @@ def forms(device: torch.device) -> Iterator[dict[str, Any]]:
 
         def call(boxed_from: int, view=view, fresh=fresh, dtype=dtype) -> None:
             resampling.BOXED_FROM = {(device.type, dtype): boxed_from}
-            with computing(device, dtype):
+            with autocast(device, dtype):
                 view(next(fresh), 0)
 
         try:

@@ -1,33 +1,124 @@
-"""What flows through a run: the batch, where training stands, and what is known of the data."""
+"""What flows through a run: the batch, the state of training, and what is known of the data."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
 from torch import Tensor
 
-from sanslabel.randomness import fold
+from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.randomness import Stream, fold
+
+T = TypeVar("T", bound=tuple[Tensor | None, ...])
+
+
+class Images(NamedTuple):
+    """Pictures on canvases of one size."""
+
+    pixels: Tensor
+    """(N, C, H, W), uint8 or floating in [0, 1]; zeros to the right of and below smaller pictures"""
+    sizes: Tensor | None = None
+    """(N, 2) int64, true height and width; None if every picture fills its canvas"""
+
+
+class Audio(NamedTuple):
+    """Sounds."""
+
+    waves: Tensor
+    """(N, C, T), floating in [-1, 1]; zeros after the end of shorter ones"""
+    lengths: Tensor | None = None
+    """(N,) int64, true number of samples; None if all have T"""
+
+
+class Tokens(NamedTuple):
+    """Texts as tokens of a vocabulary."""
+
+    ids: Tensor
+    """(N, T) int64, 0 after the end"""
+    lengths: Tensor
+    """(N,) int64"""
+
+
+class Labels(NamedTuple):
+    """Classes."""
+
+    ids: Tensor
+    """(N,) int64, -1 where there is none; only supervised references read them"""
+
+
+class Boxes(NamedTuple):
+    """Rectangles around objects."""
+
+    corners: Tensor
+    """(N, M, 4), left, top, right and bottom in pixels"""
+    ids: Tensor
+    """(N, M) int64, the class or track of each box, -1 where there is no box"""
+
+
+Signal = Images | Audio | Tokens | Labels | Boxes
+
+
+def map_signal(signal: T, change: Callable[[Tensor], Tensor]) -> T:
+    """Returns the signal with `change` applied to each of its tensors."""
+    return type(signal)(*(None if tensor is None else change(tensor) for tensor in signal))  # pyright: ignore
 
 
 class Batch(NamedTuple):
-    """Samples as the loader hands them over, on the device that trains."""
+    """Samples as the loader returns them, on the device that trains. Fields are read by name, never by position."""
 
-    images: Tensor
-    """(N, C, H, W), uint8 or float in [0, 1]; a canvas padded to the right and below where sizes differ"""
-    labels: Tensor
-    """(N,) int64, -1 where there is none; read by supervised references alone"""
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     """(N,) int64, the sample's row in its source"""
     key: Tensor
     """(N,) int64, the hash of (seed, epoch, index): every draw for a sample comes from it"""
-    sizes: Tensor | None = None
-    """(N, 2) int64, true height and width on the canvas; None where every image fills it"""
-    related: Tensor | None = None
-    """(N, C, H, W), the partner of pairs that are not made by augmentation"""
+    signals: Mapping[str, Signal]
+    """what was loaded of each sample: "image", "partner", "audio", "source", "target", "label", "boxes" """
+    group: Tensor | None = None
+    """(N,) int64, the clip, track or document: samples of one group are no negatives of each other"""
+    dtype: torch.dtype = torch.float32
+    """that views of stored integers are computed in"""
+
+    @classmethod
+    def of_images(
+        cls, pixels: Tensor, index: Tensor, key: Tensor, labels: Tensor | None = None, sizes: Tensor | None = None
+    ) -> Batch:
+        """Returns a batch of pictures (N, C, H, W), with labels (N,) and true sizes (N, 2) where they are given."""
+        signals: dict[str, Signal] = {"image": Images(pixels, sizes)}
+        return cls(index, key, signals if labels is None else signals | {"label": Labels(labels)})
+
+    def with_pixels(self, pixels: Tensor) -> Batch:
+        """Returns the batch with other pictures (N, C, H, W), which fill their canvas, and without partners."""
+        others = {name: signal for name, signal in self.signals.items() if name != "partner"}
+        return self._replace(signals={**others, "image": Images(pixels)})
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of all tensors."""
+        return self.index.device
+
+    def images(self, stream: int = 0) -> Images:
+        """Returns what the view of a stream is drawn from: the sample's picture, and in odd streams the picture of its
+        partner if the source pairs samples."""
+        return cast(Images, self.signals["partner" if stream % 2 and "partner" in self.signals else "image"])
+
+    def labels(self) -> Tensor:
+        """Returns the class of each sample, (N,) int64, -1 where there is none."""
+        return cast(Labels, self.signals["label"]).ids
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Returns the batch with `change` applied to each tensor: a selection of samples, or another device."""
+        return self._replace(
+            index=change(self.index),
+            key=change(self.key),
+            signals={name: map_signal(cast(Any, signal), change) for name, signal in self.signals.items()},
+            group=None if self.group is None else change(self.group),
+        )
 
 
 class Clock(NamedTuple):
-    """Where training stands."""
+    """The state of training before a step."""
 
     seed: int
     epoch: int
@@ -39,27 +130,45 @@ class Clock(NamedTuple):
 
     @property
     def key(self) -> int:
-        """Of this step: the same on all processes."""
-        return fold(self.seed, 1, self.step)
+        """Returns the key of this step, the same on all processes."""
+        return fold(self.seed, Stream.STEP, self.step)
 
     @property
     def progress(self) -> float:
-        """The part of the run that is done, in [0, 1)."""
+        """Returns the fraction of the run that is done, in [0, 1)."""
         return self.step / self.steps
 
     @property
     def epochs(self) -> float:
-        """Epochs done, with the fraction of this one."""
+        """Returns the epochs done, with the fraction of this one."""
         return self.step / self.steps_per_epoch
 
 
 class Facts(NamedTuple):
     """What is known of the data before the first batch."""
 
-    samples: int
-    channels: int
-    height: int
-    """of the images that the encoder sees"""
-    width: int
-    classes: int
+    samples: int | None
+    """None if a stream does not state it"""
+    inputs: Mapping[str, InputSpec]
+    """the shape of each signal as the encoder reads it"""
+    classes: int = 0
     """0 if there are no labels"""
+
+    @property
+    def image(self) -> ImageSpec:
+        """Returns the shape of pictures."""
+        return cast(ImageSpec, self.inputs["image"])
+
+    def counted(self, method: str) -> int:
+        """Returns the number of samples, for a method that remembers each. Raises BadInput if the data do not state
+        it."""
+        if self.samples is None:
+            raise BadInput(
+                f"{method} remembers every sample, and this stream has no known number of them; choose another."
+            )
+        return self.samples
+
+    @classmethod
+    def of_images(cls, samples: int | None, channels: int, height: int, width: int, classes: int = 0) -> Facts:
+        """Returns the facts of a data set of pictures."""
+        return cls(samples, {"image": ImageSpec(channels=channels, height=height, width=width)}, classes)

@@ -22,13 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sanslabel import encoders, plan
+from sanslabel import encoders, run_config
 from sanslabel.encoders import Encoder
-from sanslabel.errors import BadInput, DiskError, NotFinite, reading
-from sanslabel.plain import parsed
+from sanslabel.errors import BadInput, DiskError, NotFinite, bad_input_as
+from sanslabel.serialization import parse_json
 
 FORMAT = 1
-"""of every JSON and safetensors file; a newer one is refused"""
+"""of every JSON and safetensors file but run.json; a newer one is refused"""
 
 LARGEST_JSON, LARGEST_HEADER = 1 << 22, 1 << 22
 """bytes of a JSON file, and of the JSON at the head of a safetensors file, at most: of thirty thousand tensors"""
@@ -46,7 +46,7 @@ def save(folder: Path, step: int, parts: Mapping[str, Tensors], state: Mapping[s
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise NotFinite(
                     f"{folder}: not saved after step {step}, since {tensor} of {part} has values that are not finite;"
-                    " start again with a lower --rate. The last good checkpoint is kept."
+                    " start again with a lower --lr. The last good checkpoint is kept."
                 )
     name = f"step-{step:08d}"
     try:
@@ -114,12 +114,12 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file as they were saved, those that share memory once more so."""
-    with reading(path, "it is no safetensors file, or damaged"):
+    with bad_input_as(path, "it is no safetensors file, or damaged"):
         with _regular(path).open("rb") as file:
             if (header := int.from_bytes(file.read(8), "little")) > LARGEST_HEADER:
                 raise BadInput(f"{path}: not a readable safetensors file (a header of {header:,} bytes).")
         with safe_open(path, framework="pt") as file:
-            about = parsed((file.metadata() or {}).get("sanslabel", "{}"))
+            about = parse_json((file.metadata() or {}).get("sanslabel", "{}"))
             if about.get("format", FORMAT) != FORMAT:
                 raise BadInput(f"{path}: written by another version of sanslabel; upgrade to read it.")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -131,17 +131,17 @@ def sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, newest: int = FORMAT) -> dict[str, Any]:
     """BadInput for what is no JSON object or of a newer format."""
-    with reading(path, "it is no JSON file, or damaged"), _regular(path).open("rb") as file:
+    with bad_input_as(path, "it is no JSON file, or damaged"), _regular(path).open("rb") as file:
         if len(text := file.read(LARGEST_JSON + 1)) > LARGEST_JSON:
             raise BadInput(f"{path}: more than {LARGEST_JSON:,} bytes, which no file of a run has.")
-        content = parsed(text)
+        content = parse_json(text)
     if not isinstance(content, dict):
         raise BadInput(f"{path}: not a JSON object.")
-    if content.get("format", 0) != FORMAT:
+    if content.get("format") not in range(1, newest + 1):
         raise BadInput(
-            f"{path}: format {content.get('format')!r} where {FORMAT} is known; upgrade sanslabel to read it."
+            f"{path}: format {content.get('format')!r} where {newest} is known; upgrade sanslabel to read it."
         )
     return content
 
@@ -151,19 +151,19 @@ def read_run(run: Path, needed: Collection[str] = ()) -> dict[str, Any]:
     path = run / "run.json"
     if not path.is_file():
         raise BadInput(f"{run}: no run here (no run.json); name the folder of a run.")
-    said = read_json(path)
+    said = run_config.upgraded(read_json(path, run_config.FORMAT))
     if missing := set(needed) - said.keys():
         raise BadInput(f"{path}: does not describe a run (no {', '.join(sorted(missing))}).")
     try:
-        return plan.checked(said)
+        return run_config.checked(said)
     except BadInput as error:
         raise BadInput(f"{path}: does not describe a run ({error})") from error
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], version: int = FORMAT) -> None:
     """Whole or not at all. DiskError if the disk refuses."""
     with replacing(path) as partial:
-        _write_json(partial, {"format": FORMAT, **content})
+        _write_json(partial, {"format": version, **{k: v for k, v in content.items() if k != "format"}})
 
 
 @contextmanager
@@ -204,7 +204,7 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     if not (run / "config.json").is_file():
         raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a finished run.")
     path, config = _exported(run, network)
-    outline, tensors = encoders.outlined(config, run / "config.json"), read_tensors(path)
+    outline, tensors = encoders.outline(config, run / "config.json"), read_tensors(path)
     check_fit(outline, tensors, path)  # before memory is taken for what a configuration asks for
     with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
         encoder = encoders.build(**config)
@@ -277,7 +277,7 @@ def _fault(checkpoint: Path) -> str | None:
     if not path.is_file():
         return f"{path} is missing"
     try:
-        with reading(path, "it is not what was written"):
+        with bad_input_as(path, "it is not what was written"):
             files = read_json(path)["files"]
             if path.read_bytes() != _text(_manifest(files)).encode():
                 return f"{path} is not what was written"

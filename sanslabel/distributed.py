@@ -31,7 +31,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def in_parts(tensors: Iterable[Tensor]) -> bool:
+def is_sharded(tensors: Iterable[Tensor]) -> bool:
     """Whether any of them lies in parts on several processes, as DTensors of torch do, whose module is slow to
     import."""
     return any(hasattr(tensor, "full_tensor") for tensor in tensors)
@@ -51,7 +51,7 @@ class _Gather(torch.autograd.Function):
         (grad,) = grads
         total = grad.clone(memory_format=torch.contiguous_format)  # the same tensor may be another one's gradient, too
         dist.all_reduce(total)
-        return shard(total)
+        return local_slice(total)
 
 
 def gather(local: Tensor) -> Tensor:
@@ -59,12 +59,12 @@ def gather(local: Tensor) -> Tensor:
     return local if world_size() == 1 else _Gather.apply(local)  # pyright: ignore[reportReturnType]
 
 
-def shard(whole: Tensor) -> Tensor:
+def local_slice(whole: Tensor) -> Tensor:
     """(N · processes, ...) -> this process's (N, ...)."""
     return whole.chunk(world_size())[rank()]
 
 
-def mean(local: Tensor) -> Tensor:
+def all_reduce_mean(local: Tensor) -> Tensor:
     """The mean over processes of a value that needs no gradient."""
     if world_size() == 1:
         return local
@@ -97,11 +97,11 @@ def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
     local: (N, ...) -> (N, ...), float32; the variance without correction. epsilon keeps constant entries at 0.
     """
     local = local.float()
-    centered = local - mean(local.mean(dim=0))
-    return centered / (mean(centered.square().mean(dim=0)) + epsilon).sqrt()
+    centered = local - all_reduce_mean(local.mean(dim=0))
+    return centered / (all_reduce_mean(centered.square().mean(dim=0)) + epsilon).sqrt()
 
 
-def everywhere(flag: Tensor) -> Tensor:
+def all_true(flag: Tensor) -> Tensor:
     """() bool: whether the flag is set on all processes."""
     if world_size() == 1:
         return flag
@@ -111,15 +111,15 @@ def everywhere(flag: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def concatenated(part: Tensor) -> Tensor:
+def gather_ragged(part: Tensor) -> Tensor:
     """The parts of all processes, which may differ in length, one after the other: (n, ...) -> (sum of n, ...)."""
-    lengths = of_all([len(part)])
+    lengths = gather_objects([len(part)])
     padded = part.new_zeros(max(lengths), *part.shape[1:])
     padded[: len(part)] = part
     return torch.cat([rows[:n] for rows, n in zip(gather(padded).chunk(world_size()), lengths, strict=True)])
 
 
-def of_all(items: list[T]) -> list[T]:
+def gather_objects(items: list[T]) -> list[T]:
     """The items of all processes, those of the first one first."""
     if world_size() == 1:
         return items
@@ -128,7 +128,7 @@ def of_all(items: list[T]) -> list[T]:
     return [item for part in found for item in part]
 
 
-def highest(*numbers: int) -> list[int]:
+def all_reduce_max(*numbers: int) -> list[int]:
     """Of each number the highest that a process has."""
     if world_size() == 1:
         return list(numbers)
@@ -137,7 +137,7 @@ def highest(*numbers: int) -> list[int]:
     return found.tolist()
 
 
-def by_first(act: Callable[..., T], *arguments: Any) -> T:
+def on_first_process(act: Callable[..., T], *arguments: Any) -> T:
     """What `act(*arguments)` returns on the first process, which alone calls it, on all of them; an error of this
     project is raised on all, too."""
     if world_size() == 1:

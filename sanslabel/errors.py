@@ -48,7 +48,7 @@ class CollapseWarning(UserWarning):
 
 
 @contextmanager
-def reading(what: object, remedy: str) -> Iterator[None]:
+def bad_input_as(what: object, remedy: str) -> Iterator[None]:
     """Around whatever looks into a file: what a damaged or hostile one leads a parser into, errors of a dozen kinds,
     comes out as the one sentence of a BadInput."""
     try:
@@ -60,7 +60,7 @@ def reading(what: object, remedy: str) -> Iterator[None]:
         raise BadInput(f"{what} cannot be read ({said}); {remedy}.") from error
 
 
-def nearest(name: str, known: list[str]) -> str:
+def suggestion(name: str, known: list[str]) -> str:
     """The end of an error sentence: the likeliest meant name, and all that there are."""
     from difflib import get_close_matches
 

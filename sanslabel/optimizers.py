@@ -1,6 +1,6 @@
 """Optimizers as frozen numbers; `build` makes the torch optimizer for parameter groups.
 
-`rate` is the learning rate that the paper states; a recipe scales it with the batch and with time. A group whose
+`lr` is the learning rate that the paper states; a recipe scales it with the batch and with time. A group whose
 `adapt` is False (biases and norms) is left alone by the trust ratio of LARS.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer as TorchOptimizer
 
-from sanslabel.distributed import in_parts
+from sanslabel.distributed import is_sharded
 
 Groups = list[dict[str, Any]]
 
@@ -22,14 +22,14 @@ Groups = list[dict[str, Any]]
 class SGD:
     """Stochastic gradient descent with momentum; the decay is added to the gradient."""
 
-    rate: float
+    lr: float
     momentum: float = 0.9
     weight_decay: float = 0.0
     nesterov: bool = False
 
     def build(self, groups: Groups) -> TorchOptimizer:
         optimizer = torch.optim.SGD(
-            groups, lr=self.rate, momentum=self.momentum, nesterov=self.nesterov, fused=_fusible(groups)
+            groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fusible(groups)
         )
         if self.momentum:
             # torch begins with the first gradient, which is the same; but its fused kernel stumbles over a parameter
@@ -44,14 +44,14 @@ class SGD:
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    rate: float
+    lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     epsilon: float = 1e-8
 
     def build(self, groups: Groups) -> TorchOptimizer:
         return torch.optim.AdamW(
-            groups, lr=self.rate, betas=self.betas, eps=self.epsilon, weight_decay=0.0, fused=_fusible(groups)
+            groups, lr=self.lr, betas=self.betas, eps=self.epsilon, weight_decay=0.0, fused=_fusible(groups)
         )
 
 
@@ -60,13 +60,13 @@ class LARS:
     """Layer-wise adaptive rates for large batches (You et al. 2017): a tensor's step is scaled by
     trust · ‖w‖ / ‖gradient + decay · w‖, and by 1 where either norm is 0 or the group does not adapt."""
 
-    rate: float
+    lr: float
     momentum: float = 0.9
     weight_decay: float = 0.0
     trust: float = 1e-3
 
     def build(self, groups: Groups) -> TorchOptimizer:
-        return _LARS(groups, dict(lr=self.rate, momentum=self.momentum, weight_decay=0.0, trust=self.trust, adapt=True))
+        return _LARS(groups, dict(lr=self.lr, momentum=self.momentum, weight_decay=0.0, trust=self.trust, adapt=True))
 
 
 Optimizer = SGD | AdamW | LARS
@@ -100,4 +100,4 @@ def _fusible(groups: Groups) -> bool:
     in parts on several processes."""
     tensors: list[Tensor] = [p for group in groups for p in group["params"]]
     fitting = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in tensors)
-    return fitting and not in_parts(tensors)
+    return fitting and not is_sharded(tensors)

@@ -8,6 +8,7 @@ same draw on every device, process, worker and run, so that nothing about random
 from __future__ import annotations
 
 import math
+from enum import IntEnum, unique
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,49 @@ Key = TypeVar("Key", int, Tensor)
 
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
+
+
+@unique
+class Stream(IntEnum):
+    """Names of the keys that are made from a seed: `fold(seed, Stream.ORDER, epoch)`. A number is never used again for
+    something else, since runs of the past depend on it."""
+
+    SAMPLE = 0
+    """what is drawn for each sample of an epoch"""
+    STEP = 1
+    """what is drawn once for a step"""
+    ORDER = 2
+    """the order of samples in an epoch"""
+    WEIGHTS = 3
+    """the first weights of a run"""
+    BASELINE = 4
+    """the weights of the untrained baseline"""
+    FOLDS = 5
+    """the division of training samples into fifths"""
+    FEW_LABELS = 6
+    """the samples whose labels are used when few are"""
+    QUERIES = 9
+    """the test samples that search the training samples"""
+    STAGE_SAMPLES = 10
+    """the training samples that probes of all stages are fitted on"""
+    FINE_TUNING = 11
+    """the run that fine-tunes"""
+    MAP = 12
+    """the points of a report's map"""
+    TRIPLETS = 13
+    """triplets of samples by their labels"""
+    CHANGES = 14
+    """the samples whose changed versions are compared"""
+    SIMILARITY = 15
+    """the test samples whose distances are compared with labels"""
+    MAP_PROBE = 16
+    """the training samples of a report's probe"""
+    REFERENCE_TRIPLETS = 17
+    """triplets of samples by the distances of another encoder"""
+    SHOWN = 18
+    """the samples that are reconstructed or interpolated"""
+    QUALITY = 19
+    """the samples that generated ones are compared with"""
 
 
 def mix(key: Key) -> Key:

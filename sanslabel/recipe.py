@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sanslabel.batch import Clock
 from sanslabel.optimizers import Groups, Optimizer
-from sanslabel.schedules import cosine, drops, warmup_cosine
+from sanslabel.schedules import cosine, step_decay, warmup_cosine
 
 LONGEST_WARMUP = 0.3
 """Warm-up never takes a larger part of a run than this, so that a recipe for 100 epochs also serves a run of 5."""
@@ -27,8 +27,8 @@ class Group:
     """a pattern for parameter names, with the wildcards of file names: "predictor.*" """
     vectors: bool = False
     """whether only biases and norms are meant, tensors of one dimension"""
-    rate: float = 1.0
-    """factor of the learning rate"""
+    lr_factor: float = 1.0
+    """of the learning rate"""
     constant: bool = False
     """whether the schedule leaves the rate alone"""
 
@@ -50,11 +50,11 @@ class Recipe:
     """how the rate grows with the batch: batch/256, sqrt(batch) or not at all"""
     warmup: float = 0.0
     """epochs during which the rate rises in a line"""
-    first: float = 0.0
+    warmup_start: float = 0.0
     """the part of the rate that it rises from"""
-    final: float = 0.0
+    final_lr_factor: float = 0.0
     """the part of the rate that is left at the end of the cosine"""
-    drops: tuple[float, ...] = ()
+    milestones: tuple[float, ...] = ()
     """parts of the run after each of which the rate falls to a tenth, in the place of the cosine"""
     final_decay: float | None = None
     """weight decay at the end of a cosine; None keeps it constant"""
@@ -65,7 +65,7 @@ class Recipe:
     clip_each: bool = False
     """whether that norm is taken of each tensor, not of all together"""
     groups: tuple[Group, ...] = ()
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """the method's numbers that go with this recipe, where they differ from its defaults"""
 
     @property
@@ -77,13 +77,13 @@ class Recipe:
         """The factor of the rate that a batch of this size brings."""
         return {"linear": batch / 256, "sqrt": sqrt(batch), "none": 1.0}[self.scaling]
 
-    def rate(self, clock: Clock) -> float:
+    def lr_factor(self, clock: Clock) -> float:
         """The factor of the rate at this time."""
         longest = int(LONGEST_WARMUP * clock.steps)
         warmup = min(round(self.warmup * clock.steps_per_epoch), longest)
-        if self.drops and clock.step >= warmup:
-            return drops(clock.progress, self.drops)
-        return warmup_cosine(clock.step, clock.steps, warmup, self.final, self.first)
+        if self.milestones and clock.step >= warmup:
+            return step_decay(clock.progress, self.milestones)
+        return warmup_cosine(clock.step, clock.steps, warmup, self.final_lr_factor, self.warmup_start)
 
     def decay(self, clock: Clock, start: float) -> float:
         """The weight decay at this time, of parameters that start with `start`; who starts with none keeps none."""
@@ -91,9 +91,9 @@ class Recipe:
 
     def adjust_(self, optimizer: torch.optim.Optimizer, clock: Clock, scale: float = 1.0) -> None:
         """Gives the optimizer's groups, of `parameter_groups`, the rates and the decay of this time."""
-        factor = self.rate(clock)
+        factor = self.lr_factor(clock)
         for group in optimizer.param_groups:
-            group["lr"] = group["base_rate"] * scale * (1.0 if group["constant"] else factor)
+            group["lr"] = group["base_lr"] * scale * (1.0 if group["constant"] else factor)
             group["weight_decay"] = self.decay(clock, group["base_decay"])
 
     def parameter_groups(self, player: nn.Module, optimizer: Optimizer) -> Groups:
@@ -110,7 +110,7 @@ class Recipe:
             {
                 "params": parameters,
                 "adapt": adapt,
-                "base_rate": optimizer.rate * (self.groups[matched] if matched >= 0 else everything).rate,
+                "base_lr": optimizer.lr * (self.groups[matched] if matched >= 0 else everything).lr_factor,
                 "base_decay": optimizer.weight_decay if adapt else 0.0,
                 "constant": matched >= 0 and self.groups[matched].constant,
             }

@@ -14,15 +14,14 @@ def cosine(progress: float, start: float, end: float) -> float:
     return end + (start - end) * (1 + cos(pi * progress)) / 2
 
 
-def warmup_cosine(step: int, steps: int, warmup: int, final: float = 0.0, first: float = 0.0) -> float:
-    """A factor of the learning rate for the given step: in a line from `first`, which the step before the run had, to 1
-    at the end of the first `warmup` steps, then a cosine from 1 towards `final`, which the step after the last would
-    reach."""
+def warmup_cosine(step: int, steps: int, warmup: int, final_factor: float = 0.0, warmup_start: float = 0.0) -> float:
+    """Returns the factor of the learning rate at a step: a line from `warmup_start`, before the first step, to 1 at the
+    end of the first `warmup` steps, then a cosine from 1 to `final_factor`, after the last step."""
     if step < warmup:
-        return linear((step + 1) / warmup, first, 1.0)
-    return cosine((step - warmup) / max(1, steps - warmup), 1.0, final)
+        return linear((step + 1) / warmup, warmup_start, 1.0)
+    return cosine((step - warmup) / max(1, steps - warmup), 1.0, final_factor)
 
 
-def drops(progress: float, at: Sequence[float]) -> float:
+def step_decay(progress: float, milestones: Sequence[float]) -> float:
     """A tenth for every part of the run, in [0, 1], that has passed."""
-    return 0.1 ** sum(progress >= part for part in at)
+    return 0.1 ** sum(progress >= milestone for milestone in milestones)

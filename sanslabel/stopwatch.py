@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch.profiler import record_function
 
-Part = Literal["waiting", "views", "forward", "backward", "update", "rest"]
+Phase = Literal["waiting", "views", "forward", "backward", "update", "rest"]
 """waiting: for the next batch; rest: what nobody has marked"""
 T = TypeVar("T")
 
@@ -30,15 +30,15 @@ class Stopwatch:
 
     def __init__(self, device: torch.device, named: bool = False) -> None:
         self.device, self.named = device, named
-        self.spent: dict[Part, float] = defaultdict(float)
-        self.part: Part = "rest"
+        self.spent: dict[Phase, float] = defaultdict(float)
+        self.phase: Phase = "rest"
         self._since = self._moment()
-        self._ahead: deque[tuple[Part, Any, Any]] = deque()  # what the device has not passed yet
+        self._ahead: deque[tuple[Phase, Any, Any]] = deque()  # what the device has not passed yet
 
-    def turn_to(self, part: Part) -> Part:
+    def turn_to(self, phase: Phase) -> Phase:
         """From now on this part goes on; the one that did until now."""
-        before, since, now = self.part, self._since, self._moment()
-        self.part, self._since = part, now
+        before, since, now = self.phase, self._since, self._moment()
+        self.phase, self._since = phase, now
         if self.device.type != "cuda":
             self.spent[before] += now - since
             return before
@@ -48,9 +48,9 @@ class Stopwatch:
             self.spent[passed] += begin.elapsed_time(end) / 1000
         return before
 
-    def lap(self) -> dict[Part, float]:
+    def lap(self) -> dict[Phase, float]:
         """The seconds of each part since the last lap; on CUDA of what the device has passed."""
-        self.turn_to(self.part)
+        self.turn_to(self.phase)
         lap, self.spent = self.spent, defaultdict(float)
         return dict(lap)
 
@@ -67,7 +67,7 @@ _held: list[Stopwatch] = []
 
 
 @contextmanager
-def held(watch: Stopwatch) -> Iterator[Stopwatch]:
+def timing(watch: Stopwatch) -> Iterator[Stopwatch]:
     """Within it, parts are added up by this stopwatch."""
     _held.append(watch)
     try:
@@ -77,7 +77,7 @@ def held(watch: Stopwatch) -> Iterator[Stopwatch]:
 
 
 @contextmanager
-def part(name: Part) -> Iterator[None]:
+def timed(name: Phase) -> Iterator[None]:
     """Marks what is done within it as a part of the work: `with part("views"):`, or `@part("views")` over a function
     that is no generator."""
     if not _held:
@@ -92,11 +92,11 @@ def part(name: Part) -> Iterator[None]:
         watch.turn_to(before)
 
 
-def awaited(items: Iterable[T]) -> Iterator[T]:
+def timed_waiting(items: Iterable[T]) -> Iterator[T]:
     """The same items; the time until each is there counts as waiting."""
     iterator, end = iter(items), object()
     while True:
-        with part("waiting"):
+        with timed("waiting"):
             item: Any = next(iterator, end)
         if item is end:
             return

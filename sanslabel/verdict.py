@@ -74,7 +74,7 @@ def _not_finite(h: _History) -> str | None:
     refused = sum(bool(line.get("refused")) for line in h.lines[-WINDOW:])
     if refused < 3:  # one or two bad steps are skipped and leave no trace
         return None
-    return f"{refused} of the last {WINDOW} steps looked at had a loss or gradient that is no number; lower --rate"
+    return f"{refused} of the last {WINDOW} steps looked at had a loss or gradient that is no number; lower --lr"
 
 
 def _shared_teacher(h: _History) -> str | None:
@@ -100,14 +100,14 @@ def _identical_views(h: _History) -> str | None:
 def _no_rate(h: _History) -> str | None:
     if not h.throughout("learning_rate", lambda x: x == 0):
         return None
-    return "no weight moves; raise --rate"
+    return "no weight moves; raise --lr"
 
 
 def _high_rate(h: _History) -> str | None:
     # Weights that are normalized grow by and by in long trainings, too: LARS takes them to tens in 20,000 steps.
     if not h.throughout("weight_growth", lambda x: x > 10) or h.last("weight_growth") < 0.02 * h.lines[-1]["step"]:
         return None
-    return f"the weights are {h.last('weight_growth'):.0f} times as large as at the start; lower --rate"
+    return f"the weights are {h.last('weight_growth'):.0f} times as large as at the start; lower --lr"
 
 
 def _high_temperature(h: _History) -> str | None:
@@ -129,7 +129,7 @@ def _one_prototype(h: _History) -> str | None:
         return None
     return (
         f"nearly all images are assigned to {max(1, round(h.last('usage')))} of the prototypes; "
-        "spread the assignments (Sinkhorn, centering), or lower --rate"
+        "spread the assignments (Sinkhorn, centering), or lower --lr"
     )
 
 
@@ -149,9 +149,7 @@ def _posterior_collapse(h: _History) -> str | None:
 def _mode_collapse(h: _History) -> str | None:
     if not h.throughout("sample_variation", lambda x: x < 0.1):
         return None
-    return (
-        "the generator makes one image, whatever the noise; lower --rate, or raise the weight that keeps samples apart"
-    )
+    return "the generator makes one image, whatever the noise; lower --lr, or raise the weight that keeps samples apart"
 
 
 def _dead_dimensions(h: _History) -> str | None:
@@ -172,7 +170,7 @@ def _complete_collapse(h: _History) -> str | None:
     cosine = f" (mean cosine {h.last('mean_cosine'):.2f})" if h.recent("mean_cosine") else ""
     return (
         f"embeddings of different images are the same{cosine}; bring back what prevents it (`sanslabel methods`), "
-        "or lower --rate"
+        "or lower --lr"
     )
 
 
@@ -191,14 +189,14 @@ def _trivial_loss(h: _History) -> str | None:
     loss, trivial = h.recent("loss"), h.recent("trivial")
     if not loss or not trivial or any(abs(x - t) > 0.002 * max(abs(t), 1) for x, t in zip(loss, trivial, strict=True)):
         return None
-    return f"the loss stays at {trivial[-1]:.4g}, what it is when nothing is told apart; raise --rate or --batch"
+    return f"the loss stays at {trivial[-1]:.4g}, what it is when nothing is told apart; raise --lr or --batch"
 
 
 def _not_learning(h: _History) -> str | None:
     if h.throughout("gradient_norm", lambda x: x == 0):
         return "no gradient reaches the weights; look for a detached tensor, or an activation that is flat"
     if h.throughout("weight_growth", lambda x: abs(x - 1) < 1e-6):
-        return "the weights hardly move; raise --rate"
+        return "the weights hardly move; raise --lr"
     return None
 
 

@@ -61,8 +61,8 @@ def test_train_evaluates_and_says_what_it_made(tmp_path):
     for word in ("pixels", "random", "kNN", "linear", "encoder.safetensors", "Next"):
         assert word in done.stdout, done.stdout
     said = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert said["numbers"]["temperature"] == 0.3
-    assert said["numbers"]["view"]["crop"] == [0.4, 1.0]
+    assert said["hyperparameters"]["temperature"] == 0.3
+    assert said["hyperparameters"]["view"]["crop"] == [0.4, 1.0]
     again = run("evaluate", out, "--protocols", "knn", "--k", "5")
     assert again.returncode == 0, again.stderr
     assert "kNN" in again.stdout
@@ -79,8 +79,8 @@ def test_masked_patches_take_the_place_of_the_crop(tmp_path):
     options = ["--masked", "--encoder", "vit_micro", "--no-evaluate", "--out", out]
     assert run("train", "simclr", *QUICK, *options).returncode == 0
     said = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert said["numbers"]["view"]["kind"] == "Masked"
-    assert said["numbers"]["view"]["patch"] == said["encoder"]["patch"] == 2
+    assert said["hyperparameters"]["view"]["kind"] == "Masked"
+    assert said["hyperparameters"]["view"]["patch"] == said["encoder"]["patch"] == 2
     assert run("train", "--resume", out, "--no-evaluate").returncode == 0
     assert "embeds no views" in refusal("train", "supervised", *QUICK, "--masked")
 

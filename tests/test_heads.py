@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, normalize
 
-from sanslabel.heads import Directions, Prototypes, RowContext, projector
+from sanslabel.heads import Directions, Prototypes, RowContext, mlp
 
 
 def kinds(head: nn.Sequential) -> list[str]:
@@ -11,27 +11,27 @@ def kinds(head: nn.Sequential) -> list[str]:
 
 
 def test_layers_norms_and_biases_are_where_the_papers_have_them():
-    assert kinds(projector(8, 16, 4)) == ["Linear", "BatchNorm1d+bias", "ReLU", "Linear"]
-    assert kinds(projector(8, 16, 4, final_norm=True))[-2:] == ["Linear", "BatchNorm1d+bias"]
-    assert kinds(projector(8, 16, 16, 4, bias=True)) == [
+    assert kinds(mlp(8, 16, 4)) == ["Linear", "BatchNorm1d+bias", "ReLU", "Linear"]
+    assert kinds(mlp(8, 16, 4, final_norm=True))[-2:] == ["Linear", "BatchNorm1d+bias"]
+    assert kinds(mlp(8, 16, 16, 4, bias=True)) == [
         *["Linear+bias", "BatchNorm1d+bias", "ReLU"] * 2,
         "Linear",
     ]
-    assert kinds(projector(8, 16, 4, norm=False)) == ["Linear+bias", "ReLU", "Linear+bias"]
-    assert [p.requires_grad for p in projector(8, 16, 4, final_norm=True).parameters()] == [True] * 5 + [False]
-    assert [m.out_features for m in projector(8, 16, 4) if isinstance(m, nn.Linear)] == [16, 4]
+    assert kinds(mlp(8, 16, 4, norm=False)) == ["Linear+bias", "ReLU", "Linear+bias"]
+    assert [p.requires_grad for p in mlp(8, 16, 4, final_norm=True).parameters()] == [True] * 5 + [False]
+    assert [m.out_features for m in mlp(8, 16, 4) if isinstance(m, nn.Linear)] == [16, 4]
 
 
 def test_the_last_layer_may_have_a_bias_and_its_norm_no_scale():
-    assert kinds(projector(8, 16, 4, bias=True, final_bias=True))[-1] == "Linear+bias"
-    assert kinds(projector(8, 16, 4, norm=False, final_bias=False)) == ["Linear+bias", "ReLU", "Linear"]
-    head = projector(8, 16, 4, final_norm=True, affine=False)
+    assert kinds(mlp(8, 16, 4, bias=True, final_bias=True))[-1] == "Linear+bias"
+    assert kinds(mlp(8, 16, 4, norm=False, final_bias=False)) == ["Linear+bias", "ReLU", "Linear"]
+    head = mlp(8, 16, 4, final_norm=True, affine=False)
     assert kinds(head)[-2:] == ["Linear", "BatchNorm1d"]
     assert not list(head[-1].parameters())
     assert kinds(head)[1] == "BatchNorm1d+bias", "the others keep theirs"
     z = head(torch.randn(64, 8))
     torch.testing.assert_close(z.var(dim=0, correction=0), torch.ones(4), rtol=1e-2, atol=0)
-    assert kinds(projector(8, 16, 4, activation=nn.GELU))[2] == "GELU"
+    assert kinds(mlp(8, 16, 4, activation=nn.GELU))[2] == "GELU"
 
 
 def test_scores_are_cosines_with_prototypes_of_unit_length():
@@ -75,7 +75,7 @@ def test_scores_are_exact_under_autocast():
 
 
 def test_an_activation_takes_the_place_of_relu():
-    assert kinds(projector(8, 16, 16, 4, norm=False, activation=nn.GELU))[1::2] == ["GELU", "GELU"]
+    assert kinds(mlp(8, 16, 16, 4, norm=False, activation=nn.GELU))[1::2] == ["GELU", "GELU"]
 
 
 def test_scores_of_directions_are_cosines_whatever_lengths():

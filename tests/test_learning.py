@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import sanslabel
-from sanslabel.hardware import cores
+from sanslabel.device import cores
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500)]
 

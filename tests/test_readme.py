@@ -26,7 +26,7 @@ def test_its_method_in_one_file_trains(tmp_path, monkeypatch):
     exec(imports + "\n" + made, names)
     run = sanslabel.train("digits", method=names["Mine"](), epochs=1)
     assert run.path.is_relative_to("runs")
-    assert run.plan.numbers["temperature"] == 0.2
+    assert run.plan.hyperparameters["temperature"] == 0.2
 
 
 def test_ci_finds_its_command():

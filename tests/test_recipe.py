@@ -4,7 +4,7 @@ from torch import nn
 from sanslabel.batch import Clock
 from sanslabel.optimizers import LARS, SGD
 from sanslabel.recipe import Group, Recipe
-from sanslabel.schedules import cosine, drops, linear, warmup_cosine
+from sanslabel.schedules import cosine, linear, step_decay, warmup_cosine
 
 
 def test_schedules_at_their_ends_and_middle():
@@ -19,31 +19,31 @@ def test_schedules_at_their_ends_and_middle():
 
 
 def test_warmup_is_in_epochs_and_never_longer_than_its_part():
-    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=100, warmup=10)
-    rates = [recipe.rate(Clock(0, 0, step, 1000, 10)) for step in (0, 49, 99)]
+    recipe = Recipe(optimizer=SGD(lr=1.0), epochs=100, warmup=10)
+    rates = [recipe.lr_factor(Clock(0, 0, step, 1000, 10)) for step in (0, 49, 99)]
     assert rates == pytest.approx([0.01, 0.5, 1.0])
-    short = [recipe.rate(Clock(0, 0, step, 20, 10)) for step in range(20)]
+    short = [recipe.lr_factor(Clock(0, 0, step, 20, 10)) for step in range(20)]
     assert short.index(max(short)) in (5, 6)
     assert short[0] == pytest.approx(1 / 6)
 
 
 def test_warmup_may_start_above_0():
     assert [warmup_cosine(step, 20, 4, first=0.2) for step in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
-    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=10, warmup=1, first=1 / 16)
-    assert recipe.rate(Clock(0, 0, 0, 100, 10)) == pytest.approx(1 / 16 + 0.9 / 16 + 0.6 / 16)
+    recipe = Recipe(optimizer=SGD(lr=1.0), epochs=10, warmup=1, warmup_start=1 / 16)
+    assert recipe.lr_factor(Clock(0, 0, 0, 100, 10)) == pytest.approx(1 / 16 + 0.9 / 16 + 0.6 / 16)
 
 
 def test_drops_take_the_place_of_the_cosine():
-    assert [drops(p, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.79, 0.8, 0.99)] == pytest.approx(
+    assert [step_decay(p, (0.6, 0.8)) for p in (0, 0.59, 0.6, 0.79, 0.8, 0.99)] == pytest.approx(
         [1, 1, 0.1, 0.1, 0.01, 0.01]
     )
-    recipe = Recipe(optimizer=SGD(rate=1.0), epochs=10, warmup=1, drops=(0.5, 0.9))
-    rates = [recipe.rate(Clock(0, 0, step, 100, 10)) for step in (4, 9, 10, 49, 50, 89, 90, 99)]
+    recipe = Recipe(optimizer=SGD(lr=1.0), epochs=10, warmup=1, milestones=(0.5, 0.9))
+    rates = [recipe.lr_factor(Clock(0, 0, step, 100, 10)) for step in (4, 9, 10, 49, 50, 89, 90, 99)]
     assert rates == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 def test_scaling_with_the_batch():
-    scales = [Recipe(optimizer=SGD(rate=1.0), epochs=1, scaling=s).scale(1024) for s in ("linear", "sqrt", "none")]
+    scales = [Recipe(optimizer=SGD(lr=1.0), epochs=1, scaling=s).scale(1024) for s in ("linear", "sqrt", "none")]
     assert scales == [4.0, 32.0, 1.0]
 
 
@@ -52,16 +52,16 @@ def test_groups():
     net.encoder = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     net.predictor = nn.Linear(3, 3)
     net.encoder[0].weight.requires_grad_(False)
-    optimizer = LARS(rate=0.5, weight_decay=0.1)
-    recipe = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="predictor.*", rate=2.0, constant=True),))
+    optimizer = LARS(lr=0.5, weight_decay=0.1)
+    recipe = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="predictor.*", lr_factor=2.0, constant=True),))
     groups = {(g["adapt"], g["constant"]): g for g in recipe.parameter_groups(net, optimizer)}
-    assert {key: (len(g["params"]), g["base_rate"], g["base_decay"]) for key, g in groups.items()} == {
+    assert {key: (len(g["params"]), g["base_lr"], g["base_decay"]) for key, g in groups.items()} == {
         (False, False): (3, 0.5, 0.0),
         (True, True): (1, 1.0, 0.1),
         (False, True): (1, 1.0, 0.0),
     }
-    vectors = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="*", vectors=True, rate=0.1),))
-    assert {g["adapt"]: (len(g["params"]), g["base_rate"]) for g in vectors.parameter_groups(net, optimizer)} == {
+    vectors = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="*", vectors=True, lr_factor=0.1),))
+    assert {g["adapt"]: (len(g["params"]), g["base_lr"]) for g in vectors.parameter_groups(net, optimizer)} == {
         False: (4, 0.05),
         True: (1, 0.5),
     }
@@ -70,6 +70,6 @@ def test_groups():
 
 
 def test_players_by_name():
-    one, two = SGD(rate=1.0), SGD(rate=2.0)
+    one, two = SGD(lr=1.0), SGD(lr=2.0)
     assert Recipe(optimizer=one, epochs=1).optimizers == {"": one}
     assert Recipe(optimizer={"critic": one, "generator": two}, epochs=1).optimizers["generator"] is two

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sanslabel import stopwatch
-from sanslabel.stopwatch import Stopwatch, awaited, held, part
+from sanslabel.stopwatch import Stopwatch, timed, timed_waiting, timing
 
 CPU = torch.device("cpu")
 
@@ -22,16 +22,16 @@ def clock(monkeypatch):
 
 
 def test_each_second_belongs_to_the_innermost_part(clock):
-    @part("views")
+    @timed("views")
     def rendered():
         clock.now += 2
 
-    with held(Stopwatch(CPU)) as watch:
+    with timing(Stopwatch(CPU)) as watch:
         clock.now += 1
-        with part("forward"):
+        with timed("forward"):
             clock.now += 10
             rendered()
-            with part("views"):
+            with timed("views"):
                 rendered()
                 clock.now += 3
             clock.now += 20
@@ -42,8 +42,8 @@ def test_each_second_belongs_to_the_innermost_part(clock):
 
 
 def test_an_error_ends_its_part(clock):
-    with held(Stopwatch(CPU)) as watch:
-        with suppress(ZeroDivisionError), part("backward"):
+    with timing(Stopwatch(CPU)) as watch:
+        with suppress(ZeroDivisionError), timed("backward"):
             clock.now += 1
             raise ZeroDivisionError
         clock.now += 2
@@ -58,8 +58,8 @@ def test_waiting_is_the_time_until_an_item_is_there(clock):
         clock.now += 7
 
     found = []
-    with held(Stopwatch(CPU)) as watch:
-        for item in awaited(slow()):
+    with timing(Stopwatch(CPU)) as watch:
+        for item in timed_waiting(slow()):
             clock.now += 10
             found.append(item)
         assert watch.lap() == {"waiting": 13, "rest": 20}
@@ -68,7 +68,7 @@ def test_waiting_is_the_time_until_an_item_is_there(clock):
 
 def test_where_nobody_holds_a_stopwatch_a_mark_costs_microseconds():
     def marked():
-        with part("views"):
+        with timed("views"):
             pass
 
     assert min(timeit.repeat(marked, number=1000, repeat=5)) / 1000 < 2e-5
@@ -99,9 +99,9 @@ def test_on_cuda_time_is_read_from_events_that_have_passed_and_never_waited_for(
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: device)
     monkeypatch.setattr(torch.cuda, "synchronize", waited)
-    with held(Stopwatch(torch.device("cuda", 0))) as watch:
+    with timing(Stopwatch(torch.device("cuda", 0))) as watch:
         for _ in range(4):
-            with part("forward"), part("views"):
+            with timed("forward"), timed("views"):
                 pass
         lap = watch.lap()
     assert sum(lap.values()) == pytest.approx(0.01 * (len(made) - 3))

@@ -68,7 +68,7 @@ def small(method: str, **numbers):
 def at_rate(method: str, factor: float) -> dict:
     """The small recipe with its rates times a factor."""
     recipe = methods.method_class(method).small
-    optimizers = {player: replace(o, rate=factor * o.rate) for player, o in recipe.optimizers.items()}
+    optimizers = {player: replace(o, lr=factor * o.lr) for player, o in recipe.optimizers.items()}
     return {"method": small(method), "recipe": replace(recipe, optimizer=optimizers)}
 
 
@@ -80,7 +80,7 @@ def blank(each: bool) -> np.ndarray:
 
 PLANTED = {
     "no stop-gradient": ("complete collapse", {"method": small("simsiam", stop_gradient=False)}),
-    "shared teacher": ("shared teacher", {"method": SharedTeacher(**BYOL.small.numbers)}),
+    "shared teacher": ("shared teacher", {"method": SharedTeacher(**BYOL.small.hyperparameters)}),
     "SwAV without Sinkhorn": ("one prototype", {"method": small("swav", codes="softmax")}),
     "DINO without centering": ("one prototype", {"method": small("dino", centering=False)}),
     "DINO without sharpening": (
@@ -101,9 +101,12 @@ PLANTED = {
     "rate far too high without negatives": ("learning rate too high", at_rate("byol", 1000.0)),
     "rate of almost nothing": ("not learning", at_rate("vicreg", 1e-9)),
     "VAE with β = 100": ("posterior collapse", {"method": small("vae", beta=100.0)}),
-    "a generator of one image": ("mode collapse", {"method": OneImage(**DCGAN.small.numbers)}),
-    "a generator of one image, by energy": ("mode collapse", {"method": OneImageByEnergy(**EBGAN.small.numbers)}),
-    "half of the embedding": ("dead dimensions", {"method": HalfDead(**SimCLR.small.numbers)}),
+    "a generator of one image": ("mode collapse", {"method": OneImage(**DCGAN.small.hyperparameters)}),
+    "a generator of one image, by energy": (
+        "mode collapse",
+        {"method": OneImageByEnergy(**EBGAN.small.hyperparameters)},
+    ),
+    "half of the embedding": ("dead dimensions", {"method": HalfDead(**SimCLR.small.hyperparameters)}),
 }
 
 
@@ -141,7 +144,7 @@ def test_a_healthy_run_raises_no_alarm(method, tmp_path):
 
 def test_prototypes_that_a_batch_cannot_fill_are_found(tmp_path):
     """SwAV has 200 of them, and stays at ln 200."""
-    with pytest.warns(CollapseWarning, match="raise --rate or --batch"):
+    with pytest.warns(CollapseWarning, match="raise --lr or --batch"):
         assert trained(tmp_path, method=small("swav")).verdict.name == "loss at its trivial value"
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sanslabel.cli.flags import Energy, Evaluate, QualityOf, Report, Sample, Train, parsed
-from sanslabel.errors import BadInput, SanslabelError, nearest
-from sanslabel.output import errors
+from sanslabel.console import errors
+from sanslabel.errors import BadInput, SanslabelError, suggestion
 from sanslabel.training.signals import interrupting
 
 HELP = """Learn an image encoder from pictures without labels, and measure it.
@@ -90,7 +90,7 @@ def _run(arguments: list[str]) -> None:
     elif command in commands:
         commands[command](rest)
     else:
-        raise BadInput(f"There is no command {command!r}: {nearest(command, list(commands))}")
+        raise BadInput(f"There is no command {command!r}: {suggestion(command, list(commands))}")
 
 
 def _train(arguments: list[str]) -> None:
@@ -116,7 +116,7 @@ def _train(arguments: list[str]) -> None:
 def _as_one(timeout: float = 600.0) -> Iterator[None]:
     """Joins the processes that were started for the same command; the first one speaks."""
     from sanslabel.distributed import rank
-    from sanslabel.launch import joined
+    from sanslabel.process_group import joined
 
     with joined(timeout), redirect_stdout(sys.stdout if rank() == 0 else StringIO()):
         yield
@@ -194,9 +194,9 @@ def _evaluate(arguments: list[str]) -> None:
     flags = parsed(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
     from sanslabel.evaluation import FineTuning, evaluate
 
-    asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, rate=flags.finetune_rate)}
-    kept = {name: value for name, value in asked.items() if name not in {"finetune_steps", "finetune_rate"}}
-    from sanslabel.hardware import peak_memory
+    asked = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, lr=flags.finetune_lr)}
+    kept = {name: value for name, value in asked.items() if name not in {"finetune_steps", "finetune_lr"}}
+    from sanslabel.memory_limits import peak_memory
 
     with _as_one():
         _print_tables(evaluate(**kept, report=_progress))

@@ -8,7 +8,7 @@ from io import StringIO
 from itertools import dropwhile, takewhile
 from typing import Any, Literal
 
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 
 Protocol = Literal[
     "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
@@ -37,7 +37,7 @@ class Train:
     """passes over the data; by default the recipe's, as for the next two"""
     batch: int | None = None
     """images in one step"""
-    rate: float | None = None
+    lr: float | None = None
     """learning rate, before the recipe scales it with batch and time"""
     chunk: int | None = None
     """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
@@ -107,7 +107,7 @@ class Evaluate:
     """of those few labels"""
     finetune_steps: int = 800
     """of fine-tuning, 128 images each"""
-    finetune_rate: float = 1e-3
+    finetune_lr: float = 1e-3
     """its learning rate"""
     cache: bool = True
     """whether features are kept in the run folder, and taken from there"""
@@ -212,7 +212,7 @@ def parsed(flags: type, command: str, arguments: list[str], description: str) ->
         raise BadInput(f"{_first(words.getvalue())} (sanslabel {command} --help lists the flags)") from None
     if unknown:
         known = [f"--{name}" for name in _names(found)]
-        raise BadInput(f"There is no {unknown[0]!r} here: {nearest(unknown[0].partition('=')[0], known)}")
+        raise BadInput(f"There is no {unknown[0]!r} here: {suggestion(unknown[0].partition('=')[0], known)}")
     return found
 
 

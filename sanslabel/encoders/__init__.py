@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from sanslabel.encoders.coded import Coded
 from sanslabel.encoders.conv import Conv
 from sanslabel.encoders.dcgan import DCGAN
 from sanslabel.encoders.encoder import Encoder
+from sanslabel.encoders.linear_code import LinearCode
 from sanslabel.encoders.mlp import MLP
 from sanslabel.encoders.resnet import ResNet
 from sanslabel.encoders.vit import VisionTransformer
-from sanslabel.errors import BadInput, nearest, reading
+from sanslabel.errors import BadInput, bad_input_as, suggestion
 
-__all__ = ["DCGAN", "Coded", "Encoder", "build", "encoder_class", "named", "names", "outlined"]
+__all__ = ["DCGAN", "Encoder", "LinearCode", "build", "encoder_class", "encoder_options", "names", "outline"]
 
 _ENCODERS: dict[str, type[Encoder]] = {
     "conv": Conv,
@@ -34,7 +34,7 @@ _ENCODERS: dict[str, type[Encoder]] = {
     "vit_base": VisionTransformer,
     "mlp": MLP,
     "dcgan": DCGAN,
-    "coded": Coded,
+    "coded": LinearCode,
 }
 
 
@@ -43,7 +43,7 @@ def names() -> list[str]:
     return [name for name in _ENCODERS if name != "coded"]
 
 
-def named(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
+def encoder_options(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `build` that a name is, or a name with options."""
     return {"name": encoder} if isinstance(encoder, str) else dict(encoder)
 
@@ -55,7 +55,7 @@ def encoder_class(name: str) -> type[Encoder]:
 
         return Timm
     if name not in _ENCODERS:
-        raise BadInput(f"--encoder: there is no encoder {name!r}: {nearest(name, names())}")
+        raise BadInput(f"--encoder: there is no encoder {name!r}: {suggestion(name, names())}")
     return _ENCODERS[name]
 
 
@@ -70,7 +70,7 @@ def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any
     known = [key for key, option in signature(encoder).parameters.items() if option.kind is Parameter.KEYWORD_ONLY]
     for option in options:
         if option not in known:
-            raise BadInput(f"--encoder {name}: there is no option {option!r}: {nearest(option, known)}")
+            raise BadInput(f"--encoder {name}: there is no option {option!r}: {suggestion(option, known)}")
     if channels < 1:
         raise BadInput(f"channels is {channels}: give the number of channels of the images, 1 or more.")
     if image_size < encoder.smallest:
@@ -84,10 +84,10 @@ def build(name: str, *, channels: int = 3, image_size: int = 224, **options: Any
     return encoder(name, channels, image_size, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def outlined(config: Any, path: Path) -> Encoder:
+def outline(config: Any, path: Path) -> Encoder:
     """The encoder of a configuration that a file holds, on the device "meta": names, shapes and numbers, without their
     memory. BadInput for what describes none, or one with weights to be fetched: no file brings about a download."""
-    told = reading(f"{path}: the encoder", "name a folder that training wrote")
+    told = bad_input_as(f"{path}: the encoder", "name a folder that training wrote")
     with told, torch.random.fork_rng(devices=()), torch.device("meta"):
         inner = config
         while isinstance(inner, Mapping):

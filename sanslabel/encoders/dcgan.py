@@ -7,12 +7,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
+from sanslabel.device import on_capable_device
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput
-from sanslabel.hardware import supported
 
 
-def sides(size: int) -> list[int]:
+def map_sizes(size: int) -> list[int]:
     """Of the maps, by halves rounded up until 4 or less are left: 28 -> [28, 14, 7, 4]. A generator has them the other
     way round."""
     found = [size]
@@ -21,7 +21,7 @@ def sides(size: int) -> list[int]:
     return found
 
 
-def kernel(larger: int, smaller: int) -> int:
+def kernel_size(larger: int, smaller: int) -> int:
     """Of a convolution of stride 2 and padding 1 between maps of these sides, and of its transpose."""
     return 4 if larger == 2 * smaller else 3
 
@@ -39,14 +39,14 @@ class DCGAN(Encoder):
     def __init__(self, name: str, channels: int, image_size: int, *, filters: int = 64, scaling: Scaling | None = None):
         if not isinstance(filters, int) or filters < 1:
             raise BadInput(f"--encoder {name}: filters is {filters}: give the channels of the first maps, 1 or more.")
-        maps = sides(image_size)
+        maps = map_sizes(image_size)
         widths = [channels, *(filters * 2**i for i in range(len(maps) - 1))]
         config = {"name": name, "channels": channels, "image_size": image_size, "filters": filters}
         super().__init__(config, widths[-1] * maps[-1] ** 2, scaling)
         self.side = maps[-1]
         self.layers = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, kernel(*pair), stride=2, padding=1, bias=False),
+                nn.Conv2d(inputs, outputs, kernel_size(*pair), stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(outputs) if i else nn.Identity(),
                 nn.LeakyReLU(0.2, inplace=True),
             )
@@ -64,7 +64,7 @@ class DCGAN(Encoder):
 
     def pooled(self, stage: Tensor) -> Tensor:
         """The maps as one vector, larger ones by their maxima over as many fields as the last ones have."""
-        return adaptive_max_pool2d(supported(stage), self.side).flatten(1).to(stage.device)
+        return adaptive_max_pool2d(on_capable_device(stage), self.side).flatten(1).to(stage.device)
 
 
 def initialize_(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 
 
 class Conv3x3(nn.Conv2d):
@@ -127,7 +127,9 @@ class ResNet(Encoder):
         if stem is None:
             stem = "small" if image_size <= 64 else "imagenet"
         if stem not in ("imagenet", "small"):
-            raise BadInput(f"--encoder {name}: there is no stem {stem!r}: {nearest(str(stem), ['imagenet', 'small'])}")
+            raise BadInput(
+                f"--encoder {name}: there is no stem {stem!r}: {suggestion(str(stem), ['imagenet', 'small'])}"
+            )
         block, depths = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "stem": stem}
         config["zero_residual"] = zero_residual

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sanslabel.encoders.encoder import Encoder, Scaling
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 
 PREFIX = "timm/"
 
@@ -52,7 +52,7 @@ def pretrained_settings(name: str) -> tuple[int, Scaling]:
 def _check(name: str) -> None:
     known, model = _library().list_models(), name.removeprefix(PREFIX)
     if model.partition(".")[0] not in known:
-        raise BadInput(f"--encoder {name}: timm has no {model!r}; {nearest(model, known)}")
+        raise BadInput(f"--encoder {name}: timm has no {model!r}; {suggestion(model, known)}")
 
 
 def _made(name: str, channels: int, size: int, pretrained: bool) -> Any:

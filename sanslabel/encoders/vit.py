@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.encoders.tokens import at, sincos_positions
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class VisionTransformer(Encoder):
         if patch is None:
             patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
         if pool not in ("class", "mean"):
-            raise BadInput(f"--encoder {name}: there is no pool {pool!r}: {nearest(str(pool), ['class', 'mean'])}")
+            raise BadInput(f"--encoder {name}: there is no pool {pool!r}: {suggestion(str(pool), ['class', 'mean'])}")
         grid = _grid(image_size, image_size, patch)
         depth, width, heads = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}

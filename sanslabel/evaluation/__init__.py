@@ -12,31 +12,32 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sanslabel import checkpoint, encoders
-from sanslabel.distributed import by_first
+from sanslabel.device import chosen_device
+from sanslabel.distributed import on_first_process
 from sanslabel.encoders.timm import PREFIX
-from sanslabel.errors import BadInput, nearest
-from sanslabel.evaluation.candidates import (
-    Candidate,
+from sanslabel.errors import BadInput, suggestion
+from sanslabel.evaluation.feature_cache import FeatureCache
+from sanslabel.evaluation.finetuning import FineTuning, finetuned
+from sanslabel.evaluation.invariance import IMAGES, invariance
+from sanslabel.evaluation.labeled_split import LabeledSplit, Unlabeled, labeled_split
+from sanslabel.evaluation.protocols import FROZEN, Features, Protocol, Score, accuracy, chosen_probe, measured, scores
+from sanslabel.evaluation.representation import Encoder, pixels, represent, settle_
+from sanslabel.evaluation.results import results
+from sanslabel.evaluation.similarity import alignment_of_kernels, triplet_agreement
+from sanslabel.evaluation.stages import Stages, Tokens
+from sanslabel.evaluation.subjects import (
+    Subject,
     computing_as,
     of_pixels,
     of_timm,
-    opened,
+    open_subject,
     readings,
     untrained,
     whole,
 )
-from sanslabel.evaluation.finetuning import FineTuning, finetuned
-from sanslabel.evaluation.invariance import IMAGES, invariance
-from sanslabel.evaluation.memo import Memo
-from sanslabel.evaluation.protocols import FROZEN, Features, Protocol, Score, accuracy, chosen_probe, measured, scores
-from sanslabel.evaluation.readings import Stages, Tokens
-from sanslabel.evaluation.relation import alignment_of_kernels, triplet_agreement
-from sanslabel.evaluation.representation import Encoder, pixels, represent, settle_
-from sanslabel.evaluation.results import results
-from sanslabel.evaluation.rows import Rows, Unlabeled, labeled_rows
-from sanslabel.hardware import chosen_device, memory_sufficing
-from sanslabel.plain import plain
-from sanslabel.randomness import fold, permutation
+from sanslabel.memory_limits import advise_when_out_of_memory
+from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.serialization import to_plain
 
 __all__ = ["FineTuning", "Score", "Unlabeled", "evaluate", "pixels", "represent", "scores", "settle_"]
 
@@ -91,15 +92,15 @@ def evaluate(
     if "finetune" in protocols and (stage, tokens) != (None, None):
         raise BadInput("--protocols finetune trains the whole encoder; leave out --stage and --tokens.")
     _check(protocols, transfer, reference, k, temperature, labels_per_class, draws)
-    candidate = of_timm(str(run), data) if str(run).startswith(PREFIX) else opened(run, network)
+    candidate = of_timm(str(run), data) if str(run).startswith(PREFIX) else open_subject(run, network)
     said, config = candidate.said, candidate.encoder.config
     chosen = data or said.get("data")
     if chosen is None:
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
     size, channels = said.get("image_size", config["image_size"]), config["channels"]
     options = computing_as(said, chosen_device(device))
-    memo = Memo(candidate.folder / "features" if cache else None)
-    rows = labeled_rows(chosen, size, channels, seed, options, memo)
+    memo = FeatureCache(candidate.folder / "features" if cache else None)
+    rows = labeled_split(chosen, size, channels, seed, options, memo)
     if k is not None and k > len(rows.train):
         raise BadInput(f"--k {k}: {chosen} has {len(rows.train):,} images to fit on; give at most as many.")
     compared = {f"trained encoder ({candidate.network})": candidate.encoder.to(options["device"])}
@@ -112,8 +113,8 @@ def evaluate(
     if baselines and stage is None and tokens is None:
         read = of_pixels(channels, size) | read
     # Whatever else is asked for is opened first, so that what cannot be used is told before the work.
-    second = None if transfer is None else labeled_rows(transfer, size, channels, seed, options, memo)
-    other = None if reference is None else _fitting(opened(reference, None), rows)
+    second = None if transfer is None else labeled_split(transfer, size, channels, seed, options, memo)
+    other = None if reference is None else _fitting(open_subject(reference, None), rows)
     parts: list[Callable[[], list[Score]]] = []
     frozen: list[Protocol] = [protocol for protocol in protocols if protocol in FROZEN]
     if frozen:
@@ -131,15 +132,15 @@ def evaluate(
         parts.append(lambda: _finetuned(compared, rows, finetuning, seed, tell))
     found: list[Score] = []
     for part in parts:
-        with memory_sufficing(options["device"], "evaluate with --device cpu"):
+        with advise_when_out_of_memory(options["device"], "evaluate with --device cpu"):
             found += (scored := part())
-        by_first(_write, candidate, rows, scored, network)  # at once: what comes later may fail
+        on_first_process(_write, candidate, rows, scored, network)  # at once: what comes later may fail
     return found
 
 
 def _frozen(
     read: Mapping[str, Encoder],
-    rows: Rows,
+    rows: LabeledSplit,
     protocols: Sequence[Protocol],
     settings: Mapping[str, Any],
     tell: Callable[[str], None],
@@ -150,13 +151,13 @@ def _frozen(
 
 
 def _layers(
-    compared: Mapping[str, encoders.Encoder], rows: Rows, seed: int, tell: Callable[[str], None]
+    compared: Mapping[str, encoders.Encoder], rows: LabeledSplit, seed: int, tell: Callable[[str], None]
 ) -> list[Score]:
     """A linear probe on each stage, fitted on up to `LAYER_ROWS` training rows: all stages of them are held at once."""
     tell(f"Representing the stages of {' and '.join(compared)}")
-    drawn = permutation(fold(seed, 10), len(rows.train))[:LAYER_ROWS].sort().values
+    drawn = permutation(fold(seed, Stream.STAGE_SAMPLES), len(rows.train))[:LAYER_ROWS].sort().values
     read = {name: Stages(whole(encoder, rows.train, rows.options)) for name, encoder in compared.items()}
-    features, division = replace(rows.fewer(drawn), memo=Memo(None)).represented(read)  # these are large
+    features, division = replace(rows.fewer(drawn), memo=FeatureCache(None)).represented(read)  # these are large
     found = []
     for name, stages in read.items():
         for stage, pair in enumerate(zip(*(x.split(stages.widths, dim=1) for x in features[name]), strict=True), 1):
@@ -167,7 +168,7 @@ def _layers(
 
 def _finetuned(
     compared: Mapping[str, encoders.Encoder],
-    rows: Rows,
+    rows: LabeledSplit,
     how: FineTuning,
     seed: int,
     tell: Callable[[str], None],
@@ -183,11 +184,11 @@ def _finetuned(
         logits, readable = represent({name: net}, rows.test, **rows.options)
         labels = rows.test.labels[readable].to(logits[name].device)
         right = accuracy(logits[name].argmax(dim=1), labels)
-        found.append(measured("finetune", "accuracy", name, right, division, plain(how) | choice, seed, len(labels)))
+        found.append(measured("finetune", "accuracy", name, right, division, to_plain(how) | choice, seed, len(labels)))
     return found
 
 
-def _fitting(other: Candidate, rows: Rows) -> Candidate:
+def _fitting(other: Subject, rows: LabeledSplit) -> Subject:
     """BadInput for an encoder of other images."""
     asked = rows.options["image_size"], rows.test.channels
     if (other.encoder.config["image_size"], other.encoder.config["channels"]) != asked:
@@ -198,7 +199,7 @@ def _fitting(other: Candidate, rows: Rows) -> Candidate:
 
 
 def _related(
-    read: Mapping[str, Encoder], rows: Rows, other: Candidate, seed: int, tell: Callable[[str], None]
+    read: Mapping[str, Encoder], rows: LabeledSplit, other: Subject, seed: int, tell: Callable[[str], None]
 ) -> list[Score]:
     """Whether the distances of representations follow those of another encoder."""
     tell(f"Comparing with the distances of {other.folder}")
@@ -214,7 +215,7 @@ def _related(
     return found
 
 
-def _invariance(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callable[[str], None]) -> list[Score]:
+def _invariance(read: Mapping[str, Encoder], rows: LabeledSplit, seed: int, tell: Callable[[str], None]) -> list[Score]:
     """The cosine of an image and its changed one, by kind of change, and of unrelated images."""
     tell("Changing images")
     found = []
@@ -225,7 +226,9 @@ def _invariance(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callab
     return found
 
 
-def _transferred(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Callable[[str], None]) -> list[Score]:
+def _transferred(
+    read: Mapping[str, Encoder], rows: LabeledSplit, seed: int, tell: Callable[[str], None]
+) -> list[Score]:
     """A linear probe of each representation on a second labeled set."""
     tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
     features, division = rows.represented(read)
@@ -234,7 +237,7 @@ def _transferred(read: Mapping[str, Encoder], rows: Rows, seed: int, tell: Calla
     return [replace(score, settings={**score.settings, **about}) for score in found]
 
 
-def _write(candidate: Candidate, rows: Rows, found: Sequence[Score], network: str | None) -> None:
+def _write(candidate: Subject, rows: LabeledSplit, found: Sequence[Score], network: str | None) -> None:
     """Writes the scores, beside those of other protocols and settings that the file has of the same encoder. Other data
     of the same name get a file of their own."""
     about = {
@@ -278,7 +281,7 @@ def _check(
     for protocol in protocols:
         if protocol not in get_args(Protocol):
             known = list(get_args(Protocol))
-            raise BadInput(f"--protocols: there is no protocol {protocol!r}; {nearest(protocol, known)}")
+            raise BadInput(f"--protocols: there is no protocol {protocol!r}; {suggestion(protocol, known)}")
     if not protocols:
         raise BadInput(f"--protocols: name at least one of {', '.join(get_args(Protocol))}.")
     if reference is not None and "relation" not in protocols:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sanslabel.batchnorm import synchronize_
+from sanslabel.device import autocast, deterministic_kernels, memory_format
 from sanslabel.distributed import average_, gather, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.linear import Probe
-from sanslabel.hardware import computing, layout, same_bits
 from sanslabel.optimizers import AdamW
-from sanslabel.randomness import fold
+from sanslabel.randomness import Stream, fold
 from sanslabel.recipe import Group, Recipe
 from sanslabel.sources import Source, batches
 from sanslabel.views import View
@@ -32,7 +32,7 @@ class FineTuning:
     steps: int = 800
     """as near to these as whole epochs come"""
     batch: int = 128
-    rate: float = 1e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
     layer_decay: float = 0.75
     """factor of the rate from each block of a transformer to the one below"""
@@ -42,8 +42,8 @@ class FineTuning:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise BadInput(f"--finetune-steps {self.steps}: must be at least 1.")
-        if not 0 < self.rate < inf:
-            raise BadInput(f"--finetune-rate {self.rate}: must be a finite number above 0.")
+        if not 0 < self.lr < inf:
+            raise BadInput(f"--finetune-lr {self.lr}: must be a finite number above 0.")
 
     def epochs(self, samples: int) -> int:
         """Passes over so many samples that come nearest to the steps, at least one."""
@@ -51,9 +51,9 @@ class FineTuning:
 
     def recipe(self, encoder: Encoder, samples: int) -> Recipe:
         """A tenth of the epochs to warm up, then a cosine to 0."""
-        optimizer = AdamW(rate=self.rate, weight_decay=self.weight_decay)
+        optimizer = AdamW(lr=self.lr, weight_decay=self.weight_decay)
         epochs = self.epochs(samples)
-        groups = tuple(Group(match=f"0.{name}", rate=rate) for name, rate in self.rates(encoder).items())
+        groups = tuple(Group(match=f"0.{name}", lr_factor=rate) for name, rate in self.rates(encoder).items())
         return Recipe(optimizer=optimizer, epochs=epochs, batch=self.batch, warmup=epochs / 10, groups=groups)
 
     def rates(self, encoder: Encoder) -> dict[str, float]:
@@ -85,19 +85,19 @@ def finetuned(
     distort pretrained features and underperform out-of-distribution".
     """
     net = nn.Sequential(deepcopy(encoder), Head(probe)).to(device).train()
-    net.to(memory_format=layout(device))  # pyright: ignore[reportCallIssue]
+    net.to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=image_size)
     synchronize_(net)
     (optimizer,) = recipe.optimizers.values()
     descent = optimizer.build(recipe.parameter_groups(net, optimizer))
-    order = {"seed": fold(seed, 11), "epochs": recipe.epochs, "workers": workers, "device": device}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), same_bits():
+    order = {"seed": fold(seed, Stream.FINE_TUNING), "epochs": recipe.epochs, "workers": workers, "device": device}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), deterministic_kernels():
         for clock, batch in batches(source, max(1, recipe.batch // world_size()) * world_size(), **order):
             torch.manual_seed(clock.key)  # of dropout
-            with computing(device, dtype):
-                logits = net(view(batch, 0))
+            with autocast(device, dtype):
+                logits = net(view(batch._replace(dtype=dtype), 0))
             descent.zero_grad(set_to_none=True)
-            cross_entropy(gather(logits).float(), gather(batch.labels)).backward()
+            cross_entropy(gather(logits).float(), gather(batch.labels())).backward()
             average_([p.grad for p in net.parameters() if p.grad is not None])
             recipe.adjust_(descent, clock)
             descent.step()

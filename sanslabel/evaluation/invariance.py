@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sanslabel.device import autocast
 from sanslabel.diagnostics import mean_cosine
 from sanslabel.evaluation.representation import Encoder, evaluating
-from sanslabel.hardware import computing
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.sources import Source, ordered
-from sanslabel.views import View, resized, turned
+from sanslabel.views import View, resize_images, rotated
 
 IMAGES = 1000
 """of the source, at most"""
@@ -41,14 +41,14 @@ def invariance(
     and under "unrelated" that of different images. Of up to 1,000 images drawn by the seed; options are those of
     `represent`."""
     device, dtype = options["device"], options["dtype"]
-    drawn = source.subset(permutation(fold(seed, 14), len(source))[:IMAGES].sort().values)
+    drawn = source.subset(permutation(fold(seed, Stream.CHANGES), len(source))[:IMAGES].sort().values)
     changes = kinds(source.channels, image_size)
     found: dict[str, dict[str, list[Tensor]]] = {name: {kind: [] for kind in changes} for name in compared}
     whole: dict[str, list[Tensor]] = {name: [] for name in compared}
-    with evaluating(compared.values()), computing(device, dtype):
+    with evaluating(compared.values()), autocast(device, dtype):
         for read in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
-            plain = resized(read.images, image_size, read.sizes)
-            batch = read._replace(images=plain, sizes=None)  # so that all that differs is the change
+            plain = resize_images(read.images(), image_size)
+            batch = read.with_pixels(plain)  # so that all that differs is the change
             seen = {
                 kind: _turned(plain, batch.key) if view is None else view(batch, 0) for kind, view in changes.items()
             }
@@ -67,4 +67,4 @@ def invariance(
 
 def _turned(images: Tensor, key: Tensor) -> Tensor:
     """By one, two or three quarter turns."""
-    return turned(images, 1 + key % 3)
+    return rotated(images, 1 + key % 3)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 
 PARTS = 5
 STRONGEST, WEAKEST, STEP = 10.0, 1e-7, 10**-0.5
@@ -111,7 +111,7 @@ def chosen_penalty(
 
 def parts(labels: Tensor, seed: int) -> Tensor:
     """(N,) int64 in [0, 5): a division of the rows in fifths of the same classes, fixed by the seed."""
-    order = permutation(fold(seed, 5), len(labels)).to(labels.device)
+    order = permutation(fold(seed, Stream.FOLDS), len(labels)).to(labels.device)
     order = order[labels[order].argsort(stable=True)]
     part = torch.empty_like(labels)
     part[order] = torch.arange(len(labels), device=labels.device) % PARTS

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import knn, linear, relation
+from sanslabel.evaluation import knn, linear, similarity
 from sanslabel.evaluation.clusters import STARTS, agreement
 from sanslabel.evaluation.retrieval import mean_average_precision
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 
 Protocol = Literal[
     "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
@@ -107,7 +107,7 @@ def scores(
     every = [torch.arange(len(division.train))]
 
     def few(count: int, times: int) -> list[Tensor]:
-        return [drawn(division.train, count, fold(seed, 6, draw)) for draw in range(times)]
+        return [drawn(division.train, count, fold(seed, Stream.FEW_LABELS, draw)) for draw in range(times)]
 
     measures: dict[str, _Measure] = {
         "knn": partial(_knn, k=k, temperature=temperature),
@@ -243,16 +243,16 @@ def _cluster(features: Features, division: Division, rows: Tensor, *, few: bool,
 
 
 def _retrieval(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
-    asked = permutation(fold(seed, 9), len(division.test))[:QUERIES].to(division.test.device)
+    asked = permutation(fold(seed, Stream.QUERIES), len(division.test))[:QUERIES].to(division.test.device)
     found = mean_average_precision(features.train, division.train, features.test[asked], division.test[asked])
     return {"mAP": found}, {"queries": len(asked), "gallery": "training rows"}
 
 
 def _relation(features: Features, division: Division, rows: Tensor, *, few: bool, seed: int) -> _Measured:
-    drawn = permutation(fold(seed, 15), len(division.test))[:RELATED].to(division.test.device)
+    drawn = permutation(fold(seed, Stream.SIMILARITY), len(division.test))[:RELATED].to(division.test.device)
     test, labels = features.test[drawn], division.test[drawn]
-    near = relation.triplet_accuracy(test, labels, seed)
-    kernels = relation.with_labels(test, labels, division.classes)
+    near = similarity.triplet_accuracy(test, labels, seed)
+    kernels = similarity.with_labels(test, labels, division.classes)
     return {"triplets": near, "CKA": kernels}, {"reference": "labels", "images": len(drawn)}
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sanslabel.distributed import concatenated, rank, world_size
+from sanslabel.device import autocast, memory_format
+from sanslabel.distributed import gather_ragged, rank, world_size
 from sanslabel.errors import BadInput
-from sanslabel.hardware import computing, layout
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
-from sanslabel.views import resized
+from sanslabel.views import resize_images, resized
 
 Encoder = Callable[[Tensor], Tensor]
 """images (N, C, H, W), float32 in [0, 1] -> representation (N, D)"""
@@ -51,7 +51,7 @@ def represent(
     part = source.subset(torch.arange(begin, min(end, len(source)))) if shared else source
     features, rows = _represented(encoders, part, image_size, device, dtype, batch, workers)
     if shared:
-        features, rows = {name: concatenated(h) for name, h in features.items()}, concatenated(rows + begin)
+        features, rows = {name: gather_ragged(h) for name, h in features.items()}, gather_ragged(rows + begin)
     for name, h in features.items():
         if not h.isfinite().all():
             raise BadInput(f"The {name} gives representations that are not finite; train it again.")
@@ -75,7 +75,7 @@ def _represented(
     home = device if device.type == "cuda" else torch.device("cpu")
     features: dict[str, Tensor] = {}
     rows, count = torch.empty(len(source), dtype=torch.int64), 0
-    with evaluating(encoders.values()), computing(device, dtype):
+    with evaluating(encoders.values()), autocast(device, dtype):
         for begin, images, index in _images(source, image_size, batch, device, workers):
             # A sample that could not be read came as a copy of another one, which would then count twice.
             own = index == torch.arange(begin, begin + len(index), device=device)
@@ -112,7 +112,7 @@ def settle_(
     if len(drawn) > batch:
         drawn = drawn[: len(drawn) // batch * batch]
     momenta = [norm.momentum for norm in norms]
-    with evaluating([encoder]), computing(device, dtype):
+    with evaluating([encoder]), autocast(device, dtype):
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
@@ -128,9 +128,10 @@ def _images(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The first row that a batch is for, its images (n, C, size, size), and the rows (n,) that they are of."""
     begin = 0
-    for images, _, index, _, sizes, _ in ordered(source, batch, device=device, workers=workers):
-        yield begin, resized(images, size, sizes).contiguous(memory_format=layout(device)), index
-        begin += len(index)
+    for read in ordered(source, batch, device=device, workers=workers):
+        images = resize_images(read.images(), size)
+        yield begin, images.contiguous(memory_format=memory_format(device)), read.index
+        begin += len(read.index)
 
 
 @contextmanager

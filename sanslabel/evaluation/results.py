@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from sanslabel import checkpoint
-from sanslabel.errors import reading
+from sanslabel.errors import bad_input_as
 from sanslabel.evaluation.protocols import Score
-from sanslabel.plain import built
+from sanslabel.serialization import from_plain
 
 
 def results(path: Path) -> dict[str, Any]:
     """What RUN/evaluation/DATA.json says of its images and encoder, and its `scores`. BadInput for anything else."""
     content = checkpoint.read_json(path)
-    with reading(path, "remove it, and measure again"):
+    with bad_input_as(path, "remove it, and measure again"):
         texts = [content["data"], content["fingerprints"]["test"], content["encoder"]["network"]]
         texts += [score["settings"].get("data", "") for score in content["scores"]]
-        built(list[str], texts)
+        from_plain(list[str], texts)
         for score in content["scores"]:
-            built(Score, _whole(score))
+            from_plain(Score, _whole(score))
     return content
 
 

@@ -14,7 +14,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import BATCH, Trained, trained
 from sanslabel.methods.method import Method
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.sources import Source, splits
 from sanslabel.views import resized
 
@@ -118,7 +118,7 @@ def _within(points: Tensor, of: Tensor, neighbors: int) -> float:
 
 
 def _part(source: Source, count: int, seed: int) -> Source:
-    return source.subset(permutation(fold(seed, 2), len(source))[:count])
+    return source.subset(permutation(fold(seed, Stream.QUALITY), len(source))[:count])
 
 
 def nats(model: Trained, source: Source, seed: int) -> dict[str, float]:

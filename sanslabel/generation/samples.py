@@ -11,9 +11,9 @@ from torch.nn.functional import normalize
 from sanslabel.errors import BadInput
 from sanslabel.generation.grid import grid, write_png
 from sanslabel.generation.trained import Trained, trained
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.sources import ordered
-from sanslabel.views import resized
+from sanslabel.views import resize_images
 
 STEPS = 10
 """images on the way from one latent to another, both ends included"""
@@ -106,9 +106,9 @@ def _some(model: Trained, data: str | Path, count: int, seed: int) -> Tensor:
     source = model.source(data)
     if len(source) < count:
         raise BadInput(f"{data}: has {len(source)} images where {count} are asked for; ask for fewer (--n).")
-    rows = permutation(fold(seed, 1), len(source))[:count]
+    rows = permutation(fold(seed, Stream.SHOWN), len(source))[:count]
     parts = ordered(source.subset(rows), count, device=torch.device("cpu"))
-    return torch.cat([resized(images, model.size, sizes) for images, _, _, _, sizes, _ in parts])
+    return torch.cat([resize_images(batch.images(), model.size) for batch in parts])
 
 
 def _written(model: Trained, images: Tensor, out: str | Path | None, name: str, columns: int) -> Path:

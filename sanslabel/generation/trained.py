@@ -13,11 +13,11 @@ from torch import Tensor
 
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.batch import Facts
-from sanslabel.errors import BadInput, reading
+from sanslabel.device import chosen_device, deterministic_kernels
+from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.evaluation import represent
-from sanslabel.hardware import chosen_device, same_bits
-from sanslabel.methods.method import Method, Networks, check_size
-from sanslabel.plain import built
+from sanslabel.methods.method import Method, Networks, check_network_size
+from sanslabel.serialization import from_plain
 from sanslabel.sources import Source, open_source, splits
 
 BATCH = 256
@@ -67,24 +67,24 @@ class Trained:
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Without gradients, in float32 whatever it was trained in, and to the same bits each time on one device."""
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), same_bits():
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), deterministic_kernels():
             yield
 
 
 def trained(run: str | Path, device: str | None = None) -> Trained:
     """What the newest checkpoint of a run folder holds. BadInput where there is none, or of a method of one's own."""
     run, where = Path(run), chosen_device(device)
-    needed = ("method", "numbers", "data", "encoder", "image_size", "samples", "workers")
+    needed = ("method", "hyperparameters", "data", "encoder", "image_size", "samples", "workers")
     said = checkpoint.read_run(run, needed)
     if said["method"] not in methods.names():
         raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
     chosen = methods.method_class(said["method"])
     if chosen.family != "generative":
         raise BadInput(f"{run}: {chosen.__name__} is no generative method; `sanslabel methods` lists those.")
-    with reading(run / "run.json", "name the folder of a run"):
-        method, size = built(chosen, said["numbers"]), said["image_size"]
-        facts = Facts(said["samples"], said["encoder"]["channels"], size, size, 0)
-        check_size(method, said["encoder"], facts, run / "run.json")
+    with bad_input_as(run / "run.json", "name the folder of a run"):
+        method, size = from_plain(chosen, said["hyperparameters"]), said["image_size"]
+        facts = Facts.of_images(said["samples"], said["encoder"]["channels"], size, size)
+        check_network_size(method, said["encoder"], facts, run / "run.json")
         with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
             net = method.networks(encoders.build(**said["encoder"]), facts)
     if (found := checkpoint.newest(run / "checkpoints")) is None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sanslabel.losses.parts import large, part
+from sanslabel.losses.chunking import large, part
 from sanslabel.losses.precision import in_float32
 
 

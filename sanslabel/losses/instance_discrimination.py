@@ -3,8 +3,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from sanslabel.losses.chunking import large
 from sanslabel.losses.log_partition import log_partition
-from sanslabel.losses.parts import large
 from sanslabel.losses.precision import in_float32
 
 

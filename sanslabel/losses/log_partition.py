@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sanslabel.losses.parts import part as part_of
+from sanslabel.losses.chunking import part as part_of
 
 
 def log_partition(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:

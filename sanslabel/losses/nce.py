@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from sanslabel.losses.parts import part
+from sanslabel.losses.chunking import part
 from sanslabel.losses.precision import in_float32
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sanslabel.losses.parts import large, part
+from sanslabel.losses.chunking import large, part
 from sanslabel.losses.precision import in_float32
 
 Negatives = Literal["both", "same", "other"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sanslabel.losses.parts import part
+from sanslabel.losses.chunking import part
 from sanslabel.losses.precision import in_float32
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 
 if TYPE_CHECKING:
     from sanslabel.methods.method import Method
@@ -31,7 +31,7 @@ def sentence(name: str) -> str:
 def method_class(name: str) -> type[Method]:
     """The class that the method's file defines; BadInput for a name that has no file."""
     if name not in names():
-        raise BadInput(f"There is no method {name!r}: {nearest(name, names())}")
+        raise BadInput(f"There is no method {name!r}: {suggestion(name, names())}")
     from sanslabel.methods.method import Method
 
     module = import_module(f"{__name__}.{name}")

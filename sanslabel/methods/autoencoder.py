@@ -10,8 +10,8 @@ from torch import Tensor
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
-from sanslabel.encoders import Coded, Encoder
-from sanslabel.encoders.decoders import decoder, reconstructed
+from sanslabel.encoders import Encoder, LinearCode
+from sanslabel.heads.decoders import decoder, reconstruction
 from sanslabel.losses import squared_error
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -41,25 +41,25 @@ class Autoencoder(Method):
 
     recipe = Recipe(
         encoder={"name": "mlp", "hidden": [1000, 500, 250]},
-        optimizer=AdamW(rate=1e-3),
+        optimizer=AdamW(lr=1e-3),
         epochs=20,
-        final=1.0,
+        final_lr_factor=1.0,
     )
-    small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
+    small = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), epochs=40)
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},
-        optimizer=AdamW(rate=2e-3),
+        optimizer=AdamW(lr=2e-3),
         epochs=400,
-        numbers=dict(code=1),
+        hyperparameters=dict(code=1),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        coded = encoder if self.code is None else Coded.on(encoder, self.code)
+        coded = encoder if self.code is None else LinearCode.on(encoder, self.code)
         return Networks(encoder=coded, decoder=decoder(coded, self.filters))
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         y = 2 * self.view(batch, 0) - 1
-        code, r = reconstructed(net.encoder, net.decoder, y)
+        code, r = reconstruction(net.encoder, net.decoder, y)
         error, cost = gather(squared_error(r, y)).mean(), gather(code.float().abs().mean(dim=1)).mean()
         yield Objective(
             error + self.sparsity * cost,
@@ -76,8 +76,8 @@ class Autoencoder(Method):
 
     def energies(self, net: Networks, images: Tensor) -> Tensor:
         y = 2 * images - 1
-        code, r = reconstructed(net.encoder, net.decoder, y)
+        code, r = reconstruction(net.encoder, net.decoder, y)
         return squared_error(r, y) + self.sparsity * code.float().abs().mean(dim=1)
 
-    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+    def reconstruction(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         return {"reconstruction": self.decoded(net, net.encoder(images))}

@@ -9,12 +9,11 @@ from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Group, Recipe
-from sanslabel.views import seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,31 +41,31 @@ class BarlowTwins(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=LARS(rate=0.2, weight_decay=1e-6),
+        optimizer=LARS(lr=0.2, weight_decay=1e-6),
         scaling="linear",
         batch=2048,
         epochs=1000,
         warmup=10,
-        final=0.001,
-        groups=(Group(match="*", vectors=True, rate=0.0048 / 0.2),),
+        final_lr_factor=0.001,
+        groups=(Group(match="*", vectors=True, lr_factor=0.0048 / 0.2),),
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(width=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+        hyperparameters=dict(width=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        net = Networks(encoder=encoder, projector=projector(encoder.width, *[self.width] * self.layers))
+        net = Networks(encoder=encoder, projector=mlp(encoder.width, *[self.width] * self.layers))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         partner = net if self.teacher is None else net.teacher
         a = gather(net.projector(net.encoder(*first)))  # (N, D)
         b = gather(partner.projector(partner.encoder(*second)))

@@ -9,14 +9,13 @@ from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import negative_cosine
 from sanslabel.memory import ema_
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine
-from sanslabel.views import seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ class BYOL(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=LARS(rate=0.2, weight_decay=1.5e-6),
+        optimizer=LARS(lr=0.2, weight_decay=1.5e-6),
         scaling="linear",
         batch=4096,
         epochs=1000,
@@ -52,24 +51,24 @@ class BYOL(Method):
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(momentum=0.97, hidden=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+        hyperparameters=dict(momentum=0.97, hidden=1024, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         student, teacher = (
-            Networks(encoder=e, projector=projector(e.width, self.hidden, self.width, bias=True))
+            Networks(encoder=e, projector=mlp(e.width, self.hidden, self.width, bias=True))
             for e in (encoder, encoders.build(**encoder.config))
         )
-        student.predictor = projector(self.width, self.hidden, self.width, bias=True)
+        student.predictor = mlp(self.width, self.hidden, self.width, bias=True)
         student.teacher = teacher.requires_grad_(False)
         return student
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         a, b = (net.projector(net.encoder(*view)) for view in (first, second))  # (N, D) each
         p, q = (gather(net.predictor(z)) for z in (a, b))
         t, u = (gather(net.teacher.projector(net.teacher.encoder(*view))) for view in (first, second))

@@ -54,18 +54,18 @@ class CPC(Method):
     view: views.View = VIEW
     """256 of 300 pixels of the shorter side; the paper takes all color away, which encoders of color would then miss"""
 
-    recipe = Recipe(encoder="resnet50", optimizer=AdamW(rate=2e-4), batch=512, epochs=200)
+    recipe = Recipe(encoder="resnet50", optimizer=AdamW(lr=2e-4), batch=512, epochs=200)
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=32,
         epochs=10,
         warmup=1,
-        numbers=dict(farthest=3, hidden=128, blocks=3),
+        hyperparameters=dict(farthest=3, hidden=128, blocks=3),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        side = self.view.size or min(facts.height, facts.width)
+        side = self.view.size or facts.image.side
         unit = max(2, encoder.config.get("patch", 1))
         size = unit * max(-(-4 // unit), -(-side // (4 * unit)))  # a quarter; at least 4, or the encoder's patches
         encoder.read_patches_(size, stride=size // 2)

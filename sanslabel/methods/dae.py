@@ -11,8 +11,8 @@ from torch import Tensor
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
-from sanslabel.encoders import Coded, Encoder
-from sanslabel.encoders.decoders import decoder, reconstructed
+from sanslabel.encoders import Encoder, LinearCode
+from sanslabel.heads.decoders import decoder, reconstruction
 from sanslabel.losses import squared_error
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -55,25 +55,29 @@ class DAE(Method):
     view: views.View = views.WHOLE
 
     recipe = Recipe(
-        encoder={"name": "mlp", "activation": "tanh"}, optimizer=AdamW(rate=1e-3), batch=256, epochs=20, final=1.0
+        encoder={"name": "mlp", "activation": "tanh"},
+        optimizer=AdamW(lr=1e-3),
+        batch=256,
+        epochs=20,
+        final_lr_factor=1.0,
     )
-    small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
+    small = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), epochs=40)
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},
-        optimizer=AdamW(rate=2e-3),
+        optimizer=AdamW(lr=2e-3),
         epochs=400,
-        numbers=dict(corruption="gaussian", amount=0.1),
+        hyperparameters=dict(corruption="gaussian", amount=0.1),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         corruption.check(self.corruption, self.amount)
-        coded = encoder if self.code is None else Coded.on(encoder, self.code)
+        coded = encoder if self.code is None else LinearCode.on(encoder, self.code)
         return Networks(encoder=coded, decoder=decoder(coded, self.filters))
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         y = 2 * self.view(batch, 0) - 1
         noisy = self._corrupted(y, batch.key)
-        code, r = reconstructed(net.encoder, net.decoder, noisy)
+        code, r = reconstruction(net.encoder, net.decoder, noisy)
         images = {"input": y, "corrupted": noisy, "reconstruction": r}
         yield Objective(
             gather(squared_error(r, y)).mean(),
@@ -91,16 +95,19 @@ class DAE(Method):
         channels, side = net.encoder.config["channels"], net.encoder.config["image_size"]
         y = 2 * uniform(key, channels * side**2, START).view(-1, channels, side, side) - 1
         for step in range(self.chain):
-            _, y = reconstructed(net.encoder, net.decoder, self._corrupted(y, fold(key, step)))
+            _, y = reconstruction(net.encoder, net.decoder, self._corrupted(y, fold(key, step)))
         return _shown(y)
 
     def energies(self, net: Networks, images: Tensor) -> Tensor:
         y = 2 * images - 1
-        return squared_error(reconstructed(net.encoder, net.decoder, y)[1], y)
+        return squared_error(reconstruction(net.encoder, net.decoder, y)[1], y)
 
-    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+    def reconstruction(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         noisy = self._corrupted(2 * images - 1, key)
-        return {"corrupted": _shown(noisy), "reconstruction": _shown(reconstructed(net.encoder, net.decoder, noisy)[1])}
+        return {
+            "corrupted": _shown(noisy),
+            "reconstruction": _shown(reconstruction(net.encoder, net.decoder, noisy)[1]),
+        }
 
     def _corrupted(self, y: Tensor, key: Tensor) -> Tensor:
         return corrupted(y, key, self.corruption, self.amount, NOISE)

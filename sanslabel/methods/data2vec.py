@@ -14,7 +14,7 @@ from torch.nn.functional import layer_norm
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import spread_by_place
-from sanslabel.distributed import gather, mean, standardized
+from sanslabel.distributed import all_reduce_mean, gather, standardized
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.tokens import MaskToken, at
 from sanslabel.encoders.vit import transformer
@@ -67,7 +67,7 @@ class Data2Vec(Method):
 
     recipe = Recipe(
         encoder="vit_base",
-        optimizer=AdamW(rate=2e-3, weight_decay=0.05),
+        optimizer=AdamW(lr=2e-3, weight_decay=0.05),
         batch=2048,
         epochs=800,
         warmup=10,
@@ -75,12 +75,12 @@ class Data2Vec(Method):
     )
     small = Recipe(
         encoder="vit_micro",
-        optimizer=AdamW(rate=1e-3, weight_decay=0.05),
+        optimizer=AdamW(lr=1e-3, weight_decay=0.05),
         epochs=20,
         warmup=2,
         clip=3.0,
         # By the masked patches alone it ends below random weights: 51 % kNN accuracy; by all of them, at 67 %.
-        numbers=SMALL,
+        hyperparameters=SMALL,
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -102,13 +102,13 @@ class Data2Vec(Method):
         plain = layer_norm(average, average.shape[2:])
         target = standardized(average) if self.target_norm == "batch" else plain
         tokens = net.encoder.tokens(images, masked=masked, fill=net.mask())[:, 1:]
-        prediction, visible = net.head(tokens), views.others(masked, patches)  # (N, L, D), (N, L - M)
+        prediction, visible = net.head(tokens), views.other_patches(masked, patches)  # (N, L, D), (N, L - M)
         parts = [(w, at(prediction, x), at(target, x)) for w, x in ((1.0, masked), (self.visible, visible)) if w]
         loss = gather(torch.stack([w * losses.smooth_l1(p, t, self.beta) for w, p, t in parts]).sum(dim=0)).mean()
         if self.variance:
             h = gather(tokens.mean(dim=1))
             loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
-        spreads = [mean(spread_by_place(at(x, masked), masked, patches)) for x in (plain, prediction)]
+        spreads = [all_reduce_mean(spread_by_place(at(x, masked), masked, patches)) for x in (plain, prediction)]
         few = images[:8]
         yield Objective(
             loss,

@@ -13,8 +13,8 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import DCGAN as Discriminator
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.decoders import Generator
 from sanslabel.errors import BadInput
+from sanslabel.heads.decoders import Generator
 from sanslabel.losses import deception, discrimination
 from sanslabel.memory import without_statistics
 from sanslabel.methods.method import Method, Networks, Objective
@@ -24,7 +24,7 @@ from sanslabel.recipe import Recipe
 
 LATENT = 1
 """the stream that latents are drawn from"""
-ADAM = AdamW(rate=2e-4, betas=(0.5, 0.999))
+ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,16 @@ class DCGAN(Method):
     """channels of the generator's last maps"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="dcgan", optimizer={"critic": ADAM, "generator": ADAM}, batch=128, epochs=25, final=1.0)
+    recipe = Recipe(
+        encoder="dcgan", optimizer={"critic": ADAM, "generator": ADAM}, batch=128, epochs=25, final_lr_factor=1.0
+    )
     small = Recipe(
         encoder={"name": "dcgan", "filters": 32},
         optimizer={"critic": ADAM, "generator": ADAM},
         batch=64,
         epochs=20,
-        final=1.0,
-        numbers=dict(filters=32),
+        final_lr_factor=1.0,
+        hyperparameters=dict(filters=32),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

@@ -18,7 +18,7 @@ from sanslabel.diagnostics import usage
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
@@ -60,36 +60,37 @@ class DeepCluster(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=LARS(rate=0.3, weight_decay=1e-6),
+        optimizer=LARS(lr=0.3, weight_decay=1e-6),
         scaling="linear",
         batch=4096,
         epochs=800,
         warmup=10,
-        first=1 / 16,
-        final=0.001,
+        warmup_start=1 / 16,
+        final_lr_factor=0.001,
         decay_all=True,
     )
-    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
+    small = Recipe(optimizer=AdamW(lr=2e-3, weight_decay=1e-4), epochs=20, warmup=2, hyperparameters=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        head = projector(encoder.width, self.hidden, self.width, bias=True, final_bias=True)
+        head = mlp(encoder.width, self.hidden, self.width, bias=True, final_bias=True)
         net = Networks(encoder=encoder, projector=head)
         if self.teacher is not None:
             net.teacher = teacher_of(net)
-        count = max(2, min(self.clusters, facts.samples // 4))
-        banks = [Bank(facts.samples, self.width) for _ in range(min(2, self.heads))]
+        samples = facts.counted("deepcluster")
+        count = max(2, min(self.clusters, samples // 4))
+        banks = [Bank(samples, self.width) for _ in range(min(2, self.heads))]
         for bank in banks:
             bank.rows.zero_()  # tells samples that were never seen, which belong to no cluster
         net.banks = nn.ModuleList(banks)
-        net.clusters = nn.ModuleList(Clusters(facts.samples, self.width, count) for _ in range(self.heads))
+        net.clusters = nn.ModuleList(Clusters(samples, self.width, count) for _ in range(self.heads))
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         if clock.steps <= clock.steps_per_epoch:
             raise BadInput("DeepCluster only fills its memory in the first epoch; give 2 or more (--epochs 2).")
-        crops, index = self.view(batch), gather(batch.index)
+        crops, index = self.view.inputs(batch), gather(batch.index)
         with filling(net) if clock.epoch == 0 else nullcontext():
-            embeddings = net.projector(torch.cat(views.encoded(net.encoder, crops)))  # (V N, D)
+            embeddings = net.projector(torch.cat(views.forward_by_size(net.encoder, crops)))  # (V N, D)
             z = kept = [gather(part) for part in embeddings.chunk(len(crops))]  # V of (N, D)
             if self.teacher is not None:
                 kept = [gather(net.teacher.projector(net.teacher.encoder(*crop))) for crop in crops[: len(net.banks)]]

@@ -12,9 +12,9 @@ from torch import nn
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import usage
-from sanslabel.distributed import gather, mean
+from sanslabel.distributed import all_reduce_mean, gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import Directions, projector
+from sanslabel.heads import Directions, mlp
 from sanslabel.memory import Center, ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -73,42 +73,45 @@ class DINO(Method):
 
     recipe = Recipe(
         encoder="vit_small",
-        optimizer=AdamW(rate=5e-4, weight_decay=0.04),
+        optimizer=AdamW(lr=5e-4, weight_decay=0.04),
         scaling="linear",
         batch=512,
         epochs=100,
         warmup=10,
-        final=1e-3,
+        final_lr_factor=1e-3,
         final_decay=0.4,
         clip=3.0,
         clip_each=True,
     )
-    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
+    small = Recipe(optimizer=AdamW(lr=2e-3, weight_decay=1e-4), epochs=20, warmup=2, hyperparameters=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = encoder.width, self.hidden, self.hidden, self.bottleneck
-        head = projector(*widths, norm=self.norm, bias=True, final_bias=True, activation=nn.GELU, std=0.02)
+        head = mlp(*widths, norm=self.norm, bias=True, final_bias=True, activation=nn.GELU, std=0.02)
         net = Networks(encoder=encoder, projector=head, directions=Directions(self.bottleneck, self.outputs))
         net.teacher = teacher_of(net)
         net.center = Center(self.outputs)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        crops = self.view(batch)
-        z = net.projector(torch.cat(views.encoded(net.encoder, crops)))  # (V N, D)
+        crops = self.view.inputs(batch)
+        z = net.projector(torch.cat(views.forward_by_size(net.encoder, crops)))  # (V N, D)
         student = net.directions(z, clock.epochs < self.frozen_epochs).unflatten(0, (len(crops), -1))  # (V, N, K)
-        globally = net.teacher.projector(torch.cat(views.encoded(net.teacher.encoder, crops[:2])))
+        globally = net.teacher.projector(torch.cat(views.forward_by_size(net.teacher.encoder, crops[:2])))
         logits = net.teacher.directions(globally).unflatten(0, (2, -1))  # (2, N, K)
         warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
         temperature = linear(warm, self.first_teacher_temperature, self.teacher_temperature)
         target = ((logits - net.center.mean) / temperature).softmax(dim=-1)
         loss = gather(losses.dino(student, target, self.temperature)).mean()
-        entropy, used = mean(torch.special.entr(target).sum(dim=-1).mean()), usage(mean(target.mean(dim=(0, 1))))
+        entropy, used = (
+            all_reduce_mean(torch.special.entr(target).sum(dim=-1).mean()),
+            usage(all_reduce_mean(target.mean(dim=(0, 1)))),
+        )
         yield Objective(
             loss,
             terms={"teacher_entropy": entropy, "kl": loss.detach() - entropy, "usage": used},
-            embedding=gather(z[: len(batch.images)]),
-            positive=gather(z[len(batch.images) : 2 * len(batch.images)]),
+            embedding=gather(z[: len(batch.index)]),
+            positive=gather(z[len(batch.index) : 2 * len(batch.index)]),
             images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
             trivial=log(self.outputs),
         )

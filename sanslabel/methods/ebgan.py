@@ -12,8 +12,8 @@ from torch.nn.functional import softplus
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
-from sanslabel.encoders import Coded, Encoder
-from sanslabel.encoders.decoders import decoder, generator, reconstructed
+from sanslabel.encoders import Encoder, LinearCode
+from sanslabel.heads.decoders import decoder, generator, reconstruction
 from sanslabel.losses import margin_energy, pull_away, squared_error
 from sanslabel.memory import without_statistics
 from sanslabel.methods.method import Method, Networks, Objective
@@ -23,7 +23,7 @@ from sanslabel.recipe import Recipe
 
 LATENT = 1
 """the stream that latents are drawn from"""
-ADAM = AdamW(rate=2e-4, betas=(0.5, 0.999))
+ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +54,30 @@ class EBGAN(Method):
     """channels of the last maps of generator and decoder, where the encoder is convolutional"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="dcgan", optimizer={"critic": ADAM, "generator": ADAM}, batch=64, epochs=200, final=1.0)
+    recipe = Recipe(
+        encoder="dcgan", optimizer={"critic": ADAM, "generator": ADAM}, batch=64, epochs=200, final_lr_factor=1.0
+    )
     small = Recipe(
         encoder={"name": "dcgan", "filters": 32},
         optimizer={"critic": ADAM, "generator": ADAM},
         batch=64,
         epochs=20,
-        final=1.0,
-        numbers=dict(margin=0.1, code=32, filters=32, noise=64),
+        final_lr_factor=1.0,
+        hyperparameters=dict(margin=0.1, code=32, filters=32, noise=64),
     )
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},
         optimizer={"critic": ADAM, "generator": ADAM},
         epochs=400,
-        final=1.0,
-        numbers=dict(margin=0.1, noise=2),
+        final_lr_factor=1.0,
+        hyperparameters=dict(margin=0.1, noise=2),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         if self.cost == "softplus":
             critic = Networks(encoder=encoder, head=nn.Linear(encoder.width, 1))
         else:
-            coded = encoder if self.code is None else Coded.on(encoder, self.code)
+            coded = encoder if self.code is None else LinearCode.on(encoder, self.code)
             critic = Networks(encoder=coded, decoder=decoder(coded, self.filters))
         return Networks(critic=critic, generator=generator(encoder, self.noise, self.filters))
 
@@ -116,5 +118,5 @@ class EBGAN(Method):
             code = net.critic.encoder(images)
             return code, softplus(net.critic.head(code).float()).squeeze(1)
         y = 2 * images - 1
-        code, r = reconstructed(net.critic.encoder, net.critic.decoder, y)
+        code, r = reconstruction(net.critic.encoder, net.critic.decoder, y)
         return code, squared_error(r, y)

@@ -13,11 +13,11 @@ from torch.nn.functional import layer_norm
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import spread_by_place
-from sanslabel.distributed import gather, mean, standardized
+from sanslabel.distributed import all_reduce_mean, gather, standardized
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.predictor import TokenPredictor
 from sanslabel.encoders.tokens import at
 from sanslabel.encoders.vit import transformer
+from sanslabel.heads.token_predictor import TokenPredictor
 from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -71,17 +71,17 @@ class IJEPA(Method):
 
     recipe = Recipe(
         encoder="vit_base",
-        optimizer=AdamW(rate=1e-3, weight_decay=0.04),
+        optimizer=AdamW(lr=1e-3, weight_decay=0.04),
         batch=2048,
         epochs=600,
         warmup=40,
-        first=0.2,
-        final=1e-3,
+        warmup_start=0.2,
+        final_lr_factor=1e-3,
         final_decay=0.4,
     )
     # A teacher that stands still at first gives the student something to learn before it follows.
     small = Recipe(
-        optimizer=AdamW(rate=1e-3, weight_decay=0.05), encoder="vit_micro", epochs=20, warmup=2, numbers=SMALL
+        optimizer=AdamW(lr=1e-3, weight_decay=0.05), encoder="vit_micro", epochs=20, warmup=2, hyperparameters=SMALL
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -106,7 +106,7 @@ class IJEPA(Method):
         if self.variance:
             h = gather(tokens.mean(dim=1))
             loss = loss + losses.vicreg(h, h, 0.0, self.variance, self.variance / 50)
-        spreads = [mean(spread_by_place(x, places, prod(grid))) for x in (at(plain, places), prediction)]
+        spreads = [all_reduce_mean(spread_by_place(x, places, prod(grid))) for x in (at(plain, places), prediction)]
         yield Objective(
             loss,
             terms={"target_std": spreads[0], "prediction_std": spreads[1]},

@@ -14,7 +14,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
@@ -54,24 +54,24 @@ class Jigsaw(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=SGD(rate=0.1, weight_decay=1e-4),
+        optimizer=SGD(lr=0.1, weight_decay=1e-4),
         scaling="linear",
         batch=256,
         epochs=105,
         warmup=5,
-        drops=(30 / 105, 60 / 105, 90 / 105, 100 / 105),
+        milestones=(30 / 105, 60 / 105, 90 / 105, 100 / 105),
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(permutations=100, width=128, hidden=1024, shuffles=4),
+        hyperparameters=dict(permutations=100, width=128, hidden=1024, shuffles=4),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        side = self.view.size or min(facts.height, facts.width)
+        side = self.view.size or facts.image.side
         tile = self.tile or views.tile_side(side, encoder.config.get("patch", 1))
         encoder.read_patches_(tile, stride=side // 3)
         net = Networks(
@@ -79,7 +79,7 @@ class Jigsaw(Method):
             head=nn.Sequential(
                 nn.Linear(encoder.width, self.width, bias=False), nn.BatchNorm1d(self.width), nn.ReLU(inplace=True)
             ),
-            classifier=projector(9 * self.width, self.hidden, self.permutations, final_bias=True),
+            classifier=mlp(9 * self.width, self.hidden, self.permutations, final_bias=True),
         )
         net.register_buffer("permutations", views.permutations(self.permutations))  # (K, 9)
         return net

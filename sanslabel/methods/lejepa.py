@@ -12,12 +12,12 @@ from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import normal
 from sanslabel.recipe import Recipe
-from sanslabel.views import encoded
+from sanslabel.views import forward_by_size
 
 LOCAL = replace(views.WEAK, crop=(0.05, 0.3), saturation=0.2, solarize=0.2)
 CROPS = views.MultiCrop(global_crop=replace(LOCAL, crop=(0.3, 1.0)), local_crop=LOCAL)
@@ -50,28 +50,28 @@ class LeJEPA(Method):
 
     recipe = Recipe(
         encoder="vit_small",
-        optimizer=AdamW(rate=5e-4, weight_decay=0.05),
+        optimizer=AdamW(lr=5e-4, weight_decay=0.05),
         batch=512,
         epochs=100,
         warmup=10,
-        final=0.001,
+        final_lr_factor=0.001,
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(directions=256, hidden=512, view=views.EASY),
+        hyperparameters=dict(directions=256, hidden=512, view=views.EASY),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        head = projector(encoder.width, self.hidden, self.hidden, self.width, bias=True, final_bias=True)
+        head = mlp(encoder.width, self.hidden, self.hidden, self.width, bias=True, final_bias=True)
         return Networks(encoder=encoder, projector=head)
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        crops = self.view(batch)
-        embeddings = net.projector(torch.cat(encoded(net.encoder, crops))).float()  # (V N, D)
+        crops = self.view.inputs(batch)
+        embeddings = net.projector(torch.cat(forward_by_size(net.encoder, crops))).float()  # (V N, D)
         z = torch.stack([gather(part) for part in embeddings.chunk(len(crops))])  # (V, N, D)
         numbers = normal(batch.key.new_full((1,), clock.key), self.directions * self.width, stream=0)
         directions = normalize(numbers.view(self.directions, self.width), dim=1)  # (M, D)

@@ -14,9 +14,9 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import painted, patches
-from sanslabel.encoders.predictor import TokenPredictor
 from sanslabel.encoders.tokens import at
 from sanslabel.encoders.vit import transformer
+from sanslabel.heads.token_predictor import TokenPredictor
 from sanslabel.losses import patch_reconstruction
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -50,7 +50,7 @@ class MAE(Method):
 
     recipe = Recipe(
         encoder="vit_base",
-        optimizer=AdamW(rate=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
+        optimizer=AdamW(lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
         scaling="linear",
         batch=4096,
         epochs=800,
@@ -58,18 +58,18 @@ class MAE(Method):
     )
     small = Recipe(
         encoder="vit_micro",
-        optimizer=AdamW(rate=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
+        optimizer=AdamW(lr=1e-3, betas=(0.9, 0.95), weight_decay=0.05),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(decoder_width=128, decoder_depth=2),
+        hyperparameters=dict(decoder_width=128, decoder_depth=2),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         vit = transformer(encoder, "MAE")
         vit.pool_("mean")
         vit.fix_positions_()
-        pixels = facts.channels * vit.patch**2
+        pixels = facts.image.channels * vit.patch**2
         decoder = TokenPredictor(vit.width, self.decoder_width, self.decoder_depth, outputs=pixels)
         return Networks(encoder=vit, decoder=decoder)
 
@@ -100,8 +100,8 @@ class MAE(Method):
         """Tokens of the visible patches (N, K, D), prediction and pixels of the masked ones (N, M, P) each, and which
         are visible (N, K) and masked (N, M)."""
         grid, size = net.encoder.grid_of(images), net.encoder.patch
-        keep = views.kept(key, prod(grid), self.ratio, 1)
-        masked = views.others(keep, prod(grid))
+        keep = views.kept_patches(key, prod(grid), self.ratio, 1)
+        masked = views.other_patches(keep, prod(grid))
         tokens = net.encoder.tokens(images, keep)[:, 1:]
         prediction = net.decoder(tokens, keep, masked, grid)
         return tokens, prediction, at(patches(images, size, size).flatten(2), masked), keep, masked

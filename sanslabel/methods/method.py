@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
-from sanslabel.encoders import Encoder, outlined
-from sanslabel.errors import BadInput, reading
-from sanslabel.hardware import main_memory
+from sanslabel.encoders import Encoder, outline
+from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.memory_limits import main_memory
 from sanslabel.recipe import Recipe
 
 JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
@@ -125,7 +125,7 @@ class Method(ABC):
     @classmethod
     def under(cls, recipe: Recipe) -> Self:
         """The method with the numbers that go with the recipe."""
-        return cls(**recipe.numbers)
+        return cls(**recipe.hyperparameters)
 
     def sized(self, size: int) -> Self:
         """The method with `size` as the side, in pixels, of every view whose size is open."""
@@ -197,11 +197,15 @@ class Method(ABC):
         return BadInput(f"{type(self).__name__} has no {what}; another generative method may (`sanslabel methods`).")
 
 
-def check_size(method: Method, encoder: Any, facts: Facts, path: Path) -> None:
+def check_network_size(method: Method, encoder: Any, facts: Facts, path: Path) -> None:
     """BadInput where what a file says, of a method and the configuration of an encoder, makes no networks, or larger
     ones than the machine has memory for: they are built on the device "meta", names and shapes alone."""
-    outline = outlined(encoder, path)
-    with reading(f"{path}: the networks", "start a new run"), torch.random.fork_rng(devices=()), torch.device("meta"):
-        state = method.networks(outline, facts).state_dict()
+    empty = outline(encoder, path)
+    with (
+        bad_input_as(f"{path}: the networks", "start a new run"),
+        torch.random.fork_rng(devices=()),
+        torch.device("meta"),
+    ):
+        state = method.networks(empty, facts).state_dict()
     if (needed := sum(tensor.nbytes for tensor in state.values())) > main_memory():
         raise BadInput(f"{path}: its networks take {needed:,} bytes, more than this machine's memory.")

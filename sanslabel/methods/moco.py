@@ -11,18 +11,18 @@ from torch import Tensor
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.device import to_device
 from sanslabel.diagnostics import hardest_tenth
-from sanslabel.distributed import gather, shard, world_size
+from sanslabel.distributed import gather, local_slice, world_size
 from sanslabel.encoders import Encoder
-from sanslabel.hardware import sent
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import info_nce
 from sanslabel.memory import Queue, ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import fold, permutation
 from sanslabel.recipe import Recipe
-from sanslabel.views import Seen, grouped, seen
+from sanslabel.views import EncoderInput, ghost_batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class MoCo(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=SGD(rate=0.03, weight_decay=1e-4),
+        optimizer=SGD(lr=0.03, weight_decay=1e-4),
         scaling="linear",
         batch=256,
         epochs=200,
@@ -69,26 +69,28 @@ class MoCo(Method):
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(
+        hyperparameters=dict(
             momentum=0.99, queue=4096, symmetric=True, groups=1, hidden=512, view=replace(views.SIMCLR, crop=(0.2, 1.0))
         ),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
-        net = Networks(encoder=encoder, projector=projector(*widths, norm=False))
+        net = Networks(encoder=encoder, projector=mlp(*widths, norm=False))
         net.teacher = teacher_of(net)
-        net.queue = Queue(min(self.queue, facts.samples), self.width)
+        net.queue = Queue(min(self.queue, facts.samples or self.queue), self.width)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         pairs = [(first, second), (second, first)][: 1 + self.symmetric]
-        queries = [gather(net.projector(grouped(net.encoder, query, self.groups))) for query, _ in pairs]  # (N, D) each
+        queries = [
+            gather(net.projector(ghost_batches(net.encoder, query, self.groups))) for query, _ in pairs
+        ]  # (N, D) each
         keys = [self.keys(net.teacher, key, fold(clock.key, i)) for i, (_, key) in enumerate(pairs)]
         past = net.queue.rows  # (K, D)
         losses = [info_nce(q, k, past, self.temperature) for q, k in zip(queries, keys, strict=True)]
@@ -105,8 +107,8 @@ class MoCo(Method):
         ema_(net.teacher, net, self.momentum)
 
     @torch.no_grad()
-    def keys(self, teacher: Networks, view: Seen, key: int) -> Tensor:
+    def keys(self, teacher: Networks, view: EncoderInput, key: int) -> Tensor:
         """The teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
-        order = sent(permutation(key, len(view.images) * world_size()), view.images.device)
-        mixed = view.rows(lambda part: shard(gather(part)[order]))
-        return gather(teacher.projector(grouped(teacher.encoder, mixed, self.groups)))[order.argsort()]
+        order = to_device(permutation(key, len(view.images) * world_size()), view.images.device)
+        mixed = view.select(lambda tensor: local_slice(gather(tensor)[order]))
+        return gather(teacher.projector(ghost_batches(teacher.encoder, mixed, self.groups)))[order.argsort()]

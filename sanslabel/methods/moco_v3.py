@@ -14,14 +14,13 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import instance_discrimination
 from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine
-from sanslabel.views import seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class MoCoV3(Method):
 
     recipe = Recipe(
         encoder="vit_small",
-        optimizer=AdamW(rate=1.5e-4, weight_decay=0.1),
+        optimizer=AdamW(lr=1.5e-4, weight_decay=0.1),
         scaling="linear",
         batch=4096,
         epochs=300,
@@ -66,11 +65,11 @@ class MoCoV3(Method):
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(hidden=1024, layers=2, predictor_norm=False, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+        hyperparameters=dict(hidden=1024, layers=2, predictor_norm=False, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -82,13 +81,13 @@ class MoCoV3(Method):
             nn.init.zeros_(patches.proj.bias)
             patches.requires_grad_(False)
         widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
-        net = Networks(encoder=encoder, projector=projector(*widths, final_norm=True, affine=False))
+        net = Networks(encoder=encoder, projector=mlp(*widths, final_norm=True, affine=False))
         net.teacher = teacher_of(net)
-        net.predictor = projector(self.width, self.hidden, self.width, final_norm=self.predictor_norm, affine=False)
+        net.predictor = mlp(self.width, self.hidden, self.width, final_norm=self.predictor_norm, affine=False)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         queries = [gather(net.predictor(net.projector(net.encoder(*view)))) for view in (first, second)]  # (N, D) each
         keys = [gather(net.teacher.projector(net.teacher.encoder(*view))) for view in (second, first)]
         own = torch.arange(len(keys[0]), device=keys[0].device)

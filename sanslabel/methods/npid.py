@@ -11,13 +11,12 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import chance, instance_discrimination, nce
 from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
-from sanslabel.views import seen
 
 NEGATIVES = 3
 """the stream that they are drawn from"""
@@ -55,32 +54,32 @@ class NPID(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=SGD(rate=0.03, weight_decay=1e-4),
+        optimizer=SGD(lr=0.03, weight_decay=1e-4),
         scaling="linear",
         batch=256,
         epochs=200,
-        drops=(0.6, 0.8),
+        milestones=(0.6, 0.8),
         decay_all=True,
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(temperature=0.1, negatives=None, shared=True, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+        hyperparameters=dict(temperature=0.1, negatives=None, shared=True, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        net = Networks(encoder=encoder, projector=projector(encoder.width, self.width, norm=False))
+        net = Networks(encoder=encoder, projector=mlp(encoder.width, self.width, norm=False))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
-        net.bank = Bank(facts.samples, self.width)
+        net.bank = Bank(facts.counted("npid"), self.width)
         net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        view, index, bank = seen(self.view, batch, 0), gather(batch.index), net.bank.rows
+        view, index, bank = self.view.input(batch, 0), gather(batch.index), net.bank.rows
         if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))

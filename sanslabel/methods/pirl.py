@@ -15,21 +15,20 @@ from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import chance, instance_discrimination, nce
 from sanslabel.memory import Bank, ema_, filling, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import bits, integers
 from sanslabel.recipe import Recipe
-from sanslabel.views import seen
 
 NEGATIVES, TRANSFORM = 3, 4
 """streams that they are drawn from"""
 VIEW = replace(views.WEAK, crop=(0.08, 1.0), jitter=1.0, hue=0.2, blur=0.0)
 PIECES = replace(VIEW, crop=(0.6, 1.0), size=255)
 CROPS = replace(views.SIMCLR, crop=(0.2, 1.0))
-DESCENT = SGD(rate=0.03, weight_decay=1e-4)
+DESCENT = SGD(lr=0.03, weight_decay=1e-4)
 SMALL = dict(temperature=0.2, negatives=None, hidden=512, tile=None, view=CROPS, pieces=replace(CROPS, crop=(0.6, 1.0)))
 
 
@@ -71,21 +70,23 @@ class PIRL(Method):
     pieces: views.View = PIECES
     """the view that is cut into tiles or turned"""
 
-    recipe = Recipe(encoder="resnet50", optimizer=DESCENT, scaling="linear", batch=1024, epochs=800, final=0.001)
-    small = Recipe(optimizer=AdamW(rate=2e-3, weight_decay=1e-4), epochs=20, warmup=2, numbers=SMALL)
+    recipe = Recipe(
+        encoder="resnet50", optimizer=DESCENT, scaling="linear", batch=1024, epochs=800, final_lr_factor=0.001
+    )
+    small = Recipe(optimizer=AdamW(lr=2e-3, weight_decay=1e-4), epochs=20, warmup=2, hyperparameters=SMALL)
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *([] if self.hidden is None else [self.hidden]), self.width]
-        net = Networks(encoder=encoder, projector=projector(*widths, norm=False), part=projector(*widths, norm=False))
+        net = Networks(encoder=encoder, projector=mlp(*widths, norm=False), part=mlp(*widths, norm=False))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
-        net.whole = projector(9 * self.width, self.width, norm=False) if self.transform == "tiles" else nn.Identity()
-        net.bank = Bank(facts.samples, self.width)
+        net.whole = mlp(9 * self.width, self.width, norm=False) if self.transform == "tiles" else nn.Identity()
+        net.bank = Bank(facts.counted("pirl"), self.width)
         net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        view, index, bank = seen(self.view, batch, 0), gather(batch.index), net.bank.rows
+        view, index, bank = self.view.input(batch, 0), gather(batch.index), net.bank.rows
         if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # the only epoch of a run trains
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
@@ -114,6 +115,6 @@ class PIRL(Method):
         """What g reads of each sample, (N, P, C, s, s): nine tiles in random order, or the turned image."""
         image = self.pieces(batch, 1)
         if self.transform == "rotation":
-            return views.turned(image, integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
+            return views.rotated(image, integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
         cut = views.tiles(image, batch.key, self.tile or views.tile_side(image.shape[-1], patch), 1)
         return views.shuffled(standardized(cut), bits(batch.key, 9, TRANSFORM).argsort(dim=1))

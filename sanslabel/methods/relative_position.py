@@ -52,24 +52,24 @@ class RelativePosition(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=SGD(rate=0.1, weight_decay=1e-4),
+        optimizer=SGD(lr=0.1, weight_decay=1e-4),
         scaling="linear",
         batch=128,
         epochs=35,
         warmup=5,
-        drops=(15 / 35, 25 / 35),
+        milestones=(15 / 35, 25 / 35),
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(width=256, hidden=512, dropout=0.0),
+        hyperparameters=dict(width=256, hidden=512, dropout=0.0),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        side = self.view.size or min(facts.height, facts.width)
+        side = self.view.size or facts.image.side
         tile = self.tile or views.tile_side(side, encoder.config.get("patch", 1))
         encoder.read_patches_(tile, stride=side // 3)
         return Networks(

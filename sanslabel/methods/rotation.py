@@ -40,7 +40,7 @@ class Rotation(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=SGD(rate=0.1, weight_decay=1e-4),
+        optimizer=SGD(lr=0.1, weight_decay=1e-4),
         scaling="linear",
         batch=256,
         epochs=105,
@@ -49,7 +49,7 @@ class Rotation(Method):
     """of the common ResNet-50 reference; the authors' is an AlexNet"""
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=3e-3, weight_decay=1e-4),
         batch=64,
         epochs=10,
         warmup=1,
@@ -60,7 +60,7 @@ class Rotation(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        copies = views.turns(view).flatten(0, 1)  # (4N, C, S, S), the turns of a sample next to each other
+        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), the turns of a sample next to each other
         representation = net.encoder(copies)  # (4N, D)
         logits = gather(net.classifier(representation)).float()  # (4N, 4)
         turn = torch.arange(4, device=logits.device).repeat(len(logits) // 4)

@@ -13,13 +13,13 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import nt_xent
 from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
-from sanslabel.views import seen, together
+from sanslabel.views import concatenate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class SimCLR(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=LARS(rate=0.3, weight_decay=1e-6),
+        optimizer=LARS(lr=0.3, weight_decay=1e-6),
         scaling="linear",
         batch=4096,
         epochs=100,
@@ -59,24 +59,24 @@ class SimCLR(Method):
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=3e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=3e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
-        numbers=dict(temperature=0.2, hidden=512, layers=2, view=replace(views.SIMCLR, crop=(0.15, 1.0))),
+        hyperparameters=dict(temperature=0.2, hidden=512, layers=2, view=replace(views.SIMCLR, crop=(0.15, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
-        net = Networks(encoder=encoder, projector=projector(*widths, norm=self.norm, final_norm=self.norm))
+        net = Networks(encoder=encoder, projector=mlp(*widths, norm=self.norm, final_norm=self.norm))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         if self.teacher is None:
-            a, b = net.projector(net.encoder(*together(first, second))).chunk(2)  # (N, D) each
+            a, b = net.projector(net.encoder(*concatenate(first, second))).chunk(2)  # (N, D) each
         else:
             a, b = net.projector(net.encoder(*first)), net.teacher.projector(net.teacher.encoder(*second))
         a, b = gather(a), gather(b)

@@ -9,13 +9,12 @@ from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import projector
+from sanslabel.heads import mlp
 from sanslabel.losses import negative_cosine
 from sanslabel.memory import ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Group, Recipe
-from sanslabel.views import seen
 
 PREDICTOR = Group(match="predictor.*", constant=True)
 """which keeps up with the embedding better at a rate that does not decay"""
@@ -51,7 +50,7 @@ class SimSiam(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=SGD(rate=0.05, weight_decay=1e-4),
+        optimizer=SGD(lr=0.05, weight_decay=1e-4),
         scaling="linear",
         batch=512,
         epochs=100,
@@ -60,25 +59,25 @@ class SimSiam(Method):
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         batch=256,
         epochs=20,
         warmup=2,
         groups=(PREDICTOR,),
-        numbers=dict(width=512, layers=2, hidden=128, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
+        hyperparameters=dict(width=512, layers=2, hidden=128, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *[self.width] * self.layers]
-        net = Networks(encoder=encoder, projector=projector(*widths, final_norm=True, affine=False))
+        net = Networks(encoder=encoder, projector=mlp(*widths, final_norm=True, affine=False))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
         if self.prediction:
-            net.predictor = projector(self.width, self.hidden, self.width, final_bias=True)
+            net.predictor = mlp(self.width, self.hidden, self.width, final_bias=True)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        first, second = seen(self.view, batch, 0), seen(self.view, batch, 1)
+        first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         a, b = (net.projector(net.encoder(*view)) for view in (first, second))  # (N, D) each
         p, q = (gather(net.predictor(z) if self.prediction else z) for z in (a, b))
         if self.teacher is None:

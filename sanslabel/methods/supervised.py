@@ -36,14 +36,14 @@ class Supervised(Method):
     view: views.AnyView = views.RECONSTRUCTION
 
     recipe = Recipe(
-        encoder="resnet50", optimizer=SGD(rate=0.1, weight_decay=1e-4), scaling="linear", epochs=90, decay_all=True
+        encoder="resnet50", optimizer=SGD(lr=0.1, weight_decay=1e-4), scaling="linear", epochs=90, decay_all=True
     )
     small = Recipe(
         encoder="conv",
-        optimizer=AdamW(rate=3e-3, weight_decay=1e-2),
+        optimizer=AdamW(lr=3e-3, weight_decay=1e-2),
         epochs=20,
         warmup=2,
-        numbers=dict(view=replace(views.RECONSTRUCTION, crop=(0.5, 1.0))),
+        hyperparameters=dict(view=replace(views.RECONSTRUCTION, crop=(0.5, 1.0))),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
@@ -54,7 +54,7 @@ class Supervised(Method):
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
         representation = net.encoder(view)  # (N, D)
-        logits, labels = gather(net.classifier(representation)).float(), gather(batch.labels)  # (N, classes), (N,)
+        logits, labels = gather(net.classifier(representation)).float(), gather(batch.labels())  # (N, classes), (N,)
         labeled = (labels >= 0).sum().clamp(min=1)
         yield Objective(
             cross_entropy(logits, labels, ignore_index=-1, label_smoothing=self.smoothing, reduction="sum") / labeled,

@@ -15,7 +15,7 @@ from sanslabel import diagnostics, losses, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.heads import Prototypes, projector
+from sanslabel.heads import Prototypes, mlp
 from sanslabel.memory import Queue, ema_, teacher_of
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
@@ -61,38 +61,42 @@ class SwAV(Method):
 
     recipe = Recipe(
         encoder="resnet50",
-        optimizer=LARS(rate=0.3, weight_decay=1e-6),
+        optimizer=LARS(lr=0.3, weight_decay=1e-6),
         scaling="linear",
         batch=4096,
         epochs=800,
         warmup=10,
-        first=1 / 16,
-        final=0.001,
+        warmup_start=1 / 16,
+        final_lr_factor=0.001,
         decay_all=True,
     )
     small = Recipe(
-        optimizer=AdamW(rate=2e-3, weight_decay=1e-4),
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
         epochs=20,
         warmup=2,
-        numbers=dict(prototypes=200, epsilon=0.03, hidden=512, view=views.EASY),
+        hyperparameters=dict(prototypes=200, epsilon=0.03, hidden=512, view=views.EASY),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = encoder.width, self.hidden, self.width
-        net = Networks(encoder=encoder, projector=projector(*widths, bias=True, final_bias=True))
+        net = Networks(encoder=encoder, projector=mlp(*widths, bias=True, final_bias=True))
         if self.teacher is not None:
             net.teacher = teacher_of(net)
-        net.prototypes = Prototypes(self.width, max(2, min(self.prototypes, facts.samples // 2)))
-        net.queues = nn.ModuleList([Queue(min(self.queue, facts.samples), self.width) for _ in "ab" if self.queue])
+        samples = facts.samples or max(self.queue, 2 * self.prototypes)
+        net.prototypes = Prototypes(self.width, max(2, min(self.prototypes, samples // 2)))
+        net.queues = nn.ModuleList([Queue(min(self.queue, samples), self.width) for _ in "ab" if self.queue])
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        crops = self.view(batch)  # V of (N, C, S, S)
-        z = [gather(part) for part in net.projector(torch.cat(views.encoded(net.encoder, crops))).chunk(len(crops))]
+        crops = self.view.inputs(batch)  # V of (N, C, S, S)
+        z = [
+            gather(part)
+            for part in net.projector(torch.cat(views.forward_by_size(net.encoder, crops))).chunk(len(crops))
+        ]
         with torch.no_grad():
             targets = z[:2]
             if self.teacher is not None:
-                embeddings = net.teacher.projector(torch.cat(views.encoded(net.teacher.encoder, crops[:2])))
+                embeddings = net.teacher.projector(torch.cat(views.forward_by_size(net.teacher.encoder, crops[:2])))
                 targets = [gather(part) for part in embeddings.chunk(2)]
             codes = [self.code(net, target, crop, clock) for crop, target in enumerate(targets)]  # 2 of (N, K)
         scores = [net.prototypes(part, clock.epochs < self.frozen_epochs) / self.temperature for part in z]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
-from sanslabel.encoders import Coded, Encoder
-from sanslabel.encoders.decoders import decoder
+from sanslabel.encoders import Encoder, LinearCode
+from sanslabel.heads.decoders import decoder
 from sanslabel.losses import bernoulli_nll, gaussian_kl, gaussian_nll, kl_by_dimension, sampled_kl
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -57,12 +57,14 @@ class VAE(Method):
     """channels of the decoder's last maps, where the encoder is convolutional"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), batch=128, epochs=20, final=1.0)
-    small = Recipe(encoder="mlp", optimizer=AdamW(rate=1e-3), epochs=40)
-    toy = Recipe(encoder={"name": "mlp", "hidden": [128, 128]}, optimizer=AdamW(rate=2e-3), epochs=400, numbers=TOY)
+    recipe = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), batch=128, epochs=20, final_lr_factor=1.0)
+    small = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), epochs=40)
+    toy = Recipe(
+        encoder={"name": "mlp", "hidden": [128, 128]}, optimizer=AdamW(lr=2e-3), epochs=400, hyperparameters=TOY
+    )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        coded = Coded.on(encoder, self.code)
+        coded = LinearCode.on(encoder, self.code)
         log_var = nn.Linear(encoder.width, self.code)
         return Networks(encoder=coded, log_var=log_var, decoder=decoder(coded, self.filters))
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from sanslabel.checkpoint import replacing
+from sanslabel.device import chosen_device
 from sanslabel.errors import BadInput, SanslabelError
 from sanslabel.evaluation.table import APART, heading
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import trained
-from sanslabel.hardware import chosen_device
 from sanslabel.report import charts, pictures
-from sanslabel.report.atlas import atlas
 from sanslabel.report.contents import Contents, contents
+from sanslabel.report.embedding_map import embedding_map
 from sanslabel.report.page import Page, note, strips, table
 from sanslabel.report.replay import replayed
 
@@ -169,7 +169,7 @@ def _map(
         yield note("No map: the run has no encoder yet, which is written at its end.")
         return
     try:
-        found = atlas(run, data, count, seed, device, tell)
+        found = embedding_map(run, data, count, seed, device, tell)
     except SanslabelError as error:
         yield note(f"No map: {error}")
         return

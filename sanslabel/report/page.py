@@ -12,8 +12,8 @@ from typing import Any
 import vl_convert
 
 from sanslabel import __version__
-from sanslabel.report.atlas import COLUMNS, Atlas
 from sanslabel.report.charts import Chart
+from sanslabel.report.embedding_map import COLUMNS, EmbeddingMap
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """what the page asks of the library's bundle"""
@@ -47,7 +47,7 @@ class Page:
         figures = [self.figure(chart) for chart in charts]
         return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
 
-    def map(self, found: Atlas) -> str:
+    def map(self, found: EmbeddingMap) -> str:
         """The map, and beside it an image with its neighbors, which the field, a click or a button chooses."""
         figure = self.figure(found.map)
         name = f"chart-{len(self.specs) - 1}"

@@ -11,13 +11,13 @@ from torch import Tensor
 from sanslabel import checkpoint, methods
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Objective
-from sanslabel.plain import built
-from sanslabel.plan import NEEDED, planned
 from sanslabel.recipe import Recipe
 from sanslabel.report.contents import Contents
+from sanslabel.run_config import NEEDED, planned
+from sanslabel.serialization import from_plain
 from sanslabel.sources import batches, open_source
 from sanslabel.training.session import opened
-from sanslabel.views import resized
+from sanslabel.views import resize_images
 
 SHOWN, REPLAYED = 8, 64
 """images that are shown, and that the method gets: their draws are theirs in any batch"""
@@ -30,7 +30,10 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     plan = planned(checkpoint.read_run(run.path, NEEDED))
     if plan.method not in methods.names():
         raise BadInput(f"{plan.method} is a method of one's own, whose views are not known here.")
-    method, recipe = built(methods.method_class(plan.method), plan.numbers), built(Recipe, plan.recipe)
+    method, recipe = (
+        from_plain(methods.method_class(plan.method), plan.hyperparameters),
+        from_plain(Recipe, plan.recipe),
+    )
     source = open_source(plan.data, "train", image_size=plan.image_size)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{plan.data} has changed since, so that the views of then cannot be drawn again.")
@@ -42,13 +45,9 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
             source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")
         )
         for clock, whole in stream:
-            batch = whole._replace(
-                **{name: part[:REPLAYED] for name, part in whole._asdict().items() if part is not None}
-            )
+            batch = whole.map(lambda tensor: tensor[:REPLAYED])._replace(dtype=getattr(torch, plan.precision))
             objective: Objective | None = next(method.step(session.net, batch, clock), None)
             if objective is not None:  # an epoch may only fill a memory
-                seen = resized(
-                    batch.images[:SHOWN], plan.image_size, None if batch.sizes is None else batch.sizes[:SHOWN]
-                )
-                return {"image": seen} | {name: part[:SHOWN] for name, part in objective.images.items()}
+                images = resize_images(batch.map(lambda tensor: tensor[:SHOWN]).images(), plan.image_size)
+                return {"image": images} | {name: part[:SHOWN] for name, part in objective.images.items()}
     return {}

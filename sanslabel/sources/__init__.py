@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from sanslabel.errors import BadInput, nearest
+from sanslabel.errors import BadInput, suggestion
 from sanslabel.sources.arrays import Arrays, Stored, arrays
 from sanslabel.sources.cifar import cifar
 from sanslabel.sources.idx import idx
@@ -80,7 +80,7 @@ def _found(data: str | Path) -> tuple[str, Path]:
         return path.stem, path
     if path.exists():
         raise BadInput(f"{path} is neither a folder nor an .npy or .npz file; give one of these.")
-    raise BadInput(f"{data}: no such file or folder, and no set of that name; {nearest(str(data), list(NAMES))}")
+    raise BadInput(f"{data}: no such file or folder, and no set of that name; {suggestion(str(data), list(NAMES))}")
 
 
 def _stored(name: str, path: Path) -> Stored:

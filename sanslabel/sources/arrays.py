@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
-from sanslabel.hardware import main_memory
+from sanslabel.memory_limits import main_memory
 from sanslabel.sources.source import Loaded, Source
 
 DEFLATED = 1032

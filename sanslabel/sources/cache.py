@@ -27,11 +27,12 @@ import torch
 from PIL import features
 from torch import Tensor
 
-from sanslabel.distributed import highest, of_all, rank
+from sanslabel.console import errors
+from sanslabel.device import cores
+from sanslabel.distributed import all_reduce_max, gather_objects, rank
 from sanslabel.errors import BadInput
-from sanslabel.hardware import cores, free_memory, main_memory
-from sanslabel.output import errors
-from sanslabel.plan import Cache
+from sanslabel.memory_limits import free_memory, main_memory
+from sanslabel.run_config import Cache
 from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
 from sanslabel.sources.folder import Folder, status, zeros
 from sanslabel.sources.listing import SETTLED, cache_folder
@@ -80,11 +81,11 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
     if kind == "none" or not isinstance(source, Folder):
         return source
     machine = _machine()
-    first = of_all([machine]).index(machine)
+    first = gather_objects([machine]).index(machine)
     own = None
     for found in _together(_made(source, kind, workers) if rank() == first else iter(())):
         own = found or own
-    path = of_all([own.path if own else None])[first]
+    path = gather_objects([own.path if own else None])[first]
     if path is None:
         return source
     try:
@@ -92,7 +93,7 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
     except (OSError, ValueError) as error:
         _tell_of_none(source, kind, error)
         decoded = None
-    of_all([None])  # whoever holds it has waited for those who open it
+    gather_objects([None])  # whoever holds it has waited for those who open it
     found = replace(source, decoded=decoded)
     if own and decoded and found.decodes and decoded.unfitting:
         place = "main memory" if kind == "ram" else "disk"
@@ -109,7 +110,7 @@ def _together(items: Iterator[T]) -> Iterator[T | None]:
     """The items, and None for as long as other processes have some: none waits longer than another's next item takes,
     and so none gives up."""
     end = object()
-    while highest(int((item := next(items, end)) is not end))[0]:
+    while all_reduce_max(int((item := next(items, end)) is not end))[0]:
         yield None if item is end else item  # pyright: ignore[reportReturnType]
 
 

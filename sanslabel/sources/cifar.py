@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sanslabel.errors import BadInput, reading
-from sanslabel.hardware import main_memory
+from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.memory_limits import main_memory
 from sanslabel.sources.arrays import Part, Stored, checked_labels
 
 _PIXELS = 3 * 32 * 32
@@ -36,7 +36,7 @@ def cifar(folder: Path) -> Stored:
 
 
 def _classes(path: Path) -> tuple[str, ...]:
-    with reading(path, "fetch it again, or remove it"), path.open("rb") as file:
+    with bad_input_as(path, "fetch it again, or remove it"), path.open("rb") as file:
         if len(said := file.read(_NAMES + 1)) > _NAMES:
             raise BadInput(f"{path} is no list of a hundred names; fetch it again, or remove it.")
         return tuple(said.decode().split())
@@ -44,7 +44,7 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 def _records(path: Path, label_bytes: int) -> np.ndarray:
     """(N, label bytes + 3072), mapped from the file."""
-    with reading(path, "fetch it again"):
+    with bad_input_as(path, "fetch it again"):
         size, record = path.stat().st_size, label_bytes + _PIXELS
         if size == 0 or size % record:
             raise BadInput(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sanslabel.errors import BadInput, reading
+from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.sources.arrays import DEFLATED, Part, Stored, checked_labels, content
 
 _PREFIX = {"train": "train", "test": "t10k"}
@@ -41,7 +41,7 @@ def _images(path: Path) -> np.ndarray:
 def read(path: Path, rank: int) -> np.ndarray:
     """The array of unsigned bytes in one IDX file, which must have `rank` axes."""
     magic, begin, size = bytes([0, 0, 8, rank]), 4 + 4 * rank, path.stat().st_size
-    with reading(path, "fetch it again"), path.open("rb") as stored:
+    with bad_input_as(path, "fetch it again"), path.open("rb") as stored:
         packed = stored.read(2) == b"\x1f\x8b"  # by content: browsers unpack .gz files without renaming them
         stored.seek(0)
         with gzip.open(stored) if packed else nullcontext(stored) as file:

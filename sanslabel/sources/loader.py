@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from sanslabel import distributed
 from sanslabel.batch import Batch, Clock
+from sanslabel.device import to_device
 from sanslabel.errors import BadInput
-from sanslabel.hardware import sent
-from sanslabel.randomness import fold, permutation
+from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.source import Loaded, Source, tolerated
 
@@ -85,8 +85,8 @@ def _order(
     for step in range(start, steps):
         epoch, position = divmod(step, per_epoch)
         if epoch != current:
-            current, order = epoch, permutation(fold(seed, 2, epoch), samples)
-        rows = distributed.shard(order[position * batch : (position + 1) * batch])
+            current, order = epoch, permutation(fold(seed, Stream.ORDER, epoch), samples)
+        rows = distributed.local_slice(order[position * batch : (position + 1) * batch])
         yield Clock(seed, epoch, step, steps, per_epoch), rows
 
 
@@ -102,13 +102,13 @@ def _batches(
     for (clock, _), loaded in zip(
         clocks, _loaded(source, (rows for _, rows in ahead), device, workers, report), strict=True
     ):
-        yield clock, _batch(loaded, labels, fold(clock.seed, 0, clock.epoch))
+        yield clock, _batch(loaded, labels, fold(clock.seed, Stream.SAMPLE, clock.epoch))
 
 
 def _batch(loaded: Loaded, labels: Tensor, key: int) -> Batch:
     rows = loaded.rows
     keys = fold(torch.full_like(rows, key), rows)
-    return Batch(loaded.images, labels.index_select(0, rows), rows, keys, loaded.sizes)
+    return Batch.of_images(loaded.images, rows, keys, labels.index_select(0, rows), loaded.sizes)
 
 
 def _loaded(
@@ -118,11 +118,11 @@ def _loaded(
     if isinstance(source, Arrays):
         images = source.images if source.images.nbytes > RESIDENT else source.images.to(device)
         for chosen in rows:
-            there = sent(chosen, device)
+            there = to_device(chosen, device)
             if images.device == there.device:
                 picked = images.index_select(0, there)
             else:
-                picked = sent(images.index_select(0, chosen), device)
+                picked = to_device(images.index_select(0, chosen), device)
             yield Loaded(picked, None, [], there)
         return
     bad: set[str] = set()
@@ -138,8 +138,8 @@ def _loaded(
                         f"{source.name}: more than 1 % of the {len(source)} images cannot be read, the last of them"
                         f" {name} ({reason}); remove or mend them{', see bad_samples.jsonl' if report else ''}."
                     )
-        sizes = None if loaded.sizes is None else sent(loaded.sizes, device)
-        yield Loaded(sent(loaded.images, device), sizes, loaded.replaced, sent(loaded.rows, device))
+        sizes = None if loaded.sizes is None else to_device(loaded.sizes, device)
+        yield Loaded(to_device(loaded.images, device), sizes, loaded.replaced, to_device(loaded.rows, device))
 
 
 class Reads(Protocol[T_co]):

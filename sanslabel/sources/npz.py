@@ -14,7 +14,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 
-from sanslabel.errors import BadInput, reading
+from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.sources.arrays import DEFLATED, Bytes, Part, Stored, checked_labels, content
 
 _PREFIX = {"train": "", "test": "test_"}
@@ -51,7 +51,7 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 
 def _names(path: Path) -> list[str]:
-    with reading(path, "save it again with numpy.savez"), _archive(path) as archive:
+    with bad_input_as(path, "save it again with numpy.savez"), _archive(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
@@ -75,9 +75,9 @@ def _array(path: Path, name: str | None, most: int = sys.maxsize) -> np.ndarray:
     """Of at most so many bytes."""
     size = path.stat().st_size
     if name is None:
-        with reading(path, "save it again with numpy.save"), path.open("rb") as file:
+        with bad_input_as(path, "save it again with numpy.save"), path.open("rb") as file:
             return _read(file, size, path)
-    with reading(f"array {name} in {path}", "save it again with numpy.savez"), _archive(path) as archive:
+    with bad_input_as(f"array {name} in {path}", "save it again with numpy.savez"), _archive(path) as archive:
         member = archive.getinfo(f"{name}.npy")
         if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # what NumPy writes; others unpack without bound
             raise BadInput(f"array {name} in {path} is packed in another way than NumPy's; save it with numpy.savez.")

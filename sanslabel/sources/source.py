@@ -69,7 +69,7 @@ class Source(ABC):
     def facts(self, image_size: int | None = None) -> Facts:
         """What a method may know: height and width are `image_size` where given, else those of the canvas."""
         height, width = (image_size, image_size) if image_size else (self.height, self.width)
-        return Facts(len(self), self.channels, height, width, len(self.classes))
+        return Facts.of_images(len(self), self.channels, height, width, len(self.classes))
 
     def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel's pixels in [0, 1], over `limit` fixed samples drawn from all.

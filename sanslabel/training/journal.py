@@ -15,11 +15,11 @@ from torch import Tensor
 
 from sanslabel import diagnostics
 from sanslabel.checkpoint import replacing
-from sanslabel.distributed import of_all, rank, world_size
-from sanslabel.errors import BadInput, DiskError, reading
+from sanslabel.distributed import gather_objects, rank, world_size
+from sanslabel.engine import Record
+from sanslabel.errors import BadInput, DiskError, bad_input_as
 from sanslabel.methods.method import Objective
-from sanslabel.plain import built, parsed
-from sanslabel.training.engine import Record
+from sanslabel.serialization import from_plain, parse_json
 from sanslabel.verdict import WINDOW, Verdict, verdict
 
 SEEN = 16
@@ -56,7 +56,7 @@ class Metrics:
             line |= {prefix + name: _finite(value.tolist()) for name, value in measured(objective, norm).items()}
             if objective.trivial is not None:
                 line[f"{prefix}trivial"] = objective.trivial
-        seen = record.batch.images[:SEEN]
+        seen = record.batch.images().pixels[:SEEN]
         line["image_variation"] = diagnostics.variation(seen).item()
         line["image_contrast"] = _finite(diagnostics.contrast(seen).item())
         line |= {name: _finite(value) for name, value in figures.items()}
@@ -103,7 +103,7 @@ class BadSamples:
 
     def share(self) -> None:
         """Lets each process know what all have seen."""
-        for sample, reason in of_all(list(self.seen.items())):
+        for sample, reason in gather_objects(list(self.seen.items())):
             self.add(sample, reason)
 
 
@@ -175,10 +175,10 @@ def whole_lines(path: Path, hint: Any, needed: Mapping[str, type]) -> list[dict[
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise BadInput(f"{path}: not a file of this run; remove it.")
     found = []
-    with reading(path, "remove it"), path.open("rb") if path.exists() else nullcontext(None) as file:
+    with bad_input_as(path, "remove it"), path.open("rb") if path.exists() else nullcontext(None) as file:
         while file is not None and (text := file.readline(LONGEST)):
             try:
-                built(hint, line := parsed(text))
+                from_plain(hint, line := parse_json(text))
             except (ValueError, BadInput):
                 break
             if any(type(line.get(name)) is not kind for name, kind in needed.items()):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from sanslabel.batch import Clock
+from sanslabel.console import errors
 from sanslabel.distributed import rank
-from sanslabel.output import errors
 
 Show = Callable[[Clock, str], None]
 PAUSE = 10.0

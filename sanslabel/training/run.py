@@ -16,29 +16,21 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint, encoders, methods
-from sanslabel.distributed import by_first, highest, world_size
-from sanslabel.errors import BadInput, DiskError, reading
-from sanslabel.hardware import (
-    Precision,
-    Sharding,
-    chosen_device,
-    cores,
-    device_memory,
-    fast_precision,
-    memory_sufficing,
-    peak_memory,
-)
-from sanslabel.launch import joined, may_restart, restarted
-from sanslabel.methods.method import Method, check_size
-from sanslabel.plain import built, plain
-from sanslabel.plan import BOUNDS, NEEDED, Cache, Plan, Spent, planned
+from sanslabel.device import Precision, Sharding, chosen_device, cores, fast_precision
+from sanslabel.distributed import all_reduce_max, on_first_process, world_size
+from sanslabel.errors import BadInput, DiskError, bad_input_as
+from sanslabel.memory_limits import advise_when_out_of_memory, device_memory, peak_memory
+from sanslabel.methods.method import Method, check_network_size
+from sanslabel.process_group import joined, may_restart, restarted
 from sanslabel.recipe import Recipe
+from sanslabel.run_config import BOUNDS, FORMAT, NEEDED, Cache, Plan, Spent, planned, upgraded
+from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import NAMES, Source, open_source
 from sanslabel.sources.cache import cached, fitting
 from sanslabel.training.compilation import check_compiler
-from sanslabel.training.conditions import conditions
+from sanslabel.training.determinism import reproducible
+from sanslabel.training.disk_space import check_disk_space
 from sanslabel.training.lock import locked, refuse_if_held
-from sanslabel.training.room import check_room
 from sanslabel.training.session import OnCollapse, Session, opened
 from sanslabel.training.signals import Stopped
 from sanslabel.training.tracker import Track, check
@@ -75,7 +67,7 @@ def train(
     encoder: str | Mapping[str, Any] | None = None,
     epochs: int | None = None,
     batch: int | None = None,
-    rate: float | None = None,
+    lr: float | None = None,
     chunk: int | None = None,
     masked: bool = False,
     image_size: int | None = None,
@@ -97,7 +89,7 @@ def train(
     data: a folder of images, a file or folder of arrays, or the name of an embedded set.
     method: a method's name, or an instance with numbers of its own (also of a class of one's own).
     recipe: "small" (small images, no accelerator), "paper", "toy" (points in a plane, such as the set spiral), or one's
-        own; `epochs`, `batch`, `rate` (the learning rate before scaling) and `encoder` replace what it says.
+        own; `epochs`, `batch`, `lr` (the learning rate before scaling) and `encoder` replace what it says.
     encoder: a name, or a name with options: {"name": "vit_micro", "patch": 4}.
     chunk: images that the encoder works on at a time, for large batches in little memory.
     masked: whether views have 75 % of their patches masked in place of being cropped: a transformer drops their tokens,
@@ -120,22 +112,22 @@ def train(
     Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
     Collapsed where asked to, and Stopped after SIGINT or SIGTERM.
     """
-    if out is not None and restarted() and by_first((Path(out) / "run.json").is_file):
+    if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
         again = {"device": device, "workers": workers, "cache": cache}
         again |= {"on_collapse": on_collapse, "track": track, "profile": profile}
         return resume(out, method=method, data=data, **again)
     name, method, recipe = _resolved(method, recipe)
-    _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, rate=rate, workers=workers)
+    _check_numbers(epochs=epochs, batch=batch, chunk=chunk, image_size=image_size, lr=lr, workers=workers)
     _check_numbers(seed=seed)
     if out is not None:
-        by_first(refuse_if_held, Path(out))
+        on_first_process(refuse_if_held, Path(out))
     elif may_restart():
         raise BadInput("--out: name a run folder, so that processes that are started anew (--max-restarts) find it.")
     _check_word("sharding", str(sharding), Sharding)
     _check_word("cache", cache, Cache)
     _check_word("precision", precision, Precision)
-    if rate is not None:
-        optimizers = {player: replace(o, rate=rate) for player, o in recipe.optimizers.items()}
+    if lr is not None:
+        optimizers = {player: replace(o, lr=lr) for player, o in recipe.optimizers.items()}
         recipe = replace(recipe, optimizer=optimizers)
     where = chosen_device(device)
     _check_together(where, sharding=sharding, chunk=chunk, compile=compile, recompute=recompute)
@@ -151,8 +143,8 @@ def train(
         fingerprint=source.fingerprint,
         samples=len(source),
         method=name,
-        numbers=plain(method.sized(size)),
-        recipe=plain(replace(recipe, numbers={})),
+        hyperparameters=to_plain(method.sized(size)),
+        recipe=to_plain(replace(recipe, hyperparameters={})),
         encoder=config,
         image_size=size,
         epochs=epochs or recipe.epochs,
@@ -167,13 +159,13 @@ def train(
         sharding=sharding,
         compile=compile,
         recompute=recompute,
-        cache=by_first(fitting, source, epochs or recipe.epochs) if cache is None else cache,
+        cache=on_first_process(fitting, source, epochs or recipe.epochs) if cache is None else cache,
     )
     if plan.batch % plan.world_size:
         raise BadInput(
             f"--batch {plan.batch}: {plan.world_size} processes cannot share it; give a multiple of that number."
         )
-    run = by_first(_fresh_folder, Path(out) if out is not None else None, name, source.name)
+    run = on_first_process(_fresh_folder, Path(out) if out is not None else None, name, source.name)
     return _trained(run, plan, method.sized(size), recipe, source, on_collapse, track, profile, fresh=True)
 
 
@@ -201,10 +193,10 @@ def resume(
     _check_numbers(workers=workers)
     _check_word("cache", cache, Cache)
     said = checkpoint.read_run(run, NEEDED)
-    by_first(refuse_if_held, run)
-    with reading(run / "run.json", "start a new run"):
+    on_first_process(refuse_if_held, run)
+    with bad_input_as(run / "run.json", "start a new run"):
         plan = planned(said)
-        recipe = built(Recipe, plan.recipe)
+        recipe = from_plain(Recipe, plan.recipe)
         if isinstance(method, Method):
             again = method.sized(plan.image_size)
         elif isinstance(method, str) and method != plan.method:
@@ -212,8 +204,8 @@ def resume(
         elif plan.method not in methods.names():
             raise BadInput(f"{run}: was trained with {plan.method}, a method of one's own; hand it over again.")
         else:
-            again = built(methods.method_class(plan.method), plan.numbers)
-    if plain(again) != plan.numbers:
+            again = from_plain(methods.method_class(plan.method), plan.hyperparameters)
+    if to_plain(again) != plan.hyperparameters:
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
     if said.get("versions") != _versions():
         warnings.warn(f"{run}: was begun with {said.get('versions')}; bits may differ.", stacklevel=2)
@@ -230,7 +222,7 @@ def resume(
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     if not isinstance(method, Method):
-        check_size(again, plan.encoder, source.facts(plan.image_size), run / "run.json")
+        check_network_size(again, plan.encoder, source.facts(plan.image_size), run / "run.json")
     torch.set_num_threads(plan.threads)
     return _trained(run, plan, again, recipe, source, on_collapse, track, profile, fresh=False)
 
@@ -249,10 +241,10 @@ def _trained(
     check(track)
     frugal = plan.chunk is not None or plan.recompute  # which are asked for to save memory
     device = torch.device(plan.device)
-    with conditions(device, frugal), memory_sufficing(device, _to_save_memory(plan)), ExitStack() as held:
-        with nullcontext() if fresh else reading(run / "run.json", "start a new run"):
+    with reproducible(device, frugal), advise_when_out_of_memory(device, _to_save_memory(plan)), ExitStack() as held:
+        with nullcontext() if fresh else bad_input_as(run / "run.json", "start a new run"):
             session = opened(run, plan, method, recipe, source)
-        by_first(_begin, held, session, fresh)
+        on_first_process(_begin, held, session, fresh)
         session = replace(session, source=cached(source, plan.cache, plan.workers))
         began = time.monotonic()
         try:
@@ -273,16 +265,20 @@ def _to_save_memory(plan: Plan) -> str:
 
 def _account(session: Session, seconds: float) -> None:
     """Adds what this start of a run took to run.json."""
-    most = highest(peak_memory(), device_memory(torch.device(session.plan.device)))
-    by_first(_write_spent, session.run, Spent(seconds=round(seconds, 1), peak_memory=most[0], device_memory=most[1]))
+    most = all_reduce_max(peak_memory(), device_memory(torch.device(session.plan.device)))
+    on_first_process(
+        _write_spent, session.run, Spent(seconds=round(seconds, 1), peak_memory=most[0], device_memory=most[1])
+    )
 
 
 def _write_spent(run: Path, now: Spent) -> None:
     """A disk that refuses is told of: the run itself is whole."""
     before = checkpoint.read_run(run).get("spent")
-    said = checkpoint.read_json(run / "run.json") | {"spent": plain(now if before is None else before.and_then(now))}
+    said = upgraded(checkpoint.read_json(run / "run.json", FORMAT)) | {
+        "spent": to_plain(now if before is None else before.and_then(now))
+    }
     try:
-        checkpoint.write_json(run / "run.json", said)
+        checkpoint.write_json(run / "run.json", said, FORMAT)
     except DiskError as error:
         warnings.warn(f"{error} What the run took is not noted.", stacklevel=4)
 
@@ -297,7 +293,7 @@ def _resolved(method: str | Method, recipe: str | Recipe) -> tuple[str, Method, 
 
 def _encoder_config(encoder: str | Mapping[str, Any], source: Source, size: int) -> dict[str, Any]:
     """What `encoders.build` makes the encoder from, every option resolved."""
-    options = encoders.named(encoder)
+    options = encoders.encoder_options(encoder)
     if options.pop("pretrained", False):
         raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
     signed = encoders.encoder_class(str(options.get("name"))).signed
@@ -315,8 +311,8 @@ def _default_encoder(recipe: Recipe, size: int) -> str | Mapping[str, Any]:
 def _check_numbers(**numbers: float | None) -> None:
     for name, number in numbers.items():
         low, high = BOUNDS.get(name, (0, float("inf")))
-        if number is not None and not (low <= number <= high and (name != "rate" or 0 < number < high)):
-            wanted = "a finite number, above 0" if name == "rate" else f"a number, at least {low} and at most {high}"
+        if number is not None and not (low <= number <= high and (name != "lr" or 0 < number < high)):
+            wanted = "a finite number, above 0" if name == "lr" else f"a number, at least {low} and at most {high}"
             raise BadInput(f"--{name.replace('_', '-')} {number}: must be {wanted}.")
 
 
@@ -371,9 +367,9 @@ def _begin(held: ExitStack, session: Session, fresh: bool) -> None:
         checkpoint.sweep(run / "checkpoints")
     except OSError as error:
         raise DiskError(f"{run}: what an earlier start left could not be removed ({error}).") from error
-    check_room(run, session.net, session.players)
+    check_disk_space(run, session.net, session.players)
     if fresh:
-        checkpoint.write_json(run / "run.json", {**asdict(session.plan), "versions": _versions()})
+        checkpoint.write_json(run / "run.json", {**asdict(session.plan), "versions": _versions()}, FORMAT)
 
 
 def _fresh_folder(out: Path | None, method: str, data: str) -> Path:

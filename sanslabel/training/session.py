@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from sanslabel import checkpoint, encoders
 from sanslabel.batch import Clock
 from sanslabel.batchnorm import synchronize_
-from sanslabel.distributed import by_first, gather, highest, rank, world_size
-from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, reading
-from sanslabel.hardware import layout
+from sanslabel.console import errors
+from sanslabel.device import memory_format
+from sanslabel.distributed import all_reduce_max, gather, on_first_process, rank, world_size
+from sanslabel.engine import Player, Record, optimize, players_of
+from sanslabel.errors import Collapsed, CollapseWarning, DiskError, NotFinite, bad_input_as
+from sanslabel.heartbeat import followed
 from sanslabel.methods.method import Method, Networks
-from sanslabel.output import errors
-from sanslabel.plan import Plan
-from sanslabel.pulse import followed
-from sanslabel.randomness import fold
+from sanslabel.randomness import Stream, fold
 from sanslabel.recipe import Recipe
+from sanslabel.run_config import Plan
 from sanslabel.sources import Source, batches
-from sanslabel.stopwatch import Stopwatch, held
+from sanslabel.stopwatch import Stopwatch, timing
 from sanslabel.training.compilation import compile_
-from sanslabel.training.engine import Player, Record, optimize, players_of
 from sanslabel.training.journal import BadSamples, Metrics, NotFiniteSteps
 from sanslabel.training.parallel import chunk_, recompute_
 from sanslabel.training.progress import Show, shown
@@ -37,7 +37,7 @@ from sanslabel.training.signals import Enough, Heard, Stopped, asked_to_stop
 from sanslabel.training.timesheet import Entry, Timesheet
 from sanslabel.training.trace import traced
 from sanslabel.training.tracker import Track, Tracker, tracking
-from sanslabel.training.watch import Watch
+from sanslabel.training.weight_monitor import WeightMonitor
 from sanslabel.verdict import Verdict
 
 OnCollapse = Literal["warn", "stop"]
@@ -68,13 +68,13 @@ class Session:
         """Trains from the newest checkpoint to the end, writes metrics, checkpoints and where asked to a trace on the
         way, and the encoders at the end. The number of samples that could not be read, and what the figures say.
         Raises Stopped, NotFinite, Collapsed, DiskError and BadInput."""
-        watch = Watch(self.net, self.players)
+        watch = WeightMonitor(self.net, self.players)
         done = self.restore_()
         steps = len(self.source) // self.plan.batch * self.plan.epochs
         bad = BadSamples(self.run / "bad_samples.jsonl")
         saver, refusals = _Saver(self, bad), _Refusals(self.run, self.source, done)
         device, handed = torch.device(self.plan.device), tracking(track, self.run, done)
-        marked, trace = held(Stopwatch(device, profile)), traced(self.run, steps - done if profile else 0, device)
+        marked, trace = timing(Stopwatch(device, profile)), traced(self.run, steps - done if profile else 0, device)
         with (
             asked_to_stop() as heard,
             shown(self.plan.method, done, steps) as show,
@@ -90,9 +90,9 @@ class Session:
                     voice.introduce(record)
                     done = record.clock.step + 1
                     # Signals and clocks are one process's own: all stop at any one's signal, and go by the first clock.
-                    asked, line, save = highest(heard.first, voice.due(record.clock), saver.due(record.clock))
+                    asked, line, save = all_reduce_max(heard.first, voice.due(record.clock), saver.due(record.clock))
                     if line or done == steps or record.refused:
-                        said = by_first(voice.tell, record, watch.figures())
+                        said = on_first_process(voice.tell, record, watch.figures())
                         if said.failed and on_collapse == "stop":
                             saver.save(done, last=True)
                             raise Collapsed(f"{self.run}: stopped after step {done}. {said.sentence}")
@@ -107,8 +107,8 @@ class Session:
                 raise Stopped(asked, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
         networks = self.method.encoders(self.net)
         weights = {name: gathered(network.state_dict()) for name, network in networks.items()}
-        by_first(checkpoint.save_encoders, self.run, networks, weights)
-        return len(bad.seen), by_first(voice.metrics.verdict)
+        on_first_process(checkpoint.save_encoders, self.run, networks, weights)
+        return len(bad.seen), on_first_process(voice.metrics.verdict)
 
     def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
@@ -125,11 +125,11 @@ class Session:
             "networks": gathered(self.net.state_dict()),
             "optimizers": gathered(optimizer_state(self.net, self.players)),
         }
-        by_first(_saved, self.run / "checkpoints", done, parts)
+        on_first_process(_saved, self.run / "checkpoints", done, parts)
 
     def restore_(self) -> int:
         """Takes on the state of the newest checkpoint. The steps done then, 0 where there is none."""
-        found = by_first(checkpoint.newest, self.run / "checkpoints")
+        found = on_first_process(checkpoint.newest, self.run / "checkpoints")
         if found is None:
             return 0
         path = found / "networks.safetensors"
@@ -137,14 +137,14 @@ class Session:
         parted = {name: lying_like(value, own[name]) for name, value in saved.items() if name in own}
         checkpoint.load_strictly_(self.net, saved | parted, path)
         path = found / "optimizers.safetensors"
-        with reading(path, "start a new run"):
+        with bad_input_as(path, "start a new run"):
             load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(path))
         return checkpoint.read_state(found)["step"]
 
 
 def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source) -> Session:
     """The session of a plan, with fresh weights drawn from its seed. BadInput for what does not fit together."""
-    torch.manual_seed(fold(plan.seed, 3))
+    torch.manual_seed(fold(plan.seed, Stream.WEIGHTS))
     encoder = encoders.build(**plan.encoder)
     net = method.networks(encoder, source.facts(plan.image_size))
     net.to(torch.device(plan.device)).train()
@@ -154,7 +154,7 @@ def opened(run: Path, plan: Plan, method: Method, recipe: Recipe, source: Source
     if plan.sharding == "full":
         shard_(net, torch.device(plan.device))
     else:  # parts must be contiguous
-        net.to(memory_format=layout(torch.device(plan.device)))  # pyright: ignore[reportCallIssue]
+        net.to(memory_format=memory_format(torch.device(plan.device)))  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
     if plan.compile:
@@ -224,7 +224,7 @@ class _Refusals:
         if self.row == REFUSALS:
             raise NotFinite(
                 f"{self.run}: the loss or its gradient was not finite for {REFUSALS} steps in a row, up to step "
-                f"{record.clock.step + 1}; start again with a lower --rate. The last good checkpoint is kept, and"
+                f"{record.clock.step + 1}; start again with a lower --lr. The last good checkpoint is kept, and"
                 f" {self.journal.path} names the samples of those steps."
             )
 

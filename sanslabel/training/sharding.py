@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sanslabel.distributed import in_parts, rank, world_size
+from sanslabel.distributed import is_sharded, rank, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.methods.method import Networks
@@ -50,13 +50,13 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself, or of one that lies in parts all of it, on each process; all must ask."""
-    return cast(Any, tensor).full_tensor() if in_parts([tensor]) else tensor
+    return cast(Any, tensor).full_tensor() if is_sharded([tensor]) else tensor
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """All tensors whole, in the first process's main memory; the others get none. One after the other, so that no
     device holds them all. As they are where none lies in parts."""
-    if not in_parts(tensors.values()):
+    if not is_sharded(tensors.values()):
         return tensors
     found = {}
     for name, tensor in tensors.items():
@@ -68,12 +68,12 @@ def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def local(tensor: Tensor) -> Tensor:
     """The tensor, or this process's part of it."""
-    return cast(Any, tensor).to_local() if in_parts([tensor]) else tensor
+    return cast(Any, tensor).to_local() if is_sharded([tensor]) else tensor
 
 
 def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
     """The tensor in parts where the other one lies so."""
-    if not in_parts([other]):
+    if not is_sharded([other]):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import torch
 
 from sanslabel.batch import Clock
-from sanslabel.hardware import cores, device_memory, peak_memory
-from sanslabel.plan import Plan
+from sanslabel.device import cores
+from sanslabel.memory_limits import device_memory, peak_memory
+from sanslabel.run_config import Plan
 from sanslabel.sources import Source
 from sanslabel.sources.cache import kinds
-from sanslabel.stopwatch import Part, Stopwatch
+from sanslabel.stopwatch import Phase, Stopwatch
 
 PAUSE = 10.0
 """seconds between entries, at least, so that short epochs share one"""
 MUCH = 0.15
 """the share of the time from which on it is told how to spend less of it on something else than the network"""
-NETWORK: tuple[Part, ...] = ("forward", "backward", "update")
+NETWORK: tuple[Phase, ...] = ("forward", "backward", "update")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from sanslabel.checkpoint import replacing
+from sanslabel.console import errors
 from sanslabel.distributed import rank
 from sanslabel.errors import DiskError
-from sanslabel.output import errors
 
 BEFORE, WARMUP, TRACED = 10, 3, 5
 """steps that are passed over, those that the profiler warms up with, and those in the trace; fewer in a shorter run"""

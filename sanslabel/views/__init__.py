@@ -5,15 +5,18 @@ a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 
 from sanslabel.views.blocks import Blocks, blockwise, multiblock
 from sanslabel.views.corruption import Corruption, corrupted
-from sanslabel.views.masks import Masked, kept, others, visible
+from sanslabel.views.encoder_input import EncoderInput, concatenate, forward_by_size, ghost_batches
+from sanslabel.views.masks import Masked, kept_patches, other_patches, visible
 from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
 from sanslabel.views.permutations import permutations, shuffled
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, WHOLE
-from sanslabel.views.resize import resized
-from sanslabel.views.seen import AnyView, Seen, encoded, grouped, seen, together
+from sanslabel.views.resize import resize_images, resized
+from sanslabel.views.rotations import rotated, rotations
 from sanslabel.views.tiles import tile_side, tiles
-from sanslabel.views.turns import turned, turns
 from sanslabel.views.view import Draw, Pair, View
+
+AnyView = View | Pair | Masked
+"""what a method's `view` may be"""
 
 __all__ = [
     "BYOL",
@@ -29,26 +32,26 @@ __all__ = [
     "Blocks",
     "Corruption",
     "Draw",
+    "EncoderInput",
     "Masked",
     "MultiCrop",
     "Pair",
-    "Seen",
     "View",
     "blockwise",
+    "concatenate",
     "corrupted",
-    "encoded",
-    "grouped",
-    "kept",
+    "forward_by_size",
+    "ghost_batches",
+    "kept_patches",
     "multiblock",
-    "others",
+    "other_patches",
     "permutations",
+    "resize_images",
     "resized",
-    "seen",
+    "rotated",
+    "rotations",
     "shuffled",
     "tile_side",
     "tiles",
-    "together",
-    "turned",
-    "turns",
     "visible",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, integers, uniform
-from sanslabel.stopwatch import part
+from sanslabel.stopwatch import timed
 
 BRANCH = 3
 """of a stream, where blocks come from"""
@@ -20,7 +20,7 @@ TRIES = 16
 Range = tuple[float, float]
 
 
-@part("views")
+@timed("views")
 def blockwise(key: Tensor, grid: tuple[int, int], count: int, smallest: int, stream: int) -> Tensor:
     """The patches to mask of every sample: rectangles one over the other, of `smallest` patches up to what is missing
     and of height/width from 0.3 to 1/0.3, until there are `count`. A rectangle that would mask too many is not taken.
@@ -55,7 +55,7 @@ class Blocks(NamedTuple):
     """(N, T, M) int64, of each block row by row"""
 
 
-@part("views")
+@timed("views")
 def multiblock(
     key: Tensor,
     step: int,

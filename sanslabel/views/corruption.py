@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import normal, uniform
-from sanslabel.stopwatch import part
+from sanslabel.stopwatch import timed
 
 Corruption = Literal["mask", "gaussian", "dropout"]
 
@@ -21,7 +21,7 @@ def check(kind: Corruption, amount: float) -> None:
         raise BadInput(f"--method.amount {amount}: must be {wanted} for {kind}.")
 
 
-@part("views")
+@timed("views")
 def corrupted(images: Tensor, key: Tensor, kind: Corruption, amount: float, stream: int) -> Tensor:
     """Images (N, C, H, W) in [-1, 1] as they may have become, by draws that are functions of the keys (N,).
 

@@ -10,15 +10,16 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import bits, fold
-from sanslabel.stopwatch import part
+from sanslabel.stopwatch import timed
 from sanslabel.views.color import means
+from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.view import View, resized_to
 
 BRANCH = 1
 """of a stream, where masks come from; a view's numbers have another"""
 
 
-def kept(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
+def kept_patches(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
     """The patches of every sample that are not masked, a uniformly random subset.
 
     key: (N,) int64; patches: L, how many there are; ratio: the part that is masked, in [0, 1)
@@ -33,7 +34,7 @@ def kept(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
     return order[:, :keep].sort(dim=1).values
 
 
-def others(index: Tensor, patches: int) -> Tensor:
+def other_patches(index: Tensor, patches: int) -> Tensor:
     """The patches that are not among these, ascending.
 
     index: (N, K) int64, of `patches`, none twice in a row -> (N, patches - K) int64.
@@ -46,7 +47,7 @@ def others(index: Tensor, patches: int) -> Tensor:
 class Masked:
     """A view whose square patches are masked at random: they take the mean color of the view.
 
-    A network that drops tokens is handed the patches that remain by `keep`; `seen` does it.
+    A network that drops tokens is handed the patches that remain by `keep`; `input` does it.
     """
 
     view: View
@@ -62,7 +63,7 @@ class Masked:
         if self.patch < 1:
             raise BadInput(f"A view's patch is {self.patch}; give a number of pixels from 1 up.")
 
-    @part("views")
+    @timed("views")
     def keep(self, batch: Batch, stream: int, side: int) -> Tensor:
         """(N, K) int64: the patches that are left of a view of `side` pixels, in rows from the top left. BadInput where
         patches do not fit."""
@@ -70,14 +71,23 @@ class Masked:
             raise BadInput(
                 f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
             )
-        return kept(batch.key, (side // self.patch) ** 2, self.ratio, stream)
+        return kept_patches(batch.key, (side // self.patch) ** 2, self.ratio, stream)
 
-    @part("views")
+    @timed("views")
     @torch.no_grad()
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """(N, C, S, S). BadInput where patches do not fit."""
         images = resized_to(self.size, self.view)(batch, stream)
         return visible(images, self.keep(batch, stream, images.shape[-1]), self.patch)
+
+    def input(self, batch: Batch, stream: int) -> EncoderInput:
+        """Returns the view, and which patches it has left, for an encoder."""
+        images = self(batch, stream)
+        return EncoderInput(images, self.keep(batch, stream, images.shape[-1]), self.patch)
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the largest central square of every image at the size of the view, without a draw or a mask."""
+        return resized_to(self.size, self.view).plain(batch)
 
 
 @torch.no_grad()

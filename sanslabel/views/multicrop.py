@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
+from sanslabel.views.encoder_input import EncoderInput
+from sanslabel.views.masks import Masked
 from sanslabel.views.presets import BYOL, SIMCLR
-from sanslabel.views.seen import AnyView, Seen, seen
 from sanslabel.views.view import Pair, View
 
 FIRST_LOCAL = 2
@@ -16,10 +17,10 @@ FIRST_LOCAL = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCrop:
-    """`view(batch)` -> two global crops (N, C, S, S), then `local_crops` small ones (N, C, s, s). The first two show
-    the whole, which the small ones are to tell; they cost little, for they have few pixels."""
+    """Two global crops of an image and `local_crops` small ones, which cost little since they have few pixels. What the
+    global crops show is to be predicted from the small ones."""
 
-    global_crop: AnyView
+    global_crop: View | Pair | Masked
     """of streams 0 and 1"""
     local_crop: View = SIMCLR
     """of the streams after those"""
@@ -35,12 +36,17 @@ class MultiCrop:
         if self.local_crops < 0:
             raise BadInput(f"A multi-crop view's local_crops is {self.local_crops}; give a number from 0 up.")
 
-    def __call__(self, batch: Batch) -> list[Seen]:
-        size = self.size or min(batch.images.shape[2:])
+    def inputs(self, batch: Batch) -> list[EncoderInput]:
+        """Returns two global crops (N, C, S, S), then the local ones (N, C, s, s), for an encoder."""
+        size = self.size or min(batch.images().pixels.shape[2:])
         global_crop = self.global_crop if self.global_crop.size else replace(self.global_crop, size=size)
         local_crop = replace(self.local_crop, size=self.local_size or self.local_crop.size or _local_size(size))
         streams = range(FIRST_LOCAL, FIRST_LOCAL + self.local_crops)
-        return [seen(global_crop, batch, s) for s in (0, 1)] + [seen(local_crop, batch, s) for s in streams]
+        return [global_crop.input(batch, s) for s in (0, 1)] + [local_crop.input(batch, s) for s in streams]
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the largest central square of every image at the size of a global crop, without a draw."""
+        return self.global_crop.plain(batch)
 
 
 SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=replace(SIMCLR, crop=(0.05, 0.14)))

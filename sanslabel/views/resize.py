@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sanslabel.batch import Images
 from sanslabel.views.crops import central
-from sanslabel.views.pixels import precision, unit
+from sanslabel.views.pixels import unit, view_dtype
 from sanslabel.views.resampling import cropped
 
 
@@ -18,9 +19,14 @@ def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
     -> (N, C, size, size) float32 in [0, 1]; the pixels themselves where images already have that size.
     """
     n, _, height, width = images.shape
-    precision(images)
+    view_dtype(images, torch.float32)
     if sizes is None and height == width == size:
         return unit(images, torch.float32)
     sides = [torch.full((n,), side, device=images.device) for side in (height, width)]
     squares = central(*(sides if sizes is None else sizes.unbind(1)))
     return cropped(images, squares, size, torch.float32).clamp_(0, 1)
+
+
+def resize_images(images: Images, size: int | None) -> Tensor:
+    """Returns `resized` of a batch's pictures, by default to the shorter side of their canvas, (N, C, S, S)."""
+    return resized(images.pixels, size or min(images.pixels.shape[2:]), images.sizes)

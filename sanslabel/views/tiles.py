@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, integers
-from sanslabel.stopwatch import part
+from sanslabel.stopwatch import timed
 
 BRANCH = 2
 """of a stream, where the places of tiles come from"""
@@ -29,7 +29,7 @@ def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
     return fits
 
 
-@part("views")
+@timed("views")
 def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
     """One tile at a random place in each cell of a grid x grid division of the image. The place differs from tile to
     tile, so that neither edges that continue nor a constant distance tell which tiles are neighbors (Noroozi and Favaro

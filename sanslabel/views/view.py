@@ -11,11 +11,13 @@ from torch import Tensor
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
-from sanslabel.stopwatch import part
+from sanslabel.stopwatch import timed
 from sanslabel.views.color import Colors, recolored
 from sanslabel.views.crops import DRAWS, boxes, central
-from sanslabel.views.pixels import precision
+from sanslabel.views.encoder_input import EncoderInput
+from sanslabel.views.pixels import view_dtype
 from sanslabel.views.resampling import cropped
+from sanslabel.views.resize import resize_images
 
 BRANCH = 0
 """of a stream, where a view's numbers come from; masks have another"""
@@ -43,8 +45,8 @@ class View:
     """Crop and resize, mirror, blur, change colors, solarize; each is left out unless asked for.
 
     `view(batch, stream)` -> (N, C, S, S) in [0, 1]. A sample's draws are functions of its key and of `stream` alone, so
-    that its view is the same in every batch. Floating images keep their dtype; uint8 ones become what autocast computes
-    in, or float32. Colors are not clamped before the end (see `color`), and hue turns chroma at constant luma.
+    that its view is the same in every batch. Floating images keep their dtype; uint8 ones become the dtype of the
+    batch. Colors are not clamped before the end (see `color`), and hue turns chroma at constant luma.
     """
 
     crop: tuple[float, float] | None = None
@@ -91,19 +93,29 @@ class View:
             _check(name, (low, high), 0 < low <= high, "two numbers above 0, the smaller one first")
         _check("size", self.size, self.size is None or self.size >= 1, "a number of pixels from 1 up")
 
-    @part("views")
+    @timed("views")
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """(N, C, S, S), the view of every sample that belongs to this stream."""
-        return self.render(batch, self.draw(batch, stream))
+        """Returns the view of every sample that belongs to this stream, (N, C, S, S)."""
+        pixels, _ = batch.images(stream)
+        return self.render(pixels, self.draw(batch, stream), batch.dtype)
+
+    def input(self, batch: Batch, stream: int) -> EncoderInput:
+        """Returns the view of every sample that belongs to this stream, for an encoder."""
+        return EncoderInput(self(batch, stream))
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the largest central square of every image at the size of the view, without a draw."""
+        return EncoderInput(resize_images(batch.images(), self.size))
 
     @torch.no_grad()
     def draw(self, batch: Batch, stream: int) -> Draw:
         """What this view does to every sample. BadInput where it needs RGB and has not got it."""
-        n, channels, *canvas = batch.images.shape
+        pixels, sizes = batch.images(stream)
+        n, channels, *canvas = pixels.shape
         draws = uniform(batch.key, BEFORE_BOX + (DRAWS if self.crop else 0), fold(stream, BRANCH))
         flip, *jitter, blur, sigma, solarize = draws[:, :BEFORE_BOX].unbind(1)
         full = [batch.key.new_full((n,), side) for side in canvas]
-        height, width = full if batch.sizes is None else batch.sizes.unbind(1)
+        height, width = full if sizes is None else sizes.unbind(1)
         low, high = self.sigma
         return Draw(
             boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio, self.part_of == "square")
@@ -143,9 +155,12 @@ class View:
         )
 
     @torch.no_grad()
-    def render(self, batch: Batch, draw: Draw) -> Tensor:
-        """(N, C, S, S): color @ (rows @ image @ columns.T), clamped to [0, 1], then solarized."""
-        images, dtype = batch.images, precision(batch.images)
+    def render(self, images: Tensor, draw: Draw, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Returns color @ (rows @ image @ columns.T), clamped to [0, 1], then solarized.
+
+        images: (N, C, H, W), uint8 or floating in [0, 1]; dtype: that views of uint8 are computed in -> (N, C, S, S).
+        """
+        dtype = view_dtype(images, dtype)
         size = self.size or min(images.shape[2:])
         view = cropped(images, draw.boxes, size, dtype, draw.mirrored, draw.sigma)
         with torch.autocast(images.device.type, enabled=False):
@@ -169,8 +184,16 @@ class Pair:
     """side in pixels of those whose own is open"""
 
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """(N, C, S, S), the view of every sample that belongs to this stream."""
+        """Returns the view of every sample that belongs to this stream, (N, C, S, S)."""
         return resized_to(self.size, (self.first, self.second)[stream % 2])(batch, stream)
+
+    def input(self, batch: Batch, stream: int) -> EncoderInput:
+        """Returns the same for an encoder."""
+        return EncoderInput(self(batch, stream))
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the largest central square of every image at the size of the view, without a draw."""
+        return resized_to(self.size, self.first).plain(batch)
 
 
 def resized_to(size: int | None, view: View) -> View:

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 
-from sanslabel.distributed import of_all
+from sanslabel.distributed import gather_objects
 from sanslabel.sources import batches, open_source
 from sanslabel.sources import cache as module
 from sanslabel.sources import folder as folder_module
@@ -33,12 +33,12 @@ def compare(number: int, store: str, root: str, kind: str) -> None:
 
     module.picture, folder_module.picture, module.SETTLED, module.BEAT, module.PIECE = counted, refuse, 0, 0.0, 3
     found = module.cached(source, kind, 0)  # pyright: ignore[reportArgumentType]
-    assert of_all([len(decoded)]) == [24, 0]
+    assert gather_objects([len(decoded)]) == [24, 0]
     for (_, batch), expected in zip(batches(found, 8, seed=1, epochs=2, device=CPU), whole, strict=True):
         mine = slice(4 * number, 4 * number + 4)
         assert torch.equal(batch.index, expected.index[mine])
-        height, width = batch.images.shape[2:]
-        assert torch.equal(batch.images, expected.images[mine, :, :height, :width])
+        height, width = batch.images().pixels.shape[2:]
+        assert torch.equal(batch.images().pixels, expected.images[mine, :, :height, :width])
     dist.destroy_process_group()
     os._exit(0)  # at the end of the interpreter a thread of gloo may abort it, once in a hundred times
 

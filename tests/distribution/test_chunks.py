@@ -11,11 +11,11 @@ import torch.multiprocessing as mp
 
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
+from sanslabel.engine import optimize, players_of
 from sanslabel.methods.method import JOINT_EMBEDDING
 from sanslabel.optimizers import SGD
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.training.parallel import chunk_
 
 BATCH = 48
@@ -37,7 +37,7 @@ def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, tor
     net = method.networks(encoder, source.facts(8)).double().train()
     synchronize_(net)
     assert chunk is None or not chunk_(net, chunk)
-    recipe = replace(recipe, optimizer=SGD(rate=0.01), clip=None, groups=())
+    recipe = replace(recipe, optimizer=SGD(lr=0.01), clip=None, groups=())
     stream = batches(source, BATCH, seed=1, epochs=2, device=torch.device("cpu"))
     found = []
     for record in islice(optimize(method, net, players_of(net, recipe, BATCH), stream), 3):

@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
 from sanslabel.distributed import gather, rank, world_size
+from sanslabel.engine import Record, optimize, players_of
 from sanslabel.optimizers import SGD
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import Record, optimize, players_of
 
 pytestmark = pytest.mark.faults
 
@@ -49,12 +49,12 @@ def session(name: str, numbers: dict):
     method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
     torch.manual_seed(0)
     small = SMALL if recipe.encoder == "conv" else recipe.encoder
-    encoder = encoders.build(**encoders.named(small), channels=1, image_size=8)
+    encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=8)
     net = method.networks(encoder, source.facts(8)).train()
     if not hasattr(net, "generator"):  # which starts from float32 latents
         net.double()
     synchronize_(net)
-    descent = {player: SGD(rate=0.01) for player in recipe.optimizers}
+    descent = {player: SGD(lr=0.01) for player in recipe.optimizers}
     recipe = replace(recipe, optimizer=descent, scaling="none", warmup=0, clip=None, groups=())
     stream = batches(source, BATCH, seed=1, epochs=STEPS // 2, device=torch.device("cpu"))
     return net, optimize(method, net, players_of(net, recipe, BATCH), stream)

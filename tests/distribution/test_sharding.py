@@ -11,26 +11,26 @@ import torch.multiprocessing as mp
 
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
-from sanslabel.distributed import in_parts
+from sanslabel.distributed import is_sharded
+from sanslabel.engine import optimize, players_of
 from sanslabel.optimizers import LARS, SGD, AdamW
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.training.parallel import recompute_
 from sanslabel.training.sharding import local, lying_like, shard_, whole
 
 pytestmark = pytest.mark.faults
 
 CASES = [
-    ("byol", "resnet18", dict(optimizer=SGD(rate=0.1))),
-    ("byol", "conv", dict(optimizer=LARS(rate=0.1))),
-    ("swav", "conv", dict(optimizer=AdamW(rate=1e-3), clip=3.0)),
-    ("dino", "vit_micro", dict(optimizer=SGD(rate=0.1), clip=0.1, clip_each=True)),
-    ("data2vec", "vit_micro", dict(optimizer=SGD(rate=0.1))),
-    ("ijepa", "vit_micro", dict(optimizer=SGD(rate=0.1))),
-    ("mae", "vit_micro", dict(optimizer=SGD(rate=0.1))),
-    ("vae", "mlp", dict(optimizer=SGD(rate=0.01))),
-    ("ebgan", "dcgan", dict(optimizer=dict(critic=SGD(rate=0.1), generator=SGD(rate=0.1)))),
+    ("byol", "resnet18", dict(optimizer=SGD(lr=0.1))),
+    ("byol", "conv", dict(optimizer=LARS(lr=0.1))),
+    ("swav", "conv", dict(optimizer=AdamW(lr=1e-3), clip=3.0)),
+    ("dino", "vit_micro", dict(optimizer=SGD(lr=0.1), clip=0.1, clip_each=True)),
+    ("data2vec", "vit_micro", dict(optimizer=SGD(lr=0.1))),
+    ("ijepa", "vit_micro", dict(optimizer=SGD(lr=0.1))),
+    ("mae", "vit_micro", dict(optimizer=SGD(lr=0.1))),
+    ("vae", "mlp", dict(optimizer=SGD(lr=0.01))),
+    ("ebgan", "dcgan", dict(optimizer=dict(critic=SGD(lr=0.1), generator=SGD(lr=0.1)))),
 ]
 
 
@@ -46,7 +46,7 @@ def figures(name: str, encoder: str, change: dict, parted: bool) -> list[float]:
         if encoder.startswith("vit"):
             recompute_(net)
         shard_(net, torch.device("cpu"))
-        assert in_parts(net.parameters())
+        assert is_sharded(net.parameters())
         of = max(net.parameters(), key=torch.Tensor.numel)
         assert local(of).numel() < of.numel()
         torch.testing.assert_close(whole(lying_like(whole(of), of)), whole(of))
@@ -77,7 +77,7 @@ def test_weights_in_parts_give_the_same_losses_and_gradients(tmp_path):
 def test_on_one_process_nothing_is_parted():
     net = torch.nn.Linear(2, 2)
     shard_(net, torch.device("cpu"))
-    assert not in_parts(net.parameters())
+    assert not is_sharded(net.parameters())
     assert whole(net.weight) is net.weight
     assert local(net.weight) is net.weight
     assert lying_like(net.weight, net.weight) is net.weight

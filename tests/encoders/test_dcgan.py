@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from sanslabel import encoders
-from sanslabel.encoders import Coded
-from sanslabel.encoders.dcgan import kernel, sides
-from sanslabel.encoders.decoders import Generator, decoder, generator, reconstructed
+from sanslabel.encoders import LinearCode
+from sanslabel.encoders.dcgan import kernel_size, map_sizes
+from sanslabel.heads.decoders import Generator, decoder, generator, reconstruction
 
 
 def parameters(module) -> int:
@@ -30,7 +30,7 @@ def test_the_published_numbers_of_parameters_at_64_pixels():
     ],
 )
 def test_maps_halve_on_the_way_in_and_double_on_the_way_out(size, maps):
-    assert sides(size) == maps
+    assert map_sizes(size) == maps
     encoder = encoders.build("dcgan", channels=2, image_size=size, filters=4)
     assert [stage.shape[-1] for stage in encoder.stages(torch.rand(2, 2, size, size))] == maps[1:]
     made, grown = Generator(5, 2, size, filters=4), [1]
@@ -42,7 +42,7 @@ def test_maps_halve_on_the_way_in_and_double_on_the_way_out(size, maps):
 
 
 def test_kernels():
-    assert [kernel(28, 14), kernel(7, 4)] == [4, 3]
+    assert [kernel_size(28, 14), kernel_size(7, 4)] == [4, 3]
 
 
 def test_the_published_start():
@@ -75,11 +75,11 @@ def test_the_representation_is_the_last_maps_number_by_number():
 @pytest.mark.parametrize("code", [None, 6])
 def test_a_decoder_for_every_encoder(name, code):
     encoder = encoders.build(name, channels=2, image_size=16)
-    encoder = encoder if code is None else Coded.on(encoder, code)
+    encoder = encoder if code is None else LinearCode.on(encoder, code)
     back = decoder(encoder, filters=8)
     assert back(torch.randn(3, encoder.width)).shape == (3, 2, 16, 16)
     images = 2 * torch.rand(3, 2, 16, 16) - 1
-    codes, again = reconstructed(encoder, back, images)
+    codes, again = reconstruction(encoder, back, images)
     assert codes.shape == (3, encoder.width)
     assert again.shape == images.shape
     assert again.abs().max() <= 1
@@ -91,5 +91,5 @@ def test_the_decoder_of_an_mlp_is_its_layers_the_other_way_round():
 
     encoder = encoders.build("mlp", channels=1, image_size=28, hidden=(400, 100))
     assert widths(decoder(encoder)) == [(100, 400), (400, 784)]
-    assert widths(decoder(Coded.on(encoder, 20))) == [(20, 100), (100, 400), (400, 784)]
+    assert widths(decoder(LinearCode.on(encoder, 20))) == [(20, 100), (100, 400), (400, 784)]
     assert widths(generator(encoder, 3)) == [(3, 100), (100, 400), (400, 784)]

@@ -5,10 +5,10 @@ import torch
 
 from sanslabel import encoders
 from sanslabel.encoders.patches import assembled, painted, patches
-from sanslabel.encoders.predictor import TokenPredictor
 from sanslabel.encoders.tokens import MaskToken, at, sincos_positions
 from sanslabel.encoders.vit import VisionTransformer, transformer
 from sanslabel.errors import BadInput
+from sanslabel.heads.token_predictor import TokenPredictor
 
 GRID = (3, 4)
 

@@ -11,9 +11,9 @@ from PIL import Image
 import sanslabel.evaluation
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import FineTuning, Unlabeled, candidates, evaluate, represent, settle_
-from sanslabel.evaluation.memo import Memo
-from sanslabel.evaluation.rows import Rows
+from sanslabel.evaluation import FineTuning, Unlabeled, evaluate, represent, settle_, subjects
+from sanslabel.evaluation.feature_cache import FeatureCache
+from sanslabel.evaluation.labeled_split import LabeledSplit
 from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 
@@ -193,7 +193,7 @@ def test_a_folder_of_classes(run, tmp_path):
 
 
 def test_large_images_pixels_are_reduced(run, monkeypatch):
-    monkeypatch.setattr(candidates, "PIXELS", 63)
+    monkeypatch.setattr(subjects, "PIXELS", 63)
     found = evaluate(run, protocols=("knn",), draws=1)
     assert found[0].representation == "pixels, reduced to 32x32"
 
@@ -210,7 +210,7 @@ def test_features_are_computed_once(run, monkeypatch):
     with monkeypatch.context() as patch:
         forbid = pytest.fail
         patch.setattr(type(encoders.build("conv", channels=1, image_size=8)), "stages", lambda *_: forbid("computed"))
-        patch.setattr(candidates, "settle_", lambda *_, **__: None)
+        patch.setattr(subjects, "settle_", lambda *_, **__: None)
         kept = evaluate(run, protocols=("knn",), draws=1, baselines=False)
     assert kept == [score for score in first if score.representation.startswith("trained")]
 
@@ -241,8 +241,8 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     """One image could not be read when the first encoder was represented."""
     source = open_source("digits", "train")
     options = {"image_size": 8, "device": torch.device("cpu"), "dtype": torch.float32}
-    memo = Memo(run / "features")
-    rows = Rows("digits", source, source, "all", options, memo)
+    memo = FeatureCache(run / "features")
+    rows = LabeledSplit("digits", source, source, "all", options, memo)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
     features, found = represent({"": one}, source, **options)
     memo.keep(memo.place(one, source, options), features[""][1:], found[1:])
@@ -391,7 +391,7 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
     settle_(encoder, source, image_size=8, device=torch.device("cpu"))
     features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
     options = {"image_size": 8, "device": torch.device("cpu")}
-    _, whole = candidates.readings({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
+    _, whole = subjects.readings({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
     again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
 

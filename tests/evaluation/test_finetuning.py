@@ -43,7 +43,7 @@ def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
     net = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.width, 10))
     recipe = how.recipe(encoder, 1000)
     groups = recipe.parameter_groups(net, recipe.optimizers[""])
-    rate = {id(p): group["base_rate"] / how.rate for group in groups for p in group["params"]}
+    rate = {id(p): group["base_lr"] / how.lr for group in groups for p in group["params"]}
     depth = len(encoder.blocks)
     for name, parameter in net.named_parameters():
         part = name.split(".")
@@ -61,7 +61,7 @@ def test_a_rate_of_almost_nothing_is_the_probe():
     source = open_source("digits", "train")
     encoder = encoders.build("conv", channels=1, image_size=8).eval()
     probe = probe_of(encoder.width)
-    net = finetuned(encoder, probe, source, FineTuning(steps=1, rate=1e-12), image_size=8, seed=0, device=CPU)
+    net = finetuned(encoder, probe, source, FineTuning(steps=1, lr=1e-12), image_size=8, seed=0, device=CPU)
     for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
         torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
 
@@ -75,7 +75,7 @@ def test_rates_follow_warm_up_and_cosine():
     how = FineTuning(steps=100)
     recipe = how.recipe(encoders.build("conv", channels=1, image_size=8), 1280)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    optimizer.param_groups[0].update(base_rate=0.5, base_decay=0.1, constant=False)
+    optimizer.param_groups[0].update(base_lr=0.5, base_decay=0.1, constant=False)
     rates = []
     for step in range(100):
         recipe.adjust_(optimizer, Clock(0, step // 10, step, 100, 10))
@@ -86,7 +86,7 @@ def test_rates_follow_warm_up_and_cosine():
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
 
 
-@pytest.mark.parametrize(("numbers", "sentence"), [({"steps": 0}, "at least 1"), ({"rate": 0.0}, "above 0")])
+@pytest.mark.parametrize(("numbers", "sentence"), [({"steps": 0}, "at least 1"), ({"lr": 0.0}, "above 0")])
 def test_numbers_that_cannot_be(numbers, sentence):
     with pytest.raises(BadInput, match=sentence):
         FineTuning(**numbers)

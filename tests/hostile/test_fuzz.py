@@ -23,11 +23,11 @@ import sanslabel
 import sanslabel.sources.folder
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
-from sanslabel.evaluation.memo import Memo
+from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.results import results
-from sanslabel.plan import Plan
 from sanslabel.report import charts
 from sanslabel.report.contents import contents
+from sanslabel.run_config import Plan
 from sanslabel.sources import open_source, splits
 from sanslabel.training import run as training
 from sanslabel.training.journal import BadSamples, Metrics
@@ -270,7 +270,7 @@ def planned(method="simclr", **changed):
     about = {"data": "digits", "fingerprint": source.fingerprint, "samples": len(source), "method": method}
     numbers = {"image_size": 8, "epochs": 1, "batch": 64, "chunk": None, "workers": 0, "seed": 0, "world_size": 1}
     how = {"device": "cpu", "precision": "float32", "threads": 1, "encoder": config}
-    said = {"numbers": training.plain(made), "recipe": training.plain(chosen.small)}
+    said = {"hyperparameters": training.plain(made), "recipe": training.plain(chosen.small)}
     plan = Plan(**{**about, **numbers, **how, **said, **changed})
     return {"format": 1, **asdict(plan), "versions": training._versions()}
 
@@ -402,7 +402,7 @@ def test_remembered_features(tmp_path, data):
     path = tmp_path / "x.safetensors"
     path.write_bytes(data.draw(st.just(content) | damaged(content)))
     with harmless(path):
-        known = Memo(tmp_path).recalled(path, torch.device("cpu"), 3)
+        known = FeatureCache(tmp_path).recalled(path, torch.device("cpu"), 3)
         if known is not None:
             assert known[0].shape[0] == len(known[1])
             assert torch.ones(3)[known[1]].sum() == len(known[0])

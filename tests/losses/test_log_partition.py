@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from sanslabel.losses import info_nce, instance_discrimination, log_partition, nt_xent, parts
+from sanslabel.losses import chunking, info_nce, instance_discrimination, log_partition, nt_xent
 
 
 def random(*shape, **kind):
@@ -14,7 +14,7 @@ def random(*shape, **kind):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Sides of 4 rows for pairs of others; the candidates' parts have 256 rows at least."""
-    monkeypatch.setitem(parts.PART, "cpu", 16)
+    monkeypatch.setitem(chunking.PART, "cpu", 16)
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.2, 5.0])
@@ -76,7 +76,7 @@ CASES = {
 def test_losses_of_many_scores_are_what_one_matrix_of_them_gives(name):
     loss, rows = CASES[name]
     tensors = [random(n, 8).requires_grad_() for n in rows]
-    assert min(N * K, (2 * N) ** 2) >= parts.LARGE["cpu"]
+    assert min(N * K, (2 * N) ** 2) >= chunking.LARGE["cpu"]
     ours, theirs = loss(*tensors), written_out(name, *tensors)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=0)
     for found, expected in zip(*(torch.autograd.grad(x, tensors) for x in (ours, theirs)), strict=True):

@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves
 from sanslabel import encoders
 from sanslabel.batch import Facts
 from sanslabel.encoders import Encoder
+from sanslabel.engine import optimize, players_of
 from sanslabel.methods.method import Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Arrays, open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 
 
 class Perceptron(Encoder):
@@ -66,7 +66,7 @@ def trained_toy() -> Callable[..., nn.Module]:
     def train(method) -> nn.Module:
         torch.manual_seed(0)
         encoder = encoders.build("mlp", channels=2, image_size=1, hidden=(64, 64))
-        net = method.networks(encoder, Facts(4096, 2, 1, 1, 0)).train()
+        net = method.networks(encoder, Facts.of_images(4096, 2, 1, 1, 0)).train()
         across = torch.linspace(-0.8, 0.8, 4096)
         images = ((torch.stack([across, torch.zeros(4096)], dim=1) + 1) / 2)[..., None, None]
         source = Arrays(
@@ -81,7 +81,7 @@ def trained_toy() -> Callable[..., nn.Module]:
             width=1,
         )
         stream = batches(source, 256, seed=0, epochs=25, device=torch.device("cpu"))
-        recipe = Recipe(optimizer=AdamW(rate=2e-3), epochs=25)
+        recipe = Recipe(optimizer=AdamW(lr=2e-3), epochs=25)
         for _ in optimize(method, net, players_of(net, recipe, 256), stream):
             pass
         return net.eval()

@@ -8,11 +8,11 @@ import torch
 
 from sanslabel import encoders, losses
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.engine import players_of
 from sanslabel.errors import BadInput
 from sanslabel.methods.dcgan import DCGAN
 from sanslabel.methods.ebgan import EBGAN
 from sanslabel.randomness import normal
-from sanslabel.training.engine import players_of
 
 CLOCK = Clock(0, 0, 0, 10, 5)
 METHODS = {
@@ -27,13 +27,13 @@ both = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def networks(method, name="dcgan", **options):
     torch.manual_seed(0)
     encoder = encoders.build(name, channels=1, image_size=8, **options)
-    return method.networks(encoder, Facts(64, 1, 8, 8, 0)).train()
+    return method.networks(encoder, Facts.of_images(64, 1, 8, 8, 0)).train()
 
 
 def batch_of(count: int = 16) -> Batch:
     index = torch.arange(count)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 @both
@@ -80,7 +80,7 @@ def test_dcgan_s_steps_are_the_loop_s():
     first = next(steps)
     fake = (twin.generator(normal(batch.key, 8, 1)).tanh() + 1) / 2
     logits = lambda images: twin.critic.head(twin.critic.encoder(images)).squeeze(1)  # noqa: E731
-    torch.testing.assert_close(first.loss, losses.discrimination(logits(batch.images), logits(fake)))
+    torch.testing.assert_close(first.loss, losses.discrimination(logits(batch.images().pixels), logits(fake)))
     with torch.no_grad():  # the update
         for each in (net, twin):
             each.critic.head.weight.mul_(2.0)
@@ -111,7 +111,7 @@ def test_ebgan_s_steps_are_the_loop_s(code):
         s = twin.critic.encoder(images)
         return s, (twin.critic.decoder(s).tanh() - (2 * images - 1)).square().mean(dim=(1, 2, 3))
 
-    real, pushed = cost(batch.images)[1], cost(fake.detach())[1]
+    real, pushed = cost(batch.images().pixels)[1], cost(fake.detach())[1]
     torch.testing.assert_close(first.loss, real.mean() + (0.5 - pushed).clamp(min=0).mean())
     second = next(steps)
     codes, energy = cost(fake)
@@ -127,7 +127,7 @@ def test_samples_beyond_the_margin_leave_the_critic_alone():
     net, batch = networks(METHODS["ebgan"]), batch_of()
     method = METHODS["ebgan"]
     fake = method.decoded(net, normal(batch.key, method.noise, 1)).detach()
-    of_real, of_fake = (method._cost(net, images)[1] for images in (batch.images, fake))
+    of_real, of_fake = (method._cost(net, images)[1] for images in (batch.images().pixels, fake))
     weights = list(net.critic.parameters())
     margin = of_fake.median().item() + 1e-9
     for bound, kept in ((of_fake.min().item() / 2, 0), (margin, int((of_fake < margin).sum()))):
@@ -141,7 +141,7 @@ def test_samples_beyond_the_margin_leave_the_critic_alone():
 
 @both
 def test_what_a_trained_one_can_do(method):
-    net, images = networks(method).eval(), batch_of().images
+    net, images = networks(method).eval(), batch_of().images().pixels
     assert method.latents(net, torch.arange(3)).shape == (3, 8)
     made = method.sampled(net, torch.arange(5))
     assert made.shape == (5, 1, 8, 8)

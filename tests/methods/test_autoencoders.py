@@ -17,7 +17,7 @@ from sanslabel.methods.method import Networks
 from sanslabel.randomness import permutation
 from sanslabel.views import corrupted
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 CLOCK = Clock(0, 0, 0, 10, 5)
 
 
@@ -29,7 +29,7 @@ def networks(method, name: str = "mlp", **options):
 def batch_of(count: int = 16) -> Batch:
     index = torch.arange(count)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 def by_hand(net, y):
@@ -41,9 +41,9 @@ def by_hand(net, y):
 def test_without_corruption_the_loss_is_the_error_of_the_image_itself(method):
     net, batch = networks(method), batch_of()
     (objective,) = method.step(net, batch, CLOCK)
-    y = 2 * batch.images - 1
+    y = 2 * batch.images().pixels - 1
     torch.testing.assert_close(objective.loss, (by_hand(net, y) - y).square().mean())
-    torch.testing.assert_close(method.energies(net, batch.images).mean(), objective.loss)
+    torch.testing.assert_close(method.energies(net, batch.images().pixels).mean(), objective.loss)
 
 
 @pytest.mark.parametrize("kind", ["mask", "gaussian", "dropout"])
@@ -51,16 +51,16 @@ def test_the_target_of_a_corrupted_image_is_the_clean_one(kind):
     method = DAE(corruption=kind, amount=0.4)
     net, batch = networks(method), batch_of()
     (objective,) = method.step(net, batch, CLOCK)
-    y = 2 * batch.images - 1
+    y = 2 * batch.images().pixels - 1
     noisy = corrupted(y, batch.key, kind, 0.4, 1)
     assert not torch.allclose(noisy, y)
     torch.testing.assert_close(objective.loss, (by_hand(net, noisy) - y).square().mean())
-    energies = method.energies(net, batch.images)
+    energies = method.energies(net, batch.images().pixels)
     torch.testing.assert_close(energies, squared_error(by_hand(net, y), y), msg="an energy is of the image as it is")
 
 
 def test_corruption_is_of_the_sample_and_the_epoch():
-    y = 2 * batch_of().images - 1
+    y = 2 * batch_of().images().pixels - 1
     for kind in ("mask", "gaussian", "dropout"):
         whole = corrupted(y, batch_of().key, kind, 0.4, 1)
         parts = [corrupted(y[i : i + 8], batch_of().key[i : i + 8], kind, 0.4, 1) for i in (0, 8)]
@@ -86,10 +86,10 @@ def test_a_sparse_code_costs_its_mean_absolute_number():
     method = Autoencoder(sparsity=0.3)
     net, batch = networks(method), batch_of()
     (objective,) = method.step(net, batch, CLOCK)
-    y = 2 * batch.images - 1
-    expected = (by_hand(net, y) - y).square().mean() + 0.3 * net.encoder(batch.images).abs().mean()
+    y = 2 * batch.images().pixels - 1
+    expected = (by_hand(net, y) - y).square().mean() + 0.3 * net.encoder(batch.images().pixels).abs().mean()
     torch.testing.assert_close(objective.loss, expected)
-    torch.testing.assert_close(method.energies(net, batch.images).mean(), expected)
+    torch.testing.assert_close(method.energies(net, batch.images().pixels).mean(), expected)
 
 
 def test_codes_are_the_encoders_own_or_a_layer_on_it():
@@ -102,7 +102,7 @@ def test_codes_are_the_encoders_own_or_a_layer_on_it():
 @pytest.mark.parametrize("name", ["mlp", "conv", "dcgan", "vit_micro"])
 def test_every_encoder_has_a_decoder(name):
     method = replace(DAE(), filters=8)
-    net, images = networks(method, name), batch_of().images
+    net, images = networks(method, name), batch_of().images().pixels
     made = method.reconstructed(net, images, torch.arange(16))
     assert list(made) == ["corrupted", "reconstruction"]
     assert all(part.shape == images.shape and part.min() >= 0 and part.max() <= 1 for part in made.values())

@@ -7,15 +7,15 @@ from torch import nn
 from sanslabel import encoders, views
 from sanslabel.batch import Facts
 from sanslabel.diagnostics import effective_rank
+from sanslabel.engine import optimize, players_of
 from sanslabel.losses import barlow_twins
 from sanslabel.methods.barlow_twins import BarlowTwins
-from sanslabel.training.engine import optimize, players_of
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 
 
 def small(**numbers) -> BarlowTwins:
-    return BarlowTwins(**{**BarlowTwins.small.numbers, "width": 32, **numbers}).sized(8)
+    return BarlowTwins(**{**BarlowTwins.small.hyperparameters, "width": 32, **numbers}).sized(8)
 
 
 def networks(method: BarlowTwins):
@@ -82,7 +82,7 @@ def test_biases_and_norms_have_the_rate_of_the_authors():
     rates = {}
     for group in player.optimizer.param_groups:
         for p in group["params"]:
-            rates[p] = group["base_rate"], group["base_decay"], group["adapt"]
+            rates[p] = group["base_lr"], group["base_decay"], group["adapt"]
     assert player.scale == 8
     for p in net.parameters():
         assert rates[p] == ((0.2, 1e-6, True) if p.ndim > 1 else (pytest.approx(0.0048), 0.0, False))

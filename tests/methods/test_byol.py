@@ -6,15 +6,15 @@ from torch import nn
 
 from sanslabel import encoders
 from sanslabel.batch import Clock, Facts
+from sanslabel.engine import optimize, players_of
 from sanslabel.methods.byol import BYOL
 from sanslabel.recipe import Recipe
-from sanslabel.training.engine import optimize, players_of
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 
 
 def small(**numbers) -> BYOL:
-    return BYOL(**{**BYOL.small.numbers, "hidden": 32, "width": 16, **numbers}).sized(8)
+    return BYOL(**{**BYOL.small.hyperparameters, "hidden": 32, "width": 16, **numbers}).sized(8)
 
 
 def networks(method: BYOL):
@@ -107,4 +107,4 @@ def test_the_paper_s_recipe_leaves_biases_and_norms_alone():
     groups = players_of(net, BYOL.recipe, 4096)[""].optimizer.param_groups
     assert isinstance(BYOL.recipe, Recipe)
     assert {(g["adapt"], g["base_decay"]) for g in groups} == {(True, 1.5e-6), (False, 0.0)}
-    assert BYOL.recipe.scale(4096) * BYOL.recipe.optimizer.rate == pytest.approx(3.2)
+    assert BYOL.recipe.scale(4096) * BYOL.recipe.optimizer.lr == pytest.approx(3.2)

@@ -12,13 +12,13 @@ import torch
 
 from sanslabel import encoders, methods
 from sanslabel.encoders import Encoder
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Method
-from sanslabel.plain import built, plain
 from sanslabel.recipe import Recipe
+from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.views.color import means
 
 STEPS, BATCH = 6, 64
@@ -61,7 +61,7 @@ def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
     """Networks, players and records of a short run."""
     method, recipe = method_of(name, numbers)
     torch.manual_seed(0)
-    encoder = encoders.build(**encoders.named(recipe.encoder), channels=source.channels, image_size=8)
+    encoder = encoders.build(**encoders.encoder_options(recipe.encoder), channels=source.channels, image_size=8)
     net = method.networks(encoder, source.facts(8)).train()
     sides = players_of(net, recipe, BATCH)
     stream = batches(source, BATCH, seed=1, epochs=2, start=start, device=torch.device("cpu"))
@@ -74,9 +74,9 @@ def spoiled(stream, step):
     """The stream with one pixel of one batch that is not a number."""
     for clock, batch in stream:
         if clock.step == step:
-            images = batch.images.float() / 255
+            images = batch.images().pixels.float() / 255
             images[3] = float("nan")
-            batch = batch._replace(images=images)
+            batch = batch.with_pixels(images)
         yield clock, batch
 
 
@@ -117,7 +117,7 @@ def test_it_says_what_it_is(name, numbers):
 @every_method
 def test_its_numbers_survive_a_file(name, numbers):
     for method in (method_of(name, numbers)[0], methods.method_class(name)()):
-        assert built(type(method), json.loads(json.dumps(plain(method)))) == method
+        assert from_plain(type(method), json.loads(json.dumps(to_plain(method)))) == method
 
 
 @every_method
@@ -180,7 +180,7 @@ def test_a_step_waits_for_the_device_once_at_each_update(digits, waits, name, nu
     """Beside what is written down of it now and then."""
     method, recipe = method_of(name, numbers)
     torch.manual_seed(0)
-    encoder = encoders.build(**encoders.named(recipe.encoder), channels=1, image_size=8)
+    encoder = encoders.build(**encoders.encoder_options(recipe.encoder), channels=1, image_size=8)
     net = method.networks(encoder, digits.facts(8)).train()
     sides = players_of(net, recipe, BATCH)
     stream = list(batches(digits, BATCH, seed=1, epochs=2, device=torch.device("cpu")))

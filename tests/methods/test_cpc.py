@@ -6,13 +6,13 @@ import torch
 from sanslabel import encoders
 from sanslabel.batch import Facts
 from sanslabel.encoders.patches import patches, standardized
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.losses import predictive_coding
 from sanslabel.methods.cpc import CPC
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.views import View
 
-FACTS = Facts(samples=64, channels=1, height=16, width=16, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=16, width=16, classes=0)
 METHOD = CPC(hidden=8, blocks=2, view=View())
 
 
@@ -24,8 +24,8 @@ def networks(method: CPC = METHOD, side: int = 16, name: str = "conv", **options
 
 def enlarged(batch):
     """Digits of 16x16 pixels, which have 7x7 patches."""
-    images = batch.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    return batch._replace(images=images[:12], key=batch.key[:12])
+    images = batch.images().pixels.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return batch.with_pixels(images[:12], key=batch.key[:12])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_is_predicted_lies_so_many_rows_below(first_batches, monkeypatch):
         for predictor in net.predictors:
             predictor.weight.normal_()
     next(METHOD.step(net, batch, None))
-    parts = standardized(patches(batch.images / 255, 4, 2))
+    parts = standardized(patches(batch.images().pixels / 255, 4, 2))
     z = net.norm(net.encoder(parts.flatten(0, 1))).view(12, 7, 7, 256)
     torch.testing.assert_close(seen["targets"].view(z.shape), z, atol=1e-4, rtol=1e-3)
     context = net.context(z.permute(0, 3, 1, 2))
@@ -107,7 +107,7 @@ def test_what_is_predicted_lies_so_many_rows_below(first_batches, monkeypatch):
 
 def test_it_learns_what_lies_below(first_batches):
     """On a handful of images, it finds patches among all."""
-    method = CPC(**{**CPC.small.numbers, "hidden": 32}).sized(8)
+    method = CPC(**{**CPC.small.hyperparameters, "hidden": 32}).sized(8)
     net = networks(method, side=8)
     players = players_of(net, CPC.small, 32)
     records = list(optimize(method, net, players, first_batches(epochs=20)))

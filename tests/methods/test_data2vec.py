@@ -8,9 +8,9 @@ from torch.nn.functional import layer_norm
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.methods.data2vec import Data2Vec
-from sanslabel.training.engine import optimize, players_of
 
 PAPER = Data2Vec(view=views.View())
 CLOCK = Clock(seed=0, epoch=0, step=0, steps=10, steps_per_epoch=5)
@@ -18,13 +18,13 @@ CLOCK = Clock(seed=0, epoch=0, step=0, steps=10, steps_per_epoch=5)
 
 def net_of(method):
     torch.manual_seed(0)
-    return method.networks(encoders.build("vit_micro", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+    return method.networks(encoders.build("vit_micro", channels=1, image_size=8), Facts.of_images(384, 1, 8, 8, 0))
 
 
 def batch_of(count=8, seed=1):
     index = torch.arange(count)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 def says(net, value):
@@ -52,7 +52,7 @@ def test_targets_are_the_teachers_last_blocks_of_the_whole_image(averaged, monke
     )
     list(method.step(net, batch, CLOCK))
     masked = views.blockwise(batch.key, (4, 4), round(16 * 120 / 196), 1, 1)
-    tokens, blocks = net.teacher.encoder.embed(batch.images), []
+    tokens, blocks = net.teacher.encoder.embed(batch.images().pixels), []
     for block in net.teacher.encoder.blocks:
         tokens = block(tokens)
         blocks.append(
@@ -72,9 +72,9 @@ def test_the_student_sees_nothing_of_masked_patches_and_the_teacher_all(monkeypa
         lambda prediction, target, beta: seen.append((prediction, target)) or prediction.flatten(1).mean(dim=1),
     )
     net, batch = net_of(PAPER), batch_of()
-    keep = views.others(views.blockwise(batch.key, (4, 4), 10, 1, 1), 16)
-    for images in (batch.images, views.visible(batch.images, keep, 2)):
-        list(PAPER.step(net, batch._replace(images=images), CLOCK))
+    keep = views.other_patches(views.blockwise(batch.key, (4, 4), 10, 1, 1), 16)
+    for images in (batch.images().pixels, views.visible(batch.images().pixels, keep, 2)):
+        list(PAPER.step(net, batch.with_pixels(images), CLOCK))
     assert torch.equal(seen[0][0], seen[1][0])
     assert not torch.allclose(seen[0][1], seen[1][1])
 
@@ -82,7 +82,7 @@ def test_the_student_sees_nothing_of_masked_patches_and_the_teacher_all(monkeypa
 def test_batch_norm_leaves_no_target_to_places_alone(monkeypatch):
     """Where all images are the same, the paper's targets are numbers that places tell, and these are 0."""
     batch = batch_of()
-    same = batch._replace(images=batch.images[:1].expand(8, -1, -1, -1))
+    same = batch.with_pixels(batch.images().pixels[:1].expand(8, -1, -1, -1))
     for norm, low, high in (("layer", 0.2, 0.25), ("batch", 0.0, 1e-3)):
         method = replace(PAPER, target_norm=norm)
         net = net_of(method)
@@ -110,7 +110,7 @@ def test_variance_is_watched_only_when_asked_for():
     net = net_of(PAPER)
     plain, asked = (next(replace(PAPER, variance=v).step(net, batch_of(), CLOCK)).loss.item() for v in (0.0, 2.0))
     h = net.encoder.tokens(
-        batch_of().images, masked=views.blockwise(batch_of().key, (4, 4), 10, 1, 1), fill=net.mask()
+        batch_of().images().pixels, masked=views.blockwise(batch_of().key, (4, 4), 10, 1, 1), fill=net.mask()
     )[:, 1:].mean(dim=1)
     hinge = (1 - (h.var(dim=0) + 1e-4).sqrt()).clamp(min=0).mean()
     c = torch.cov(h.T)
@@ -120,7 +120,7 @@ def test_variance_is_watched_only_when_asked_for():
 
 def test_convnets_are_refused():
     with pytest.raises(BadInput, match="data2vec hides patches"):
-        PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+        PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts.of_images(384, 1, 8, 8, 0))
 
 
 def test_visible_patches_count_only_where_asked(monkeypatch):

@@ -10,13 +10,13 @@ from torch.nn.functional import normalize
 from sanslabel import encoders, views
 from sanslabel.batch import Clock, Facts
 from sanslabel.clustering import Clusters, spherical_kmeans
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.memory import Bank
 from sanslabel.methods.deepcluster import DeepCluster
 from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 
 CROPS = replace(views.SWAV, local_crops=1)
 LATER = Clock(0, 1, 2, 10, 2)
@@ -138,7 +138,7 @@ def test_names_of_clusters_do_not_matter(first_batches):
 
 
 def test_there_are_at_most_a_quarter_as_many_clusters_as_samples():
-    facts = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+    facts = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
     net = small(clusters=3000).networks(encoders.build("conv", channels=1, image_size=8), facts)
     assert len(net.clusters[0].centroids) == 16
 
@@ -160,7 +160,7 @@ def test_it_learns_without_collapse(trained):
 def test_a_teachers_embeddings_are_clustered_and_it_follows(first_batches):
     method = small(teacher=0.75)
     torch.manual_seed(0)
-    net = method.networks(encoders.build("conv", channels=1, image_size=8), Facts(64, 1, 8, 8, 0)).train()
+    net = method.networks(encoders.build("conv", channels=1, image_size=8), Facts.of_images(64, 1, 8, 8, 0)).train()
     with torch.no_grad():
         net.projector[-1].weight.neg_()
         net.projector[-1].bias.neg_()

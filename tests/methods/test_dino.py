@@ -8,17 +8,17 @@ from torch import nn
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.engine import optimize, players_of
 from sanslabel.methods.dino import DINO
 from sanslabel.methods.method import Objective
-from sanslabel.training.engine import optimize, players_of
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 GLOBAL = views.MultiCrop(global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=0)
 LITTLE = dict(outputs=24, hidden=32, bottleneck=16)
 
 
 def small(**numbers) -> DINO:
-    return DINO(**{**DINO.small.numbers, **LITTLE, **numbers}).sized(8)
+    return DINO(**{**DINO.small.hyperparameters, **LITTLE, **numbers}).sized(8)
 
 
 def networks(method: DINO, encoder: str = "conv"):
@@ -81,7 +81,7 @@ def test_the_student_sees_all_crops_and_the_teacher_the_global_ones(first_batche
     net, passed = networks(method), {"student": [], "teacher": []}
     for name, encoder in (("student", net.encoder), ("teacher", net.teacher.encoder)):
         encoder.register_forward_pre_hook(lambda _, args, to=passed[name]: to.append(tuple(args[0].shape)))
-    list(method.step(net, batch._replace(images=images), clock))
+    list(method.step(net, batch.with_pixels(images), clock))
     assert passed == {"student": [(64, 1, 16, 16), (96, 1, 8, 8)], "teacher": [(64, 1, 16, 16)]}
 
 
@@ -133,7 +133,7 @@ def test_head_views_and_recipe_are_the_authors():
         assert not linear.bias.any()
     images = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
     index = torch.zeros(1, dtype=torch.int64)
-    crops = method.view(Batch(images, index, index, index))
+    crops = method.view.inputs(Batch.of_images(images, index, index, index))
     assert [crop.images.shape[-1] for crop in crops] == [224] * 2 + [96] * 8
     assert DINO.recipe.clip == 3.0
     assert DINO.recipe.clip_each
@@ -159,7 +159,7 @@ def test_it_collapses_one_way_without_centering_and_the_other_without_sharpening
             **numbers,
         }
     )
-    *_, last = trained(method, replace(DINO.small, warmup=0.0, final=1.0), epochs=6)
+    *_, last = trained(method, replace(DINO.small, warmup=0.0, final_lr_factor=1.0), epochs=6)
     entropy = last.terms["teacher_entropy"].item()
     information = log(last.terms["usage"].item()) - entropy
     if end == "alive":

@@ -8,9 +8,9 @@ from torch.nn.functional import layer_norm
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.methods.ijepa import IJEPA
-from sanslabel.training.engine import optimize, players_of
 
 PAPER = IJEPA(view=views.View(), predictor_width=64, predictor_depth=2)
 CLOCK = Clock(seed=0, epoch=0, step=3, steps=10, steps_per_epoch=5)
@@ -19,13 +19,13 @@ SHAPES = 4, (0.15, 0.2), (0.75, 1.5), (0.85, 1.0)
 
 def net_of(method):
     torch.manual_seed(0)
-    return method.networks(encoders.build("vit_micro", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+    return method.networks(encoders.build("vit_micro", channels=1, image_size=8), Facts.of_images(384, 1, 8, 8, 0))
 
 
 def batch_of(count=8, seed=1):
     index = torch.arange(count)
     images = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_each_block_is_predicted_by_itself_from_the_context_alone(seen):
     list(PAPER.step(net, batch, CLOCK))
     context, targets = views.multiblock(batch.key, CLOCK.key, (4, 4), *SHAPES, stream=1)
     net = net_of(PAPER)  # as it was before the teacher followed
-    tokens = net.encoder.tokens(views.visible(batch.images, context, 2), context)[:, 1:]
-    whole = net.teacher.encoder.tokens(batch.images)[:, 1:]
+    tokens = net.encoder.tokens(views.visible(batch.images().pixels, context, 2), context)[:, 1:]
+    whole = net.teacher.encoder.tokens(batch.images().pixels)[:, 1:]
     prediction, target = (x.unflatten(1, targets.shape[1:]) for x in seen[0])  # (N, T, M, D)
     for t in range(4):
         told = net.predictor(tokens, context, targets[:, t], (4, 4))
@@ -67,7 +67,7 @@ def test_each_block_is_predicted_by_itself_from_the_context_alone(seen):
 def test_batch_norm_leaves_no_target_to_places_alone(seen):
     """Where all images are the same, the paper's targets are numbers that places tell, and these are 0."""
     batch = batch_of()
-    same = batch._replace(images=batch.images[:1].expand(8, -1, -1, -1))
+    same = batch.with_pixels(batch.images().pixels[:1].expand(8, -1, -1, -1))
     for norm in ("layer", "batch"):
         (objective,) = replace(PAPER, target_norm=norm).step(net_of(PAPER), same, CLOCK)
         assert objective.terms["target_std"].item() == pytest.approx(0, abs=1e-3)
@@ -106,7 +106,7 @@ def test_masks_are_alike_on_all_processes():
 
 def test_convnets_are_refused():
     with pytest.raises(BadInput, match="I-JEPA hides patches"):
-        PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+        PAPER.networks(encoders.build("conv", channels=1, image_size=8), Facts.of_images(384, 1, 8, 8, 0))
 
 
 def test_a_prediction_that_is_the_target_costs_nothing(seen, monkeypatch):

@@ -11,7 +11,7 @@ from sanslabel.encoders.patches import Patches, standardized
 from sanslabel.methods.jigsaw import Jigsaw
 from sanslabel.views import permutations, tiles
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 
 
 class Pixels(nn.Flatten):
@@ -21,7 +21,7 @@ class Pixels(nn.Flatten):
 
 
 def small(**numbers) -> Jigsaw:
-    return Jigsaw(**{**Jigsaw.small.numbers, "width": 16, "hidden": 32, **numbers})
+    return Jigsaw(**{**Jigsaw.small.hyperparameters, "width": 16, "hidden": 32, **numbers})
 
 
 def networks(method: Jigsaw, side: int = 8, name: str = "conv"):
@@ -52,7 +52,7 @@ def test_who_puts_the_tiles_back_is_right(first_batches):
     shuffles."""
     (_, batch), *_ = first_batches()
     method = small(permutations=20, shuffles=3)
-    plain = batch.images / 255
+    plain = batch.images().pixels / 255
     mirrored = [standardized(tiles(x, batch.key, 2, 0)).flatten(2) for x in (plain, plain.flip(3))]  # (N, 9, 4) each
     inverse = permutations(20).argsort(dim=1)
 
@@ -70,7 +70,7 @@ def test_who_puts_the_tiles_back_is_right(first_batches):
 def test_draws_belong_to_the_sample_and_use_all_permutations(first_batches):
     (_, batch), *_ = first_batches()
     shown = []
-    for part in (batch, batch._replace(images=batch.images[8:16], key=batch.key[8:16])):
+    for part in (batch, batch.with_pixels(batch.images().pixels[8:16], key=batch.key[8:16])):
         told(small(), part, lambda x: shown.append(x) or torch.zeros(len(x), 100))
     assert torch.equal(shown[0][8 * 4 : 16 * 4], shown[1])
     assert len(shown[0]) == 4 * 32
@@ -101,7 +101,7 @@ def test_a_tile_is_embedded_alike_wherever_it_is_shown(first_batches):
     """Embeddings are shuffled in place of tiles: the same as to encode the shuffled ones."""
     (_, batch), *_ = first_batches()
     net = networks(small(permutations=5)).eval()
-    parts = standardized(tiles(batch.images / 255, batch.key, 2, 0))
+    parts = standardized(tiles(batch.images().pixels / 255, batch.key, 2, 0))
     order = permutations(32)
     rows = torch.arange(32)[:, None]
     before = net.head(net.encoder(parts[rows, order].flatten(0, 1))).unflatten(0, (-1, 9))

@@ -9,7 +9,7 @@ from sanslabel.batch import Clock, Facts
 from sanslabel.diagnostics import effective_rank, spread
 from sanslabel.methods.lejepa import LeJEPA
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 CLOCK = Clock(0, 0, 0, 10, 2)
 SIGREG = losses.sigreg
 PLAIN = views.View(crop=(0.5, 1.0))

@@ -17,13 +17,13 @@ PLAIN = replace(MAE.under(MAE.small), view=views.View())
 def net_of(method, channels=1):
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=channels, image_size=8)
-    return method.networks(encoder, Facts(384, channels, 8, 8, 0))
+    return method.networks(encoder, Facts.of_images(384, channels, 8, 8, 0))
 
 
 def batch_of(count=6, channels=1, scale=1.0):
     images = scale * torch.rand(count, channels, 8, 8, generator=torch.Generator().manual_seed(1))
     index = torch.arange(count)
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 def losses_at(net, prediction):
@@ -44,11 +44,11 @@ def test_predictions_of_0_cost_all_but_one_pixel(channels):
 
 def test_what_masked_patches_show_reaches_the_loss_as_target_alone():
     net, batch = net_of(PLAIN), batch_of()
-    keep = views.kept(batch.key, 16, 0.75, 1)
+    keep = views.kept_patches(batch.key, 16, 0.75, 1)
     assert keep.shape == (6, 4)
-    changed = batch._replace(images=views.visible(batch.images, keep, 2))
-    tokens, prediction, pixels, kept, masked = PLAIN._told(net, batch.images, batch.key)
-    other = PLAIN._told(net, changed.images, batch.key)
+    changed = batch.with_pixels(views.visible(batch.images().pixels, keep, 2))
+    tokens, prediction, pixels, kept, masked = PLAIN._told(net, batch.images().pixels, batch.key)
+    other = PLAIN._told(net, changed.images().pixels, batch.key)
     assert torch.equal(kept, keep)
     assert masked.shape == (6, 12)
     assert torch.equal(tokens, other[0])
@@ -57,7 +57,7 @@ def test_what_masked_patches_show_reaches_the_loss_as_target_alone():
 
 
 def test_pixels_stand_where_they_are_predicted():
-    net, images = net_of(PLAIN), batch_of().images
+    net, images = net_of(PLAIN), batch_of().images().pixels
     *_, pixels, _, masked = PLAIN._told(net, images, batch_of().key)
     for n in range(6):
         for m in range(12):
@@ -70,7 +70,7 @@ def test_pixels_stand_where_they_are_predicted():
 def test_reconstructions_are_images_again(normalized, monkeypatch):
     """A decoder that knew the targets would give the image back, whatever the targets were."""
     method = replace(PLAIN, normalized=normalized)
-    net, images = net_of(method), batch_of().images
+    net, images = net_of(method), batch_of().images().pixels
     told = MAE._told
 
     def knowing(self, net, images, key):
@@ -87,11 +87,11 @@ def test_reconstructions_are_images_again(normalized, monkeypatch):
 
 
 def test_reconstructions_keep_what_is_visible_and_are_the_same_each_time():
-    net, images = net_of(PLAIN), batch_of().images
+    net, images = net_of(PLAIN), batch_of().images().pixels
     losses_at(net, 0.0)
     key = torch.arange(6)
     again = PLAIN.reconstructed(net, images, key)["reconstruction"]
-    keep = views.kept(key, 16, 0.75, 1)
+    keep = views.kept_patches(key, 16, 0.75, 1)
     torch.testing.assert_close(views.visible(again, keep, 2) == again, views.visible(images, keep, 2) == images)
     assert torch.equal(PLAIN.reconstructed(net, images, key)["reconstruction"], again)
 
@@ -99,13 +99,13 @@ def test_reconstructions_keep_what_is_visible_and_are_the_same_each_time():
 def test_positions_stay_and_patches_are_the_representation():
     net = net_of(PLAIN)
     assert not net.encoder.pos_embed.requires_grad
-    images = batch_of().images
+    images = batch_of().images().pixels
     torch.testing.assert_close(net.encoder(images), net.encoder.tokens(images)[:, 1:].mean(dim=1))
     assert net.encoder.config["pool"] == "mean"
 
 
 def test_convnets_and_masks_that_leave_nothing_are_refused():
     with pytest.raises(BadInput, match="MAE hides patches"):
-        PLAIN.networks(encoders.build("conv", channels=1, image_size=8), Facts(384, 1, 8, 8, 0))
+        PLAIN.networks(encoders.build("conv", channels=1, image_size=8), Facts.of_images(384, 1, 8, 8, 0))
     with pytest.raises(BadInput, match="of 16 patches leaves none"):
         next(replace(PLAIN, ratio=0.99).step(net_of(PLAIN), batch_of(), CLOCK))

@@ -14,7 +14,7 @@ from sanslabel.errors import BadInput
 from sanslabel.losses import info_nce
 from sanslabel.methods.moco import MoCo
 from sanslabel.randomness import fold
-from sanslabel.views import Seen, grouped
+from sanslabel.views import EncoderInput, ghost_batches
 
 SMALL = replace(MoCo.under(MoCo.small), width=16, hidden=32, queue=32)
 CLOCK = Clock(0, 0, 0, 10, 5)
@@ -23,7 +23,7 @@ CLOCK = Clock(0, 0, 0, 10, 5)
 def batch_of(*rows: int) -> Batch:
     index = torch.tensor(rows)
     images = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(1))[index]
-    return Batch(images, torch.full_like(index, -1), index, fold(torch.full_like(index, 7), index))
+    return Batch.of_images(images, index, fold(torch.full_like(index, 7), index), torch.full_like(index, -1))
 
 
 BATCH = batch_of(*range(8))
@@ -32,7 +32,7 @@ BATCH = batch_of(*range(8))
 def networks(method: MoCo, samples: int = 100):
     torch.manual_seed(0)
     encoder = encoders.build("conv", channels=1, image_size=8)
-    return method.networks(encoder, Facts(samples, 1, 8, 8, 0)).train()
+    return method.networks(encoder, Facts.of_images(samples, 1, 8, 8, 0)).train()
 
 
 @pytest.mark.parametrize(("symmetric", "rows"), [(False, 8), (True, 16)])
@@ -103,7 +103,7 @@ def test_the_teacher_follows_after_the_update(momentum):
 
 def test_keys_carry_no_gradient():
     net = networks(SMALL)
-    assert not SMALL.keys(net.teacher, Seen(SMALL.view(BATCH, 1)), 3).requires_grad
+    assert not SMALL.keys(net.teacher, EncoderInput(SMALL.view(BATCH, 1)), 3).requires_grad
     (objective,) = SMALL.step(net, BATCH, CLOCK)
     objective.loss.backward()
     assert all(p.grad is None for p in net.teacher.parameters())
@@ -112,25 +112,25 @@ def test_keys_carry_no_gradient():
 
 def test_groups_are_normalized_one_by_one():
     net = networks(SMALL)
-    images = BATCH.images
-    parts = grouped(net.encoder, Seen(images), 4)
+    images = BATCH.images().pixels
+    parts = ghost_batches(net.encoder, EncoderInput(images), 4)
     for first in range(4):
         torch.testing.assert_close(parts[first::4], net.encoder(images[first::4]))
-    torch.testing.assert_close(grouped(net.encoder, Seen(images), 1), net.encoder(images))
+    torch.testing.assert_close(ghost_batches(net.encoder, EncoderInput(images), 1), net.encoder(images))
     assert not torch.allclose(parts, net.encoder(images))
 
 
 def test_groups_keep_the_patches_of_their_samples():
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
     keep = torch.rand(8, 16).argsort(dim=1)[:, :4]
-    view = Seen(BATCH.images, keep, 2)
-    torch.testing.assert_close(grouped(encoder, view, 4), encoder(*view))
+    view = EncoderInput(BATCH.images().pixels, keep, 2)
+    torch.testing.assert_close(ghost_batches(encoder, view, 4), encoder(*view))
 
 
 def test_shuffling_is_undone():
     """With one group, or without batch statistics, the keys are those of the batch as it is; with more groups each key
     is normalized among others, which are drawn anew in each step."""
-    net, view = networks(SMALL), Seen(SMALL.view(BATCH, 1))
+    net, view = networks(SMALL), EncoderInput(SMALL.view(BATCH, 1))
     plain = net.teacher.projector(net.teacher.encoder(*view))
     torch.testing.assert_close(SMALL.keys(net.teacher, view, 3), plain)
     split = replace(SMALL, groups=2)
@@ -156,7 +156,7 @@ def test_a_query_and_its_key_seldom_share_their_group():
     teacher.encoder, teacher.projector = teacher["encoder"], teacher["projector"]
     images = torch.arange(32.0)[:, None, None, None]
     for step in range(50):
-        keys = method.keys(teacher, Seen(images), CLOCK._replace(step=step).key)
+        keys = method.keys(teacher, EncoderInput(images), CLOCK._replace(step=step).key)
         assert torch.equal(keys, images.flatten(1)), "each key is at its query's place"
     shared = [len(group & {i for i in range(32) if i % 4 == g % 4}) for g, group in enumerate(seen)]
     assert sum(shared) / 32 / 50 == pytest.approx(1 / 4, abs=0.03)
@@ -179,19 +179,19 @@ def _two_processes(rank: int, store: str) -> None:
     method = replace(SMALL, groups=2)
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)  # BatchNorm would see one process alone
-    alone = method.networks(encoder, Facts(100, 1, 8, 8, 0))
+    alone = method.networks(encoder, Facts.of_images(100, 1, 8, 8, 0))
     ours = deepcopy(alone)
     (expected,) = method.step(alone, BATCH, CLOCK)
     expected.loss.backward()
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     try:
-        mine = Batch(*(None if part is None else distributed.shard(part) for part in BATCH))
+        mine = BATCH.map(distributed.local_slice)
         (objective,) = method.step(ours, mine, CLOCK)
         objective.loss.backward()
         torch.testing.assert_close(objective.loss, expected.loss)
         torch.testing.assert_close(ours.queue.rows, alone.queue.rows)
         for p, q in zip(ours.projector.parameters(), alone.projector.parameters(), strict=True):
-            torch.testing.assert_close(distributed.mean(p.grad), q.grad)
+            torch.testing.assert_close(distributed.all_reduce_mean(p.grad), q.grad)
     finally:
         dist.destroy_process_group()
 

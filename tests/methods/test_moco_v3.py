@@ -18,7 +18,7 @@ CLOCK = Clock(0, 0, 0, 10, 5)
 def batch_of(*rows: int) -> Batch:
     index = torch.tensor(rows)
     images = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(1))[index]
-    return Batch(images, torch.full_like(index, -1), index, fold(torch.full_like(index, 7), index))
+    return Batch.of_images(images, index, fold(torch.full_like(index, 7), index), torch.full_like(index, -1))
 
 
 BATCH = batch_of(*range(6))
@@ -27,7 +27,7 @@ BATCH = batch_of(*range(6))
 def networks(method: MoCoV3, name: str = "conv"):
     torch.manual_seed(0)
     encoder = encoders.build(name, channels=1, image_size=8)
-    return method.networks(encoder, Facts(100, 1, 8, 8, 0)).train()
+    return method.networks(encoder, Facts.of_images(100, 1, 8, 8, 0)).train()
 
 
 def linear_heads_(net) -> None:
@@ -87,7 +87,7 @@ def test_the_predictor_is_on_the_students_side_and_keys_carry_no_gradient():
 
 def test_embeddings_are_whitened_by_column_and_predictions_of_resnets_are_not():
     net = networks(SMALL)
-    z = net.projector(net.encoder(BATCH.images))
+    z = net.projector(net.encoder(BATCH.images().pixels))
     torch.testing.assert_close(z.mean(dim=0), torch.zeros(16), atol=1e-5, rtol=0)
     torch.testing.assert_close(z.std(dim=0, correction=0), torch.ones(16), atol=1e-2, rtol=0)
     kinds = [type(m).__name__ for m in net.predictor]

@@ -7,11 +7,11 @@ from torch.nn.functional import normalize
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.losses import chance
 from sanslabel.methods.npid import NPID
 from sanslabel.randomness import fold
-from sanslabel.training.engine import optimize, players_of
 
 SMALL = replace(NPID.under(NPID.small), width=16)
 FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
@@ -20,13 +20,13 @@ FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
 def batch_of(*rows: int) -> Batch:
     index = torch.tensor(rows)
     images = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(1))[index]
-    return Batch(images, torch.full_like(index, -1), index, fold(torch.full_like(index, 7), index))
+    return Batch.of_images(images, index, fold(torch.full_like(index, 7), index), torch.full_like(index, -1))
 
 
 def networks(method: NPID, samples: int = 20):
     torch.manual_seed(0)
     encoder = encoders.build("conv", channels=1, image_size=8)
-    return method.networks(encoder, Facts(samples, 1, 8, 8, 0)).train()
+    return method.networks(encoder, Facts.of_images(samples, 1, 8, 8, 0)).train()
 
 
 def embedded(method: NPID, net, batch: Batch) -> torch.Tensor:
@@ -45,7 +45,7 @@ def test_the_first_epoch_fills_the_bank_and_trains_nothing():
 
 def test_images_that_are_not_finite_leave_no_trace_while_it_fills():
     net, batch = networks(SMALL), batch_of(3, 0, 11, 7)
-    batch.images[1, 0, 2, 2] = torch.nan
+    batch.images().pixels[1, 0, 2, 2] = torch.nan
     start = {name: value.clone() for name, value in net.state_dict().items()}
     (record,) = optimize(SMALL, net, players_of(net, NPID.small, 4), [(FILLS, batch)])
     assert record.objectives == []

@@ -20,7 +20,7 @@ FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
 def batch_of(*rows: int, size: int = 12) -> Batch:
     index = torch.tensor(rows)
     images = torch.rand(100, 1, size, size, generator=torch.Generator().manual_seed(1))[index]
-    return Batch(images, torch.full_like(index, -1), index, fold(torch.full_like(index, 7), index))
+    return Batch.of_images(images, index, fold(torch.full_like(index, 7), index), torch.full_like(index, -1))
 
 
 BATCH = batch_of(3, 0, 11, 7)
@@ -29,7 +29,7 @@ BATCH = batch_of(3, 0, 11, 7)
 def networks(method, samples: int = 20):
     torch.manual_seed(0)
     encoder = encoders.build("conv", channels=1, image_size=12)
-    return method.networks(encoder, Facts(samples, 1, 12, 12, 0)).train()
+    return method.networks(encoder, Facts.of_images(samples, 1, 12, 12, 0)).train()
 
 
 def gradients(net, objective, part: str) -> torch.Tensor:
@@ -124,7 +124,7 @@ def test_rotation_turns_whole_images_by_every_quarter():
     method, batch = replace(SMALL, transform="rotation"), batch_of(*range(50))
     parts = method.parts(batch, 1)
     assert parts.shape == (50, 1, 1, 12, 12)
-    every = views.turns(method.pieces(batch, 1))
+    every = views.rotations(method.pieces(batch, 1))
     quarters = (every == parts).all(dim=(2, 3, 4)).int()
     assert (quarters.sum(dim=1) == 1).all()
     assert set(quarters.argmax(dim=1).tolist()) == {0, 1, 2, 3}

@@ -11,7 +11,7 @@ from sanslabel.encoders.patches import Patches
 from sanslabel.methods.relative_position import RelativePosition
 from sanslabel.views import View
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 METHOD = RelativePosition(width=16, hidden=32, dropout=0.0, view=View())
 
 
@@ -41,7 +41,7 @@ def test_directions_are_counted_row_by_row_and_the_opposite_of_k_is_7_minus_k(fi
     monkeypatch.setattr("sanslabel.methods.relative_position.standardized", lambda x: x)
     cell = (torch.arange(8) // 2).float()
     image = cell[:, None] * 4 + cell
-    batch = batch._replace(images=(image / 16).expand(32, 1, 8, 8))
+    batch = batch.with_pixels((image / 16).expand(32, 1, 8, 8))
     offsets = torch.tensor([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)])
     assert torch.equal(offsets.flip(0), -offsets), "swapping the roles maps k to 7 - k"
 
@@ -68,7 +68,7 @@ def test_one_patch_of_noise_tells_nothing_of_its_direction(first_batches):
     """The best threshold on what a neighbor shows is no better than chance."""
     (_, batch), *_ = first_batches()
     noise = torch.rand(4000, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = batch._replace(images=noise, key=torch.arange(4000), index=torch.arange(4000), labels=torch.arange(4000))
+    batch = batch.with_pixels(noise, key=torch.arange(4000), index=torch.arange(4000), labels=torch.arange(4000))
     shown = []
     told(batch, lambda pairs: shown.append(pairs) or torch.zeros(len(pairs), 8))
     second = shown[0].view(4000, 8, 2, 4)[:, :, 1]
@@ -81,7 +81,7 @@ def test_brightness_gives_nothing_away(first_batches):
     image = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5
     cells = image + (torch.arange(8) // 2 / 8)[:, None]
     for images in (image, cells):
-        told(batch._replace(images=images), lambda pairs: shown.append(pairs) or torch.zeros(len(pairs), 8))
+        told(batch.with_pixels(images), lambda pairs: shown.append(pairs) or torch.zeros(len(pairs), 8))
     torch.testing.assert_close(shown[0], shown[1], atol=1e-4, rtol=0)
 
 

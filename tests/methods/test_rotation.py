@@ -28,7 +28,7 @@ def test_all_four_turns_of_each_image_are_shown_once(first_batches):
     shown = []
     found = told(lambda images: shown.append(images) or torch.zeros(len(images), 4), batch)
     copies = shown[0].unflatten(0, (-1, 4))  # (N, 4, C, S, S)
-    view = batch.images / 255
+    view = batch.images().pixels / 255
     for quarters in range(4):
         torch.testing.assert_close(copies[:, quarters], view.rot90(quarters, dims=(2, 3)))
     torch.testing.assert_close(found.embedding, view)
@@ -36,7 +36,7 @@ def test_all_four_turns_of_each_image_are_shown_once(first_batches):
 
 def test_who_undoes_the_turn_is_right(first_batches):
     (_, batch), *_ = first_batches()
-    view = batch.images / 255
+    view = batch.images().pixels / 255
 
     def logits(images):
         upright = torch.stack([images.rot90(-k, dims=(2, 3)) for k in range(4)], dim=1)  # (4N, 4, C, S, S)
@@ -52,7 +52,7 @@ def test_images_that_look_the_same_from_all_sides_teach_nothing(first_batches):
     (_, batch), *_ = first_batches()
     ring = torch.zeros(8, 8)
     ring[[1, 1, 6, 6], [1, 6, 1, 6]] = 1
-    batch = batch._replace(images=ring.expand(32, 1, 8, 8))
+    batch = batch.with_pixels(ring.expand(32, 1, 8, 8))
     classifier = nn.Linear(64, 4)
     for scale in (0.0, 1.0):  # no opinion, then any
         with torch.no_grad():

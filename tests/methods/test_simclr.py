@@ -11,8 +11,8 @@ from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.optimizers import LARS
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
-METHOD = SimCLR(**{**SimCLR.small.numbers, "hidden": 32, "width": 16}).sized(8)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
+METHOD = SimCLR(**{**SimCLR.small.hyperparameters, "hidden": 32, "width": 16}).sized(8)
 
 
 def networks(method: SimCLR):
@@ -63,7 +63,7 @@ def test_the_recipe_leaves_biases_and_norms_out_of_decay_and_trust():
         vectors = {p.ndim == 1 for p in group["params"]}
         assert vectors == {not group["adapt"]}
         assert group["base_decay"] == (1e-6 if group["adapt"] else 0.0)
-    assert SimCLR.recipe.scale(4096) * optimizer.rate == pytest.approx(4.8)
+    assert SimCLR.recipe.scale(4096) * optimizer.lr == pytest.approx(4.8)
 
 
 def test_a_teacher_embeds_the_second_view_and_follows(first_batches):

@@ -9,12 +9,12 @@ from torch.nn.functional import normalize
 from sanslabel import encoders, views
 from sanslabel.batch import Clock, Facts
 from sanslabel.diagnostics import spread
+from sanslabel.engine import optimize, players_of
 from sanslabel.heads import Prototypes
 from sanslabel.losses import sinkhorn
 from sanslabel.methods.swav import SwAV
-from sanslabel.training.engine import optimize, players_of
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 CROPS = replace(views.SWAV, local_crops=3)
 LATER = Clock(0, 1, 2, 10, 2)
 
@@ -40,7 +40,7 @@ def told(embeddings: torch.Tensor, batch, **numbers):
 
 def loop(embeddings, prototypes, batch, epsilon=0.05, temperature=0.1):
     """Crop by crop, sample by sample."""
-    n = len(batch.images)
+    n = len(batch.images().pixels)
     scores = [normalize(z, dim=1) @ prototypes.weight.T for z in embeddings.split(n)]
     total = 0.0
     for i in (0, 1):

@@ -16,13 +16,13 @@ METHOD = VAE(code=4)
 
 def networks(method=METHOD, name="mlp", size=8):
     torch.manual_seed(0)
-    return method.networks(encoders.build(name, channels=1, image_size=size), Facts(64, 1, size, size, 0))
+    return method.networks(encoders.build(name, channels=1, image_size=size), Facts.of_images(64, 1, size, size, 0))
 
 
 def batch_of(count: int = 16, size: int = 8) -> Batch:
     index = torch.arange(count)
     images = torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(1))
-    return Batch(images, index, index, index * 2654435761 % 2**32)
+    return Batch.of_images(images, index, index * 2654435761 % 2**32, index)
 
 
 def says(net, mean: float, log_var: float, logit: float) -> None:
@@ -59,11 +59,11 @@ def test_a_step_is_the_paper_s(closed):
     method = replace(METHOD, closed=closed, beta=0.7)
     net, batch = networks(method), batch_of()
     (objective,) = method.step(net, batch, CLOCK)
-    h = net.encoder.trunk(batch.images)
+    h = net.encoder.trunk(batch.images().pixels)
     mean, log_var = net.encoder.code(h), net.log_var(h)
     z = mean + (log_var / 2).exp() * normal(batch.key, 4, 1)
     kl = gaussian_kl(mean, log_var) if closed else sampled_kl(mean, log_var, z)
-    torch.testing.assert_close(objective.loss, (bernoulli_nll(net.decoder(z), batch.images) + 0.7 * kl).mean())
+    torch.testing.assert_close(objective.loss, (bernoulli_nll(net.decoder(z), batch.images().pixels) + 0.7 * kl).mean())
 
 
 def test_the_noise_moves_the_code_by_half_epsilon_sigma_a_unit_of_log_variance():
@@ -77,13 +77,13 @@ def test_the_noise_moves_the_code_by_half_epsilon_sigma_a_unit_of_log_variance()
 
 def test_the_noise_is_of_the_sample_and_the_epoch():
     net, batch = networks().double(), batch_of()
-    batch = batch._replace(images=batch.images.double())
+    batch = batch.with_pixels(batch.images().pixels.double())
     losses = [next(METHOD.step(net, batch._replace(key=batch.key + i), CLOCK)).loss.item() for i in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
 
 
 def test_energies_have_no_noise():
-    net, images = networks(), batch_of().images
+    net, images = networks(), batch_of().images().pixels
     h = net.encoder.trunk(images)
     expected = bernoulli_nll(net.decoder(net.encoder(images)), images) + gaussian_kl(
         net.encoder(images), net.log_var(h)
@@ -98,7 +98,7 @@ def test_gaussian_pixels():
     says(net, 0.0, 0.0, 0.5)
     (objective,) = method.step(net, batch, CLOCK)
     torch.testing.assert_close(
-        objective.loss, gaussian_nll(torch.full_like(batch.images, 0.5), batch.images, 0.1).mean()
+        objective.loss, gaussian_nll(torch.full_like(batch.images().pixels, 0.5), batch.images().pixels, 0.1).mean()
     )
     assert torch.equal(method.decoded(net, torch.randn(3, 4)), torch.full((3, 1, 8, 8), 0.5))
 
@@ -120,7 +120,7 @@ def test_mean_and_trunk_are_exported_and_samples_come_from_the_prior(name):
     assert z.mean().abs() < 0.05
     assert z.std().item() == pytest.approx(1, abs=0.02), "the prior is normal, not uniform"
     torch.testing.assert_close(method.sampled(net, torch.arange(5)), net.decoder(z[:5]).sigmoid())
-    images = batch_of(4).images
+    images = batch_of(4).images().pixels
     torch.testing.assert_close(method.coded(net, images), exported["mean"](images))
     assert torch.equal(
         method.reconstructed(net, images, torch.arange(4))["reconstruction"],

@@ -9,8 +9,8 @@ from sanslabel.batch import Facts
 from sanslabel.losses import vicreg
 from sanslabel.methods.vicreg import VICReg
 
-FACTS = Facts(samples=64, channels=1, height=8, width=8, classes=0)
-METHOD = VICReg(**{**VICReg.small.numbers, "width": 32}).sized(8)
+FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
+METHOD = VICReg(**{**VICReg.small.hyperparameters, "width": 32}).sized(8)
 
 
 def networks(method: VICReg):

@@ -41,7 +41,7 @@ def test_one_run(runs):
 def test_the_neighbors_are_those_of_a_loop(runs):
     import torch
 
-    from sanslabel.report.atlas import _neighbors
+    from sanslabel.report.embedding_map import _neighbors
 
     unit = torch.nn.functional.normalize(torch.randn(30, 5), dim=1)
     for row, near in enumerate(_neighbors(unit)):
@@ -144,7 +144,7 @@ def test_without_the_charts_library(runs, monkeypatch):
 def test_a_collapsed_encoder_has_a_map(features):
     import torch
 
-    from sanslabel.report.atlas import _placed
+    from sanslabel.report.embedding_map import _placed
 
     unit = {
         "equal": torch.ones(40, 16) / 4,

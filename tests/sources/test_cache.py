@@ -99,7 +99,7 @@ def test_batches_are_the_same_bits(photos, kind, monkeypatch):
     source = opened(photos)
     expected = read(source)
     assert [name for name, _ in expected[1]] == sorted(BAD)
-    assert any(batch.sizes is not None for _, batch in expected[0])
+    assert any(batch.images().sizes is not None for _, batch in expected[0])
     found = kept(source, kind)
     monkeypatch.setattr(folder_module, "picture", refuse)
     assert_same(read(found), expected)

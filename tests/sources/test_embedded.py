@@ -16,7 +16,7 @@ from sanslabel.sources import Arrays, open_source, splits
 
 def test_fashion_is_the_balanced_subset_it_says():
     train, test = open_source("fashion"), open_source("fashion", "test")
-    assert train.facts(None) == Facts(samples=8000, channels=1, height=28, width=28, classes=10)
+    assert train.facts(None) == Facts.of_images(samples=8000, channels=1, height=28, width=28, classes=10)
     assert len(test) == 2000
     assert torch.bincount(train.labels).tolist() == [800] * 10
     assert torch.bincount(test.labels).tolist() == [200] * 10
@@ -55,7 +55,7 @@ def test_all_is_both_splits_and_ids_tell_them_apart():
     assert len(whole) == len(train) + len(test)
     assert whole.id(3) == train.id(3) == "train/3"
     assert whole.id(len(train) + 5) == test.id(5) == "test/5"
-    assert torch.equal(whole.images[len(train) :], test.images)
+    assert torch.equal(whole.images().pixels[len(train) :], test.images)
 
 
 def test_a_subset_keeps_names_and_rows_together():

@@ -119,8 +119,8 @@ def test_ordered_is_once_through(digits):
     got = list(ordered(digits, 500, device=CPU))
     assert [len(batch.index) for batch in got] == [500, 500, 438]
     assert torch.equal(torch.cat([batch.index for batch in got]), torch.arange(1438))
-    assert torch.equal(torch.cat([batch.images for batch in got]), digits.images)
-    assert torch.equal(torch.cat([batch.labels for batch in got]), digits.labels)
+    assert torch.equal(torch.cat([batch.images().pixels for batch in got]), digits.images)
+    assert torch.equal(torch.cat([batch.labels() for batch in got]), digits.labels)
     assert got[0].key[5] == fold(0, 0, 0, 5)
 
 
@@ -148,8 +148,8 @@ def test_workers_do_not_show(folder):
     assert len(processes) == 2
     assert same(tuple(expected), tuple(got))
     assert torch.equal(torch.get_rng_state(), state)
-    assert any(batch.sizes is not None for _, batch in got)
-    assert all(len(batch.images) == 6 for _, batch in got)
+    assert any(batch.images().sizes is not None for _, batch in got)
+    assert all(len(batch.images().pixels) == 6 for _, batch in got)
     late = list(batches(source, 6, seed=5, epochs=2, start=7, workers=1, device=CPU))
     assert same(tuple(expected[7:]), tuple(late))
     assert same(tuple(ordered(source, 16, device=CPU)), tuple(ordered(source, 16, workers=1, device=CPU)))
@@ -170,8 +170,8 @@ def test_a_batch_fits_its_rows(folder):
         for position, row in enumerate(batch.index.tolist()):
             alone = source.load([row])
             height, width = alone.images.shape[2:]
-            assert torch.equal(batch.images[position, :, :height, :width], alone.images[0])
-            assert batch.labels[position] == source.labels[row] == "ab".index(source.id(row)[0])
+            assert torch.equal(batch.images().pixels[position, :, :height, :width], alone.images[0])
+            assert batch.labels()[position] == source.labels[row] == "ab".index(source.id(row)[0])
 
 
 def test_bad_samples_are_replaced_and_reported_once(folder):
@@ -182,7 +182,7 @@ def test_bad_samples_are_replaced_and_reported_once(folder):
     reported = []
     for _, batch in batches(source, 10, seed=2, epochs=3, device=CPU, report=lambda *bad: reported.append(bad)):
         assert set(batch.index.tolist()) <= good
-        assert torch.equal(batch.labels, source.labels[batch.index])
+        assert torch.equal(batch.labels(), source.labels[batch.index])
         assert torch.equal(batch.key, fold(fold(2, 0, _.epoch), batch.index))
     assert sorted(name for name, _ in reported) == ["a/00.png", "a/02.png", "b/01.png"]
     assert {reason for _, reason in reported} == {"no JPEG, PNG, WebP, BMP, GIF or TIFF"}

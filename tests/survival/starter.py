@@ -14,9 +14,9 @@ import torch
 import torch._dynamo
 
 import sanslabel.evaluation
-from sanslabel import checkpoint, cli
+from sanslabel import checkpoint, cli, engine
 from sanslabel.sources.folder import Folder
-from sanslabel.training import engine, run, session
+from sanslabel.training import run, session
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sanslabel
-from sanslabel.output import Lasting
+from sanslabel.console import Lasting
 from sanslabel.training import journal
 
 pytestmark = pytest.mark.faults

@@ -20,7 +20,7 @@ def test_a_rate_far_too_high_stops_the_run_and_spares_what_was_saved(tmp_path, m
     monkeypatch.setattr(session, "SAVE_AFTER", 0.0)
     run = tmp_path / "run"
     with pytest.raises(NotFinite, match=rf"3 steps in a row, up to step 4;.*{run}/not_finite.jsonl names") as stopped:
-        sanslabel.train(out=run, method=method, rate=1e20, **OPTIONS)
+        sanslabel.train(out=run, method=method, lr=1e20, **OPTIONS)
     assert stopped.value.exit_code == 4
     lines = [json.loads(line) for line in (run / "not_finite.jsonl").read_text().splitlines()]
     source = open_source("digits")

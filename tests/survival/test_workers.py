@@ -55,7 +55,7 @@ def test_batches_go_on_as_if_no_worker_had_been_killed(pictures, soon):
     for (clock, batch), (clock_then, batch_then) in zip(got, expected, strict=True):
         assert clock == clock_then
         assert torch.equal(batch.index, batch_then.index)
-        assert torch.equal(batch.images, batch_then.images)
+        assert torch.equal(batch.images().pixels, batch_then.images)
 
 
 def test_a_run_ends_with_the_same_bits(tmp_path, pictures, soon, monkeypatch, state_of):

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 import sanslabel
 from sanslabel import checkpoint, cli
 from sanslabel.errors import DiskError, NotFinite
-from sanslabel.training import room, session
+from sanslabel.training import disk_space, session
 
 OPTIONS = dict(data="digits", encoder="mlp", epochs=3, batch=256, precision="float32", device="cpu")
 """15 steps"""
@@ -188,7 +188,7 @@ def test_a_disk_that_cannot_hold_a_checkpoint_is_told_before_training(tmp_path, 
     files = checkpoint.newest(whole / "checkpoints").iterdir()
     size = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     free = [0]
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: Usage(0, 0, free[0]))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: Usage(0, 0, free[0]))
     free[0] = int(size * 0.9)
     with pytest.raises(DiskError, match=r"a checkpoint takes 4\.1 MiB and the disk has 3\.7 MiB left"):
         sanslabel.train(out=tmp_path / "run", **OPTIONS)
@@ -201,8 +201,8 @@ def test_a_disk_that_cannot_hold_a_checkpoint_is_told_before_training(tmp_path, 
 
 @pytest.mark.parametrize("optimizer", ["simclr", "moco", "dcgan"])
 def test_the_estimate_is_of_what_is_written(tmp_path, monkeypatch, optimizer):
-    estimates, size = [], room.checkpoint_bytes
-    monkeypatch.setattr(room, "checkpoint_bytes", lambda *a: estimates.append(size(*a)) or estimates[-1])
+    estimates, size = [], disk_space.checkpoint_bytes
+    monkeypatch.setattr(disk_space, "checkpoint_bytes", lambda *a: estimates.append(size(*a)) or estimates[-1])
     encoder = {} if optimizer == "dcgan" else {"encoder": "mlp"}
     options = {"data": "digits", "epochs": 1, "batch": 256} | encoder
     run = sanslabel.train(method=optimizer, out=tmp_path / "run", **options).path

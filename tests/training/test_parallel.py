@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from sanslabel import encoders, methods
+from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.heads import Dropout
 from sanslabel.losses import nt_xent
@@ -10,7 +11,6 @@ from sanslabel.memory import teacher_of
 from sanslabel.methods.method import Networks
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
-from sanslabel.training.engine import optimize, players_of
 from sanslabel.training.parallel import chunk_, recompute_
 
 

@@ -56,7 +56,7 @@ def test_a_run_leaves_what_it_should(tmp_path):
     said = json.loads((run.path / "run.json").read_text())
     assert said["format"] == 1
     assert said["method"] == "simclr"
-    assert said["numbers"]["temperature"] == 0.2
+    assert said["hyperparameters"]["temperature"] == 0.2
     assert said["versions"]["torch"] == torch.__version__
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 15]
@@ -158,7 +158,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
         (dict(data="nowhere"), "nowhere"),
         (dict(epochs=0), "--epochs 0"),
         (dict(batch=-1), "--batch -1"),
-        (dict(rate=float("nan")), "--rate nan"),
+        (dict(lr=float("nan")), "--lr nan"),
         (dict(workers=-1), "--workers -1"),
         (dict(cache="tape"), "--cache tape"),
         (dict(precision="bf16"), "--precision bf16"),
@@ -238,7 +238,7 @@ def test_checkpoints_that_are_all_damaged_are_not_written_over(tmp_path):
     assert (run.path / "metrics.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize("content", ['{"format": 1}', '{"format": 1, "numbers": 5}', "[", '{"format": 3}'])
+@pytest.mark.parametrize("content", ['{"format": 1}', '{"format": 1, "hyperparameters": 5}', "[", '{"format": 3}'])
 def test_a_run_file_that_describes_no_run(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(BadInput, match=r"run\.json"):
@@ -257,7 +257,7 @@ def test_other_versions_are_warned_of(tmp_path):
 class Mine(methods.method_class("simclr")):
     """A method of one's own: half a SimCLR."""
 
-    recipe = small = Recipe(optimizer=SGD(rate=0.05), epochs=2, batch=128)
+    recipe = small = Recipe(optimizer=SGD(lr=0.05), epochs=2, batch=128)
 
 
 class Exploding(Mine):
@@ -270,7 +270,7 @@ def test_a_method_of_ones_own_is_an_instance(tmp_path, monkeypatch):
     mine = Mine(temperature=0.3, hidden=32)
     run = sanslabel.train("digits", method=mine, encoder="conv", out=tmp_path / "run")
     assert run.plan.method == "Mine"
-    assert run.plan.numbers["temperature"] == 0.3
+    assert run.plan.hyperparameters["temperature"] == 0.3
     with monkeypatch.context() as patch:
         stopping_after(patch, 3)
         with pytest.raises(Stopped):

@@ -10,8 +10,8 @@ import pytest
 import sanslabel
 from sanslabel.batch import Clock
 from sanslabel.errors import BadInput
-from sanslabel.plain import plain
-from sanslabel.plan import Spent, checked
+from sanslabel.run_config import Spent, checked
+from sanslabel.serialization import to_plain
 from sanslabel.sources import open_source
 from sanslabel.training import run as running
 from sanslabel.training import session, timesheet
@@ -165,6 +165,6 @@ def test_times_add_up_and_the_most_memory_counts():
     assert first.and_then(Spent(seconds=3.0, peak_memory=4, device_memory=7)) == Spent(
         seconds=5.0, peak_memory=5, device_memory=7
     )
-    assert checked({"spent": plain(first)})["spent"] == first
+    assert checked({"spent": to_plain(first)})["spent"] == first
     with pytest.raises(BadInput, match="spent"):
         checked({"spent": {"kind": "Spent", "seconds": "long"}})

@@ -11,7 +11,7 @@ def batch_of():
 
     def batch(images: torch.Tensor, sizes: torch.Tensor | None = None) -> Batch:
         index = torch.arange(len(images))
-        return Batch(images, torch.full_like(index, -1), index, (index * 2654435761 + 12345) % 2**32, sizes)
+        return Batch.of_images(images, index, (index * 2654435761 + 12345) % 2**32, sizes=sizes)
 
     return batch
 

@@ -55,7 +55,7 @@ def loop(image, draw, i, size):
 def test_a_batch_equals_the_loop_over_its_samples(batch_of, channels, view):
     batch = batch_of(pictures(channels=channels, dtype=torch.float64))
     draw = view.draw(batch, 0)
-    expected = torch.stack([loop(image, draw, i, view.size) for i, image in enumerate(batch.images)])
+    expected = torch.stack([loop(image, draw, i, view.size) for i, image in enumerate(batch.images().pixels)])
     assert view(batch, 0).shape == (24, channels, view.size, view.size)
     assert (view(batch, 0) - expected).abs().max() < 1e-5
 
@@ -68,7 +68,7 @@ PRECISIONS = {torch.float64: 0.0, torch.float32: 1e-5, torch.float16: 1.5 / 255,
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_floating_images_keep_their_dtype_and_value_with_or_without_autocast(batch_of, channels, dtype):
     batch = batch_of(pictures(channels=channels, dtype=dtype))
-    exact = EVERYTHING(batch._replace(images=batch.images.double()), 0)
+    exact = EVERYTHING(batch.with_pixels(batch.images().pixels.double()), 0)
     ours = EVERYTHING(batch, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = EVERYTHING(batch, 0)
@@ -84,7 +84,7 @@ def test_bytes_become_what_autocast_computes_in(batch_of, dtype):
     batch = batch_of(pictures(dtype=torch.uint8))
     ours = EVERYTHING(batch, 0)
     assert ours.dtype == torch.float32
-    floating = EVERYTHING(batch._replace(images=batch.images / 255), 0)
+    floating = EVERYTHING(batch.with_pixels(batch.images().pixels / 255), 0)
     assert (ours - floating).abs().max() < 1e-6
     with torch.autocast("cpu", dtype=dtype):
         inside = EVERYTHING(batch, 0)
@@ -103,7 +103,7 @@ def test_black_and_white_stay_so_in_bfloat16(batch_of):
 def test_a_view_depends_on_key_and_stream_alone(batch_of):
     batch = batch_of(pictures())
     some = torch.tensor([17, 3, 20])
-    part = batch._replace(images=batch.images[some], key=batch.key[some])
+    part = batch.with_pixels(batch.images().pixels[some], key=batch.key[some])
     assert torch.allclose(EVERYTHING(batch, 5)[some], EVERYTHING(part, 5), atol=1e-6)
     for whole, piece in zip(leaves(EVERYTHING.draw(batch, 5)), leaves(EVERYTHING.draw(part, 5)), strict=True):
         assert torch.equal(whole[some], piece)
@@ -111,7 +111,7 @@ def test_a_view_depends_on_key_and_stream_alone(batch_of):
     assert torch.equal(EVERYTHING(batch, 5), EVERYTHING(batch, 5))
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.equal(EVERYTHING(batch, 5), EVERYTHING(batch, 6))
-    changed = batch._replace(labels=batch.labels + 3, index=batch.index + 100)
+    changed = batch._replace(labels=batch.labels() + 3, index=batch.index + 100)
     assert torch.equal(EVERYTHING(batch, 5), EVERYTHING(changed, 5))
 
 

@@ -1,0 +1,45 @@
+"""What is found by looking: a file in a folder is a method, an encoder, a format, a protocol or a command.
+
+A person's own files are found beside the package's. The environment variable SANSLABEL_PATH names folders (with the
+system's separator between them); in each, `methods/`, `encoders/`, `formats/`, `protocols/` and `commands/` are looked
+into. Nothing else names a file to import: no run folder, no data and no configuration does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+VARIABLE = "SANSLABEL_PATH"
+T = TypeVar("T")
+
+
+def search_path(package: Iterable[str], kind: str) -> list[str]:
+    """Returns the folders in which files of a kind are looked for: the package's own first, then `kind` in each folder
+    of SANSLABEL_PATH. As a package's `__path__` it makes them importable in every process of a run."""
+    extra = [Path(folder).expanduser() / kind for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+    return [*package, *(str(folder.resolve()) for folder in extra if folder.is_dir())]
+
+
+def module_names(path: Sequence[str], without: Iterable[str] = ()) -> list[str]:
+    """Returns the names of the files in these folders, sorted, without importing any."""
+    stems = {file.stem for folder in path for file in Path(folder).glob("*.py")}
+    return sorted(stems - {"__init__", *without})
+
+
+def module_file(path: Sequence[str], name: str) -> Path:
+    """Returns the file of that name, of the first folder that has one."""
+    return next(file for folder in path if (file := Path(folder, f"{name}.py")).is_file())
+
+
+def defined_class(module: ModuleType, base: type[T]) -> type[T]:
+    """Returns the one subclass of `base` that the module defines."""
+    (only,) = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+    ]
+    return only

@@ -1,0 +1,21 @@
+"""Heads: small networks between the representation and the loss, which are dropped after training."""
+
+from sanslabel.heads.decoders import Generator, Mirror, decoder, generator
+from sanslabel.heads.dropout import Dropout
+from sanslabel.heads.mlp import mlp
+from sanslabel.heads.prototypes import Directions, Prototypes
+from sanslabel.heads.row_context import RowContext
+from sanslabel.heads.token_predictor import TokenPredictor
+
+__all__ = [
+    "Directions",
+    "Dropout",
+    "Generator",
+    "Mirror",
+    "Prototypes",
+    "RowContext",
+    "TokenPredictor",
+    "decoder",
+    "generator",
+    "mlp",
+]

@@ -1,0 +1,85 @@
+"""From codes back to images: the other half of autoencoders, and the generators of adversarial networks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from sanslabel.encoders.dcgan import initialize_, kernel_size, map_sizes
+from sanslabel.encoders.encoder import Encoder
+from sanslabel.encoders.linear_code import LinearCode
+from sanslabel.encoders.mlp import ACTIVATIONS, MLP
+
+
+class Generator(nn.Module):
+    """DCGAN's (Radford et al. 2016): a transposed convolution from the code to maps of 4x4, more of stride 2 to the
+    image, with BatchNorm and ReLU between them.
+
+    code: (N, width) -> (N, channels, size, size), numbers without bounds; the published tanh is the caller's.
+    filters: channels of the last maps before the image; they double toward the code.
+    """
+
+    def __init__(self, width: int, channels: int, size: int, filters: int = 64) -> None:
+        super().__init__()
+        maps = map_sizes(size)[::-1]
+        widths = [*(filters * 2**i for i in reversed(range(len(maps) - 1))), channels]
+        layers: list[nn.Module] = [nn.Unflatten(1, (width, 1, 1))]
+        layers.append(nn.ConvTranspose2d(width, widths[0], maps[0], bias=False))
+        for (inputs, outputs), (smaller, larger) in zip(pairwise(widths), pairwise(maps), strict=True):
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
+            # Twice a side, or twice a side less one.
+            layers.append(
+                nn.ConvTranspose2d(inputs, outputs, kernel_size(larger, smaller), stride=2, padding=1, bias=False)
+            )
+        self.layers = nn.Sequential(*layers)
+        initialize_(self)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.layers(code)
+
+
+class Mirror(nn.Module):
+    """Fully connected layers, those of an `MLP` the other way round.
+
+    code: (N, width) -> (N, channels, size, size), numbers without bounds.
+    """
+
+    def __init__(self, width: int, hidden: list[int], channels: int, size: int, activation: str) -> None:
+        super().__init__()
+        widths = [width, *hidden[::-1]]
+        layers: list[nn.Module] = []
+        for pair in pairwise(widths):
+            layers += [nn.Linear(*pair), ACTIVATIONS[activation]()]
+        layers += [nn.Linear(widths[-1], channels * size**2), nn.Unflatten(1, (channels, size, size))]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.layers(code)
+
+
+def generator(encoder: Encoder, width: int, filters: int = 64) -> nn.Module:
+    """From codes (N, width) to images like those that the encoder reads, (N, C, H, W), without bounds: the layers of an
+    `mlp` the other way round, DCGAN's generator for every other encoder."""
+    trunk = encoder.trunk if isinstance(encoder, LinearCode) else encoder
+    channels, size = trunk.config["channels"], trunk.config["image_size"]
+    if isinstance(trunk, MLP):
+        return Mirror(width, trunk.config["hidden"], channels, size, trunk.config["activation"])
+    return Generator(width, channels, size, filters)
+
+
+def decoder(encoder: Encoder, filters: int = 64) -> nn.Module:
+    """The generator for the encoder's own representations, which are the last hidden layer of an `mlp`."""
+    if isinstance(encoder, MLP):
+        *hidden, width = encoder.config["hidden"]
+        return Mirror(
+            width, hidden, encoder.config["channels"], encoder.config["image_size"], encoder.config["activation"]
+        )
+    return generator(encoder, encoder.width, filters)
+
+
+def reconstruction(encoder: nn.Module, decoder: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What an encoder and a decoder through tanh make of images (N, C, H, W) in [-1, 1]: codes (N, D), and images in
+    [-1, 1] again."""
+    code = encoder((images + 1) / 2)
+    return code, decoder(code).tanh()

@@ -1,0 +1,51 @@
+"""Whether the disk has room for what a run will save."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from sanslabel.checkpoint import checkpoints
+from sanslabel.engine import Player
+from sanslabel.errors import DiskError
+from sanslabel.methods.method import Networks
+from sanslabel.training.sharding import local
+
+KEPT = 3
+"""checkpoints that lie there at most: two, and the one that is being written"""
+
+
+def check_disk_space(run: Path, net: Networks, players: Mapping[str, Player]) -> None:
+    """DiskError where not even one checkpoint fits; a warning where they fit at first but not later."""
+    one = checkpoint_bytes(net, players)
+    wanted = max(1, KEPT - len(checkpoints(run / "checkpoints"))) * one
+    free = shutil.disk_usage(run).free
+    if free < one:
+        raise DiskError(
+            f"{run}: a checkpoint takes {_readable(one)} and the disk has {_readable(free)} left; free some space, or"
+            " choose another --out."
+        )
+    if free < wanted:
+        warnings.warn(
+            f"{run}: the checkpoints will take {_readable(wanted)} more and the disk has {_readable(free)} left",
+            stacklevel=3,
+        )
+
+
+def checkpoint_bytes(net: Networks, players: Mapping[str, Player]) -> int:
+    """What networks and optimizers take when all of the optimizers' memories are there."""
+    networks = {local(value).data_ptr(): value.nbytes for value in net.state_dict().values()}
+    memories = sum(
+        parameter.nbytes * (2 if isinstance(player.optimizer, torch.optim.AdamW) else 1)  # two moments, or a momentum
+        for player in players.values()
+        for parameter in player.parameters
+    )
+    return sum(networks.values()) + memories
+
+
+def _readable(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,60 @@
+"""What an encoder is given: `encoder(*view.input(batch, stream))`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sanslabel.errors import BadInput
+
+
+class EncoderInput(NamedTuple):
+    """The arguments of an encoder. A convnet reads the images, whose masked patches the view has filled; a transformer
+    drops the tokens of those patches instead."""
+
+    images: Tensor
+    """(N, C, S, S), floating in [0, 1]"""
+    keep: Tensor | None = None
+    """(N, K) int64, the patches that the view has left; None if it masks none"""
+    patch: int | None = None
+    """side in pixels of those patches"""
+
+    def select(self, choose: Callable[[Tensor], Tensor]) -> EncoderInput:
+        """Returns the samples that `choose` takes of each tensor: `input.select(lambda tensor: tensor[::2])`."""
+        return EncoderInput(choose(self.images), None if self.keep is None else choose(self.keep), self.patch)
+
+
+def concatenate(*inputs: EncoderInput) -> EncoderInput:
+    """Returns the inputs one after the other along the batch, for one pass through a network. All must have one size
+    and be masked alike."""
+    images, keeps, patches = zip(*inputs, strict=True)
+    return EncoderInput(torch.cat(images), None if keeps[0] is None else torch.cat(keeps), patches[0])
+
+
+def forward_by_size(network: Callable[..., Tensor], crops: Sequence[EncoderInput]) -> list[Tensor]:
+    """Returns network(*crop) of every crop. Crops of one size share a pass, as in multi-crop methods (Caron et al.
+    2020), so that BatchNorm sees each size by itself.
+
+    crops: V of (N, C, S, S), those of one size next to each other -> V of (N, D).
+    """
+    sizes = [crop.images.shape[-1] for crop in crops]
+    groups = [[c for c, size in zip(crops, sizes, strict=True) if size == one] for one in dict.fromkeys(sizes)]
+    return [output for group in groups for output in network(*concatenate(*group)).chunk(len(group))]
+
+
+def ghost_batches(network: Callable[..., Tensor], view: EncoderInput, groups: int) -> Tensor:
+    """Returns network(*view), with every groups-th sample in a pass of its own, over which BatchNorm takes its
+    statistics.
+
+    view: N samples -> (N, D), in their order. Raises BadInput if the groups differ in size.
+    """
+    if len(view.images) % groups:
+        raise BadInput(
+            f"A batch of {len(view.images)} samples cannot be normalized in {groups} equal groups; give a multiple "
+            f"of {groups} (--batch), or fewer (--method.groups)."
+        )
+    outputs = [network(*view.select(lambda tensor, first=first: tensor[first::groups])) for first in range(groups)]
+    return torch.stack(outputs, dim=1).flatten(0, 1)

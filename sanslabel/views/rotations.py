@@ -1,0 +1,25 @@
+"""Turns by quarters, exact: no pixel is interpolated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sanslabel.stopwatch import timed
+
+
+@timed("views")
+def rotations(images: Tensor) -> Tensor:
+    """Each image as it is and turned counter-clockwise by one, two and three quarters.
+
+    images: (N, C, S, S), square -> (N, 4, C, S, S).
+    """
+    return torch.stack([images.rot90(quarters, dims=(-2, -1)) for quarters in range(4)], dim=1)
+
+
+def rotated(images: Tensor, quarters: Tensor) -> Tensor:
+    """Each image turned counter-clockwise by its number of quarter turns.
+
+    images: (N, C, S, S), square; quarters: (N,) int64 in {0, 1, 2, 3} -> (N, C, S, S).
+    """
+    return rotations(images)[torch.arange(len(images), device=images.device), quarters]
