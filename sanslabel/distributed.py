@@ -8,7 +8,7 @@ gradients are averaged: k processes then give the loss and gradient of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -35,6 +35,16 @@ def is_sharded(tensors: Iterable[Tensor]) -> bool:
     """Whether any of them lies in parts on several processes, as DTensors of torch do, whose module is slow to
     import."""
     return any(hasattr(tensor, "full_tensor") for tensor in tensors)
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Returns the tensor itself, or all of one that is sharded, on each process; all processes must call it."""
+    return cast(Any, tensor).full_tensor() if is_sharded([tensor]) else tensor
+
+
+def local_tensor(tensor: Tensor) -> Tensor:
+    """Returns the tensor itself, or this process's slice of one that is sharded."""
+    return cast(Any, tensor).to_local() if is_sharded([tensor]) else tensor
 
 
 class _Gather(torch.autograd.Function):

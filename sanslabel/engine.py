@@ -17,11 +17,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from sanslabel.batch import Batch, Clock
 from sanslabel.device import autocast
-from sanslabel.distributed import all_true, average_, is_sharded
+from sanslabel.distributed import all_true, average_, full_tensor, is_sharded
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.recipe import Recipe
 from sanslabel.stopwatch import timed, timed_waiting
-from sanslabel.training.sharding import whole
 
 
 class Record(NamedTuple):
@@ -59,7 +58,7 @@ class Player:
             gradients = [p.grad for p in self.parameters if p.grad is not None]
             if not parted:
                 average_(gradients)
-            norm = whole(get_total_norm(gradients))
+            norm = full_tensor(get_total_norm(gradients))
             finite = bool(all_true(torch.isfinite(loss.detach() + norm)))  # the one wait for the device in a step
         if finite:
             with timed("update"):

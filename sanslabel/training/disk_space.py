@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from sanslabel.checkpoint import checkpoints
+from sanslabel.distributed import local_tensor
 from sanslabel.engine import Player
 from sanslabel.errors import DiskError
 from sanslabel.methods.method import Networks
-from sanslabel.training.sharding import local
 
 KEPT = 3
 """checkpoints that lie there at most: two, and the one that is being written"""
@@ -38,7 +38,7 @@ def check_disk_space(run: Path, net: Networks, players: Mapping[str, Player]) ->
 
 def checkpoint_bytes(net: Networks, players: Mapping[str, Player]) -> int:
     """What networks and optimizers take when all of the optimizers' memories are there."""
-    networks = {local(value).data_ptr(): value.nbytes for value in net.state_dict().values()}
+    networks = {local_tensor(value).data_ptr(): value.nbytes for value in net.state_dict().values()}
     memories = sum(
         parameter.nbytes * (2 if isinstance(player.optimizer, torch.optim.AdamW) else 1)  # two moments, or a momentum
         for player in players.values()

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sanslabel.distributed import is_sharded, rank, world_size
+from sanslabel.distributed import full_tensor, is_sharded, rank, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.methods.method import Networks
@@ -48,11 +48,6 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself, or of one that lies in parts all of it, on each process; all must ask."""
-    return cast(Any, tensor).full_tensor() if is_sharded([tensor]) else tensor
-
-
 def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """All tensors whole, in the first process's main memory; the others get none. One after the other, so that no
     device holds them all. As they are where none lies in parts."""
@@ -60,15 +55,10 @@ def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         return tensors
     found = {}
     for name, tensor in tensors.items():
-        full = whole(tensor)  # all must ask
+        full = full_tensor(tensor)  # all must ask
         if rank() == 0:
             found[name] = full.cpu()
     return found
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The tensor, or this process's part of it."""
-    return cast(Any, tensor).to_local() if is_sharded([tensor]) else tensor
 
 
 def lying_like(tensor: Tensor, other: Tensor) -> Tensor:

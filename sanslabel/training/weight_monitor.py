@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from sanslabel.distributed import full_tensor, local_tensor
 from sanslabel.engine import Player
 from sanslabel.methods.method import Networks
-from sanslabel.training.sharding import local, whole
 
 
 class WeightMonitor:
@@ -32,10 +32,10 @@ def shares_weights(net: Networks) -> bool:
     """Whether a weight of the teacher lies where one outside of it does, so that it is no teacher."""
     places = {True: set(), False: set()}
     for name, parameter in net.named_parameters(remove_duplicate=False):
-        places[name.startswith("teacher.")].add(local(parameter).data_ptr())
+        places[name.startswith("teacher.")].add(local_tensor(parameter).data_ptr())
     return not places[True].isdisjoint(places[False])
 
 
 @torch.no_grad()
 def _norm(net: nn.Module) -> Tensor:
-    return whole(torch.nn.utils.get_total_norm([p for p in net.parameters() if p.requires_grad]))
+    return full_tensor(torch.nn.utils.get_total_norm([p for p in net.parameters() if p.requires_grad]))
