@@ -11,13 +11,13 @@ import torch.multiprocessing as mp
 
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
-from sanslabel.distributed import is_sharded
+from sanslabel.distributed import full_tensor, is_sharded, local_tensor
 from sanslabel.engine import optimize, players_of
 from sanslabel.optimizers import LARS, SGD, AdamW
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.parallel import recompute_
-from sanslabel.training.sharding import local, lying_like, shard_, whole
+from sanslabel.training.sharding import lying_like, shard_
 
 pytestmark = pytest.mark.faults
 
@@ -48,8 +48,8 @@ def figures(name: str, encoder: str, change: dict, parted: bool) -> list[float]:
         shard_(net, torch.device("cpu"))
         assert is_sharded(net.parameters())
         of = max(net.parameters(), key=torch.Tensor.numel)
-        assert local(of).numel() < of.numel()
-        torch.testing.assert_close(whole(lying_like(whole(of), of)), whole(of))
+        assert local_tensor(of).numel() < of.numel()
+        torch.testing.assert_close(full_tensor(lying_like(full_tensor(of), of)), full_tensor(of))
     stream = batches(source, 16, seed=1, epochs=1, device=torch.device("cpu"))
     found = []
     for record in islice(optimize(method, net, players_of(net, recipe, 16), stream), 3):
@@ -78,6 +78,6 @@ def test_on_one_process_nothing_is_parted():
     net = torch.nn.Linear(2, 2)
     shard_(net, torch.device("cpu"))
     assert not is_sharded(net.parameters())
-    assert whole(net.weight) is net.weight
-    assert local(net.weight) is net.weight
+    assert full_tensor(net.weight) is net.weight
+    assert local_tensor(net.weight) is net.weight
     assert lying_like(net.weight, net.weight) is net.weight
