@@ -9,7 +9,8 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"version", "errors", "console", "discovery", "serialization", "device", "memory_limits", "inputs", "run_config"}
+    {"version", "errors", "console", "discovery", "constraints", "serialization", "device", "memory_limits", "inputs"}
+    | {"run_config"}
     | {"randomness", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
     | {"schedules", "optimizers", "recipe"},
     {"views", "encoders", "memory", "clustering", "losses", "diagnostics", "verdict", "figures"},
