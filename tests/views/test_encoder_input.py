@@ -52,7 +52,7 @@ def test_together_is_one_batch_after_the_other(batch):
 
 
 def test_crops_of_one_size_go_through_in_one_pass_and_come_back_in_order(batch):
-    crops = views.MultiCrop(global_crop=SIMCLR, local_crops=3, size=8, local_size=4)(batch)
+    crops = views.MultiCrop(global_crop=SIMCLR, local_crops=3, size=8, local_size=4).inputs(batch)
     passes = []
 
     def network(images, keep, patch):
@@ -67,7 +67,7 @@ def test_crops_of_one_size_go_through_in_one_pass_and_come_back_in_order(batch):
 
 
 def test_batch_norm_sees_each_size_by_itself(batch):
-    crops = views.MultiCrop(global_crop=SIMCLR, local_crops=1, size=8, local_size=4)(batch)
+    crops = views.MultiCrop(global_crop=SIMCLR, local_crops=1, size=8, local_size=4).inputs(batch)
     norm = nn.BatchNorm2d(1)
     large, _, small = forward_by_size(lambda images, *_: norm(images).flatten(1), crops)
     assert norm.num_batches_tracked == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
+from sanslabel.batch import Labels
 from sanslabel.errors import BadInput
 from sanslabel.views import BYOL, SIMCLR, Pair, View
 from sanslabel.views.blur import radius
@@ -80,30 +81,32 @@ def test_floating_images_keep_their_dtype_and_value_with_or_without_autocast(bat
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_bytes_become_what_autocast_computes_in(batch_of, dtype):
+def test_bytes_become_the_dtype_of_the_batch_whatever_autocast_is_on(batch_of, dtype):
     batch = batch_of(pictures(dtype=torch.uint8))
     ours = EVERYTHING(batch, 0)
     assert ours.dtype == torch.float32
     floating = EVERYTHING(batch.with_pixels(batch.images().pixels / 255), 0)
     assert (ours - floating).abs().max() < 1e-6
+    half = EVERYTHING(batch._replace(dtype=dtype), 0)
+    assert half.dtype == dtype
+    assert (half - ours).abs().max() <= PRECISIONS[dtype]
     with torch.autocast("cpu", dtype=dtype):
-        inside = EVERYTHING(batch, 0)
-    assert inside.dtype == dtype
-    assert (inside - ours).abs().max() <= PRECISIONS[dtype]
+        assert torch.equal(EVERYTHING(batch, 0), ours)
+        assert torch.equal(EVERYTHING(batch._replace(dtype=dtype), 0), half)
 
 
 def test_black_and_white_stay_so_in_bfloat16(batch_of):
     for value in (0, 255):
-        batch = batch_of(torch.full((8, 1, 28, 28), value, dtype=torch.uint8))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            plain = View(crop=(0.08, 1.0), flip=0.5)(batch, 0).float()
-        assert (plain - value / 255).abs().max() <= 2**-8
+        batch = batch_of(torch.full((8, 1, 28, 28), value, dtype=torch.uint8))._replace(dtype=torch.bfloat16)
+        plain = View(crop=(0.08, 1.0), flip=0.5)(batch, 0)
+        assert plain.dtype == torch.bfloat16
+        assert (plain.float() - value / 255).abs().max() <= 2**-8
 
 
 def test_a_view_depends_on_key_and_stream_alone(batch_of):
     batch = batch_of(pictures())
     some = torch.tensor([17, 3, 20])
-    part = batch.with_pixels(batch.images().pixels[some], key=batch.key[some])
+    part = batch.map(lambda tensor: tensor[some])
     assert torch.allclose(EVERYTHING(batch, 5)[some], EVERYTHING(part, 5), atol=1e-6)
     for whole, piece in zip(leaves(EVERYTHING.draw(batch, 5)), leaves(EVERYTHING.draw(part, 5)), strict=True):
         assert torch.equal(whole[some], piece)
@@ -111,7 +114,8 @@ def test_a_view_depends_on_key_and_stream_alone(batch_of):
     assert torch.equal(EVERYTHING(batch, 5), EVERYTHING(batch, 5))
     assert torch.equal(before, torch.get_rng_state())
     assert not torch.equal(EVERYTHING(batch, 5), EVERYTHING(batch, 6))
-    changed = batch._replace(labels=batch.labels() + 3, index=batch.index + 100)
+    labels = {**batch.signals, "label": Labels(batch.index + 3)}
+    changed = batch._replace(signals=labels, index=batch.index + 100)
     assert torch.equal(EVERYTHING(batch, 5), EVERYTHING(changed, 5))
 
 
@@ -196,7 +200,7 @@ def test_the_size_is_the_shorter_side_of_the_canvas_if_open(batch_of):
     assert View()(batch, 0).shape == (24, 3, 30, 30)
     assert View(size=7)(batch, 0).shape == (24, 3, 7, 7)
     square = batch_of(pictures(width=30))
-    assert torch.equal(View()(square, 0), square.images)
+    assert torch.equal(View()(square, 0), square.images().pixels)
 
 
 def test_views_carry_no_gradient_and_leave_the_images_alone(batch_of):
