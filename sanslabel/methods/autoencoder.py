@@ -79,5 +79,5 @@ class Autoencoder(Method):
         code, r = reconstruction(net.encoder, net.decoder, y)
         return squared_error(r, y) + self.sparsity * code.float().abs().mean(dim=1)
 
-    def reconstruction(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         return {"reconstruction": self.decoded(net, net.encoder(images))}

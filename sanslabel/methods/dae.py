@@ -102,7 +102,7 @@ class DAE(Method):
         y = 2 * images - 1
         return squared_error(reconstruction(net.encoder, net.decoder, y)[1], y)
 
-    def reconstruction(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
         noisy = self._corrupted(2 * images - 1, key)
         return {
             "corrupted": _shown(noisy),

@@ -9,6 +9,7 @@ from itertools import islice
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from sanslabel import encoders, methods
 from sanslabel.encoders import Encoder
@@ -184,7 +185,7 @@ def test_a_step_waits_for_the_device_once_at_each_update(digits, waits, name, nu
     net = method.networks(encoder, digits.facts(8)).train()
     sides = players_of(net, recipe, BATCH)
     stream = list(batches(digits, BATCH, seed=1, epochs=2, device=torch.device("cpu")))
-    given = [part for _, batch in stream for part in batch if isinstance(part, torch.Tensor)]
+    given = [leaf for _, batch in stream for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
     with waits(*net.parameters(), *net.buffers(), *given) as seen:
         for record in optimize(method, net, sides, iter(stream), torch.bfloat16):
             assert seen.found == ["_local_scalar_dense"] * len(record.objectives), record.clock.step

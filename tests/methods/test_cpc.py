@@ -12,20 +12,19 @@ from sanslabel.losses import predictive_coding
 from sanslabel.methods.cpc import CPC
 from sanslabel.views import View
 
-FACTS = Facts.of_images(samples=64, channels=1, height=16, width=16, classes=0)
 METHOD = CPC(hidden=8, blocks=2, view=View())
 
 
 def networks(method: CPC = METHOD, side: int = 16, name: str = "conv", **options):
     torch.manual_seed(0)
     encoder = encoders.build(name, channels=1, image_size=side, **options)
-    return method.networks(encoder, FACTS._replace(height=side, width=side)).train()
+    return method.networks(encoder, Facts.of_images(64, 1, side, side)).train()
 
 
 def enlarged(batch):
     """Digits of 16x16 pixels, which have 7x7 patches."""
     images = batch.images().pixels.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    return batch.with_pixels(images[:12], key=batch.key[:12])
+    return batch.with_pixels(images).map(lambda tensor: tensor[:12])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from sanslabel.encoders.patches import Patches, standardized
 from sanslabel.methods.jigsaw import Jigsaw
 from sanslabel.views import permutations, tiles
 
-FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
-
 
 class Pixels(nn.Flatten):
     """Says of a tile its pixels."""
@@ -27,7 +25,7 @@ def small(**numbers) -> Jigsaw:
 def networks(method: Jigsaw, side: int = 8, name: str = "conv"):
     torch.manual_seed(0)
     encoder = encoders.build(name, channels=1, image_size=side)
-    return method.sized(side).networks(encoder, FACTS._replace(height=side, width=side)).train()
+    return method.sized(side).networks(encoder, Facts.of_images(64, 1, side, side)).train()
 
 
 def told(method: Jigsaw, batch, logits):
@@ -70,7 +68,7 @@ def test_who_puts_the_tiles_back_is_right(first_batches):
 def test_draws_belong_to_the_sample_and_use_all_permutations(first_batches):
     (_, batch), *_ = first_batches()
     shown = []
-    for part in (batch, batch.with_pixels(batch.images().pixels[8:16], key=batch.key[8:16])):
+    for part in (batch, batch.map(lambda tensor: tensor[8:16])):
         told(small(), part, lambda x: shown.append(x) or torch.zeros(len(x), 100))
     assert torch.equal(shown[0][8 * 4 : 16 * 4], shown[1])
     assert len(shown[0]) == 4 * 32

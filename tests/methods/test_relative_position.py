@@ -6,12 +6,11 @@ import torch
 from torch import nn
 
 from sanslabel import encoders
-from sanslabel.batch import Facts
+from sanslabel.batch import Batch, Facts
 from sanslabel.encoders.patches import Patches
 from sanslabel.methods.relative_position import RelativePosition
 from sanslabel.views import View
 
-FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 METHOD = RelativePosition(width=16, hidden=32, dropout=0.0, view=View())
 
 
@@ -64,11 +63,10 @@ def test_the_center_comes_first_in_all_pairs(first_batches):
     assert (second != first).any(dim=2).float().mean() > 0.8
 
 
-def test_one_patch_of_noise_tells_nothing_of_its_direction(first_batches):
+def test_one_patch_of_noise_tells_nothing_of_its_direction():
     """The best threshold on what a neighbor shows is no better than chance."""
-    (_, batch), *_ = first_batches()
     noise = torch.rand(4000, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = batch.with_pixels(noise, key=torch.arange(4000), index=torch.arange(4000), labels=torch.arange(4000))
+    batch = Batch.of_images(noise, *torch.arange(4000).expand(3, -1))
     shown = []
     told(batch, lambda pairs: shown.append(pairs) or torch.zeros(len(pairs), 8))
     second = shown[0].view(4000, 8, 2, 4)[:, :, 1]
@@ -87,7 +85,7 @@ def test_brightness_gives_nothing_away(first_batches):
 
 def test_the_encoder_reads_patches_from_then_on():
     encoder = encoders.build("conv", channels=1, image_size=28)
-    net = METHOD.networks(encoder, FACTS._replace(height=28, width=28))
+    net = METHOD.networks(encoder, Facts.of_images(64, 1, 28, 28))
     assert net.encoder.patches == (8, 9)
     kinds = [type(m).__name__ for m in net.classifier]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear"]
