@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from sanslabel import methods
+from sanslabel.cli.main import GROUPS, command, command_names
 
 QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
 
@@ -149,3 +151,23 @@ def test_methods_are_listed_with_what_prevents_collapse():
 def test_version():
     done = run("--version")
     assert done.stdout.startswith("sanslabel 0")
+
+
+def test_a_new_file_is_a_new_command(tmp_path):
+    """A person's file in a folder that SANSLABEL_PATH names is found, listed under its heading, and run."""
+    (tmp_path / "commands").mkdir()
+    text = '"""counts its arguments"""\nGROUP = "Mine"\nUSAGE = "count …"\n'
+    text += "def run(arguments):\n    print(len(arguments))\n"
+    (tmp_path / "commands" / "count.py").write_text(text)
+    path = {"SANSLABEL_PATH": str(tmp_path)}
+    assert re.search(r"^Mine\n  sanslabel count … +counts its arguments$", run("--help", **path).stdout, re.MULTILINE)
+    assert run("count", "a", "b", **path).stdout == "2\n"
+    assert "no command 'count'" in refusal("count")
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_a_command_says_what_it_is_in_its_file(name):
+    file = command(name)
+    assert file.GROUP in GROUPS
+    assert file.USAGE.split()[0] == name
+    assert file.__doc__.splitlines()[0]

@@ -26,7 +26,7 @@ def test_pictures_are_named_on_a_line_of_their_own(runs, capsys, tmp_path):
 def test_energies_and_quality_are_printed(runs, capsys, tmp_path):
     out = said(capsys, "energy", str(runs("vae")), "--complexity", "--out", str(tmp_path / "e.csv"))
     assert re.search(r"^\d+ images, the median of the first set -?[\d.]+: .*e\.csv$", out, re.MULTILINE)
-    assert re.search(r"^less -?[\d.e-]+ for every nat", out, re.MULTILINE)
+    assert re.search(r"^corrected by -?[\d.e-]+ for every nat", out, re.MULTILINE)
     out = said(capsys, "quality", str(runs("vae")), str(runs("simclr")), "--n", "100")
     assert re.search(r"^Fréchet distance +[\d.]+ +\(training images: [\d.]+\)$", out, re.MULTILINE)
     assert re.search(r"^precision, recall +[\d.]+, [\d.]+$", out, re.MULTILINE)
@@ -54,8 +54,8 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(capsys, tmp_path, m
     ("arguments", "sentence"),
     [
         (("sample", "nowhere"), "no run here"),
-        (("sample", "x", "--interpolate", "--reconstruct"), "two pictures"),
-        (("sample", "x", "--data", "digits"), "samples are made of nothing"),
+        (("sample", "x", "--interpolate", "--reconstruct"), "two different pictures"),
+        (("sample", "x", "--data", "digits"), "not used for plain samples; add --reconstruct or --interpolate"),
         (("energy", "dae", "--toy", "spiral", "--data", "digits"), "--toy draws a plane"),
         (("energy", "simclr", "--toy", "spiral"), "SimCLR has small and paper"),
         (("quality", "nowhere", "nowhere"), "no run here"),

@@ -1,0 +1,175 @@
+"""train an encoder and evaluate it; --resume RUN continues"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, Literal
+
+from sanslabel.cli.flags import parse_flags
+from sanslabel.cli.processes import joined_command
+from sanslabel.console import errors
+from sanslabel.errors import BadInput
+
+GROUP = "Learn"
+USAGE = "train [METHOD] [--data PATH] …"
+RESUMABLE = ("data", "device", "on_collapse", "track", "workers", "cache", "profile")
+"""flags that --resume takes, too"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an encoder on images without labels, and evaluate it where labels exist."""
+
+    data: str | None = None
+    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
+    fashion-mnist; for --recipe toy, spiral, moons or ring"""
+    out: str | None = None
+    """the run folder; by default runs/METHOD-DATA-NUMBER"""
+    resume: str | None = None
+    """a run folder to continue; all else comes from its run.json"""
+    recipe: Literal["small", "paper", "toy"] = "small"
+    """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
+    encoder: str | None = None
+    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
+    recipe's"""
+    encoder_options: tuple[str, ...] = ()
+    """such as patch=4 pool=mean, stem=small, hidden=500,30"""
+    epochs: int | None = None
+    """passes over the data; by default the recipe's, as for the next two"""
+    batch: int | None = None
+    """images in one step"""
+    lr: float | None = None
+    """learning rate, before the recipe scales it with batch and time"""
+    chunk: int | None = None
+    """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
+    masked: bool = False
+    """whether 75 % of the patches go from a view in place of a crop, for methods that embed views"""
+    image_size: int | None = None
+    """side in pixels of the images that the encoder sees; by default the data's"""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default cuda where there is one, else cpu"""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """by default bfloat16 where the device is fast at it"""
+    workers: int | None = None
+    """processes that decode images from a folder"""
+    cache: Literal["ram", "disk", "none"] | None = None
+    """where the decoded images of a folder are kept: in memory for this run, on disk for later ones too, or nowhere; by
+    default in memory where there is plenty"""
+    on_collapse: Literal["warn", "stop"] = "warn"
+    """what to do when nothing is learned: say why, or stop with exit code 5"""
+    track: Literal["tensorboard"] | None = None
+    """where figures are handed to besides metrics.jsonl"""
+    seed: int = 0
+    evaluate: bool = True
+    """whether to evaluate at the end"""
+    sharding: Literal["replicate", "full"] = "replicate"
+    """whether each of several processes holds all weights or a part of them"""
+    compile: bool = False
+    """whether networks run as torch compiles them: minutes at the start, for less time a step where there is a GPU"""
+    recompute: bool = False
+    """activation checkpointing: a transformer's blocks are computed again in the backward pass, which takes the memory
+    of one block, for one more forward pass"""
+    profile: bool = False
+    """whether to write a trace of a few steps, trace.json.gz, for chrome://tracing or ui.perfetto.dev"""
+    timeout: float = 600.0
+    """seconds that one of several processes waits for another before it gives up"""
+
+
+def run(arguments: list[str]) -> None:
+    """Trains or resumes a run, evaluates its encoder, and prints what was made."""
+    from sanslabel.methods import method_class, names, sentence
+
+    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if name is None and {"-h", "--help"} & set(arguments):
+        listing = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
+        parse_flags(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listing}")
+    # The defaults of a method's flags depend on the recipe, so this one flag is looked for before the others are read.
+    line = " ".join(arguments).replace("--recipe=", "--recipe ")
+    recipe = next((r for r in ("paper", "toy") if f"--recipe {r}" in line), "small")
+    chosen = method_class(name or "simclr")
+    default = chosen.under(chosen.recipe_named(recipe))
+    flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
+    flags = parse_flags(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
+    with joined_command(flags.timeout):
+        finished = _resumed(flags, name) if flags.resume is not None else _trained(flags)
+        _print_summary(finished)
+        if flags.evaluate:
+            _evaluate(finished, flags.data)
+        _print_next_steps(finished)
+
+
+def _resumed(flags: Any, method: str | None) -> Any:
+    from sanslabel.training.run import resume
+
+    changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
+    if extra := [name for name in changed if name not in {"resume", "evaluate", "timeout", *RESUMABLE}]:
+        flag = extra[0].replace("_", "-")
+        raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
+    return resume(flags.resume, method=method, **{name: getattr(flags, name) for name in RESUMABLE})
+
+
+def _trained(flags: Any) -> Any:
+    from sanslabel.training.run import train
+
+    here = {"resume", "evaluate", "encoder_options", "data", "timeout"}
+    settings = {name: value for name, value in vars(flags).items() if name not in here}
+    settings["encoder"] = _encoder(flags.encoder, flags.encoder_options)
+    return train(flags.data or "fashion", **settings)
+
+
+def _print_summary(finished: Any) -> None:
+    plan = finished.plan
+    print(f"\nTrained {plan.method} for {plan.epochs} epochs in {finished.seconds:.0f} s: {finished.path}")
+    print(finished.verdict.sentence)
+    if finished.bad_samples:
+        print(f"{finished.bad_samples} samples could not be read: {finished.path}/bad_samples.jsonl")
+
+
+def _evaluate(finished: Any, data: str | None) -> None:
+    from sanslabel.cli.tables import print_scores
+    from sanslabel.evaluation import Unlabeled
+
+    try:
+        print_scores(finished.path, data=data, device=finished.plan.device)
+    except Unlabeled as reason:
+        print(f"Not evaluated: {reason}")
+    except KeyboardInterrupt:
+        print(f"The encoder is saved; evaluate it with: sanslabel evaluate {finished.path}", file=errors())
+        raise
+
+
+def _print_next_steps(finished: Any) -> None:
+    path, method = finished.path, finished.plan.method
+    other = "simclr" if method == "vicreg" else "vicreg"
+    print(f"""
+Made    {path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{path}")
+        {path}/metrics.jsonl         loss, spread and rank of the embedding over time
+Next    sanslabel report {path}   it all on one page
+        sanslabel train {method} --data FOLDER        your own pictures; no labels needed
+        sanslabel train {other:<22} another way to keep the energy from collapsing
+        sanslabel methods                      what else there is""")
+
+
+def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] | None:
+    """Returns the encoder's name, with its options if there are any."""
+    if not options:
+        return name
+    if name is None:
+        raise BadInput("--encoder-options: name the encoder that they are of with --encoder.")
+    encoder: dict[str, Any] = {"name": name}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise BadInput(f"--encoder-options {option}: write name=value, such as patch=4.")
+        encoder[key] = _option(value)
+    return encoder
+
+
+def _option(value: str) -> str | int | list[int]:
+    """Returns an integer, several that have commas between them, or the word itself."""
+    words = value.split(",")
+    if not all(word.isdigit() for word in words):
+        return value
+    integers = [int(word) for word in words]
+    return integers if len(integers) > 1 else integers[0]

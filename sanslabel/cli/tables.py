@@ -1,0 +1,20 @@
+"""Scores as tables on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sanslabel.cli.processes import clear_progress, show_progress
+from sanslabel.evaluation import evaluate
+from sanslabel.evaluation.table import tables
+
+
+def print_scores(run: str | Path, **options: Any) -> None:
+    """Evaluates a run with the options of `evaluate` and prints its scores."""
+    scores = evaluate(run, report=show_progress, **options)
+    clear_progress()
+    for table in tables(scores):
+        Console().print(table)
