@@ -144,9 +144,7 @@ class Method(ABC):
         without small crops. BadInput for a method that does not embed views."""
         if not self.embeds_views():
             raise BadInput(f"{type(self).__name__} embeds no views whose patches could be masked; leave --masked out.")
-        mask = replace(views.MASKED, patch=patch)
-        multicrop = isinstance(vars(self)["view"], views.MultiCrop)
-        return replace(self, view=views.MultiCrop(global_crop=mask, local_crops=0) if multicrop else mask)
+        return replace(self, view=vars(self)["view"].masked(patch))
 
     @abstractmethod
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

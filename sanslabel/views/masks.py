@@ -13,7 +13,7 @@ from sanslabel.randomness import bits, fold
 from sanslabel.stopwatch import timed
 from sanslabel.views.color import means
 from sanslabel.views.encoder_input import EncoderInput
-from sanslabel.views.view import View, resized_to
+from sanslabel.views.view import View, masked_view, resized_to
 
 BRANCH = 1
 """of a stream, where masks come from; a view's numbers have another"""
@@ -88,6 +88,10 @@ class Masked:
     def plain(self, batch: Batch) -> EncoderInput:
         """Returns the largest central square of every image at the size of the view, without a draw or a mask."""
         return resized_to(self.size, self.view).plain(batch)
+
+    def masked(self, patch: int) -> Masked:
+        """Returns `MASKED` with square patches of `patch` pixels a side."""
+        return masked_view(patch)
 
 
 @torch.no_grad()

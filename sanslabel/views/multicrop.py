@@ -9,7 +9,7 @@ from sanslabel.errors import BadInput
 from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.masks import Masked
 from sanslabel.views.presets import BYOL, SIMCLR
-from sanslabel.views.view import Pair, View
+from sanslabel.views.view import Pair, View, masked_view
 
 FIRST_LOCAL = 2
 """the stream of the first local crop, after those of the two global ones"""
@@ -47,6 +47,11 @@ class MultiCrop:
     def plain(self, batch: Batch) -> EncoderInput:
         """Returns the largest central square of every image at the size of a global crop, without a draw."""
         return self.global_crop.plain(batch)
+
+    def masked(self, patch: int) -> MultiCrop:
+        """Returns two global crops that are `MASKED` with square patches of `patch` pixels a side, and no local
+        ones."""
+        return MultiCrop(global_crop=masked_view(patch), local_crops=0)
 
 
 SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=replace(SIMCLR, crop=(0.05, 0.14)))

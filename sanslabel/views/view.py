@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.pixels import view_dtype
 from sanslabel.views.resampling import cropped
 from sanslabel.views.resize import resize_images
+
+if TYPE_CHECKING:
+    from sanslabel.views.masks import Masked
 
 BRANCH = 0
 """of a stream, where a view's numbers come from; masks have another"""
@@ -107,6 +110,11 @@ class View:
         """Returns the largest central square of every image at the size of the view, without a draw."""
         return EncoderInput(resize_images(batch.images(), self.size))
 
+    def masked(self, patch: int) -> Masked:
+        """Returns the view that takes this one's place in a masked joint embedding: `MASKED` with square patches of
+        `patch` pixels a side."""
+        return masked_view(patch)
+
     @torch.no_grad()
     def draw(self, batch: Batch, stream: int) -> Draw:
         """What this view does to every sample. BadInput where it needs RGB and has not got it."""
@@ -194,6 +202,18 @@ class Pair:
     def plain(self, batch: Batch) -> EncoderInput:
         """Returns the largest central square of every image at the size of the view, without a draw."""
         return resized_to(self.size, self.first).plain(batch)
+
+    def masked(self, patch: int) -> Masked:
+        """Returns the view that takes this one's place in a masked joint embedding: `MASKED` with square patches of
+        `patch` pixels a side."""
+        return masked_view(patch)
+
+
+def masked_view(patch: int) -> Masked:
+    """Returns `MASKED` with square patches of `patch` pixels a side. Raises BadInput if `patch` is below 1."""
+    from sanslabel.views.presets import MASKED  # made of the classes of this file
+
+    return replace(MASKED, patch=patch)
 
 
 def resized_to(size: int | None, view: View) -> View:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sanslabel.errors import BadInput
-from sanslabel.views import MASKED, Masked, View, kept_patches, other_patches, visible
+from sanslabel.views import BYOL, MASKED, SIMCLR, SWAV, Masked, MultiCrop, View, kept_patches, other_patches, visible
 
 KEYS = torch.arange(20_000)
 
@@ -95,3 +95,12 @@ def test_the_size_can_be_given_from_outside_and_must_hold_whole_patches(batch_of
         MASKED(batch, 0)
     with pytest.raises(BadInput, match="patch is 0"):
         Masked(view=View(), patch=0)
+
+
+def test_every_view_has_a_masked_form():
+    expected = replace(MASKED, patch=7)
+    for view in (SIMCLR, BYOL, MASKED):
+        assert view.masked(7) == expected
+    assert SWAV.masked(7) == MultiCrop(global_crop=expected, local_crops=0)
+    with pytest.raises(BadInput, match="patch is 0"):
+        SIMCLR.masked(0)
