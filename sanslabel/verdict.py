@@ -1,211 +1,211 @@
-"""What a run's figures say of it, in one sentence: healthy, or what is wrong, why, and what to do.
+"""Judges a run by its figures, in one sentence: healthy, or what is wrong, why, and what to do.
 
-A pure function of the lines of metrics.jsonl. Each sign below looks at the last lines, for a batch may be odd once; the
-first that holds is the verdict, and causes come before what they bring about. Limits lie between what planted failures
-and what healthy runs of every method show within two hundred steps on digits and on Fashion-MNIST.
+The verdict is a pure function of the lines of metrics.jsonl. Each sign below looks at the last lines, since a single
+batch may be unusual. The first sign that holds is the verdict, and causes come before their effects. The limits lie
+between what planted failures and healthy runs of every method show within two hundred steps on digits and on
+Fashion-MNIST.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from sanslabel.figures import keys_of
+
 WINDOW = 5
-"""lines, of ten steps each, throughout which a sign must hold"""
-GRAY = 1 / 256
-"""a level of gray: what is less is not there"""
+"""lines, ten steps apart, in which a sign must hold"""
+GRAY_LEVEL = 1 / 256
+"""smallest difference of pixels that counts: one level of gray"""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run is like."""
+    """Judgment of a run."""
 
     name: str
+    """name of the sign that holds, else "healthy" or "too early" """
     sentence: str
-    """with cause and remedy"""
+    """the judgment with cause and remedy"""
     failed: bool
     """whether something is wrong"""
 
 
 def verdict(lines: Sequence[Mapping[str, Any]]) -> Verdict:
-    """Of the lines of metrics.jsonl up to now."""
-    history = _History([line for line in lines if any(name.endswith("loss") for name in line)])
+    """Returns the verdict on a run from its lines of metrics.jsonl so far."""
+    history = History([line for line in lines if any(key.endswith("loss") for key in line)])
     for name, sign in SIGNS.items():
-        if (said := sign(history)) is not None:
-            return Verdict(name, f"{name[0].upper()}{name[1:]}: {said}.", failed=True)
+        if (sentence := sign(history)) is not None:
+            return Verdict(name, f"{name[0].upper()}{name[1:]}: {sentence}.", failed=True)
     if len(history.lines) < WINDOW:
         return Verdict("too early", "Too early to say: a verdict takes fifty steps.", failed=False)
     return Verdict("healthy", f"Healthy: {_healthy(history)}.", failed=False)
 
 
 @dataclass(frozen=True)
-class _History:
+class History:
+    """The lines of a run that have a loss, and its figures in the last few of them."""
+
     lines: Sequence[Mapping[str, Any]]
 
     def recent(self, name: str) -> list[float]:
-        """The last values of a figure, of whichever player has it; none where it is not in all of the last lines."""
-        found = [list(self._values(line, name)) for line in self.lines[-WINDOW:]]
-        return [values[0] for values in found] if len(found) == WINDOW and all(found) else []
+        """Returns the values of a figure in the last lines, of the first player that logs it. The list is empty unless
+        all of these lines have the figure."""
+        values = [[line[key] for key in keys_of(line, name)] for line in self.lines[-WINDOW:]]
+        return [first for first, *_ in values] if len(values) == WINDOW and all(values) else []
 
     def throughout(self, name: str, holds: Callable[[float], bool]) -> bool:
-        """Whether all of the last values are so."""
+        """Returns whether the condition holds for a figure in all of the last lines."""
         values = self.recent(name)
         return bool(values) and all(map(holds, values))
 
     def typical(self, name: str) -> float | None:
-        """The median of the last values."""
+        """Returns the median of a figure in the last lines, or None where they do not have it."""
         values = self.recent(name)
         return median(values) if values else None
 
     def last(self, name: str) -> float:
-        """The newest value; of a figure that is there."""
+        """Returns the newest value of a figure that the last lines have."""
         return self.recent(name)[-1]
 
-    @staticmethod
-    def _values(line: Mapping[str, Any], name: str) -> Iterator[float]:
-        for key, value in line.items():
-            if key.rpartition("/")[2] == name and isinstance(value, int | float):
-                yield value
 
-
-def _not_finite(h: _History) -> str | None:
+def _not_finite(h: History) -> str | None:
     refused = sum(bool(line.get("refused")) for line in h.lines[-WINDOW:])
     if refused < 3:  # one or two bad steps are skipped and leave no trace
         return None
-    return f"{refused} of the last {WINDOW} steps looked at had a loss or gradient that is no number; lower --lr"
+    return f"the loss or its gradient was not finite in {refused} of the last {WINDOW} logged steps; lower --lr"
 
 
-def _shared_teacher(h: _History) -> str | None:
+def _shared_teacher(h: History) -> str | None:
     if not h.throughout("shared_teacher", bool):
         return None
-    return "the teacher's weights are the student's own memory, so that it agrees by itself; copy them (`teacher_of`)"
+    return "teacher and student share the same weights, so they always agree; make the teacher a copy (`teacher_of`)"
 
 
-def _constant_images(h: _History) -> str | None:
-    if h.throughout("image_variation", lambda x: x < GRAY):
-        return "all images of a batch are the same, so that there is nothing to tell apart; look at --data"
-    if h.throughout("image_contrast", lambda x: x < GRAY):
-        return "each image is of one color, so that there is nothing to see in it; look at --data"
+def _constant_images(h: History) -> str | None:
+    if h.throughout("image_variation", lambda x: x < GRAY_LEVEL):
+        return "all images of a batch are the same, so there is nothing to tell apart; check --data"
+    if h.throughout("image_contrast", lambda x: x < GRAY_LEVEL):
+        return "each image has a single color, so there is nothing to see in it; check --data"
     return None
 
 
-def _identical_views(h: _History) -> str | None:
+def _identical_views(h: History) -> str | None:
     if not h.throughout("view_difference", lambda x: x < 1e-6):
         return None
-    return "the two views of an image are the same, so that agreeing is no task; give the method a view with a crop"
+    return "the two views of an image are the same, so there is no task to learn; use a view that crops"
 
 
-def _no_rate(h: _History) -> str | None:
+def _zero_lr(h: History) -> str | None:
     if not h.throughout("learning_rate", lambda x: x == 0):
         return None
-    return "no weight moves; raise --lr"
+    return "no weight changes; raise --lr"
 
 
-def _high_rate(h: _History) -> str | None:
-    # Weights that are normalized grow by and by in long trainings, too: LARS takes them to tens in 20,000 steps.
+def _high_lr(h: History) -> str | None:
+    # Normalized weights also grow slowly in long, healthy runs: with LARS by a factor of tens in 20,000 steps.
     if not h.throughout("weight_growth", lambda x: x > 10) or h.last("weight_growth") < 0.02 * h.lines[-1]["step"]:
         return None
-    return f"the weights are {h.last('weight_growth'):.0f} times as large as at the start; lower --lr"
+    return f"the weights have grown to {h.last('weight_growth'):.0f} times their first size; lower --lr"
 
 
-def _high_temperature(h: _History) -> str | None:
+def _high_temperature(h: History) -> str | None:
     if not h.throughout("hardest_tenth", lambda x: x < 0.125):
         return None
     share = 100 * h.last("hardest_tenth")
-    return f"the hardest tenth of the negatives pushes as hard as any ({share:.0f} %); lower --method.temperature"
+    return f"the hardest tenth of the negatives repels no more than others ({share:.0f} %); lower --method.temperature"
 
 
-def _low_temperature(h: _History) -> str | None:
-    # A tenth of the negatives may be of an image's own class, and then takes more than half in healthy runs.
+def _low_temperature(h: History) -> str | None:
+    # A tenth of the negatives may be of the image's own class. In healthy runs it then takes more than half.
     if (typical := h.typical("hardest_tenth")) is None or typical < 0.97:
         return None
-    return f"a tenth of the negatives does {100 * typical:.0f} % of the pushing; raise --method.temperature"
+    share = 100 * typical
+    return f"the hardest tenth of the negatives does {share:.0f} % of the repelling; raise --method.temperature"
 
 
-def _one_prototype(h: _History) -> str | None:
+def _one_prototype(h: History) -> str | None:
     if (typical := h.typical("usage")) is None or typical >= 3:
         return None
     return (
         f"nearly all images are assigned to {max(1, round(h.last('usage')))} of the prototypes; "
-        "spread the assignments (Sinkhorn, centering), or lower --lr"
+        "use Sinkhorn or centering to spread them, or lower --lr"
     )
 
 
-def _uniform_teacher(h: _History) -> str | None:
-    entropy, most = h.recent("teacher_entropy"), h.recent("trivial")
-    if not entropy or not most or any(e < 0.999 * m for e, m in zip(entropy, most, strict=True)):
+def _uniform_teacher(h: History) -> str | None:
+    entropy, highest = h.recent("teacher_entropy"), h.recent("trivial")
+    if not entropy or not highest or any(e < 0.999 * m for e, m in zip(entropy, highest, strict=True)):
         return None
-    return "the teacher finds all outputs alike likely, so that it teaches nothing; lower its temperature"
+    return "the teacher finds all outputs equally likely, so it teaches nothing; lower its temperature"
 
 
-def _posterior_collapse(h: _History) -> str | None:
+def _posterior_collapse(h: History) -> str | None:
     if not h.throughout("active_units", lambda x: x == 0):
         return None
-    return "codes say nothing, and the decoder paints one image for all; lower --method.beta"
+    return "codes carry no information, so the decoder draws the same image for all; lower --method.beta"
 
 
-def _mode_collapse(h: _History) -> str | None:
+def _mode_collapse(h: History) -> str | None:
     if not h.throughout("sample_variation", lambda x: x < 0.1):
         return None
-    return "the generator makes one image, whatever the noise; lower --lr, or raise the weight that keeps samples apart"
+    return "the generator makes the same image from any noise; lower --lr, or raise the weight that keeps samples apart"
 
 
-def _dead_dimensions(h: _History) -> str | None:
-    # Of embeddings that are compared alone: classifiers' features and codes may well leave dimensions out.
+def _dead_dimensions(h: History) -> str | None:
+    # This holds only for embeddings that are compared. Features of classifiers and codes may leave dimensions out.
     if not h.recent("alignment") or not h.throughout("dead_dimensions", lambda x: 0.25 <= x < 1):
         return None
     share = 100 * h.last("dead_dimensions")
-    return (
-        f"{share:.0f} % of the embedding's dimensions are the same for all images; look at the projector's last layer"
-    )
+    return f"{share:.0f} % of the embedding's dimensions are the same for all images; check the projector's last layer"
 
 
-def _complete_collapse(h: _History) -> str | None:
+def _complete_collapse(h: History) -> str | None:
     flat = h.throughout("embedding_std", lambda x: x < 0.1)
     alike = h.throughout("participation_ratio", lambda x: x < 1.05) and h.throughout("mean_cosine", lambda x: x > 0.6)
     if not flat and not alike:
         return None
     cosine = f" (mean cosine {h.last('mean_cosine'):.2f})" if h.recent("mean_cosine") else ""
     return (
-        f"embeddings of different images are the same{cosine}; bring back what prevents it (`sanslabel methods`), "
+        f"embeddings of different images are the same{cosine}; restore what prevents it (`sanslabel methods`), "
         "or lower --lr"
     )
 
 
-def _dimensional_collapse(h: _History) -> str | None:
+def _dimensional_collapse(h: History) -> str | None:
     rank, full = h.recent("effective_rank"), h.recent("full_rank")
-    compared = rank and full and h.recent("alignment")  # features of a few classes need few directions
+    compared = rank and full and h.recent("alignment")  # features of a few classes need few directions only
     if not compared or any(r > 0.02 * f or f < 64 for r, f in zip(rank, full, strict=True)):
         return None
     return (
-        f"embeddings fill {rank[-1]:.0f} of {full[-1]:.0f} directions; widen the projector, or take a method that "
-        "decorrelates (VICReg, Barlow Twins)"
+        f"embeddings use {rank[-1]:.0f} of {full[-1]:.0f} directions; widen the projector, or use a method that "
+        "decorrelates them (VICReg, Barlow Twins)"
     )
 
 
-def _trivial_loss(h: _History) -> str | None:
+def _trivial_loss(h: History) -> str | None:
     loss, trivial = h.recent("loss"), h.recent("trivial")
     if not loss or not trivial or any(abs(x - t) > 0.002 * max(abs(t), 1) for x, t in zip(loss, trivial, strict=True)):
         return None
-    return f"the loss stays at {trivial[-1]:.4g}, what it is when nothing is told apart; raise --lr or --batch"
+    return f"the loss stays at {trivial[-1]:.4g}, its value when nothing is told apart; raise --lr or --batch"
 
 
-def _not_learning(h: _History) -> str | None:
+def _not_learning(h: History) -> str | None:
     if h.throughout("gradient_norm", lambda x: x == 0):
-        return "no gradient reaches the weights; look for a detached tensor, or an activation that is flat"
+        return "no gradient reaches the weights; look for a detached tensor or a saturated activation"
     if h.throughout("weight_growth", lambda x: abs(x - 1) < 1e-6):
-        return "the weights hardly move; raise --lr"
+        return "the weights hardly change; raise --lr"
     return None
 
 
-SIGNS: Mapping[str, Callable[[_History], str | None]] = {
+SIGNS: Mapping[str, Callable[[History], str | None]] = {
     "not finite": _not_finite,
     "constant images": _constant_images,
     "identical views": _identical_views,
-    "learning rate 0": _no_rate,
-    "learning rate too high": _high_rate,
+    "learning rate 0": _zero_lr,
+    "learning rate too high": _high_lr,
     "shared teacher": _shared_teacher,
     "temperature too high": _high_temperature,
     "temperature too low": _low_temperature,
@@ -219,11 +219,11 @@ SIGNS: Mapping[str, Callable[[_History], str | None]] = {
     "loss at its trivial value": _trivial_loss,
     "not learning": _not_learning,
 }
-"""in the order in which they are looked for"""
+"""signs of failure by name, in the order in which they are looked for"""
 
 
-def _healthy(h: _History) -> str:
+def _healthy(h: History) -> str:
     rank, full = h.recent("effective_rank"), h.recent("full_rank")
     if rank and full:
-        return f"embeddings differ, and fill {rank[-1]:.0f} of {full[-1]:.0f} directions"
+        return f"embeddings differ, and use {rank[-1]:.0f} of {full[-1]:.0f} directions"
     return "no sign of collapse"

@@ -12,8 +12,8 @@ FLOORS = [
     {"version", "errors", "console", "discovery", "constraints", "serialization", "device", "memory_limits", "inputs"}
     | {"run_config"}
     | {"randomness", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
-    | {"schedules", "optimizers", "recipe"},
-    {"views", "encoders", "memory", "clustering", "losses", "diagnostics", "verdict", "figures"},
+    | {"schedules", "optimizers", "recipe", "figures"},
+    {"views", "encoders", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"heads"},
     {"methods", "checkpoint", "sources"},
     {"engine", "run_folder"},

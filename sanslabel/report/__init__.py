@@ -19,6 +19,7 @@ from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import trained
 from sanslabel.report import charts, pictures
 from sanslabel.report.contents import Contents, contents
+from sanslabel.report.curves import curves
 from sanslabel.report.embedding_map import embedding_map
 from sanslabel.report.page import Page, note, strips, table
 from sanslabel.report.replay import replayed
@@ -59,7 +60,7 @@ def report(
     page.head += [_verdict(run) for run in found]
     page.add("Runs", _facts(found))
     page.add("Scores", *_scores(found))
-    page.add("Training", page.grid(charts.curves(found)))
+    page.add("Training", page.grid(curves(found)))
     for run in found:
         of = f" of {run.name}" if len(found) > 1 else ""
         tell(f"Drawing what {run.name} was shown")
@@ -67,7 +68,7 @@ def report(
         count = max(2, points // len(found))
         page.add(f"What the encoder finds alike{of}", *_map(run, page, data, count, seed, where, tell))
         page.add(f"What the model makes{of}", *_made(run, page, seed, tell))
-    page.add("Stages", page.grid(charts.layers(found)))
+    page.add("Stages", page.grid(charts.stages(found)))
     with replacing(path) as partial:
         partial.write_text(page.html(), encoding="utf-8")
     return path

@@ -18,6 +18,7 @@ from sanslabel.checkpoint import replacing
 from sanslabel.distributed import gather_objects, rank, world_size
 from sanslabel.engine import Record
 from sanslabel.errors import BadInput, DiskError, bad_input_as
+from sanslabel.figures import FIGURES
 from sanslabel.methods.method import Objective
 from sanslabel.serialization import from_plain, parse_json
 from sanslabel.verdict import WINDOW, Verdict, verdict
@@ -63,12 +64,11 @@ class Metrics:
         line |= {"images_per_second": round(speed, 1), "refused": record.refused}
         _append(self.path, line)
         self.recent.append(line)
-        names = {"loss": "loss", "embedding_std": "std", "effective_rank": "rank"}
         words = [
-            f"{player}{short} {value:.3g}"
+            f"{player}{figure.short} {value:.3g}"
             for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
-            for name, short in names.items()
-            if (value := line.get(player.replace(" ", "/") + name)) is not None
+            for figure in FIGURES.values()
+            if figure.short and (value := line.get(player.replace(" ", "/") + figure.name)) is not None
         ]
         return "  ".join([*words, f"{speed:,.0f} images/s"])
 

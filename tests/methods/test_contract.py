@@ -15,11 +15,13 @@ from sanslabel import encoders, methods
 from sanslabel.encoders import Encoder
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
+from sanslabel.figures import FIGURES
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
+from sanslabel.training.journal import measured
 from sanslabel.views.color import means
 
 STEPS, BATCH = 6, 64
@@ -128,7 +130,8 @@ def test_it_trains(digits, name, numbers, dtype):
     before = {k: v.clone() for k, v in net.state_dict().items()}
     for record in islice(records, STEPS):
         assert not record.refused
-        for objective in record.objectives:
+        for objective, norm in zip(record.objectives, record.norms, strict=True):
+            assert measured(objective, norm).keys() <= FIGURES.keys(), "sanslabel/figures.py explains each"
             assert objective.loss.dtype == torch.float32
             assert objective.loss.ndim == 0
             assert torch.isfinite(objective.loss)

@@ -7,8 +7,10 @@ import pytest
 
 from sanslabel.cli import main
 from sanslabel.errors import BadInput
+from sanslabel.figures import FIGURES, name_of
 from sanslabel.report import _names, report
-from sanslabel.report.contents import contents
+from sanslabel.report.contents import Contents, contents
+from sanslabel.report.curves import curves
 from sanslabel.report.page import _json, table
 
 
@@ -17,6 +19,11 @@ def parts(path) -> tuple[str, dict, dict]:
     text = path.read_text()
     read = lambda name: json.loads(re.search(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[1])  # noqa: E731
     return text[: text.index("<script>")], read("specs"), read("atlases")  # without the scripts' own text
+
+
+def lines_of(run) -> list[dict]:
+    """The whole lines of metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
 
 
 def titles(text: str) -> list[str]:
@@ -54,9 +61,32 @@ def test_what_a_generative_model_makes(runs):
     text, specs, _ = parts(report(runs["vae"], points=40))
     assert "What the model makes" in titles(text)
     assert "What each number of the code says" in text
-    assert any(spec["description"] == "energies" for spec in specs.values())
+    assert any(spec["description"] == "Energies" for spec in specs.values())
     assert 'alt="reconstruction"' in text
     assert 'alt="samples"' in text
+
+
+def test_a_run_logs_what_the_catalogue_explains(runs):
+    for run in runs.values():
+        keys = {name_of(key) for line in lines_of(run) for key in line}
+        assert keys <= FIGURES.keys()
+        assert {"step", "loss", "share_of_network", "peak_memory", "refused", "images_per_second"} <= keys
+
+
+def test_each_figure_of_the_catalogue_that_a_run_has_is_drawn(runs):
+    text, *_ = parts(report(runs["ebgan"], points=40))
+    numbers = {name_of(key) for line in lines_of(runs["ebgan"]) for key, x in line.items() if isinstance(x, float)}
+    drawn = [FIGURES[name].title for name in numbers if FIGURES[name].drawn]
+    assert len(drawn) > 8
+    assert all(f"<strong>{title}</strong>" in text for title in drawn)
+    assert f"<strong>{FIGURES['trivial'].title}</strong>" not in text
+
+
+def test_a_term_of_ones_own_is_drawn_under_its_name(runs):
+    run = Contents("run", "run", {"method": "mine"}, [{"step": 10, "a/my_term": 1.0, "loss": 2.0}], [], False)
+    loss, mine = curves([run])
+    assert (loss.title, mine.title) == ("Loss", "my_term")
+    assert "run a: 1 at first" in mine.words
 
 
 def test_an_unfinished_run_shows_what_there_is(runs):

@@ -1,0 +1,68 @@
+"""Charts of what training logged, one for each figure of the catalogue that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from sanslabel.figures import FIGURES, Figure, figure_of, keys_of, name_of
+from sanslabel.report.charts import LEGEND, Chart, chart, range_of
+from sanslabel.report.contents import Contents
+
+POINTS = 400
+"""points of a curve, at most"""
+UNKNOWN = 20
+"""charts of terms that the catalogue does not have, at most"""
+
+
+def curves(runs: Sequence[Contents]) -> Iterator[Chart]:
+    """Yields a chart over the steps of training for each figure that the catalogue draws and a run has. All runs share
+    it, or only those of one method where each method has a unit of its own, as for losses."""
+    methods = list(dict.fromkeys(run.said["method"] for run in runs))
+    for figure in _drawn(runs):
+        for method in [""] if figure.comparable else methods:
+            points = [
+                point for run in runs if method in ("", run.said["method"]) for point in _points(run, figure.name)
+            ]
+            title = f"{figure.title} of {method}" if method and len(methods) > 1 else figure.title
+            if points:
+                yield chart(title, f"{_explanation(figure)} {range_of(points)}", _lines(points, figure.unit))
+
+
+def _drawn(runs: Sequence[Contents]) -> list[Figure]:
+    """Returns the figures that are drawn, in the order of the catalogue. Terms that it does not have come last."""
+    unknown = {name_of(key) for run in runs for line in run.lines for key in line} - FIGURES.keys()
+    return [f for f in FIGURES.values() if f.drawn] + [figure_of(name) for name in sorted(unknown)[:UNKNOWN]]
+
+
+def _points(run: Contents, name: str) -> list[dict[str, Any]]:
+    """Returns the points of a figure's curves, one curve for each player that logs it."""
+    points = []
+    for key in dict.fromkeys(key for line in run.lines for key in keys_of(line, name)):
+        lines = [line for line in run.lines if isinstance(line.get(key), int | float)]
+        curve = f"{run.name} {key.rpartition('/')[0]}".strip()
+        every = len(lines) // POINTS + 1
+        points += [{"step": line["step"], "value": line[key], "curve": curve} for line in lines[::every]]
+    return points
+
+
+def _explanation(figure: Figure) -> str:
+    """Returns what the figure means, and in which direction it gets better."""
+    better = {"": "", "near 1": " Values near 1 are good."}.get(figure.better, f" {figure.better.title()} is better.")
+    return figure.meaning + better
+
+
+def _lines(points: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
+    several = len({point["curve"] for point in points}) > 1
+    return (
+        alt.Chart(alt.Data(values=points))
+        .mark_line(clip=True)
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")),
+            y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False)),
+            color=alt.Color("curve:N", title=None, legend=LEGEND if several else None),
+            tooltip=[alt.Tooltip("curve:N", title="run"), "step:Q", alt.Tooltip("value:Q", format=".4g")],
+        )
+    )
