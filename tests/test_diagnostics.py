@@ -201,7 +201,7 @@ def test_hardest_tenth_is_a_tenth_where_all_repel_alike():
     axes = torch.eye(21)
     assert close(hardest_tenth(axes[:1], axes[1:], 0.1), 0.1, 1e-6)  # orthogonal to all
     assert close(hardest_tenth(torch.ones(3, 8), torch.ones(40, 8), 0.1), 0.1, 1e-6)
-    assert close(hardest_tenth(torch.ones(21, 8), torch.ones(21, 8), 0.1, own=torch.arange(21)), 0.1, 1e-6)
+    assert close(hardest_tenth(torch.ones(21, 8), torch.ones(21, 8), 0.1, excluded=torch.arange(21)), 0.1, 1e-6)
     assert close(hardest_tenth(sphere(64, 32), sphere(1000, 32), 1e6), 0.1, 1e-4)
     assert close(hardest_tenth(torch.ones(3, 8), torch.ones(11, 8), 0.1), 2 / 11, 1e-6)  # a tenth, rounded up
 
@@ -215,29 +215,35 @@ def test_hardest_tenth_is_all_where_a_few_repel():
 
 def test_hardest_tenth_loop():
     query, negatives = gaussian(5, 4), gaussian(31, 4, seed=1)
-    own, shares = torch.tensor([7, 0, 29, 7, 3]), []
-    for q, mine in zip(query, own.tolist(), strict=True):
+    excluded, shares = torch.tensor([7, 0, 29, 7, 3]), []
+    for q, mine in zip(query, excluded.tolist(), strict=True):
         others = [n for j, n in enumerate(negatives) if j != mine]
         weights = sorted((math.exp(float(F.cosine_similarity(q, n, dim=0)) / 0.3) for n in others), reverse=True)
         shares.append(sum(weights[:3]) / sum(weights))
-    assert close(hardest_tenth(query, negatives, 0.3, own=own), sum(shares) / 5, 1e-5)
-    assert close(hardest_tenth(7 * query, 0.1 * negatives, 0.3, own=own), sum(shares) / 5, 1e-5)
+    assert close(hardest_tenth(query, negatives, 0.3, excluded=excluded), sum(shares) / 5, 1e-5)
+    assert close(hardest_tenth(7 * query, 0.1 * negatives, 0.3, excluded=excluded), sum(shares) / 5, 1e-5)
 
 
 def test_hardest_tenth_reads_the_first_queries_alone():
-    query, negatives, own = gaussian(80, 4), gaussian(30, 4, seed=1), torch.arange(80) % 30
-    expected = float(hardest_tenth(query[:64], negatives, 0.3, own=own[:64]))
-    assert close(hardest_tenth(query, negatives, 0.3, own=own), expected, 0)
+    query, negatives, excluded = gaussian(80, 4), gaussian(30, 4, seed=1), torch.arange(80) % 30
+    expected = float(hardest_tenth(query[:64], negatives, 0.3, excluded=excluded[:64]))
+    assert close(hardest_tenth(query, negatives, 0.3, excluded=excluded), expected, 0)
     half = query.bfloat16().requires_grad_()
     assert not hardest_tenth(half, negatives, 0.3).requires_grad
     assert close(hardest_tenth(half, negatives, 0.3), float(hardest_tenth(half.float(), negatives, 0.3)), 1e-6)
 
 
 def test_hardest_tenth_looks_at_every_so_many_of_a_large_memory():
-    query, negatives, own = gaussian(20, 8), gaussian(10_000, 8, seed=1), torch.arange(20) * 3
-    seen = negatives[::3]  # 3,334 of them
-    assert close(hardest_tenth(query, negatives, 0.3, own=own), float(hardest_tenth(query, seen, 0.3, own=own // 3)), 0)
-    assert close(hardest_tenth(query, negatives, 0.3, own=own + 1), float(hardest_tenth(query, seen, 0.3)), 0)
+    query, negatives, excluded = gaussian(20, 8), gaussian(10_000, 8, seed=1), torch.arange(20) * 3
+    sampled = negatives[::3]  # 3,334 of them
+    assert close(
+        hardest_tenth(query, negatives, 0.3, excluded=excluded),
+        float(hardest_tenth(query, sampled, 0.3, excluded=excluded // 3)),
+        0,
+    )
+    assert close(
+        hardest_tenth(query, negatives, 0.3, excluded=excluded + 1), float(hardest_tenth(query, sampled, 0.3)), 0
+    )
 
 
 def test_share_of_tenth_of_logits():
@@ -327,10 +333,10 @@ def test_variation_is_between_images_and_contrast_within():
 
 def test_measures_are_of_the_first_rows_and_know_a_positive():
     z = torch.randn(600, 12, generator=torch.Generator().manual_seed(2))
-    found = measures(z)
-    assert found["effective_rank"] == effective_rank(z[:256])
-    assert found["full_rank"] == 12
-    assert "alignment" not in found
+    values = measures(z)
+    assert values["effective_rank"] == effective_rank(z[:256])
+    assert values["full_rank"] == 12
+    assert "alignment" not in values
     assert measures(z, z)["alignment"] == pytest.approx(0, abs=1e-6)
     assert measures(z, -z)["alignment"].item() == pytest.approx(4)
     positive = z + 0.1 * torch.randn(600, 12, generator=torch.Generator().manual_seed(3))

@@ -94,7 +94,7 @@ class MoCoV3(Method):
         one, other = (instance_discrimination(q, k, own, self.temperature) for q, k in zip(queries, keys, strict=True))
         yield Objective(
             2 * self.temperature * (one + other),
-            terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, own=own)},
+            terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, excluded=own)},
             embedding=queries[0],
             positive=keys[0],
             images={"first view": first.images, "second view": second.images},

@@ -91,7 +91,7 @@ class NPID(Method):
         kept = z if self.teacher is None else gather(net.teacher.projector(net.teacher.encoder(*view)))
         if self.negatives is None:
             loss, trivial = instance_discrimination(z, bank, index, self.temperature), log(len(bank))
-            hardest = hardest_tenth(z, bank, self.temperature, own=index)
+            hardest = hardest_tenth(z, bank, self.temperature, excluded=index)
         else:
             keys = batch.key.new_full((1,), clock.key) if self.shared else gather(batch.key)
             drawn = net.bank.drawn(keys, self.negatives, NEGATIVES)  # (N, K), or (1, K) where they are shared

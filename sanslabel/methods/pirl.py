@@ -99,7 +99,7 @@ class PIRL(Method):
         g = gather(net.whole(each.flatten(1)))  # (N, D)
         if self.negatives is None:
             of_g, of_f = (instance_discrimination(z, bank, index, self.temperature) for z in (g, f))
-            hardest, trivial = hardest_tenth(g, bank, self.temperature, own=index), log(len(bank))
+            hardest, trivial = hardest_tenth(g, bank, self.temperature, excluded=index), log(len(bank))
         else:
             drawn = bank[net.bank.drawn(batch.key.new_full((1,), clock.key), self.negatives, NEGATIVES)[0]]  # (K, D)
             of_g, of_f = (nce(z, bank[index], drawn, self.temperature, len(bank), net.partition) for z in (g, f))

@@ -80,9 +80,10 @@ class SimCLR(Method):
         else:
             a, b = net.projector(net.encoder(*first)), net.teacher.projector(net.teacher.encoder(*second))
         a, b = gather(a), gather(b)
+        same_image = torch.arange(len(a), device=a.device)
         yield Objective(
             nt_xent(a, b, self.temperature),
-            terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, own=torch.arange(len(a), device=a.device))},
+            terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, excluded=same_image)},
             embedding=a,
             positive=b,
             images={"first view": first.images, "second view": second.images},
