@@ -55,6 +55,8 @@ class Plan:
     recompute: bool = False
     """whether a transformer's blocks are computed again in the backward pass"""
     cache: Cache = "none"
+    classes: int | None = None
+    """classes of the data; None in runs of earlier versions, which did not record it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,14 @@ def _renamed(value: Any) -> Any:
         return value
     names = RENAMED.get(kind, {}) if isinstance(kind := value.get("kind"), str) else {}
     return {names.get(name, name): _renamed(item) for name, item in value.items()}
+
+
+def read_plan(content: Mapping[str, Any]) -> Plan:
+    """Returns the plan in the content of a run.json of today's format. Raises BadInput if a field is missing, of
+    another type or out of bounds."""
+    if missing := set(NEEDED) - content.keys():
+        raise BadInput(f"no {', '.join(sorted(missing))}")
+    return planned(checked(content))
 
 
 def planned(said: Mapping[str, Any]) -> Plan:

@@ -10,12 +10,13 @@ from sanslabel.methods import names
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
     {"version", "errors", "console", "discovery", "constraints", "serialization", "device", "memory_limits", "inputs"}
-    | {"run_config"}
+    | {"json_lines", "run_config"}
     | {"randomness", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
     | {"schedules", "optimizers", "recipe", "figures"},
     {"views", "encoders", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"heads"},
     {"methods", "checkpoint", "sources"},
+    {"scores"},
     {"engine", "run_folder"},
     {"training", "evaluation"},
     {"generation", "use"},

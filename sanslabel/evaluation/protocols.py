@@ -8,7 +8,6 @@ chosen on training rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
 from statistics import fmean, stdev
@@ -22,6 +21,7 @@ from sanslabel.evaluation import knn, linear, similarity
 from sanslabel.evaluation.clusters import STARTS, agreement
 from sanslabel.evaluation.retrieval import mean_average_precision
 from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.scores import Score
 
 Protocol = Literal[
     "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
@@ -36,29 +36,6 @@ QUERIES = 1000
 """test rows that search the training rows: sorting 60,000 for each takes seconds"""
 RELATED = 5000
 """test rows whose distances are compared"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One figure and all that it depends on."""
-
-    protocol: Protocol
-    metric: Metric
-    representation: str
-    split: str
-    """what is classified"""
-    stage: int | None = None
-    """of the encoder, 1 for the first, where `layers` measured each"""
-    labels_per_class: int | None
-    """drawn from the training split; None for all of it"""
-    value: float
-    """in %, the mean where there are several draws"""
-    spread: float | None
-    """the standard deviation over the draws"""
-    n_train: int
-    n_test: int
-    seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Division(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from sanslabel import checkpoint
 from sanslabel.errors import bad_input_as
-from sanslabel.evaluation.protocols import Score
+from sanslabel.scores import Score
 from sanslabel.serialization import from_plain
 
 

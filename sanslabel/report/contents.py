@@ -9,7 +9,7 @@ from typing import Any
 
 from sanslabel import checkpoint
 from sanslabel.evaluation.results import results
-from sanslabel.training.journal import figures
+from sanslabel.json_lines import read_figures
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -53,7 +53,7 @@ def contents(path: str | Path, name: str) -> Contents:
     path = Path(path)
     needed = ("method", "data", "samples", "batch", "epochs", "encoder", "image_size", "seed")
     said = checkpoint.read_run(path, needed)
-    lines, exported = figures(path / "metrics.jsonl"), (path / "config.json").is_file()
+    lines, exported = read_figures(path / "metrics.jsonl"), (path / "config.json").is_file()
     return Contents(path, name, said, lines, _scores(path), exported)
 
 

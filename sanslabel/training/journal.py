@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections import deque
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,21 @@ from sanslabel import diagnostics
 from sanslabel.checkpoint import replacing
 from sanslabel.distributed import gather_objects, rank, world_size
 from sanslabel.engine import Record
-from sanslabel.errors import BadInput, DiskError, bad_input_as
+from sanslabel.errors import DiskError
 from sanslabel.figures import FIGURES
+from sanslabel.json_lines import json_line, read_figures, read_json_lines
 from sanslabel.methods.method import Objective
-from sanslabel.serialization import from_plain, parse_json
 from sanslabel.verdict import WINDOW, Verdict, verdict
 
 SEEN = 16
 """images that are looked at: all that is asked is whether they differ"""
-LONGEST = 1 << 20
-"""bytes of a line, at most"""
 
 
 class Metrics:
     """metrics.jsonl, cut back to the step that a resume starts from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = _cut_back(path, figures(path), start)
+        kept = _cut_back(path, read_figures(path), start)
         self.path, self.last = path, (start, time.monotonic())
         self.recent = deque(kept, maxlen=WINDOW)
 
@@ -91,7 +87,7 @@ class BadSamples:
     """bad_samples.jsonl: each sample that could not be read, once."""
 
     def __init__(self, path: Path) -> None:
-        self.path, lines = path, whole_lines(path, dict[str, str], {"sample": str, "reason": str})
+        self.path, lines = path, read_json_lines(path, dict[str, str], {"sample": str, "reason": str})
         self.seen = {line["sample"]: line["reason"] for line in lines}
         if lines:
             _rewrite(path, lines)
@@ -113,7 +109,7 @@ class NotFiniteSteps:
     def __init__(self, path: Path, start: int) -> None:
         self.path, self.steps = path, set[int]()
         if path.exists():
-            lines = whole_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
+            lines = read_json_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
             self.steps |= {line["step"] for line in _cut_back(path, lines, start)}
 
     def row(self, step: int) -> int:
@@ -144,7 +140,7 @@ def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
         return
     try:
         with replacing(path) as partial:
-            partial.write_text("".join(map(_line, lines)), newline="\n")
+            partial.write_text("".join(map(json_line, lines)), newline="\n")
     except DiskError as error:
         warnings.warn(f"{error} Training goes on.", stacklevel=4)
 
@@ -155,33 +151,6 @@ def _append(path: Path, line: dict[str, Any]) -> None:
         return
     try:
         with path.open("a", newline="\n") as file:
-            file.write(_line(line))
+            file.write(json_line(line))
     except OSError as error:
         warnings.warn(f"{path}: could not be written ({error}); its line is lost. Training goes on.", stacklevel=3)
-
-
-def _line(content: dict[str, Any]) -> str:
-    return json.dumps(content, allow_nan=False) + "\n"
-
-
-def figures(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, each with its step."""
-    return whole_lines(path, dict[str, float | bool | list[float | None] | None], {"step": int})
-
-
-def whole_lines(path: Path, hint: Any, needed: Mapping[str, type]) -> list[dict[str, Any]]:
-    """The lines that are whole, of what an annotation says and with what is needed: a run that was killed may have left
-    half of its last one. BadInput for what is no file of the run, but a link or a pipe."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise BadInput(f"{path}: not a file of this run; remove it.")
-    found = []
-    with bad_input_as(path, "remove it"), path.open("rb") if path.exists() else nullcontext(None) as file:
-        while file is not None and (text := file.readline(LONGEST)):
-            try:
-                from_plain(hint, line := parse_json(text))
-            except (ValueError, BadInput):
-                break
-            if any(type(line.get(name)) is not kind for name, kind in needed.items()):
-                break
-            found.append(line)
-    return found

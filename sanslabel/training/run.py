@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,8 +23,9 @@ from sanslabel.memory_limits import advise_when_out_of_memory, device_memory, pe
 from sanslabel.methods.method import Method, check_network_size
 from sanslabel.process_group import joined, may_restart, restarted
 from sanslabel.recipe import Recipe
-from sanslabel.run_config import BOUNDS, FORMAT, NEEDED, Cache, Plan, Spent, planned, upgraded
-from sanslabel.serialization import from_plain, to_plain
+from sanslabel.run_config import BOUNDS, Cache, Plan, Spent
+from sanslabel.run_folder import RunFolder
+from sanslabel.serialization import to_plain
 from sanslabel.sources import NAMES, Source, open_source
 from sanslabel.sources.cache import cached, fitting
 from sanslabel.training.compilation import check_compiler
@@ -160,6 +161,7 @@ def train(
         compile=compile,
         recompute=recompute,
         cache=on_first_process(fitting, source, epochs or recipe.epochs) if cache is None else cache,
+        classes=len(source.classes),
     )
     if plan.batch % plan.world_size:
         raise BadInput(
@@ -189,26 +191,22 @@ def resume(
     one, on which the bits will differ. workers, cache: others, which change no bit. on_collapse, track, profile: see
     `train`. BadInput for changed data, another method or a newer format, and where another process trains there.
     """
-    run = Path(run)
+    folder = RunFolder.open(run)
+    run, plan = folder.path, folder.known_plan
     _check_numbers(workers=workers)
     _check_word("cache", cache, Cache)
-    said = checkpoint.read_run(run, NEEDED)
     on_first_process(refuse_if_held, run)
-    with bad_input_as(run / "run.json", "start a new run"):
-        plan = planned(said)
-        recipe = from_plain(Recipe, plan.recipe)
-        if isinstance(method, Method):
-            again = method.sized(plan.image_size)
-        elif isinstance(method, str) and method != plan.method:
-            raise BadInput(f"{run}: was trained with {plan.method}, not {method}; leave the method out to continue it.")
-        elif plan.method not in methods.names():
-            raise BadInput(f"{run}: was trained with {plan.method}, a method of one's own; hand it over again.")
-        else:
-            again = from_plain(methods.method_class(plan.method), plan.hyperparameters)
+    recipe = folder.recipe()
+    if isinstance(method, Method):
+        again = method.sized(plan.image_size)
+    elif isinstance(method, str) and method != plan.method:
+        raise BadInput(f"{run}: was trained with {plan.method}, not {method}; leave the method out to continue it.")
+    else:
+        again = folder.method()
     if to_plain(again) != plan.hyperparameters:
         raise BadInput(f"{run}: was trained with other numbers of {plan.method}; hand over the same to continue it.")
-    if said.get("versions") != _versions():
-        warnings.warn(f"{run}: was begun with {said.get('versions')}; bits may differ.", stacklevel=2)
+    if folder.versions != _versions():
+        warnings.warn(f"{run}: was begun with {dict(folder.versions)}; bits may differ.", stacklevel=2)
     if plan.world_size != world_size():
         warnings.warn(
             f"{run}: was trained on {plan.world_size} processes and goes on with {world_size()}: the same samples and "
@@ -272,15 +270,13 @@ def _account(session: Session, seconds: float) -> None:
 
 
 def _write_spent(run: Path, now: Spent) -> None:
-    """A disk that refuses is told of: the run itself is whole."""
-    before = checkpoint.read_run(run).get("spent")
-    said = upgraded(checkpoint.read_json(run / "run.json", FORMAT)) | {
-        "spent": to_plain(now if before is None else before.and_then(now))
-    }
+    """Adds the time and memory of this start to run.json. A disk that refuses is warned of: the run itself is done."""
+    folder = RunFolder.open(run)
+    spent = now if folder.spent is None else folder.spent.and_then(now)
     try:
-        checkpoint.write_json(run / "run.json", said, FORMAT)
+        replace(folder, spent=spent).write()
     except DiskError as error:
-        warnings.warn(f"{error} What the run took is not noted.", stacklevel=4)
+        warnings.warn(f"{error} The time that the run took is not recorded.", stacklevel=4)
 
 
 def _resolved(method: str | Method, recipe: str | Recipe) -> tuple[str, Method, Recipe]:
@@ -369,7 +365,7 @@ def _begin(held: ExitStack, session: Session, fresh: bool) -> None:
         raise DiskError(f"{run}: what an earlier start left could not be removed ({error}).") from error
     check_disk_space(run, session.net, session.players)
     if fresh:
-        checkpoint.write_json(run / "run.json", {**asdict(session.plan), "versions": _versions()}, FORMAT)
+        RunFolder(run, session.plan, _versions(), spent=None).write()
 
 
 def _fresh_folder(out: Path | None, method: str, data: str) -> Path:

@@ -54,7 +54,7 @@ def test_a_run_leaves_what_it_should(tmp_path):
         "run.json",
     }
     said = json.loads((run.path / "run.json").read_text())
-    assert said["format"] == 1
+    assert said["format"] == 2
     assert said["method"] == "simclr"
     assert said["hyperparameters"]["temperature"] == 0.2
     assert said["versions"]["torch"] == torch.__version__
@@ -196,7 +196,7 @@ def test_what_cannot_be_resumed(tmp_path):
     with pytest.raises(BadInput, match="no run here"):
         sanslabel.resume(tmp_path)
     said = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(said | {"format": 2}))
+    (run / "run.json").write_text(json.dumps(said | {"format": 3}))
     with pytest.raises(BadInput, match="upgrade"):
         sanslabel.resume(run)
 

@@ -1,0 +1,176 @@
+"""A run folder and what it holds: the one way to read a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sanslabel import checkpoint, encoders, methods, run_config
+from sanslabel.batch import Facts
+from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.json_lines import read_figures
+from sanslabel.methods.method import Method, Networks, check_network_size
+from sanslabel.recipe import Recipe
+from sanslabel.run_config import Plan, Spent
+from sanslabel.scores import ScoreFile, read_scores
+from sanslabel.serialization import from_plain, to_plain
+from sanslabel.sources import Source, Split, open_source, splits
+from sanslabel.verdict import Verdict, verdict
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder, whose run.json was read. Everything else in it is read when it is asked for."""
+
+    path: Path
+    plan: Plan | None
+    """what decided the run; None for a folder with nothing but an exported encoder"""
+    versions: Mapping[str, str]
+    """the versions of all that decides bits, by package"""
+    spent: Spent | None
+    """the time and memory of all starts so far; None before the first has ended"""
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Returns the run folder at a path. Raises BadInput if there is none, or if its run.json is damaged, of a newer
+        format, or incomplete."""
+        path = Path(path)
+        file = path / "run.json"
+        if not file.is_file():
+            if not (path / "config.json").is_file():
+                raise BadInput(f"{path}: no run here (no run.json); name the folder of a run.")
+            return cls(path, None, {}, None)
+        content = run_config.upgraded(checkpoint.read_json(file, run_config.FORMAT))
+        try:
+            plan = run_config.read_plan(content)
+            versions = from_plain(dict[str, str], content.get("versions", {}))
+            spent = from_plain(Spent | None, content.get("spent"))
+        except BadInput as error:
+            raise BadInput(f"{file}: does not describe a run ({error})") from error
+        return cls(path, plan, versions, spent)
+
+    def write(self) -> None:
+        """Writes run.json in one step. Raises DiskError."""
+        content = {**asdict(self.known_plan), "versions": dict(self.versions)}
+        if self.spent is not None:
+            content["spent"] = to_plain(self.spent)
+        checkpoint.write_json(self.path / "run.json", content, run_config.FORMAT)
+
+    @property
+    def known_plan(self) -> Plan:
+        """Returns the plan. Raises BadInput for a folder with nothing but an exported encoder."""
+        if self.plan is None:
+            raise BadInput(f"{self.path}: no run here (no run.json); name the folder of a run.")
+        return self.plan
+
+    @property
+    def steps(self) -> int:
+        """Returns the optimizer steps of the run from its first to its last."""
+        plan = self.known_plan
+        return plan.samples // plan.batch * plan.epochs
+
+    @property
+    def done(self) -> int:
+        """Returns the last step that metrics.jsonl has, 0 before the first."""
+        lines = self.lines()
+        return lines[-1]["step"] if lines else 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Returns True until the run has done its last step and exported its encoders."""
+        return not self.exported() or self.done < self.steps
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Returns the undamaged lines of metrics.jsonl, figure -> number. Each has its step."""
+        return read_figures(self.path / "metrics.jsonl")
+
+    def verdict(self) -> Verdict:
+        """Returns what the run's figures show: that it is healthy, or what has failed."""
+        return verdict(self.lines())
+
+    def scores(self) -> list[ScoreFile]:
+        """Returns the scores in RUN/evaluation, one file for each set of data and network."""
+        return [read_scores(file) for file in sorted((self.path / "evaluation").glob("*.json"))]
+
+    def method(self) -> Method:
+        """Returns the run's method with its hyper-parameters. Raises BadInput if its class is not installed."""
+        plan = self.known_plan
+        if plan.method not in methods.names():
+            raise BadInput(
+                f"{self.path}: was trained with {plan.method}, a method of one's own; hand it over again in Python, or"
+                " name the folder with its file in SANSLABEL_PATH."
+            )
+        with bad_input_as(self.path / "run.json", "start a new run"):
+            return from_plain(methods.method_class(plan.method), plan.hyperparameters)
+
+    def recipe(self) -> Recipe:
+        """Returns the run's recipe. Raises BadInput if run.json has another one than a recipe admits."""
+        with bad_input_as(self.path / "run.json", "start a new run"):
+            return from_plain(Recipe, self.known_plan.recipe)
+
+    def exported(self) -> list[str]:
+        """Returns the names of the exported encoders, the default first; none before the run's end."""
+        return checkpoint.exported(self.path) if (self.path / "config.json").is_file() else []
+
+    def encoder(self, network: str | None = None) -> Encoder:
+        """Returns an exported encoder in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
+
+        network: its name, by default the first. Raises BadInput if there is none, or if its weights do not fit.
+        """
+        return checkpoint.load_encoder(self.path, network)
+
+    def encoder_file(self, network: str | None = None) -> Path:
+        """Returns the file with the weights of an exported encoder."""
+        return checkpoint.encoder_file(self.path, network)
+
+    def networks(self, device: torch.device) -> tuple[Method, Networks]:
+        """Returns the method and its networks with the weights of the newest checkpoint, in evaluation mode.
+
+        Their size is checked before memory is taken. Raises BadInput if there is no checkpoint, if it does not fit, or
+        if the networks are larger than the machine's memory.
+        """
+        file, plan, method = self.path / "run.json", self.known_plan, self.method()
+        with bad_input_as(file, "name the folder of a run"):
+            facts = self.facts()
+            check_network_size(method, plan.encoder, facts, file)
+            with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
+                net = method.networks(encoders.build(**plan.encoder), facts)
+        newest = checkpoint.newest(self.path / "checkpoints")
+        if newest is None:
+            raise BadInput(f"{self.path}: has no checkpoint yet; wait until it has saved one.")
+        checkpoint.load_networks_(net, newest)
+        return method, net.to(device).eval()
+
+    def source(self, split: Split | None = None, data: str | Path | None = None, channels: int | None = None) -> Source:
+        """Returns images of the size that the run was trained at.
+
+        split: by default the test split if there is one. data: by default those of the run. channels: by default those
+        that the encoder reads. Raises BadInput if the data are missing or do not fit.
+        """
+        plan = self.known_plan
+        chosen = plan.data if data is None else data
+        if split is None:
+            split = "test" if "test" in splits(chosen) else "train"
+        channels = plan.encoder["channels"] if channels is None else channels
+        return open_source(chosen, split, image_size=plan.image_size, channels=channels)
+
+    def facts(self) -> Facts:
+        """Returns what is known of the data that the run was trained on.
+
+        Runs of earlier versions did not record the number of classes. Their data are opened for it; without the data
+        there are no classes.
+        """
+        plan = self.known_plan
+        classes = plan.classes
+        if classes is None:
+            try:
+                classes = len(self.source("train").classes)
+            except BadInput:
+                classes = 0
+        size = plan.image_size
+        return Facts.of_images(plan.samples, plan.encoder["channels"], size, size, classes)

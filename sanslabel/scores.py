@@ -1,0 +1,106 @@
+"""Scores of an encoder, and the file of a run folder that holds those on one set of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from sanslabel import checkpoint
+from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.serialization import from_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One figure of a representation, and all that it depends on."""
+
+    protocol: str
+    """the name of the protocol's file"""
+    metric: str
+    """accuracy, NMI, ARI, mAP, triplets, CKA, or a kind of change"""
+    representation: str
+    """what was measured: pixels, a random encoder, the trained encoder"""
+    split: str
+    """the name of the test rows"""
+    stage: int | None = None
+    """the encoder's stage, 1 for the first; None for its representation"""
+    labels_per_class: int | None
+    """labels of each class that were drawn from the training split; None for all"""
+    value: float
+    """in %, the mean over the draws; not a number where the file has null"""
+    spread: float | None
+    """the standard deviation over the draws, in %; None for a single draw"""
+    n_train: int
+    n_test: int
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """the protocol's settings, and what it selected on training rows"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreFile:
+    """The scores of one encoder on one set of data: RUN/evaluation/DATA.json."""
+
+    data: str
+    """a path, or the name of an embedded set"""
+    fingerprints: Mapping[str, str]
+    """the SHA-256 of the data, by split: train, test"""
+    split: str
+    """the name of the test rows"""
+    network: str
+    """the exported encoder: student, teacher, …"""
+    sha256: str
+    """the SHA-256 of the encoder's weights"""
+    image_size: int
+    """side in pixels of the images that the encoder read"""
+    precision: str
+    """the type that features were computed in: float32 or bfloat16"""
+    scores: tuple[Score, ...] = ()
+
+
+def read_scores(path: Path) -> ScoreFile:
+    """Returns the content of RUN/evaluation/DATA.json. Raises BadInput for any other file."""
+    content = checkpoint.read_json(path)
+    with bad_input_as(path, "remove it, and measure again"):
+        try:
+            return _score_file(content)
+        except BadInput as error:
+            raise BadInput(f"{path}: not a file of scores ({error}) Remove it, and measure again.") from error
+
+
+def write_scores(path: Path, file: ScoreFile) -> None:
+    """Writes RUN/evaluation/DATA.json in one step. A value that is not finite becomes null. Raises DiskError."""
+    content = asdict(file)
+    encoder = {name: content.pop(name) for name in ("network", "sha256")}
+    scores = [
+        {**score, "value": score["value"] if isfinite(score["value"]) else None} for score in content.pop("scores")
+    ]
+    checkpoint.write_json(path, {**content, "encoder": encoder, "scores": scores})
+
+
+def _score_file(content: Mapping[str, Any]) -> ScoreFile:
+    encoder = from_plain(dict[str, str], content["encoder"])
+    fingerprints = from_plain(dict[str, str], content["fingerprints"])
+    scores = tuple(map(_score, content["scores"]))
+    from_plain(list[str], [fingerprints["test"], *(score.settings.get("data", "") for score in scores)])
+    return ScoreFile(
+        data=from_plain(str, content["data"]),
+        fingerprints=fingerprints,
+        split=from_plain(str, content["split"]),
+        network=encoder["network"],
+        sha256=encoder["sha256"],
+        image_size=from_plain(int, content["image_size"]),
+        precision=from_plain(str, content["precision"]),
+        scores=scores,
+    )
+
+
+def _score(content: Mapping[str, Any]) -> Score:
+    """Returns a score of a file, with the fields that files of earlier versions lack."""
+    finite = content["value"] is not None
+    defaults = {"metric": "accuracy", "stage": None}
+    score = from_plain(Score, {**defaults, **content, "kind": "Score", "value": content["value"] if finite else 0.0})
+    return score if finite else replace(score, value=nan)
