@@ -4,17 +4,45 @@ import re
 import subprocess
 import sys
 import time
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from sanslabel import methods
-from sanslabel.cli.main import GROUPS, command, command_names
+from sanslabel.cli.main import GROUPS, command, command_names, main
 
 QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+class Done(NamedTuple):
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Done:
+    """The command in this process."""
+    output, messages = StringIO(), StringIO()
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": "120"}),
+        warnings.catch_warnings(),
+        redirect_stdout(output),
+        redirect_stderr(messages),
+        pytest.raises(SystemExit) as stop,
+    ):
+        main(arguments)
+    assert isinstance(stop.value.code, int)
+    return Done(stop.value.code, output.getvalue(), messages.getvalue())
+
+
+def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """The command as a person runs it, in a process of its own."""
     command = [sys.executable, "-m", "sanslabel", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"} | environment
@@ -35,7 +63,7 @@ def test_help_answers_at_once_without_torch():
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        done = run("--help")
+        done = run_alone("--help")
         times.append(time.perf_counter() - start)
     assert done.returncode == 0
     assert "sanslabel train" in done.stdout
@@ -149,7 +177,7 @@ def test_methods_are_listed_with_what_prevents_collapse():
 
 
 def test_version():
-    done = run("--version")
+    done = run_alone("--version")
     assert done.stdout.startswith("sanslabel 0")
 
 
@@ -160,8 +188,10 @@ def test_a_new_file_is_a_new_command(tmp_path):
     text += "def run(arguments):\n    print(len(arguments))\n"
     (tmp_path / "commands" / "count.py").write_text(text)
     path = {"SANSLABEL_PATH": str(tmp_path)}
-    assert re.search(r"^Mine\n  sanslabel count … +counts its arguments$", run("--help", **path).stdout, re.MULTILINE)
-    assert run("count", "a", "b", **path).stdout == "2\n"
+    assert re.search(
+        r"^Mine\n  sanslabel count … +counts its arguments$", run_alone("--help", **path).stdout, re.MULTILINE
+    )
+    assert run_alone("count", "a", "b", **path).stdout == "2\n"
     assert "no command 'count'" in refusal("count")
 
 
