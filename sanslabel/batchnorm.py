@@ -1,4 +1,4 @@
-"""BatchNorm over the global batch: of k processes it makes what one would, in values, gradients and statistics."""
+"""BatchNorm over the global batch: k processes get the values, gradients and statistics of one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from sanslabel.distributed import gather, world_size
 
 
 class SynchronizedBatchNorm(nn.SyncBatchNorm):
-    """torch's on accelerators, and on the CPU, for which torch has none, the same in plain operations. (N, C) or
-    (N, C, …), as `nn.BatchNorm1d` and `2d` take it, with their parameters and buffers."""
+    """BatchNorm with statistics over all processes, in place of `nn.BatchNorm1d` or `2d` and with their state.
+
+    It takes (N, C) or (N, C, …). Accelerators use torch's implementation. torch has none for the CPU, so there it is
+    written in plain operations.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         over_batch = self.training or self.running_mean is None
         if input.device.type != "cpu" or world_size() == 1 or not over_batch:
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        numbers, shape = x.numel() // x.shape[1] * world_size(), (-1, *[1] * (x.ndim - 2))
+        count, shape = x.numel() // x.shape[1] * world_size(), (-1, *[1] * (x.ndim - 2))
         variances, means = torch.var_mean(x, dim=[0, *range(2, x.ndim)], correction=0)  # (C,) each
         variances, means = gather(torch.stack([variances, means])[None]).unbind(1)  # (processes, C) each
         mean, variance = means.mean(dim=0), variances.mean(dim=0) + means.var(dim=0, correction=0)
         if self.training and self.running_mean is not None:
-            self._follow(mean.detach(), variance.detach() * (numbers / max(1, numbers - 1)))
+            self._update_statistics_(mean.detach(), variance.detach() * (count / max(1, count - 1)))
         scale = (variance + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
@@ -33,22 +36,24 @@ class SynchronizedBatchNorm(nn.SyncBatchNorm):
         return y.to(input.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_statistics_(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        pace = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), pace)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), pace)
+        weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
 
 
 def synchronize_(net: nn.Module) -> None:
-    """Lets every BatchNorm in `net` take its statistics over all processes; parameters, buffers and their names stay.
-    With one process nothing is changed."""
+    """Makes every BatchNorm in `net` take its statistics over all processes. Parameters and buffers stay the same.
+
+    On one process it changes nothing.
+    """
     if world_size() == 1:
         return
     for m in net.modules():
         if isinstance(m, _BatchNorm):
-            m.__class__ = SynchronizedBatchNorm  # in place: whoever holds the module goes on holding it
+            m.__class__ = SynchronizedBatchNorm  # in place, so that references to the module stay valid
             vars(m)["process_group"] = None

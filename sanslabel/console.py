@@ -1,4 +1,4 @@
-"""Where sentences for a person go."""
+"""Streams for messages to a person."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from contextlib import suppress
 from typing import Any, TextIO, cast
 
 
-class Lasting:
-    """A text stream that is silent from then on when its reader has left or it was closed: what cannot be said is no
-    reason to stop."""
+class RobustStream:
+    """A text stream that turns silent when it is closed or nobody reads it any more, in place of raising an error."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        self._do("write", text)
+        self._call("write", text)
         return len(text)
 
     def flush(self) -> None:
-        self._do("flush")
+        self._call("flush")
 
     def isatty(self) -> bool:
         with suppress(ValueError):
@@ -30,17 +29,17 @@ class Lasting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def _do(self, what: str, *values: str) -> None:
+    def _call(self, method: str, *arguments: str) -> None:
         try:
             if self.stream is not None:
-                getattr(self.stream, what)(*values)
+                getattr(self.stream, method)(*arguments)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError):  # what it still holds would fail at the end of the process, too
+            if isinstance(error, OSError):  # text that it still buffers would fail again when the process ends
                 with suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
                     os.dup2(nothing.fileno(), self.fileno())
             self.stream = None
 
 
 def errors() -> TextIO:
-    """Standard error, as a stream that lasts."""
-    return cast(TextIO, Lasting(sys.stderr))
+    """Returns standard error as a stream that never fails."""
+    return cast(TextIO, RobustStream(sys.stderr))

@@ -1,8 +1,8 @@
-"""The batch across processes; on one process every function is the identity.
+"""The batch across processes. On one process every function is the identity.
 
-Process r holds the contiguous slice r of the global batch. `gather` makes the global tensor of the local ones, with a
-gradient; `shard` is its inverse. Every process computes the loss of the whole batch from gathered values, and parameter
-gradients are averaged: k processes then give the loss and gradient of one.
+Process r has the contiguous slice r of the global batch. `gather` makes the global tensor from the local ones, with a
+gradient, and `local_slice` is its inverse. Every process computes the loss of the global batch from gathered values,
+and parameter gradients are averaged. So k processes give the loss and gradient of one.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from sanslabel.errors import SanslabelError
 
 T = TypeVar("T")
 BUCKET = 1 << 24
-"""numbers that travel at a time when gradients are averaged, 64 MiB"""
+"""numbers in one message when gradients are averaged, 64 MiB"""
 
 
 def world_size() -> int:
+    """Returns the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """0 is the first process, the only one that writes."""
+    """Returns the number of this process. Process 0 is the only one that writes files."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def is_sharded(tensors: Iterable[Tensor]) -> bool:
-    """Whether any of them lies in parts on several processes, as DTensors of torch do, whose module is slow to
-    import."""
+    """Returns whether any of the tensors is sharded over several processes, as torch's DTensors are."""
+    # The module of DTensor is slow to import, so its method is looked for in place of its class.
     return any(hasattr(tensor, "full_tensor") for tensor in tensors)
 
 
@@ -51,31 +52,34 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, local: Tensor) -> Tensor:
         local = local.contiguous()
-        parts = [torch.empty_like(local) for _ in range(world_size())]
-        dist.all_gather(parts, local)
-        return torch.cat(parts)
+        slices = [torch.empty_like(local) for _ in range(world_size())]
+        dist.all_gather(slices, local)
+        return torch.cat(slices)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> Tensor:
-        # Every process differentiates its own copy of the global loss by all rows: the slice needs their sum.
+        # Every process differentiates its copy of the global loss by all rows, so a slice needs the sum of these.
         (grad,) = grads
-        total = grad.clone(memory_format=torch.contiguous_format)  # the same tensor may be another one's gradient, too
+        total = grad.clone(memory_format=torch.contiguous_format)  # a copy, since autograd may share the tensor
         dist.all_reduce(total)
         return local_slice(total)
 
 
 def gather(local: Tensor) -> Tensor:
-    """(N, ...) of each process -> (N · processes, ...), in the order of the global batch, differentiable."""
+    """Returns the tensors of all processes in the order of the global batch, with a gradient.
+
+    local: (N, ...) -> (N · processes, ...).
+    """
     return local if world_size() == 1 else _Gather.apply(local)  # pyright: ignore[reportReturnType]
 
 
-def local_slice(whole: Tensor) -> Tensor:
-    """(N · processes, ...) -> this process's (N, ...)."""
-    return whole.chunk(world_size())[rank()]
+def local_slice(full: Tensor) -> Tensor:
+    """Returns this process's slice of a global tensor: (N · processes, ...) -> (N, ...)."""
+    return full.chunk(world_size())[rank()]
 
 
 def all_reduce_mean(local: Tensor) -> Tensor:
-    """The mean over processes of a value that needs no gradient."""
+    """Returns the mean of a tensor over processes, without a gradient."""
     if world_size() == 1:
         return local
     total = local.detach().clone()
@@ -85,7 +89,7 @@ def all_reduce_mean(local: Tensor) -> Tensor:
 
 @torch.no_grad()
 def average_(tensors: Sequence[Tensor]) -> None:
-    """Puts the mean over processes in the place of each tensor, of one dtype and device."""
+    """Replaces each tensor by its mean over processes. All tensors must have the same dtype and device."""
     if world_size() == 1:
         return
     begin = 0
@@ -102,9 +106,10 @@ def average_(tensors: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """Every entry with mean 0 and variance 1 over the samples of the global batch; without a gradient.
+    """Returns a tensor whose entries have mean 0 and variance 1 over the samples of the global batch.
 
-    local: (N, ...) -> (N, ...), float32; the variance without correction. epsilon keeps constant entries at 0.
+    local: (N, ...) -> (N, ...), float32, without a gradient. The variance is uncorrected, and epsilon keeps constant
+    entries at 0.
     """
     local = local.float()
     centered = local - all_reduce_mean(local.mean(dim=0))
@@ -112,7 +117,7 @@ def standardized(local: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 
 def all_true(flag: Tensor) -> Tensor:
-    """() bool: whether the flag is set on all processes."""
+    """Returns whether the flag is true on all processes, () bool -> () bool."""
     if world_size() == 1:
         return flag
     lowest = flag.to(torch.int32)
@@ -121,35 +126,40 @@ def all_true(flag: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gather_ragged(part: Tensor) -> Tensor:
-    """The parts of all processes, which may differ in length, one after the other: (n, ...) -> (sum of n, ...)."""
-    lengths = gather_objects([len(part)])
-    padded = part.new_zeros(max(lengths), *part.shape[1:])
-    padded[: len(part)] = part
-    return torch.cat([rows[:n] for rows, n in zip(gather(padded).chunk(world_size()), lengths, strict=True)])
+def gather_ragged(local: Tensor) -> Tensor:
+    """Returns the tensors of all processes one after the other, which may differ in length.
+
+    local: (n, ...) -> (sum of n, ...), without a gradient.
+    """
+    lengths = gather_objects([len(local)])
+    padded = local.new_zeros(max(lengths), *local.shape[1:])
+    padded[: len(local)] = local
+    return torch.cat([block[:n] for block, n in zip(gather(padded).chunk(world_size()), lengths, strict=True)])
 
 
 def gather_objects(items: list[T]) -> list[T]:
-    """The items of all processes, those of the first one first."""
+    """Returns the items of all processes in one list, those of process 0 first."""
     if world_size() == 1:
         return items
-    found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, items)
-    return [item for part in found for item in part]
+    lists: list[Any] = [None] * world_size()
+    dist.all_gather_object(lists, items)
+    return [item for items_of_process in lists for item in items_of_process]
 
 
 def all_reduce_max(*numbers: int) -> list[int]:
-    """Of each number the highest that a process has."""
+    """Returns the highest value that any process has, for each of the numbers."""
     if world_size() == 1:
         return list(numbers)
-    found = torch.tensor(numbers)  # on the CPU, so that no accelerator is waited for
-    dist.all_reduce(found, op=dist.ReduceOp.MAX)
-    return found.tolist()
+    highest = torch.tensor(numbers)  # on the CPU, so that nobody waits for an accelerator
+    dist.all_reduce(highest, op=dist.ReduceOp.MAX)
+    return highest.tolist()
 
 
 def on_first_process(act: Callable[..., T], *arguments: Any) -> T:
-    """What `act(*arguments)` returns on the first process, which alone calls it, on all of them; an error of this
-    project is raised on all, too."""
+    """Calls `act(*arguments)` on the first process only, and returns its result on all of them.
+
+    If it raises a SanslabelError, all processes raise it.
+    """
     if world_size() == 1:
         return act(*arguments)
     box: list[Any] = [None, None]

@@ -1,14 +1,14 @@
-"""What can go wrong that a person can put right: one sentence each, and the exit code of the command."""
+"""Errors that a user can correct. Each is one sentence, and each kind has an exit code of the command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LONGEST = 400
-"""characters of a parser's message that are passed on: some quote what they were given"""
+LONGEST_QUOTE = 400
+"""characters of a parser's message that are passed on, since some quote their whole input"""
 
 
 class SanslabelError(Exception):
-    """A sentence that names the file or the flag and says what to do; the command prints it without a traceback."""
+    """A sentence that names the file or flag and the remedy. The command prints it without a traceback."""
 
     exit_code = 1
 
@@ -20,50 +20,52 @@ class BadInput(SanslabelError):
 
 
 class DiskError(SanslabelError):
-    """What was asked for could not be written."""
+    """A file that could not be written."""
 
     exit_code = 3
 
 
 class NotFinite(SanslabelError):
-    """The loss or its gradient stayed infinite or not a number for several steps in a row, or a weight became so."""
+    """A loss or gradient that was not finite for several steps in a row, or a weight that is not finite."""
 
     exit_code = 4
 
 
 class Collapsed(SanslabelError):
-    """The figures of a run say that it learns nothing, and it was asked to stop then."""
+    """A run that learns nothing, by its figures, and was asked to stop in that case."""
 
     exit_code = 5
 
 
 class ProcessLost(SanslabelError):
-    """Another process of the same run died or no longer answers."""
+    """Another process of the same run that died or no longer answers."""
 
     exit_code = 6
 
 
 class CollapseWarning(UserWarning):
-    """The figures of a run say that it learns nothing."""
+    """A run that learns nothing, by its figures."""
 
 
 @contextmanager
 def bad_input_as(what: object, remedy: str) -> Iterator[None]:
-    """Around whatever looks into a file: what a damaged or hostile one leads a parser into, errors of a dozen kinds,
-    comes out as the one sentence of a BadInput."""
+    """Context manager that turns any exception into a BadInput that says what cannot be read, and the remedy.
+
+    It belongs around everything that parses a file: damaged or hostile ones make parsers raise errors of many kinds.
+    """
     try:
         yield
     except SanslabelError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:LONGEST] or type(error).__name__
-        raise BadInput(f"{what} cannot be read ({said}); {remedy}.") from error
+        reason = " ".join(str(error).split())[:LONGEST_QUOTE] or type(error).__name__
+        raise BadInput(f"{what} cannot be read ({reason}); {remedy}.") from error
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """The end of an error sentence: the likeliest meant name, and all that there are."""
+    """Returns the end of an error message: the most similar known name, and all known names if they are few."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    meant = f"did you mean {close[0]}?" if close else ""
-    return meant if meant and len(known) > 12 else f"{meant} There are: {', '.join(known)}.".strip()
+    similar = f"did you mean {close[0]}?" if close else ""
+    return similar if similar and len(known) > 12 else f"{similar} There are: {', '.join(known)}.".strip()

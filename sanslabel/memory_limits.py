@@ -1,4 +1,4 @@
-"""How much memory there is, how much is used, and what to do when it runs out."""
+"""The memory that there is and that is used, and what to do when it runs out."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from sanslabel.errors import BadInput
 
 @contextmanager
 def advise_when_out_of_memory(device: torch.device, advice: str) -> Iterator[None]:
-    """BadInput with advice where the device's memory runs out."""
+    """Context manager that raises BadInput with advice if the device runs out of memory."""
     try:
         yield
-    except RuntimeError as error:  # on MPS it is a plain one
+    except RuntimeError as error:  # MPS raises a plain RuntimeError
         if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
             raise
         raise BadInput(f"{device}: out of memory; {advice}.") from error
 
 
 def main_memory() -> int:
-    """Bytes of main memory that the machine has, or that a container leaves of it; without bound where the system does
-    not say."""
+    """Returns the bytes of main memory that the machine has, or that a container grants.
+
+    It is sys.maxsize if the system does not report it.
+    """
     limits = [limit for limit, _ in _limits()]
     try:
         return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits)
-    except (AttributeError, ValueError, OSError):  # Windows has no such question
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return sys.maxsize
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes that tensors of this process have taken at most on a CUDA device; 0 for others."""
+    """Returns the peak bytes that this process has allocated on a CUDA device, and 0 for other devices."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held in main memory at most; 0 where the system does not say."""
-    with suppress(OSError):  # getrusage would count what the process held that started this one
+    """Returns the peak bytes of main memory that this process has used, or 0 if the system does not report it."""
+    with suppress(OSError):  # getrusage would include the memory of the process that started this one
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
@@ -54,8 +56,10 @@ def peak_memory() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of main memory that are to be had, in the machine and in the groups of processes (containers, jobs) that
-    this one belongs to, whose limits count what they have read from disk, too."""
+    """Returns the bytes of main memory that are available to this process.
+
+    It respects the limits of the control groups (containers, jobs) that the process belongs to.
+    """
     free = [limit - used for limit, used in _limits()]
     try:
         with open("/proc/meminfo") as file:
@@ -67,50 +71,55 @@ def free_memory() -> int:
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Within it, the C library keeps main memory that is freed for what is asked for next. glibc else gives large
-    pieces back, and the system clears the next ones: a step of ResNet-18 on two cores then takes 4 to 15 % longer, in 6
-    to 10 % less memory. At the end what is free is given back. No other C library is touched."""
+    """Context manager within which glibc keeps freed memory for the next allocation, and returns it at the end.
+
+    By default glibc returns large blocks to the system, which must clear them for their next use. A step of ResNet-18
+    on two cores then takes 4 to 15 % longer, in 6 to 10 % less memory. Other C libraries are left alone.
+    """
     try:
         glibc = ctypes.CDLL("libc.so.6")
-        said, give_back = glibc.mallopt, glibc.malloc_trim
+        set_option, trim = glibc.mallopt, glibc.malloc_trim
     except (OSError, AttributeError):
         yield
         return
-    said(_MMAP_MAX, 0)
-    said(_TRIM_THRESHOLD, -1)
+    set_option(_MMAP_MAX, 0)
+    set_option(_TRIM_THRESHOLD, -1)
     try:
         yield
     finally:
-        said(_MMAP_MAX, 1 << 16)  # the default
-        # What glibc itself comes to where large pieces are freed; once anything is said, it adapts no more.
-        said(_MMAP_THRESHOLD, 1 << 25)
-        said(_TRIM_THRESHOLD, 1 << 26)
-        give_back(0)
+        set_option(_MMAP_MAX, 1 << 16)  # the default
+        # By default glibc adapts these two and reaches these values; once an option is set, it adapts no more.
+        set_option(_MMAP_THRESHOLD, 1 << 25)
+        set_option(_TRIM_THRESHOLD, 1 << 26)
+        trim(0)
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-"""of glibc's malloc.h"""
+"""option numbers from glibc's malloc.h"""
 
 
-def _limits(own: str = "/proc/self/cgroup", groups: str = "/sys/fs/cgroup") -> Iterator[tuple[int, int]]:
-    """The most bytes of every group that this process is in, and how many it holds that cannot be given up at once."""
+def _limits(membership: str = "/proc/self/cgroup", groups: str = "/sys/fs/cgroup") -> Iterator[tuple[int, int]]:
+    """Yields the limit and the used bytes of each control group with a limit that this process is in.
+
+    Used bytes leave out the inactive cache of files, which the kernel can drop at once.
+    """
     with suppress(OSError, ValueError):
-        for line in Path(own).read_text().splitlines():
+        for line in Path(membership).read_text().splitlines():
             _, kinds, group = line.split(":", 2)
             if kinds and "memory" not in kinds.split(","):
                 continue
             root = Path(groups, "memory") if kinds else Path(groups)
-            limit, used, cached = _SAID_BY_GROUPS[bool(kinds)]
+            limit, used, cached = _GROUP_FILES[bool(kinds)]
             folder = root / group.lstrip("/")
-            for place in (folder, *folder.parents[: len(folder.parts) - len(root.parts)]):
-                with suppress(OSError, ValueError):  # "max" is no number, and a container sees no group but its own
-                    held = dict(words.split() for words in (place / "memory.stat").read_text().splitlines())
-                    most = int((place / limit).read_text())
-                    yield most, int((place / used).read_text()) - int(held.get(cached, 0))
+            for level in (folder, *folder.parents[: len(folder.parts) - len(root.parts)]):
+                with suppress(OSError, ValueError):  # "max" is no number, and a container sees only its own group
+                    statistics = dict(words.split() for words in (level / "memory.stat").read_text().splitlines())
+                    most = int((level / limit).read_text())
+                    yield most, int((level / used).read_text()) - int(statistics.get(cached, 0))
 
 
-_SAID_BY_GROUPS = {
+_GROUP_FILES = {
     False: ("memory.max", "memory.current", "inactive_file"),
     True: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
-"""the files that say it, and the word for what is read from disk; of the older kind of groups with True"""
+"""file with the limit, file with the usage, and name of the file cache in memory.stat; True is for cgroup v1"""

@@ -1,7 +1,7 @@
-"""Optimizers as frozen numbers; `build` makes the torch optimizer for parameter groups.
+"""Optimizers as frozen dataclasses. `build` makes the torch optimizer for parameter groups.
 
-`lr` is the learning rate that the paper states; a recipe scales it with the batch and with time. A group whose
-`adapt` is False (biases and norms) is left alone by the trust ratio of LARS.
+`lr` is the learning rate that the paper states. A recipe scales it with the batch size and over time. LARS applies no
+trust ratio to groups whose `adapt` is False (biases and norms).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class SGD:
-    """Stochastic gradient descent with momentum; the decay is added to the gradient."""
+    """Stochastic gradient descent with momentum. Weight decay is added to the gradient."""
 
     lr: float
     momentum: float = 0.9
@@ -28,12 +28,13 @@ class SGD:
     nesterov: bool = False
 
     def build(self, groups: Groups) -> TorchOptimizer:
+        """Returns the torch optimizer for parameter groups of `Recipe.parameter_groups`."""
         optimizer = torch.optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=_fusible(groups)
         )
         if self.momentum:
-            # torch begins with the first gradient, which is the same; but its fused kernel stumbles over a parameter
-            # whose first gradient comes later than the others', as that of a frozen head does.
+            # torch starts the momentum from the first gradient, which is equivalent. But its fused kernel fails for a
+            # parameter whose first gradient comes later than the others', as for a head that is frozen at first.
             for group in optimizer.param_groups:
                 for p in group["params"]:
                     optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
@@ -50,6 +51,7 @@ class AdamW:
     epsilon: float = 1e-8
 
     def build(self, groups: Groups) -> TorchOptimizer:
+        """Returns the torch optimizer for parameter groups of `Recipe.parameter_groups`."""
         return torch.optim.AdamW(
             groups, lr=self.lr, betas=self.betas, eps=self.epsilon, weight_decay=0.0, fused=_fusible(groups)
         )
@@ -57,8 +59,11 @@ class AdamW:
 
 @dataclass(frozen=True, kw_only=True)
 class LARS:
-    """Layer-wise adaptive rates for large batches (You et al. 2017): a tensor's step is scaled by
-    trust · ‖w‖ / ‖gradient + decay · w‖, and by 1 where either norm is 0 or the group does not adapt."""
+    """Layer-wise adaptive rates for large batches (You et al. 2017).
+
+    A tensor's step is scaled by trust · ‖w‖ / ‖gradient + decay · w‖. It is not scaled if either norm is 0 or the
+    group does not adapt.
+    """
 
     lr: float
     momentum: float = 0.9
@@ -66,6 +71,7 @@ class LARS:
     trust: float = 1e-3
 
     def build(self, groups: Groups) -> TorchOptimizer:
+        """Returns the torch optimizer for parameter groups of `Recipe.parameter_groups`."""
         return _LARS(groups, dict(lr=self.lr, momentum=self.momentum, weight_decay=0.0, trust=self.trust, adapt=True))
 
 
@@ -96,8 +102,10 @@ class _LARS(TorchOptimizer):
 
 
 def _fusible(groups: Groups) -> bool:
-    """One kernel for all tensors: 25 -> 5 ms a step for AdamW on a ResNet-18 with two CPU cores. Not for those that lie
-    in parts on several processes."""
+    """Returns whether torch's fused kernel can update these parameters, which must not be sharded.
+
+    It takes AdamW on a ResNet-18 with two CPU cores from 25 to 5 ms a step.
+    """
     tensors: list[Tensor] = [p for group in groups for p in group["params"]]
-    fitting = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in tensors)
-    return fitting and not is_sharded(tensors)
+    supported = all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for p in tensors)
+    return supported and not is_sharded(tensors)

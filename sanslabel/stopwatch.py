@@ -1,9 +1,8 @@
-"""Where time goes: whoever does a part of the work marks it, and a stopwatch that somebody holds meanwhile adds it up.
+"""A stopwatch for the phases of training. Code marks its phase, and a running stopwatch adds up the time of each.
 
-What is spent in a part that lies within another counts there alone, so that all parts and the rest make up the whole.
-On CUDA the times are those of the device, between events in its queue; they are read when it has passed them, and
-nothing ever waits for it. A mark costs 1 µs where nobody holds a stopwatch, and 3 µs on a processor where somebody
-does; a step has about ten.
+Time in a phase that lies within another counts for the inner phase only, so all phases add up to the total. On CUDA the
+times are those of the device, between events in its queue. They are read after it has passed them, and nothing ever
+waits for it. A mark costs 1 µs without a running stopwatch, and 3 µs on a CPU with one; a step has about ten marks.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ import torch
 from torch.profiler import record_function
 
 Phase = Literal["waiting", "views", "forward", "backward", "update", "rest"]
-"""waiting: for the next batch; rest: what nobody has marked"""
+"""waiting: for the next batch; rest: everything that is not marked"""
 T = TypeVar("T")
 
 
 class Stopwatch:
-    """Seconds by part, of one thread.
+    """The seconds of each phase, in one thread.
 
-    named: whether parts are also ranges of that name in a trace of torch's profiler, which costs 5 µs each.
+    named: whether phases are also ranges in a trace of torch's profiler, which costs 5 µs each.
     """
 
     def __init__(self, device: torch.device, named: bool = False) -> None:
@@ -33,10 +32,10 @@ class Stopwatch:
         self.spent: dict[Phase, float] = defaultdict(float)
         self.phase: Phase = "rest"
         self._since = self._moment()
-        self._ahead: deque[tuple[Phase, Any, Any]] = deque()  # what the device has not passed yet
+        self._ahead: deque[tuple[Phase, Any, Any]] = deque()  # phases whose events the device has not passed yet
 
     def turn_to(self, phase: Phase) -> Phase:
-        """From now on this part goes on; the one that did until now."""
+        """Starts a phase, and returns the one that ends."""
         before, since, now = self.phase, self._since, self._moment()
         self.phase, self._since = phase, now
         if self.device.type != "cuda":
@@ -49,7 +48,7 @@ class Stopwatch:
         return before
 
     def lap(self) -> dict[Phase, float]:
-        """The seconds of each part since the last lap; on CUDA of what the device has passed."""
+        """Returns the seconds of each phase since the last lap; on CUDA, as far as the device has come."""
         self.turn_to(self.phase)
         lap, self.spent = self.spent, defaultdict(float)
         return dict(lap)
@@ -62,28 +61,30 @@ class Stopwatch:
         return event
 
 
-_held: list[Stopwatch] = []
-"""the last one counts"""
+_running: list[Stopwatch] = []
+"""stopwatches that were started; only the last one counts"""
 
 
 @contextmanager
 def timing(watch: Stopwatch) -> Iterator[Stopwatch]:
-    """Within it, parts are added up by this stopwatch."""
-    _held.append(watch)
+    """Context manager within which this stopwatch runs."""
+    _running.append(watch)
     try:
         yield watch
     finally:
-        _held.remove(watch)
+        _running.remove(watch)
 
 
 @contextmanager
 def timed(name: Phase) -> Iterator[None]:
-    """Marks what is done within it as a part of the work: `with part("views"):`, or `@part("views")` over a function
-    that is no generator."""
-    if not _held:
+    """Context manager and decorator that marks a phase: `with timed("views"):`, or `@timed("views")` on a function.
+
+    It does not work as a decorator of generators.
+    """
+    if not _running:
         yield
         return
-    watch = _held[-1]
+    watch = _running[-1]
     before = watch.turn_to(name)
     try:
         with record_function(name) if watch.named else nullcontext():
@@ -93,7 +94,7 @@ def timed(name: Phase) -> Iterator[None]:
 
 
 def timed_waiting(items: Iterable[T]) -> Iterator[T]:
-    """The same items; the time until each is there counts as waiting."""
+    """Yields the same items, and counts the time until each is there as waiting."""
     iterator, end = iter(items), object()
     while True:
         with timed("waiting"):

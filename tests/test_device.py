@@ -1,4 +1,4 @@
-"""What memory is to be had."""
+"""Devices, and the memory that there is."""
 
 import platform
 from resource import RUSAGE_SELF, getrusage
@@ -6,18 +6,18 @@ from resource import RUSAGE_SELF, getrusage
 import pytest
 import torch
 
-from sanslabel import hardware
+from sanslabel import device
 from sanslabel.device import chosen_device, deterministic_kernels, memory_format
 from sanslabel.memory_limits import _limits, free_memory, keep_freed_memory, main_memory
 
 
-def test_memory_is_told():
+def test_free_memory_is_at_most_main_memory():
     assert 0 < free_memory() <= main_memory()
 
 
 @pytest.mark.parametrize("line", ["0::/job/step", "4:cpu,memory:/job/step"])
 def test_limits_of_a_group_and_of_those_around_it_count(tmp_path, line):
-    (tmp_path / "own").write_text(f"9:pids:/else\n{line}\n")
+    (tmp_path / "membership").write_text(f"9:pids:/else\n{line}\n")
     old = "memory" in line
     names = ["memory.limit_in_bytes", "memory.usage_in_bytes"] if old else ["memory.max", "memory.current"]
     groups = tmp_path / "groups"
@@ -27,7 +27,7 @@ def test_limits_of_a_group_and_of_those_around_it_count(tmp_path, line):
         for name, value in zip(names, (limit, "1000"), strict=True):
             (folder / name).write_text(f"{value}\n")
         (folder / "memory.stat").write_text(f"anon 700\n{'total_' if old else ''}inactive_file 300\n")
-    assert list(_limits(str(tmp_path / "own"), str(groups))) == [(3000, 700), (5000, 700)]
+    assert list(_limits(str(tmp_path / "membership"), str(groups))) == [(3000, 700), (5000, 700)]
     assert list(_limits(str(tmp_path / "missing"), str(groups))) == []
 
 
@@ -47,15 +47,13 @@ def test_freed_memory_is_kept_within():
         assert pages_cleared() < pages // 1000
 
 
-def test_a_card_that_computes_nothing_is_told_of_and_not_used(monkeypatch):
-    def tried(device):
+def test_a_gpu_that_computes_nothing_is_not_used(monkeypatch):
+    def tested(device):
         raise RuntimeError("no kernel image is available for execution on the device\nand more")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(hardware, "_tried", tried)
-    with pytest.warns(
-        UserWarning, match=r"the GPU cannot be used \(no kernel image .* on the device\); the processor is"
-    ):
+    monkeypatch.setattr(device, "_tested", tested)
+    with pytest.warns(UserWarning, match=r"the GPU cannot be used \(no kernel image .* on the device\); using the CPU"):
         assert chosen_device(None).type == "cpu"
 
 
@@ -68,7 +66,7 @@ def test_on_a_mac_the_processor_is_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_the_same_bits_are_asked_of_cudnn_and_nothing_else(allowed):
+def test_the_same_bits_are_requested_of_cudnn_and_nothing_else(allowed):
     known = torch.backends.cudnn
     before = known.allow_tf32
     known.allow_tf32 = allowed

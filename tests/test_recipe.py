@@ -28,7 +28,7 @@ def test_warmup_is_in_epochs_and_never_longer_than_its_part():
 
 
 def test_warmup_may_start_above_0():
-    assert [warmup_cosine(step, 20, 4, first=0.2) for step in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert [warmup_cosine(step, 20, 4, warmup_start=0.2) for step in range(4)] == pytest.approx([0.4, 0.6, 0.8, 1.0])
     recipe = Recipe(optimizer=SGD(lr=1.0), epochs=10, warmup=1, warmup_start=1 / 16)
     assert recipe.lr_factor(Clock(0, 0, 0, 100, 10)) == pytest.approx(1 / 16 + 0.9 / 16 + 0.6 / 16)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sanslabel
-from sanslabel.console import Lasting
+from sanslabel.console import RobustStream
 from sanslabel.training import journal
 
 pytestmark = pytest.mark.faults
@@ -94,9 +94,9 @@ def test_nobody_reads_what_it_says(tmp_path, monkeypatch, unread, terminal, what
 
 def test_a_stream_that_lasts_says_what_it_can(unread):
     said = StringIO()
-    print("word", file=Lasting(said))
+    print("word", file=RobustStream(said))
     assert said.getvalue() == "word\n"
-    stream = Lasting(unread)
+    stream = RobustStream(unread)
     for _ in "ab":
         print("word", file=stream, flush=True)
     assert not stream.isatty()
