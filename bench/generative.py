@@ -43,7 +43,7 @@ from sanslabel.generation.trained import BATCH, Trained
 from sanslabel.methods.ebgan import EBGAN
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
-from sanslabel.sources import Source, batches, open_source
+from sanslabel.sources import Request, Source, batches, open_source
 from sanslabel.views import Corruption, corrupted, resized
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def source(split: str) -> Source:
 def images(split: str, count: int, key: int = 7) -> Tensor:
     """(count, 1, 28, 28) in [0, 1], drawn from a split."""
     rows = permutation(key, len(source(split)))[:count]
-    return source(split).load(rows.tolist()).images.float() / 255
+    return source(split).load(Request(rows)).images.pixels.float() / 255
 
 
 def moments(name: str, seed: int, **numbers: Any) -> list[Moment]:
@@ -142,7 +142,10 @@ def energies(model: Trained, of: Tensor) -> Tensor:
 
 
 def latents(seed: int) -> Iterator[Row]:
-    flat = [pixels(x.load(list(range(len(x)))).images.float() / 255) for x in (source("train"), source("test"))]
+    flat = [
+        pixels(x.load(Request(torch.arange(len(x)))).images.pixels.float() / 255)
+        for x in (source("train"), source("test"))
+    ]
     yield {"representation": "pixels", **segregation(*flat, seed)}
     torch.manual_seed(seed)
     _, _, axes = torch.pca_lowrank(flat[0], q=CODE, niter=6)
@@ -262,7 +265,7 @@ def outliers(seed: int) -> Iterator[Row]:
             for key, s in (("plain", None), ("less complexity", steepness))
         }
         yield {"method": name, "slope": steepness} | found
-    digits = resized(foreign.load(list(range(len(foreign)))).images, 28)
+    digits = resized(foreign.load(Request(torch.arange(len(foreign)))).images.pixels, 28)
     sizes = [compressed_nats(x) for x in (images("test", 2000), digits)]
     yield {"method": "minus the size alone", "plain": auroc(*(-x for x in sizes))}
 

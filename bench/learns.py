@@ -33,7 +33,7 @@ from sanslabel.evaluation import pixels, represent, scores, settle_
 from sanslabel.evaluation.protocols import Division, Features
 from sanslabel.randomness import fold, permutation
 from sanslabel.serialization import to_plain
-from sanslabel.sources import open_source
+from sanslabel.sources import Request, open_source
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
@@ -180,7 +180,7 @@ def subset(folder: Path, samples: int) -> str:
     parts = {"": train.subset(rows), "test_": test}
     arrays = {}
     for prefix, source in parts.items():
-        arrays[f"{prefix}images"] = source.load(list(range(len(source)))).images.numpy()[:, 0]
+        arrays[f"{prefix}images"] = source.load(Request(torch.arange(len(source)))).images.pixels.numpy()[:, 0]
         arrays[f"{prefix}labels"] = source.labels.numpy()
     np.savez(folder / "images.npz", **arrays)
     return str(folder / "images.npz")

@@ -13,6 +13,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation.grid import png
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import Trained, trained
+from sanslabel.sources import Request
 
 FINE, COARSE = 200, 22
 """points along a side, of the surface and of the arrows"""
@@ -31,7 +32,7 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    data = model.source(split="train").load(list(range(SHOWN))).images[:, :, 0, 0]
+    data = model.source(split="train").load(Request(torch.arange(SHOWN))).images.pixels[:, :, 0, 0]
     plane, arrows = _plane(FINE), _plane(COARSE)
     energy = model.made(lambda points: model.method.energies(model.net, points), plane)
     figure = Figure(figsize=(7.2, 6), layout="constrained")

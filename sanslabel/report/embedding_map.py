@@ -21,7 +21,7 @@ from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
 from sanslabel.report.contents import Contents
-from sanslabel.sources import Source, open_source, splits
+from sanslabel.sources import Request, Source, open_source, splits
 from sanslabel.views import resized
 
 NEIGHBORS = 8
@@ -159,6 +159,6 @@ def _class(source: Source, row: int) -> str:
 def _thumbnails(source: Source, rows: Tensor) -> Tensor:
     parts, side = [], min(pictures.THUMBNAIL, max(source.height, source.width))
     for part in rows.split(256):
-        loaded = source.load(part.tolist())
-        parts.append(resized(loaded.images, side, loaded.sizes).float())
+        images = source.load(Request(part)).images
+        parts.append(resized(images.pixels, side, images.sizes).float())
     return torch.cat(parts)

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from sanslabel.errors import BadInput, suggestion
-from sanslabel.sources.arrays import Arrays, Stored, arrays
+from sanslabel.sources.arrays import Arrays, Splits, arrays_of_images
 from sanslabel.sources.cifar import cifar
 from sanslabel.sources.idx import idx
 from sanslabel.sources.loader import batches, ordered
 from sanslabel.sources.npz import npy, npz
-from sanslabel.sources.source import Loaded, Source
+from sanslabel.sources.source import Loaded, Request, Source
 from sanslabel.sources.toy import TOYS, toy
 
-__all__ = ["NAMES", "TOYS", "Arrays", "Loaded", "Source", "batches", "open_source", "ordered", "splits"]
+__all__ = ["NAMES", "TOYS", "Arrays", "Loaded", "Request", "Source", "batches", "open_source", "ordered", "splits"]
 
 Split = Literal["train", "test", "all"]
 
@@ -38,11 +38,11 @@ def open_source(
     name, path, stored = _opened(data)
     if split != "all" and split not in _splits(path, stored):
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(_splits(path, stored))}.")
-    if not stored.parts:
+    if not stored.stored:
         from sanslabel.sources.folder import folder  # with Pillow, which arrays do not need
 
         return folder(path, split, image_size, channels)
-    source = arrays(name, stored, split)
+    source = arrays_of_images(name, stored, split)
     if channels not in (None, source.channels):
         raise BadInput(f"{data}: {channels} channels are asked for, its images have {source.channels}; convert them.")
     return source
@@ -54,7 +54,7 @@ def splits(data: str | Path) -> tuple[str, ...]:
     return _splits(path, stored)
 
 
-def _opened(data: str | Path) -> tuple[str, Path, Stored]:
+def _opened(data: str | Path) -> tuple[str, Path, Splits]:
     """Name, place, and what files of arrays are there or what is made."""
     if isinstance(data, str) and data in TOYS:
         return data, Path(data), toy(data)
@@ -83,7 +83,7 @@ def _found(data: str | Path) -> tuple[str, Path]:
     raise BadInput(f"{data}: no such file or folder, and no set of that name; {suggestion(str(data), list(NAMES))}")
 
 
-def _stored(name: str, path: Path) -> Stored:
+def _stored(name: str, path: Path) -> Splits:
     """What files of arrays are there; no parts for a folder of images."""
     if path.suffix.lower() == ".npy" and path.is_file():
         return npy(path)
@@ -91,13 +91,13 @@ def _stored(name: str, path: Path) -> Stored:
         return npz(path)
     stored = idx(path)
     if name == "fashion-mnist":
-        return Stored(stored.parts, npz(_DATA / "fashion.npz").classes)
-    return stored if stored.parts else cifar(path)
+        return Splits(stored.stored, npz(_DATA / "fashion.npz").classes)
+    return stored if stored.stored else cifar(path)
 
 
-def _splits(path: Path, stored: Stored) -> tuple[str, ...]:
-    if stored.parts:
-        return tuple(stored.parts)
+def _splits(path: Path, stored: Splits) -> tuple[str, ...]:
+    if stored.stored:
+        return tuple(stored.stored)
     from sanslabel.sources.folder import splits as folder_splits
 
     return folder_splits(path)

@@ -1,4 +1,4 @@
-"""Small sets that lie in memory as one tensor, and what their file formats have in common."""
+"""Small sets whose samples lie in memory, and what their file formats have in common."""
 
 from __future__ import annotations
 
@@ -7,149 +7,203 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sanslabel.batch import Images, Signal, map_signal
+from sanslabel.device import to_device
 from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.source import Loaded, Source
+from sanslabel.sources.source import Loaded, Request, Source
 
 DEFLATED = 1032
-"""bytes that one packed by deflate can stand for, at most"""
+"""the highest number of bytes that one byte of deflate can stand for"""
 _PIECE = 1 << 20
-
-
-class Part(NamedTuple):
-    """One split in a file: its labels, and its images for when they are asked for."""
-
-    images: Callable[[], np.ndarray]
-    """-> (N, C, H, W), uint8 or float32 in [0, 1]"""
-    labels: np.ndarray | None
-    """(N,) integers, -1 where there is none"""
-    file: Path
-    """to be named when labels and images do not fit"""
+"""bytes that are read at a time"""
 
 
 class Stored(NamedTuple):
-    """What files of arrays hold."""
+    """One split in a file, whose images are not read yet."""
 
-    parts: Mapping[str, Part]
+    images: Callable[[], np.ndarray]
+    """a function that returns (N, C, H, W), uint8 or float32 in [0, 1]"""
+    labels: np.ndarray | None
+    """(N,) integers, -1 where there is none"""
+    file: Path
+    """the file that errors name if labels and images do not fit together"""
+
+
+class Splits(NamedTuple):
+    """The splits that files of arrays hold."""
+
+    stored: Mapping[str, Stored]
     """"train", "test" or both, in this order"""
     classes: tuple[str, ...] = ()
-    """names of the labels 0, 1, …, where the files tell them"""
+    """names of the labels 0, 1, …, where the files state them"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arrays(Source):
-    """Images of one size in one tensor, which a training run keeps on its device."""
+    """Samples in memory, which a training run keeps on its device."""
 
-    images: Tensor
-    """(N, C, H, W), uint8 or float32 in [0, 1]"""
-    rows: Tensor
+    signals: Mapping[str, Signal]
+    """the signals by name, of N samples each: "image" has pixels (N, C, H, W), uint8 or float32 in [0, 1]"""
+    file_row: Tensor
     """(N,) int64, the row in its file; of a test sample the complement ~row, so that ids say which split"""
+
+    @property
+    def images(self) -> Tensor:
+        """Returns the pixels of all samples, (N, C, H, W)."""
+        return cast(Images, self.signals["image"]).pixels
+
+    @property
+    def resident(self) -> bool:
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for signal in self.signals.values() for tensor in signal if tensor is not None)
 
     @cached_property
     def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        digest = hashlib.sha256(repr((self.images.shape, self.images.dtype, self.classes)).encode())
-        digest.update(self.images.contiguous().numpy().data)
-        digest.update(self.labels.contiguous().numpy().data)
+        digest = hashlib.sha256()
+        for name, signal in sorted(self.signals.items()):
+            for tensor in signal:
+                if tensor is None:
+                    continue
+                # Pixels come without the signal's name, as in runs that were made before signals had names.
+                described = (tensor.shape, tensor.dtype, self.classes)
+                digest.update(repr(described if name == "image" else (name, *described)).encode())
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def id(self, index: int) -> str:
-        row = int(self.rows[index])
+        row = int(self.file_row[index])
         return f"train/{row}" if row >= 0 else f"test/{~row}"
 
-    def load(self, index: list[int]) -> Loaded:
-        rows = torch.tensor(index, dtype=torch.int64)
-        return Loaded(self.images[rows], None, [], rows)
+    def load(self, request: Request) -> Loaded:
+        index = to_device(request.index, self.device)
+        return Loaded(index, self._chosen(index), [])
 
     def subset(self, index: Tensor) -> Self:
-        return replace(self, images=self.images[index], labels=self.labels[index], rows=self.rows[index])
+        return replace(
+            self,
+            signals=self._chosen(index),
+            labels=self.labels[index],
+            file_row=self.file_row[index],
+            group=None if self.group is None else self.group[index],
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of all signals."""
+        return next(tensor.device for signal in self.signals.values() for tensor in signal if tensor is not None)
+
+    def to(self, device: torch.device) -> Self:
+        moved = {name: map_signal(cast(Any, signal), lambda x: x.to(device)) for name, signal in self.signals.items()}
+        return replace(self, signals=moved)
+
+    def _chosen(self, index: Tensor) -> dict[str, Signal]:
+        return {
+            name: map_signal(cast(Any, signal), lambda tensor: tensor.index_select(0, index))
+            for name, signal in self.signals.items()
+        }
 
 
-def arrays(name: str, stored: Stored, split: str) -> Arrays:
-    """The samples of one split, or of "all".
+def arrays_of_images(name: str, splits: Splits, split: str) -> Arrays:
+    """Returns the samples of one split, or of "all".
 
-    Labels become positions in `classes`: in the names that the files tell, else in the sorted values of all splits.
+    Labels become positions in `classes`: in the names that the files state, else in the sorted values of all splits.
+    Raises BadInput for labels and images of different numbers, for empty arrays, and for splits that do not fit
+    together.
     """
-    chosen = {part: stored.parts[part] for part in stored.parts if split in (part, "all")}
-    images, labels, rows = [], [], []
-    for part, (read, told, file) in chosen.items():
+    images, labels, file_rows = [], [], []
+    for stored_split, (read, values, file) in splits.stored.items():
+        if split not in (stored_split, "all"):
+            continue
         pixels = read()
-        if told is None:
-            told = np.full(len(pixels), -1)
-        if len(told) != len(pixels):
-            raise BadInput(f"{file}: {len(told)} labels for {len(pixels)} images; every image needs one (-1 for none).")
+        if values is None:
+            values = np.full(len(pixels), -1)
+        if len(values) != len(pixels):
+            raise BadInput(
+                f"{file}: {len(values)} labels for {len(pixels)} images; give each image a label (-1 for none)."
+            )
         if len(pixels) == 0 or 0 in pixels.shape:
             raise BadInput(f"{file} holds no pixels (shape {pixels.shape}); give a file with images in it.")
         if images and (pixels.shape[1:] != images[0].shape[1:] or pixels.dtype != images[0].dtype):
             raise BadInput(f"{file}: training and test images differ in shape or type; open one split at a time.")
         images.append(pixels)
-        labels.append(_positions(told, stored))
-        rows.append(np.arange(len(pixels)) if part == "train" else ~np.arange(len(pixels)))
+        labels.append(_positions(values, splits))
+        file_rows.append(np.arange(len(pixels)) if stored_split == "train" else ~np.arange(len(pixels)))
     pixels = np.concatenate(images) if len(images) > 1 else images[0]  # one split is not copied
     positions = torch.from_numpy(np.concatenate(labels))
+    channels, height, width = pixels.shape[1:]
     return Arrays(
         name=name,
         split=split,
-        images=torch.from_numpy(pixels),
+        signals={"image": Images(torch.from_numpy(pixels))},
         labels=positions,
-        rows=torch.from_numpy(np.concatenate(rows)),
-        classes=_classes(stored) if bool((positions >= 0).any()) else (),
-        channels=pixels.shape[1],
-        height=pixels.shape[2],
-        width=pixels.shape[3],
+        file_row=torch.from_numpy(np.concatenate(file_rows)),
+        classes=_classes(splits) if bool((positions >= 0).any()) else (),
+        inputs={"image": ImageSpec(channels=channels, height=height, width=width)},
     )
 
 
-def _values(stored: Stored) -> np.ndarray:
-    """The sorted labels of all splits: opening one split alone must not renumber its classes."""
-    if stored.classes:
-        return np.arange(len(stored.classes))
-    told = [part.labels for part in stored.parts.values() if part.labels is not None]
-    return np.unique(np.concatenate([labels[labels >= 0] for labels in told])) if told else np.arange(0)
+def _values(splits: Splits) -> np.ndarray:
+    """Returns the sorted labels of all splits: opening one split alone must not renumber its classes."""
+    if splits.classes:
+        return np.arange(len(splits.classes))
+    labels = [stored.labels for stored in splits.stored.values() if stored.labels is not None]
+    return np.unique(np.concatenate([values[values >= 0] for values in labels])) if labels else np.arange(0)
 
 
-def _classes(stored: Stored) -> tuple[str, ...]:
-    return stored.classes or tuple(str(value) for value in _values(stored))
+def _classes(splits: Splits) -> tuple[str, ...]:
+    return splits.classes or tuple(str(value) for value in _values(splits))
 
 
-def _positions(labels: np.ndarray, stored: Stored) -> np.ndarray:
-    """(N,) int64: the position of each label among the classes, -1 for none."""
-    return np.where(labels < 0, -1, np.searchsorted(_values(stored), labels)).astype(np.int64)
+def _positions(labels: np.ndarray, splits: Splits) -> np.ndarray:
+    """Returns the position of each label among the classes, (N,) int64, -1 for none."""
+    return np.where(labels < 0, -1, np.searchsorted(_values(splits), labels)).astype(np.int64)
 
 
 class Bytes(Protocol):
-    """What is read from: a file, or what unpacks one."""
+    """A file, or what unpacks one."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-def content(file: Bytes, announced: int, held: int, path: Path) -> np.ndarray:
-    """The next `announced` bytes of a file that can hold no more than `held`, (announced,) uint8. What is announced is
-    believed only so far: BadInput, before memory is taken, for more than the file or the machine has."""
-    if announced > held:
+def content(file: Bytes, announced: int, limit: int, path: Path) -> np.ndarray:
+    """Returns the next `announced` bytes of a file that can hold no more than `limit`, (announced,) uint8.
+
+    Raises BadInput, before memory is taken, if the announced bytes are more than the file or the machine has.
+    """
+    if announced > limit:
         raise BadInput(
-            f"{path} announces {announced:,} bytes and has {held:,} at most: it is cut off or damaged; fetch it again."
+            f"{path} announces {announced:,} bytes and has {limit:,} at most: it is cut off or damaged; fetch it again."
         )
     if announced > main_memory():
         raise BadInput(f"{path} holds {announced:,} bytes, more than this machine's memory; give fewer images.")
-    found, read = np.empty(announced, np.uint8), 0
+    array, read = np.empty(announced, np.uint8), 0
     while piece := file.read(min(_PIECE, announced - read)):
-        found[read : read + len(piece)] = np.frombuffer(piece, np.uint8)
+        array[read : read + len(piece)] = np.frombuffer(piece, np.uint8)
         read += len(piece)
     if read < announced:
         raise BadInput(
             f"{path} announces {announced:,} bytes and has {read:,}: it is cut off or damaged; fetch it again."
         )
-    return found
+    return array
 
 
 def checked_labels(labels: np.ndarray, file: Path, classes: int = 0) -> np.ndarray:
-    """Labels as int64, or BadInput: one axis, integers, none below -1, all below `classes` where that is known."""
+    """Returns the labels as int64.
+
+    Raises BadInput unless they are integers of one axis, from -1 on and below `classes` where that is known.
+    """
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise BadInput(f"{file}: labels must be integers of shape (N,), not {labels.dtype} of shape {labels.shape}.")
     labels = labels.astype(np.int64)

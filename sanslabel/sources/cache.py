@@ -36,9 +36,9 @@ from sanslabel.run_config import Cache
 from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
 from sanslabel.sources.folder import Folder, status, zeros
 from sanslabel.sources.listing import SETTLED, cache_folder
-from sanslabel.sources.loader import loads
 from sanslabel.sources.picture import VERSION, Unreadable, picture
-from sanslabel.sources.source import Source
+from sanslabel.sources.source import Request, Source
+from sanslabel.sources.workers import load_each
 
 PIECE = 16
 """pictures that are decoded and written at a time: each process has two pieces on the way, in shared memory, of which a
@@ -302,7 +302,10 @@ def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, 
     file, last = Unfinished(descriptor, len(folder), folder.channels), time.monotonic()
     rows = [list(range(begin, min(begin + PIECE, len(folder)))) for begin in range(0, len(folder), PIECE)]
     processes = cores() if workers and folder.decoded_bytes > ALONE else 0
-    with closing(loads(_Decoder(folder), iter(rows), processes)) as pieces, _shown(folder) as show:
+    with (
+        closing(load_each(_Decoder(folder), (Request(torch.tensor(chosen)) for chosen in rows), processes)) as pieces,
+        _shown(folder) as show,
+    ):
         for chosen, piece in zip(rows, pieces, strict=True):
             if not _fits(piece.pixels.nbytes, *space(file.size)):
                 break
@@ -339,7 +342,8 @@ class _Decoder:
     def id(self, index: int) -> str:
         return self.folder.id(index)
 
-    def load(self, index: list[int]) -> _Piece:
+    def load(self, request: Request) -> _Piece:
+        index = request.index.tolist()
         table, reasons, parts, end = np.zeros(len(index), TABLE), dict[int, str](), [np.empty(0, np.uint8)], 0
         for position, row in enumerate(index):
             try:

@@ -10,14 +10,14 @@ import numpy as np
 
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.arrays import Part, Stored, checked_labels
+from sanslabel.sources.arrays import Splits, Stored, checked_labels
 
 _PIXELS = 3 * 32 * 32
 _NAMES = 1 << 16
 """bytes of the names of classes, at most: CIFAR-100's take 1,000"""
 
 
-def cifar(folder: Path) -> Stored:
+def cifar(folder: Path) -> Splits:
     """The splits whose files are in the folder; none if it holds no CIFAR files."""
     ten = {"train": sorted(folder.glob("data_batch_*.bin")), "test": sorted(folder.glob("test_batch.bin"))}
     hundred = {"train": sorted(folder.glob("train.bin")), "test": sorted(folder.glob("test.bin"))}
@@ -25,14 +25,14 @@ def cifar(folder: Path) -> Stored:
         (ten, 1, "batches.meta.txt") if any(ten.values()) else (hundred, 2, "fine_label_names.txt")
     )
     if not any(files.values()):
-        return Stored({})
+        return Splits({})
     classes = _classes(folder / names) if (folder / names).is_file() else ()
-    parts = {}
+    stored = {}
     for split, paths in files.items():
         if paths:
             labels = np.concatenate([_labels(path, label_bytes, len(classes)) for path in paths])
-            parts[split] = Part(partial(_images, paths, label_bytes), labels, paths[0])
-    return Stored(parts, classes)
+            stored[split] = Stored(partial(_images, paths, label_bytes), labels, paths[0])
+    return Splits(stored, classes)
 
 
 def _classes(path: Path) -> tuple[str, ...]:

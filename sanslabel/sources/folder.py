@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from sanslabel.batch import Images
 from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.decoded import Decoded
 from sanslabel.sources.listing import listing
 from sanslabel.sources.picture import Unreadable, bounded, picture, size
-from sanslabel.sources.source import Loaded, Source, tolerated
+from sanslabel.sources.source import Loaded, Replaced, Request, Source, tolerated
 
 LARGEST_DEFAULT = 224
 LARGEST_HASHED = 1 << 24
@@ -82,20 +84,28 @@ class Folder(Source):
     def id(self, index: int) -> str:
         return self.paths[index]
 
-    def load(self, index: list[int]) -> Loaded:
-        pictures, rows, replaced = [], [], []
-        for position, asked in enumerate(index):
-            pixels, row, unreadable = self._readable(asked)
+    @property
+    def pictures(self) -> Folder:
+        return self
+
+    def with_pictures(self, pictures: Self) -> Self:
+        return pictures
+
+    def load(self, request: Request) -> Loaded:
+        pictures, index, replaced = [], [], []
+        for position, requested in enumerate(request.index.tolist()):
+            pixels, row, unreadable = self._readable(requested)
             pictures.append(pixels)
-            rows.append(row)
-            replaced += [(position, self.paths[bad], reason) for bad, reason in unreadable]
+            index.append(row)
+            replaced += [Replaced(position, self.paths[bad], reason) for bad, reason in unreadable]
         sizes = np.array([pixels.shape[1:] for pixels in pictures], np.int64).reshape(-1, 2)
         height, width = sizes.max(0)
         canvas = zeros(len(index), self.channels, int(height), int(width))
         for image, pixels in zip(canvas.numpy(), pictures, strict=True):
             image[:, : pixels.shape[1], : pixels.shape[2]] = pixels
         filled = bool((sizes == sizes[0]).all())
-        return Loaded(canvas, None if filled else torch.from_numpy(sizes), replaced, torch.tensor(rows))
+        images = Images(canvas, None if filled else torch.from_numpy(sizes))
+        return Loaded(torch.tensor(index), {"image": images}, replaced)
 
     def subset(self, index: Tensor) -> Self:
         paths = [self.paths[row] for row in index.tolist()]
@@ -178,9 +188,7 @@ def folder(root: Path, split: str, image_size: int | None, channels: int | None)
         paths=[files[row] for row in rows],
         labels=labels,
         classes=classes if bool((labels >= 0).any()) else (),
-        channels=channels,
-        height=image_size,
-        width=image_size,
+        inputs={"image": ImageSpec(channels=channels, height=image_size, width=image_size)},
     )
 
 

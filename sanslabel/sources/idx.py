@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.sources.arrays import DEFLATED, Part, Stored, checked_labels, content
+from sanslabel.sources.arrays import DEFLATED, Splits, Stored, checked_labels, content
 
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
-def idx(folder: Path) -> Stored:
+def idx(folder: Path) -> Splits:
     """The splits whose image files are in the folder; none if it holds no IDX files."""
-    parts = {}
+    stored = {}
     for split, prefix in _PREFIX.items():
         images, labels = _file(folder, f"{prefix}-images", 3), _file(folder, f"{prefix}-labels", 1)
         if images and labels:
-            parts[split] = Part(partial(_images, images), checked_labels(read(labels, 1), labels), labels)
+            stored[split] = Stored(partial(_images, images), checked_labels(read(labels, 1), labels), labels)
         elif images:
-            parts[split] = Part(partial(_images, images), None, images)
-    return Stored(parts)
+            stored[split] = Stored(partial(_images, images), None, images)
+    return Splits(stored)
 
 
 def _file(folder: Path, stem: str, rank: int) -> Path | None:

@@ -15,7 +15,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 import numpy as np
 
 from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.sources.arrays import DEFLATED, Bytes, Part, Stored, checked_labels, content
+from sanslabel.sources.arrays import DEFLATED, Bytes, Splits, Stored, checked_labels, content
 
 _PREFIX = {"train": "", "test": "test_"}
 _PART = 1 << 20
@@ -24,26 +24,26 @@ _NAMES = 1 << 22
 """bytes of the names of classes, at most"""
 
 
-def npy(path: Path) -> Stored:
+def npy(path: Path) -> Splits:
     """One array of images, as one split."""
-    return Stored({"train": Part(partial(_images, path, None), None, path)})
+    return Splits({"train": Stored(partial(_images, path, None), None, path)})
 
 
-def npz(path: Path) -> Stored:
+def npz(path: Path) -> Splits:
     names = _names(path)
     if "images" not in names:
         raise BadInput(
             f"{path} has no array called images (it has: {', '.join(names) or 'nothing'}); save it with one."
         )
     classes = _classes(path) if "classes" in names else ()
-    parts = {}
+    stored = {}
     for split, prefix in _PREFIX.items():
         if f"{prefix}images" in names:
             labels = None
             if f"{prefix}labels" in names:
                 labels = checked_labels(_array(path, f"{prefix}labels"), path, len(classes))
-            parts[split] = Part(partial(_images, path, f"{prefix}images"), labels, path)
-    return Stored(parts, classes)
+            stored[split] = Stored(partial(_images, path, f"{prefix}images"), labels, path)
+    return Splits(stored, classes)
 
 
 def _classes(path: Path) -> tuple[str, ...]:

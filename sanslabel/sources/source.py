@@ -1,97 +1,182 @@
-"""What every source of samples answers, whatever its files are."""
+"""The protocol of a source of samples, whatever its files are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
 
-from sanslabel.batch import Facts
+from sanslabel.batch import Facts, Images, Signal
+from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import permutation
+from sanslabel.sources.order import Order, Shuffled
+
+if TYPE_CHECKING:
+    from sanslabel.sources.folder import Folder
+
+
+class Request(NamedTuple):
+    """The samples that are wanted, and the key that their draws come from."""
+
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    """(n,) int64, rows of the source"""
+    key: int = 0
+    """the key of the epoch; a draw for a row comes from `fold(key, row)` alone"""
+
+
+class Replaced(NamedTuple):
+    """A sample that could not be read, so that another one stands in its place."""
+
+    position: int
+    """its place among those that were requested"""
+    id: str
+    reason: str
 
 
 class Loaded(NamedTuple):
-    """The samples of some rows."""
+    """Samples as a source returns them."""
 
-    images: Tensor
-    """(n, C, H, W), uint8 or float32 in [0, 1]; zeros to the right of and below smaller images"""
-    sizes: Tensor | None
-    """(n, 2) int64, true height and width; None where every image fills the canvas"""
-    replaced: list[tuple[int, str, str]]
-    """position among the n, id and reason of every sample that could not be read"""
-    rows: Tensor
-    """(n,) int64, the rows that are here: those asked for, but for the replaced"""
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    """(n,) int64, the rows that are here: those requested, except for the replaced"""
+    signals: Mapping[str, Signal]
+    """the signals by name, of n samples each"""
+    replaced: list[Replaced]
+    """the samples that could not be read"""
+
+    @property
+    def images(self) -> Images:
+        """Returns the pictures of the samples."""
+        return cast(Images, self.signals["image"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source(ABC):
-    """Samples in a fixed order, all of one channel count."""
+    """Samples in a fixed order, each with the same signals."""
 
     name: str
     split: str
     labels: Tensor
-    """(N,) int64, positions in `classes`, -1 where there is none"""
+    """(N,) int64, positions in `classes`, -1 where there is none; a batch has them as its signal "label" """
     classes: tuple[str, ...]
     """names; empty without labels"""
-    channels: int
-    height: int
-    """of the canvas; for files of unequal sizes, the side to train at"""
-    width: int
+    inputs: Mapping[str, InputSpec]
+    """the shape of each signal; of files of unequal sizes, the size to train at"""
+    group: Tensor | None = None
+    """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def decodes(self) -> bool:
-        """Whether it takes so long to load samples that processes of their own are to do it."""
+    def image(self) -> ImageSpec:
+        """Returns the shape of pictures."""
+        return cast(ImageSpec, self.inputs["image"])
+
+    @property
+    def channels(self) -> int:
+        """Returns the number of channels of pictures."""
+        return self.image.channels
+
+    @property
+    def height(self) -> int:
+        """Returns the height of pictures in pixels."""
+        return self.image.height
+
+    @property
+    def width(self) -> int:
+        """Returns the width of pictures in pixels."""
+        return self.image.width
+
+    @property
+    def resident(self) -> bool:
+        """Returns True if all samples lie in memory as tensors, so that they can be moved with `to`."""
         return False
+
+    @property
+    def nbytes(self) -> int:
+        """Returns the bytes of all samples of a resident source."""
+        return 0
+
+    @property
+    def decodes(self) -> bool:
+        """Returns True if loading takes so long that worker processes should do it."""
+        return False
+
+    @property
+    def pictures(self) -> Folder | None:
+        """Returns the image files that this source decodes, which a cache can keep; None if there are none."""
+        return None
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A SHA-256 that changes when the data do."""
+        """Returns a SHA-256 that changes when the data do."""
 
     @abstractmethod
     def id(self, index: int) -> str:
-        """The name of a sample in every output: its relative path, or its split and row."""
+        """Returns the name of a sample in every output: its relative path, or its split and row."""
 
     @abstractmethod
-    def load(self, index: list[int]) -> Loaded:
-        """The samples of these rows; one that cannot be read is replaced by the next that can, always the same one."""
+    def load(self, request: Request) -> Loaded:
+        """Returns the requested samples, and draws from nothing but `fold(request.key, row)`.
+
+        A sample that cannot be read is replaced by the next one that can, always the same. Raises BadInput if there is
+        none.
+        """
 
     @abstractmethod
     def subset(self, index: Tensor) -> Self:
-        """The same source with only the rows (n,) of `index`, in that order."""
+        """Returns the same source with only the rows (n,) of `index`, in that order."""
+
+    def to(self, device: torch.device) -> Self:
+        """Returns the source with its samples on the device if it is resident, else itself."""
+        return self
+
+    def with_pictures(self, pictures: Folder) -> Self:
+        """Returns the source with other `pictures`: the same ones with a cache."""
+        return self
+
+    @property
+    def order(self) -> Order:
+        """Returns what an epoch is, unless a run asks for another order."""
+        return Shuffled(len(self))
 
     def facts(self, image_size: int | None = None) -> Facts:
-        """What a method may know: height and width are `image_size` where given, else those of the canvas."""
-        height, width = (image_size, image_size) if image_size else (self.height, self.width)
-        return Facts.of_images(len(self), self.channels, height, width, len(self.classes))
+        """Returns what a method may know; with `image_size`, pictures are squares of that side."""
+        inputs = {
+            name: replace(spec, height=image_size, width=image_size)
+            if image_size and isinstance(spec, ImageSpec)
+            else spec
+            for name, spec in self.inputs.items()
+        }
+        return Facts(len(self), inputs, len(self.classes))
 
     def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel's pixels in [0, 1], over `limit` fixed samples drawn from all.
+        """Returns the mean and standard deviation of each channel's pixels in [0, 1].
 
-        The deviation is at least one step of eight bits, so that a constant channel can be divided by it.
+        They are measured on `limit` fixed samples drawn from all. The deviation is at least one step of eight bits, so
+        that a constant channel can be divided by it.
         """
-        rows = permutation(0, len(self))[:limit].tolist()
+        drawn = permutation(0, len(self))[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
-        for begin in range(0, len(rows), 32):
-            loaded = self.load(rows[begin : begin + 32])
-            pixels = loaded.images.double()
-            if loaded.images.dtype == torch.uint8:
+        for index in drawn.split(32):
+            images = self.load(Request(index)).images
+            pixels = images.pixels.double()
+            if images.pixels.dtype == torch.uint8:
                 pixels /= 255
             total += pixels.sum((0, 2, 3))
             square += pixels.square().sum((0, 2, 3))
             # Padding is zero: the sums need no mask, only the count leaves it out.
-            count += pixels[:, 0].numel() if loaded.sizes is None else int(loaded.sizes.prod(1).sum())
+            count += pixels[:, 0].numel() if images.sizes is None else int(images.sizes.prod(1).sum())
         mean = total / count
         std = (square / count - mean.square()).clamp_min(0).sqrt().clamp_min(1 / 255)
         return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def tolerated(samples: int) -> int:
-    """Samples that may be unreadable before the data count as damaged: 1 %, and three in any case."""
+    """Returns how many samples may be unreadable before the data count as damaged: 1 %, and three in any case."""
     return max(3, samples // 100)

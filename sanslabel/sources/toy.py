@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from sanslabel.randomness import fold, normal, uniform
-from sanslabel.sources.arrays import Part, Stored
+from sanslabel.sources.arrays import Splits, Stored
 
 TOYS = ("spiral", "moons", "ring")
 SIZES = {"train": 4096, "test": 1024}
 
 
-def toy(name: str) -> Stored:
+def toy(name: str) -> Splits:
     """Of one of TOYS; its labels are the arm, the moon or the blob."""
-    return Stored({split: _part(name, split) for split in SIZES})
+    return Splits({split: _part(name, split) for split in SIZES})
 
 
-def _part(name: str, split: str) -> Part:
+def _part(name: str, split: str) -> Stored:
     points, labels = _POINTS[name](torch.arange(SIZES[split]), fold(0, list(SIZES).index(split)))
     images = ((points + 1) / 2).clamp(0, 1)[..., None, None]
-    return Part(images.numpy, labels.numpy(), Path(name))
+    return Stored(images.numpy, labels.numpy(), Path(name))
 
 
 def spiral(index: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -113,8 +113,16 @@ class Session:
     def records(self, start: int, bad: BadSamples, heard: Heard) -> Iterator[Record]:
         """The engine's records from a step on."""
         plan, device = self.plan, torch.device(self.plan.device)
-        order = {"seed": plan.seed, "epochs": plan.epochs, "start": start}
-        stream = batches(self.source, plan.batch, **order, workers=plan.workers, device=device, report=bad.add)
+        stream = batches(
+            self.source,
+            plan.batch,
+            seed=plan.seed,
+            epochs=plan.epochs,
+            start=start,
+            workers=plan.workers,
+            device=device,
+            report=bad.add,
+        )
         # Several processes stop together, after a step.
         stream = heard.waited(stream) if world_size() == 1 else followed(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))

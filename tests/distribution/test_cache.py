@@ -38,7 +38,7 @@ def compare(number: int, store: str, root: str, kind: str) -> None:
         mine = slice(4 * number, 4 * number + 4)
         assert torch.equal(batch.index, expected.index[mine])
         height, width = batch.images().pixels.shape[2:]
-        assert torch.equal(batch.images().pixels, expected.images[mine, :, :height, :width])
+        assert torch.equal(batch.images().pixels, expected.images().pixels[mine, :, :height, :width])
     dist.destroy_process_group()
     os._exit(0)  # at the end of the interpreter a thread of gloo may abort it, once in a hundred times
 

@@ -12,7 +12,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation import energies
 from sanslabel.generation.energies import auroc, compressed_nats, scored
 from sanslabel.generation.trained import trained
-from sanslabel.sources import open_source
+from sanslabel.sources import Request, open_source
 
 
 @pytest.fixture
@@ -95,12 +95,12 @@ def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
         found = energies(runs(method), complexity=True)
         model, train, test = trained(runs(method)), open_source("digits", "train"), open_source("digits", "test")
         values, rows = scored(model, train)
-        sizes = compressed_nats(train.load(rows.tolist()).images.float() / 255).double()
+        sizes = compressed_nats(train.load(Request(rows)).images.pixels.float() / 255).double()
         slope, _ = np.polyfit(sizes.numpy(), values.numpy(), 1)
         assert found.slope == pytest.approx(slope, rel=1e-4)
         plain, rows = scored(model, test)
         less, _ = scored(model, test, 2.0)
-        sizes = compressed_nats(test.load(rows.tolist()).images.float() / 255).double()
+        sizes = compressed_nats(test.load(Request(rows)).images.pixels.float() / 255).double()
         torch.testing.assert_close(less, plain - 2 * sizes, rtol=1e-5, atol=1e-3)
 
 

@@ -9,7 +9,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation import quality
 from sanslabel.generation.quality import frechet_distance, precision_recall
 from sanslabel.generation.trained import trained
-from sanslabel.sources import open_source
+from sanslabel.sources import Request, open_source
 
 
 def features(n: int = 500, d: int = 6, seed: int = 0) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_a_run_by_the_eyes_of_another(runs):
     one, many = found.bounds.values()
     assert many < one, "more draws are a tighter bound"
     model, test = trained(runs("vae")), open_source("digits", "test")
-    images = test.load(list(range(len(test)))).images.float() / 255
+    images = test.load(Request(torch.arange(len(test)))).images.pixels.float() / 255
     with torch.no_grad():
         energy = model.method.energies(model.net, images).mean().item()
     assert one == pytest.approx(energy, rel=0.2)
@@ -83,7 +83,7 @@ def test_samples_and_data_are_seen_in_one_precision(runs, tmp_path):
     run = runs("vae", precision="bfloat16")
     model, eye = trained(run), load_encoder(runs("simclr"))
     source = open_source("digits", "train").subset(torch.arange(300))
-    images = source.load(list(range(300))).images.float() / 255
+    images = source.load(Request(torch.arange(300))).images.pixels.float() / 255
     features = model.told({"": eye}, source)[0][""]
     torch.testing.assert_close(model.made(eye, images), features, rtol=1e-5, atol=1e-5)
 

@@ -28,7 +28,7 @@ from sanslabel.evaluation.results import results
 from sanslabel.report import charts
 from sanslabel.report.contents import contents
 from sanslabel.run_config import Plan
-from sanslabel.sources import open_source, splits
+from sanslabel.sources import Request, open_source, splits
 from sanslabel.training import run as training
 from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.session import Session
@@ -134,7 +134,7 @@ def whole(folder, split="all"):
     """All that opening a source reads."""
     splits(folder)
     source = open_source(folder, split)
-    source.load(list(range(min(3, len(source)))))
+    source.load(Request(torch.arange(min(3, len(source)))))
     return source
 
 
@@ -257,7 +257,7 @@ def test_image_folder(tmp_path, kind, data):
     (folder / "2.png").write_bytes(data.draw(damaged(PICTURES[kind])))
     with harmless(folder):
         found = whole(folder)
-        assert found.load([0, 1, 2]).images.dtype == torch.uint8
+        assert found.load(Request(torch.tensor([0, 1, 2]))).images.pixels.dtype == torch.uint8
         assert found.fingerprint
 
 

@@ -10,9 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sanslabel import encoders
-from sanslabel.batch import Facts
+from sanslabel.batch import Facts, Images
 from sanslabel.encoders import Encoder
 from sanslabel.engine import optimize, players_of
+from sanslabel.inputs import ImageSpec
 from sanslabel.methods.method import Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
@@ -72,13 +73,11 @@ def trained_toy() -> Callable[..., nn.Module]:
         source = Arrays(
             name="line",
             split="train",
-            images=images,
+            signals={"image": Images(images)},
             labels=torch.full((4096,), -1),
-            rows=torch.arange(4096),
+            file_row=torch.arange(4096),
             classes=(),
-            channels=2,
-            height=1,
-            width=1,
+            inputs={"image": ImageSpec(channels=2, height=1, width=1)},
         )
         stream = batches(source, 256, seed=0, epochs=25, device=torch.device("cpu"))
         recipe = Recipe(optimizer=AdamW(lr=2e-3), epochs=25)

@@ -15,6 +15,7 @@ from sanslabel.methods.autoencoder import Autoencoder
 from sanslabel.methods.dae import DAE
 from sanslabel.methods.method import Networks
 from sanslabel.randomness import permutation
+from sanslabel.sources import Request
 from sanslabel.views import corrupted
 
 FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
@@ -151,7 +152,7 @@ def test_a_dae_refuses_two_images_laid_over_each_other(tmp_path):
     run = sanslabel.train("fashion", method=method, epochs=45, out=tmp_path / "run")
     model = trained(run.path)
     test = model.source()
-    one, two = (test.load(permutation(8, len(test))[:400].tolist()).images.float() / 255).chunk(2)
+    one, two = (test.load(Request(permutation(8, len(test))[:400])).images.pixels.float() / 255).chunk(2)
 
     def above(net: Networks) -> tuple[float, float]:
         with torch.no_grad():

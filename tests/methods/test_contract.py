@@ -19,7 +19,7 @@ from sanslabel.figures import FIGURES
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import open_source
+from sanslabel.sources import Request, open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
 from sanslabel.views.color import means
@@ -156,7 +156,7 @@ def test_it_exports_encoders(digits, name, numbers):
     for encoder in exported.values():  # what a run writes down is enough to make it again
         again = encoders.build(**json.loads(json.dumps(encoder.config)))
         again.load_state_dict(encoder.state_dict())
-        images = digits.load(list(range(4))).images.float() / 255
+        images = digits.load(Request(torch.arange(4))).images.pixels.float() / 255
         assert torch.equal(again.eval()(images), encoder.eval()(images))
 
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sanslabel import sources
 from sanslabel.batch import Facts
 from sanslabel.errors import BadInput
-from sanslabel.sources import Arrays, open_source, splits
+from sanslabel.sources import Arrays, Request, open_source, splits
 
 
 def test_fashion_is_the_balanced_subset_it_says():
@@ -55,7 +55,7 @@ def test_all_is_both_splits_and_ids_tell_them_apart():
     assert len(whole) == len(train) + len(test)
     assert whole.id(3) == train.id(3) == "train/3"
     assert whole.id(len(train) + 5) == test.id(5) == "test/5"
-    assert torch.equal(whole.images().pixels[len(train) :], test.images)
+    assert torch.equal(whole.images[len(train) :], test.images)
 
 
 def test_a_subset_keeps_names_and_rows_together():
@@ -63,7 +63,9 @@ def test_a_subset_keeps_names_and_rows_together():
     part = whole.subset(torch.tensor([5, 1500, 2]))
     assert [part.id(row) for row in range(len(part))] == ["train/5", whole.id(1500), "train/2"]
     assert torch.equal(part.labels, whole.labels[[5, 1500, 2]])
-    assert torch.equal(part.load([1]).images, whole.load([1500]).images)
+    assert torch.equal(
+        part.load(Request(torch.tensor([1]))).images.pixels, whole.load(Request(torch.tensor([1500]))).images.pixels
+    )
     assert part.fingerprint != whole.fingerprint
 
 

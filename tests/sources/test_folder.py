@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from sanslabel.errors import BadInput
-from sanslabel.sources import open_source, splits
+from sanslabel.inputs import ImageSpec
+from sanslabel.sources import Request, open_source, splits
 from sanslabel.sources.folder import Folder
 
 RANDOM = np.random.default_rng(0)
@@ -79,11 +80,13 @@ def test_grey_or_color_and_the_size_are_told_by_the_files(tmp_path):
     color = opened(tmp_path / "g")
     assert color.channels == 3
     assert color.height == 64  # the median of 28, 28, 100, 100, and a multiple of 8
-    assert color.load([0]).images.shape == (1, 3, 30, 28)
+    assert color.load(Request(torch.tensor([0]))).images.pixels.shape == (1, 3, 30, 28)
     assert opened(saved(tmp_path / "large", "1.png", size=(600, 500))).height == 224
     assert opened(saved(tmp_path / "tiny", "1.png", size=(1, 1))).height == 1
-    assert opened(tmp_path / "g", channels=1, image_size=96).facts(None)[1:4] == (1, 96, 96)
-    assert opened(tmp_path / "g").facts(48)[2:4] == (48, 48)
+    assert opened(tmp_path / "g", channels=1, image_size=96).facts(None).image == ImageSpec(
+        channels=1, height=96, width=96
+    )
+    assert opened(tmp_path / "g").facts(48).image == ImageSpec(channels=3, height=48, width=48)
     with pytest.raises(BadInput, match="1 or 3 channels, not 4"):
         open_source(tmp_path / "g", channels=4)
 
@@ -93,18 +96,19 @@ def test_images_of_unequal_sizes_share_a_canvas(tmp_path):
     saved(tmp_path, "2.png", size=(8, 20))
     saved(tmp_path, "3.png", size=(300, 200))
     source = opened(tmp_path, image_size=28)
-    loaded = source.load([2, 0, 1])
+    loaded = source.load(Request(torch.tensor([2, 0, 1])))
+    pixels, sizes = loaded.images
     assert source.side == 32
-    assert loaded.sizes is not None
-    assert loaded.sizes.tolist() == [[32, 48], [10, 12], [20, 8]]
-    assert loaded.images.shape == (3, 3, 32, 48)
-    assert loaded.images.dtype == torch.uint8
+    assert sizes is not None
+    assert sizes.tolist() == [[32, 48], [10, 12], [20, 8]]
+    assert pixels.shape == (3, 3, 32, 48)
+    assert pixels.dtype == torch.uint8
     with Image.open(tmp_path / "1.png") as image:
-        np.testing.assert_array_equal(loaded.images[1, :, :10, :12].numpy(), np.asarray(image).transpose(2, 0, 1))
-    assert loaded.images[1].sum() == loaded.images[1, :, :10, :12].sum()
-    assert loaded.rows.tolist() == [2, 0, 1]
+        np.testing.assert_array_equal(pixels[1, :, :10, :12].numpy(), np.asarray(image).transpose(2, 0, 1))
+    assert pixels[1].sum() == pixels[1, :, :10, :12].sum()
+    assert loaded.index.tolist() == [2, 0, 1]
     assert loaded.replaced == []
-    assert source.load([0, 0]).sizes is None
+    assert source.load(Request(torch.tensor([0, 0]))).images.sizes is None
 
 
 def test_standardization_leaves_the_padding_out(tmp_path):
@@ -143,17 +147,17 @@ def test_a_bad_image_is_replaced_by_the_next_good_one(tmp_path):
     for row in (1, 2, 5):
         (root / f"{row}.png").write_bytes(b"damaged")
     source = opened(root)
-    loaded = source.load([0, 1, 2, 3, 5])
-    assert loaded.rows.tolist() == [0, 3, 3, 3, 0]
+    loaded = source.load(Request(torch.tensor([0, 1, 2, 3, 5])))
+    assert loaded.index.tolist() == [0, 3, 3, 3, 0]
     assert [(position, name) for position, name, _ in loaded.replaced] == [
         (1, "1.png"),
         (1, "2.png"),
         (2, "2.png"),
         (4, "5.png"),
     ]
-    assert torch.equal(loaded.images[1], loaded.images[3])
+    assert torch.equal(loaded.images.pixels[1], loaded.images.pixels[3])
     part = source.subset(torch.tensor([1, 4]))
-    assert part.load([0]).rows.tolist() == [1]
+    assert part.load(Request(torch.tensor([0]))).index.tolist() == [1]
     assert part.id(1) == "4.png"
 
 
@@ -162,7 +166,7 @@ def test_damaged_data_stop_at_once(tmp_path):
     for row in range(4):
         (root / f"{row}.png").write_bytes(b"damaged")
     with pytest.raises(BadInput, match=r"4 images in a row cannot be read, from 0.png on \(no JPEG"):
-        opened(root).load([0])
+        opened(root).load(Request(torch.tensor([0])))
     for row in range(8):
         (root / f"{row}.png").write_bytes(b"")
     with pytest.raises(BadInput, match="none of the 8 images looked at can be read"):

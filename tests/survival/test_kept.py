@@ -9,7 +9,7 @@ import torch
 
 import sanslabel
 from sanslabel import checkpoint
-from sanslabel.sources import open_source
+from sanslabel.sources import Request, open_source
 
 KEPT = Path(__file__).parent.parent / "training" / "kept"
 VERSIONS = sorted(file.parent.name for file in KEPT.glob("*/run.json"))
@@ -17,7 +17,7 @@ VERSIONS = sorted(file.parent.name for file in KEPT.glob("*/run.json"))
 
 def outputs(run: Path) -> torch.Tensor:
     with torch.no_grad():
-        return sanslabel.load_encoder(run)(open_source("digits").load([0, 1, 2, 3]).images / 255)
+        return sanslabel.load_encoder(run)(open_source("digits").load(Request(torch.arange(4))).images.pixels / 255)
 
 
 @pytest.mark.filterwarnings("ignore:.*bits may differ")
@@ -33,7 +33,10 @@ def test_a_run_of_this_release_is_read_and_goes_on(tmp_path, version):
     ended = sanslabel.resume(run)
     assert checkpoint.newest(run / "checkpoints").name == "step-00000010"
     torch.testing.assert_close(
-        ended.encoder()(open_source("digits").load([0, 1, 2, 3]).images / 255), expected, rtol=0, atol=1e-4
+        ended.encoder()(open_source("digits").load(Request(torch.arange(4))).images.pixels / 255),
+        expected,
+        rtol=0,
+        atol=1e-4,
     )
 
 

@@ -1,0 +1,224 @@
+"""Samples that are loaded while others are used: by worker processes, or by a thread of this one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sanslabel.errors import BadInput
+from sanslabel.sources.source import Request
+
+PATIENCE = 30.0
+"""seconds without a batch after which a warning names the files that are waited for"""
+DEATHS = 3
+"""deaths of worker processes in a row, without a batch in between, that end a run"""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Loads(Protocol[T_co]):
+    """A source, or something that reads the files of one."""
+
+    @property
+    def name(self) -> str: ...
+    def id(self, index: int) -> str: ...
+    def load(self, request: Request) -> T_co: ...
+
+
+def load_each(source: Loads[T], requests: Iterator[Request], workers: int) -> Generator[T, None, None]:
+    """Returns what `source.load` makes of each request, in so many worker processes; 0 is this process.
+
+    A warning names the files that take long. Raises BadInput if worker processes die again and again.
+    """
+    return _by_workers(source, requests, workers) if workers else _here(source, requests)
+
+
+def load_ahead(source: Loads[T], requests: Iterator[Request]) -> Generator[T, None, None]:
+    """Yields what `source.load` makes of each request, and loads the next one meanwhile in a thread.
+
+    The thread copies memory, which holds up no other. A thread that hangs in a file is left behind.
+    """
+    wanted, done = SimpleQueue[Request | None](), SimpleQueue[T | Exception]()
+
+    def load() -> None:
+        while (request := wanted.get()) is not None:
+            try:
+                done.put(source.load(request))
+            except Exception as error:
+                done.put(error)
+
+    threading.Thread(target=load, daemon=True).start()
+    try:
+        wanted.put(request := next(requests, None))
+        while request is not None:
+            with _patience(source, request):
+                loaded = done.get()
+            if isinstance(loaded, Exception):
+                raise loaded
+            wanted.put(request := next(requests, None))
+            yield loaded
+    finally:
+        wanted.put(None)
+
+
+def _here(source: Loads[T], requests: Iterator[Request]) -> Generator[T, None, None]:
+    for request in requests:
+        with _patience(source, request):
+            loaded = source.load(request)
+        yield loaded
+
+
+class _Worker(Dataset, Generic[T]):
+    """The source as a worker process has it."""
+
+    def __init__(self, source: Loads[T]):
+        self.source = source
+
+    def __getitems__(self, request: tuple[list[int], int]) -> T | BadInput:
+        index, key = request
+        try:
+            return self.source.load(Request(torch.tensor(index, dtype=torch.int64), key))
+        except BadInput as error:
+            return error  # raised in a worker, its one sentence would arrive inside a traceback
+
+
+def _by_workers(source: Loads[T], requests: Iterator[Request], workers: int) -> Generator[T, None, None]:
+    """Yields what worker processes load.
+
+    If one dies, a warning says so, and new ones start over from the first batch that was not handed over: the order of
+    samples depends on nobody's state.
+    """
+    pending: deque[Request] = deque()  # sent to the workers, and not back yet
+
+    def sent(again: Sequence[Request]) -> Iterator[tuple[list[int], int]]:
+        for request in chain(again, requests):
+            pending.append(request)
+            yield request.index.tolist(), request.key  # a tensor would cost an open file for each batch
+
+    deaths = 0
+    while True:
+        again = list(pending)
+        pending.clear()
+        pool, processes = _started(source, sent(again), workers)
+        try:
+            while True:
+                with _patience(source, pending[0] if pending else None):
+                    loaded = next(pool, None)
+                if loaded is None:
+                    return
+                if isinstance(loaded, BadInput):
+                    raise loaded
+                pending.popleft()
+                deaths = 0
+                yield loaded
+        except (RuntimeError, OSError, EOFError) as error:
+            dead = [process for process in processes if _died(process)]
+            if not dead:
+                raise
+            deaths += 1
+            died = f"{source.name}: worker process {', '.join(str(process.pid) for process in dead)} died"
+            during = f"while loading {_named(source, pending[0] if pending else None)}"
+            if deaths == DEATHS:
+                raise BadInput(
+                    f"{died} {during}, the third time in a row ({error}); lower --workers or --batch if memory is"
+                    " short, or remove the file that they die of."
+                ) from error
+            warnings.warn(f"{died} {during}; others go on in its place", stacklevel=2)
+        finally:
+            for process in processes:  # one that hangs in a file would be waited for
+                process.kill()
+
+
+def _started(
+    source: Loads[T], requests: Iterator[tuple[list[int], int]], workers: int
+) -> tuple[Iterator[T], list[multiprocessing.process.BaseProcess]]:
+    """Returns what worker processes load, and the processes. If starting them is broken off, none is left behind."""
+    before = multiprocessing.active_children()
+    try:
+        pool = iter(_pool(source, requests, workers))
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()
+        raise
+    return pool, pool._workers  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _pool(source: Loads, requests: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:
+    # Forking a process that has threads can deadlock; a server that has imported torch but not begun to use it cannot.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__, "sanslabel.sources.folder"])  # once, not once a worker: 2 s each
+    return DataLoader(
+        _Worker(source),
+        batch_sampler=requests,  # pyright: ignore[reportArgumentType]
+        num_workers=workers,
+        prefetch_factor=2,
+        collate_fn=_unchanged,
+        worker_init_fn=_bound_to_run,
+        multiprocessing_context=context,
+        generator=torch.Generator(),  # else it would draw from the global one, and the workers' number would show
+    )
+
+
+def _died(process: multiprocessing.process.BaseProcess) -> bool:
+    """Returns True if a worker is dead, or will be in a moment: its last message may come before its end is seen."""
+    process.join(0.2)
+    return not process.is_alive()
+
+
+@contextmanager
+def _patience(source: Loads, request: Request | None) -> Iterator[None]:
+    """Context manager that warns with the names of the requested files if the work within takes long."""
+
+    def warn() -> None:
+        warnings.warn(f"{source.name}: waiting for {_named(source, request)} for {PATIENCE:.0f} s", stacklevel=2)
+
+    timer = threading.Timer(PATIENCE, warn)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _named(source: Loads, request: Request | None) -> str:
+    index = [] if request is None else request.index.tolist()
+    names = [source.id(row) for row in index[:3]]
+    more = f" and {len(index) - 3} more" if len(index) > 3 else ""
+    return ", ".join(names) + more or "samples"
+
+
+def _unchanged(loaded: Any) -> Any:
+    return loaded
+
+
+def _bound_to_run(worker: int) -> None:
+    """Binds a worker process to the run.
+
+    Ctrl-C and a scheduler's signals reach the whole group: the run finishes its step first, and ends its workers. They
+    end with it also where it is killed, which torch would not see: the parent that it looks for is the server.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(run: multiprocessing.process.BaseProcess) -> None:
+    run.join()
+    os._exit(1)
