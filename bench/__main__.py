@@ -1,9 +1,9 @@
 """The suite: python -m bench [PART …] [--device cuda]
 
-Runs the parts one after the other, each in a process of its own, keeps their figures in
-bench/results/devices/DEVICE.json, a line as soon as it is there, and renders docs/performance.md of all devices' files.
-It installs nothing; a peer that is missing is left out, and a part that fails is told of and passed over. Run it with
-nothing else running.
+Runs the parts one after the other, each in a process of its own. It stores their figures in
+bench/results/devices/DEVICE.json, line by line, and renders docs/performance.md from the files of all devices. It
+installs nothing, and leaves out a library that is missing. A part that fails is reported and skipped. Run it while
+nothing else is running.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ PARTS = {
     "growth": 12,
     "start": 1,
 }
-"""with the minutes that each takes about on two cores"""
+"""minutes that each part takes on two cores"""
 RESULTS, PAGE = Path(__file__).parent / "results" / "devices", Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def measure(part: str, device: torch.device, path: Path, about: Mapping[str, Any]) -> None:
-    """Runs the part and puts its lines into the file, each in the place of an earlier one of that case."""
+    """Runs the part and writes its lines into the file, where each replaces an earlier line of its case."""
     module = importlib.import_module(f"bench.{part}")
     measured = occasion()
-    before = {line["case"]: line for line in _kept(path).get(part, [])}
-    found = {}
+    before = {line["case"]: line for line in _stored(path).get(part, [])}
+    lines = {}
     for line in module.lines(device):
         print(json.dumps(line), flush=True)
-        found[line["case"]] = {"measured": measured, **line}
-        _keep(path, about, part, [*(before | found).values()])
-    if found:
-        _keep(path, about, part, [*found.values()])
+        lines[line["case"]] = {"measured": measured, **line}
+        _store(path, about, part, [*(before | lines).values()])
+    if lines:
+        _store(path, about, part, [*lines.values()])
 
 
-def _kept(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _stored(path: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(path.read_text())["parts"] if path.exists() else {}
 
 
-def _keep(path: Path, about: Mapping[str, Any], part: str, lines: list[dict[str, Any]]) -> None:
+def _store(path: Path, about: Mapping[str, Any], part: str, lines: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".part")
-    new.write_text(json.dumps({"format": 3, **about, "parts": _kept(path) | {part: lines}}, indent=1) + "\n")
+    new.write_text(json.dumps({"format": 3, **about, "parts": _stored(path) | {part: lines}}, indent=1) + "\n")
     new.replace(path)
 
 
 def draw(part: str, results: Path) -> None:
-    """The picture of a part that has one."""
-    module, lines = importlib.import_module(f"bench.{part}"), _kept(results).get(part)
+    """Draws the picture of a part that has one."""
+    module, lines = importlib.import_module(f"bench.{part}"), _stored(results).get(part)
     if lines and hasattr(module, "draw") and imported("matplotlib") is not None:
         module.draw(lines, _picture(part, results))
 
@@ -76,7 +76,7 @@ def _picture(part: str, results: Path) -> Path:
 
 
 def page() -> str:
-    """docs/performance.md, of all results that there are."""
+    """Returns docs/performance.md, made from all stored results."""
     text, devices = [INTRODUCTION], set()
     for path in sorted(RESULTS.glob("*.json")):
         file = json.loads(path.read_text())
@@ -93,17 +93,20 @@ def page() -> str:
 
 
 def _occasions(parts: Mapping[str, list[dict[str, Any]]]) -> str:
-    """Which parts were measured with what, on which day, and of which commit; a part that was interrupted has two."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """Returns which parts were measured with which versions, on which day and at which commit.
+
+    A part that was interrupted may have two days.
+    """
+    parts_by_day: dict[str, dict[str, list[str]]] = {}
     for part, line in ((name, line) for name in PARTS for line in parts.get(name, [])):
         measured = line["measured"]
         versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
-        names = found.setdefault(versions, {}).setdefault(f"{measured['on']} ({measured['commit']})", [])
+        names = parts_by_day.setdefault(versions, {}).setdefault(f"{measured['on']} ({measured['commit']})", [])
         if part not in names:
             names.append(part)
     return "\n\n".join(
         f"With {versions}. Measured: {'; '.join(f'{_listed(names)} on {when}' for when, names in days.items())}."
-        for versions, days in found.items()
+        for versions, days in parts_by_day.items()
     )
 
 
@@ -112,8 +115,8 @@ def _listed(parts: list[str]) -> str:
 
 
 INTRODUCTION = """<!-- Made by `python -m bench`: edit bench/, not this page. -->
-How fast the parts are, beside the peers, and what a run costs. Unless a section says otherwise, what is compared ran by
-turns in one process, and medians are shown: seconds differ by up to a fifth from one day to another.
+The speed of each part beside other libraries, and the cost of a run. Unless a section says otherwise, everything that
+is compared ran by turns in one process, and medians are shown. Seconds differ by up to a fifth from one day to another.
 """
 
 
@@ -122,7 +125,7 @@ def main() -> None:
     minutes = ", ".join(f"{part} ({about} min)" for part, about in PARTS.items())
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"all by default, of {minutes} on two cores")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--page", action="store_true", help="render the page and its pictures alone")
+    parser.add_argument("--page", action="store_true", help="only render the page and its pictures")
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {unknown.pop()!r}; there are {', '.join(PARTS)}")
@@ -138,10 +141,10 @@ def main() -> None:
 
 
 def run(part: str, device: torch.device) -> None:
-    """Measures the part, and shows it as far as it comes."""
-    there = versions()
-    print("Peers: " + (", ".join(f"{name} {version}" for name, version in there.items()) or "none"))
-    if missing := [name for name in NAMES if name not in there]:
+    """Measures the part, and updates the page even if it does not finish."""
+    installed = versions()
+    print("Peers: " + (", ".join(f"{name} {version}" for name, version in installed.items()) or "none"))
+    if missing := [name for name in NAMES if name not in installed]:
         print(f"Left out: {', '.join(missing)}; to compare with them: {INSTALL}")
     about = facts(device)
     path, began = RESULTS / f"{slug(about['device'])}.json", time.monotonic()
@@ -154,8 +157,10 @@ def run(part: str, device: torch.device) -> None:
 
 
 def succeeds(part: str, device: str) -> bool:
-    """Whether the part does, in a process of its own: memory that another one has freed would make it faster, which
-    finds it mapped already."""
+    """Runs the part in a process of its own, and returns whether it succeeds.
+
+    In a shared process it would be faster, since memory that another part has freed is already mapped.
+    """
     print(f"\n{part}", flush=True)
     return subprocess.run([sys.executable, "-m", "bench", part, "--device", device], check=False).returncode == 0
 

@@ -1,4 +1,4 @@
-"""A process for each measurement, so that one's peak of memory does not hide another's."""
+"""A process for each measurement, so that the memory peak of one does not hide that of another."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ import torch
 from sanslabel.memory_limits import peak_memory
 
 CLEAR = Path("/proc/self/clear_refs")
-"""takes a 5 for setting the peak of memory back, where there is Linux"""
+"""file of Linux; writing 5 to it resets the peak of memory"""
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def alone(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-    """What the function returns in a process that is started for it; None where memory ran out, for which the system
-    may kill it."""
+    """Returns the result of a call in a new process, or None if memory ran out, even if the system killed it."""
     with ProcessPoolExecutor(1, mp_context=_context()) as process:
         try:
             return process.submit(function, *args, **kwargs).result()
@@ -35,7 +34,7 @@ def alone(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | No
 
 
 def _context() -> BaseContext:
-    """Of processes that find the package imported, where the system can start them from such a one."""
+    """Returns a context whose processes start with the package imported, if the system can fork them from a server."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
@@ -44,7 +43,7 @@ def _context() -> BaseContext:
 
 
 def peak(device: torch.device, fresh: bool = False) -> int:
-    """Bytes that were held at most; fresh: from now on, as far as the system forgets what was before."""
+    """Returns the peak bytes of memory so far. fresh: whether to reset the peak first, where the system can."""
     if device.type == "cuda":
         if fresh:
             torch.cuda.reset_peak_memory_stats(device)

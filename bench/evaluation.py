@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from bench.interleaving import CPU, median_seconds
 from bench.markdown import prose, table
 from bench.peers import imported
-from bench.turns import CPU, seconds
 from sanslabel import encoders
 from sanslabel.device import autocast, fast_precision
 from sanslabel.evaluation import represent
@@ -84,7 +84,7 @@ def probe(device: torch.device) -> dict[str, Any]:
 
 def _compared(case: str, sides: dict[str, Callable[[], Tensor]], own: Tensor, device: torch.device) -> dict[str, Any]:
     right = {name: (call() == own).double().mean().item() for name, call in sides.items()}
-    return {"case": case, "seconds": seconds(sides, device, rounds=5), "accuracy": right}
+    return {"case": case, "seconds": median_seconds(sides, device, rounds=5), "accuracy": right}
 
 
 def features(device: torch.device) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def features(device: torch.device) -> dict[str, Any]:
         represent({"encoder": encoder}, source, image_size=28, device=device, dtype=dtype, batch=len(images))
 
     encoder.eval()
-    taken = seconds({"here": whole, "bare forward": bare}, device)
+    taken = median_seconds({"here": whole, "bare forward": bare}, device)
     return {"case": "features", "images_per_second": {name: len(source) / t for name, t in taken.items()}}
 
 

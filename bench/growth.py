@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bench.alone import alone, peak
+from bench.interleaving import CPU, finish
 from bench.markdown import table
 from bench.running import prepared
-from bench.turns import CPU, finish
 from sanslabel import losses
 from sanslabel.engine import optimize
 from sanslabel.evaluation.knn import predictions

@@ -24,11 +24,11 @@ from unittest.mock import patch
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
+from bench.interleaving import CPU, finish
 from bench.markdown import table
 from bench.peers import WORKERS, imported
 from bench.photos import photos
 from bench.running import prepared
-from bench.turns import CPU, finish
 from sanslabel import views
 from sanslabel.device import autocast, fast_precision
 from sanslabel.engine import optimize

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine, versions and commit that figures were measured with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.peers import versions
 from sanslabel.memory_limits import main_memory
 
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-"""of processors, in the order of what they bring"""
+"""vector and matrix units of CPUs, the fastest first"""
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Kind, name and memory, as they stand in the results."""
+    """Returns the kind, name and memory of a device, as the results store them."""
     host = f"{_processor()}, {torch.get_num_threads()} cores"
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
@@ -30,35 +30,38 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def occasion() -> dict[str, Any]:
-    """Of a measurement: its day, and of what it is."""
-    ours = {name: version(name) for name in ("pillow", "numpy", "scikit-learn")}
-    found = {"torch": torch.__version__, "python": platform.python_version(), **ours, **versions()}
-    return {"on": date.today().isoformat(), "commit": commit(), "versions": found}
+    """Returns the day, commit and versions of a measurement."""
+    packages = {name: version(name) for name in ("pillow", "numpy", "scikit-learn")}
+    known = {"torch": torch.__version__, "python": platform.python_version(), **packages, **versions()}
+    return {"on": date.today().isoformat(), "commit": commit(), "versions": known}
 
 
 def commit() -> str:
-    """The short name of the last change of code, with a + where there are others since; nothing where git does not
-    know."""
+    """Returns the short hash of the last commit that changed code, with a + if there are uncommitted changes.
+
+    It is empty if git does not know.
+    """
     code = ("--", "sanslabel", "bench/*.py")
     return _git("log", "-1", "--format=%h", *code) + ("+" if _git("status", "--porcelain", *code) else "")
 
 
 def _git(*arguments: str) -> str:
     root = Path(__file__).parents[1]
-    said = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+    process = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return process.stdout.strip()
 
 
 def slug(name: str) -> str:
-    """A file's name for a device's."""
+    """Returns a file name for a device's name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _processor() -> str:
-    about = Path("/proc/cpuinfo")
-    if not about.exists():
+    """Returns the name of the CPU and its fastest unit."""
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
         return platform.processor() or platform.machine()
-    text = about.read_text()
+    text = file.read_text()
     name = re.search(r"model name\s*: (.*)", text)
     flags = set(re.search(r"flags\s*: (.*)", text)[1].split()) if "flags" in text else set()
     unit = next((unit for unit in UNITS if unit in flags), None)

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.alone import alone, peak
+from bench.interleaving import CPU, finish
 from bench.markdown import prose, table
-from bench.turns import CPU, finish
 from bench.views import drawn
 from sanslabel import encoders
 from sanslabel.batch import Clock, Facts

@@ -1,4 +1,4 @@
-"""The libraries that the benches compare with; each is left out where it is not installed."""
+"""The libraries that the benches compare with. One that is not installed is left out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sanslabel.device import cores
 NAMES = ("lightly", "kornia", "torchvision", "stable_pretraining")
 INSTALL = 'pip install -c constraints.txt -e ".[bench]"'
 WORKERS = cores()
-"""processes of their loaders, where they have any"""
+"""worker processes of their loaders, where these have workers"""
 
 
 @lru_cache
 def imported(name: str) -> ModuleType | None:
-    """The module of that name, or None where it cannot be imported."""
+    """Returns the module of that name, or None if it cannot be imported."""
     if name != "torchvision":
-        imported("torchvision")  # others reach for it when they are used, and cannot declare what it lacks
+        imported("torchvision")  # others import it when they are used, and cannot declare the operators that it lacks
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError, OSError):
@@ -34,13 +34,13 @@ def imported(name: str) -> ModuleType | None:
 
 
 def versions() -> dict[str, str]:
-    """Of the peers that are there."""
-    found = {name: imported(name) for name in NAMES}
-    return {name: getattr(module, "__version__", "?") for name, module in found.items() if module is not None}
+    """Returns the versions of the libraries that can be imported."""
+    modules = {name: imported(name) for name in NAMES}
+    return {name: getattr(module, "__version__", "?") for name, module in modules.items() if module is not None}
 
 
 _libraries: list[torch.library.Library] = []
-"""what was declared; it goes when they go"""
+"""declarations of operators, which last as long as these objects"""
 
 
 def _declared() -> bool:
@@ -48,7 +48,7 @@ def _declared() -> bool:
 
 
 def _declare() -> None:
-    """torchvision's wheel fails beside a CPU build of torch unless two operators of its compiled part are declared."""
+    """Declares two operators of torchvision's compiled part, without which it cannot be imported beside a CPU build."""
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -25,6 +25,8 @@ from sanslabel.training.weight_monitor import WeightMonitor
 
 
 class Training(NamedTuple):
+    """The arguments of the engine's `optimize`."""
+
     method: Method
     net: Networks
     players: Mapping[str, Player]
@@ -46,7 +48,7 @@ def prepared(
     start: int = 0,
     workers: int = 0,
 ) -> Training:
-    """In the precision and memory format that a run has on the device, after `start` steps of its data."""
+    """Returns a training in the precision and memory format of a run on the device, after `start` steps of data."""
     torch.manual_seed(seed)
     options = {"scaling": source.standardization(), **encoders.encoder_options(encoder)}
     method = method.sized(size)
@@ -57,7 +59,7 @@ def prepared(
 
 
 def followed(training: Training) -> Iterator[Record]:
-    """All that `sanslabel train` does between two steps, figures every tenth step included."""
+    """Yields the records of a training that measures and writes figures every tenth step, as `sanslabel train` does."""
     with figures(training) as write:
         for record in optimize(*training):
             if record.clock.step % LOG_EVERY == LOG_EVERY - 1:
@@ -67,16 +69,16 @@ def followed(training: Training) -> Iterator[Record]:
 
 @contextmanager
 def figures(training: Training) -> Iterator[Callable[[Record], object]]:
-    """Yields what measures a step and writes its line of figures."""
-    watch = WeightMonitor(training.net, training.players)
+    """Context manager with a function that measures a step and writes its line of figures."""
+    monitor = WeightMonitor(training.net, training.players)
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
-        yield lambda record: metrics.add(record, watch.figures())
+        yield lambda record: metrics.add(record, monitor.figures())
 
 
 @lru_cache(1)
 def noise(count: int, channels: int, side: int) -> Source:
-    """Random pixels with one of ten labels each, in memory."""
+    """Returns images of random pixels in memory, each with one of ten labels."""
     draw = np.random.default_rng(0)
     with TemporaryDirectory() as folder:
         images = draw.integers(0, 256, (count, channels, side, side), dtype=np.uint8)

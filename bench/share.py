@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 import sanslabel
+from bench.interleaving import finish, interleaved, median_seconds, quartiles
 from bench.markdown import table
 from bench.running import figures, noise, prepared
-from bench.turns import finish, quartiles, seconds, turns
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch, Clock
 from sanslabel.device import autocast
@@ -253,9 +253,9 @@ def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) 
     """The line of a case."""
     with reproducible(device):
         steps = Steps(name, sizes, device)
-        taken = turns({"whole": steps.whole, "bare": steps.bare}, device, rounds, at_least=1.0)
+        taken = interleaved({"whole": steps.whole, "bare": steps.bare}, device, rounds, at_least=1.0)
         with figures(steps.training) as write:
-            line = seconds({"line": lambda: write(steps.record)}, device, rounds=3)["line"] / LOG_EVERY
+            line = median_seconds({"line": lambda: write(steps.record)}, device, rounds=3)["line"] / LOG_EVERY
         found = []
         for _ in range(PROFILED):
             with by_part(device) as parts:

@@ -1,4 +1,4 @@
-"""Seconds from a command to its answer: python -m bench.start"""
+"""The seconds that commands take to answer: python -m bench.start"""
 
 from __future__ import annotations
 
@@ -27,39 +27,41 @@ COMMANDS = {
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
-    """A line for each command, in turns, each a process of its own; no command touches the device."""
+    """Yields a line for each command. Each runs in a process of its own, by turns; none uses the device."""
     seconds = {name: [] for name in COMMANDS}
     for round in range(ROUNDS + 1):
         for name, arguments in COMMANDS.items():
             start = perf_counter()
             subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-            if round:  # the first one reads the files from the disk
+            if round:  # the first round reads the files from the disk
                 seconds[name].append(perf_counter() - start)
-    for name, taken in seconds.items():
-        yield {"case": name, "seconds": median(taken)}
+    for name, values in seconds.items():
+        yield {"case": name, "seconds": median(values)}
 
 
 def section(lines: list[dict[str, Any]]) -> str:
-    """The Markdown of docs/performance.md."""
+    """Returns the Markdown of a section of docs/performance.md."""
     seconds = {line["case"]: line["seconds"] for line in lines}
-    rows = [[f"`{name}`", f"{taken:.2f}", _beside(name, taken - seconds[TORCH])] for name, taken in seconds.items()]
+    cells = [
+        [f"`{name}`", f"{value:.2f}", _difference(name, value - seconds[TORCH])] for name, value in seconds.items()
+    ]
     return "\n".join(
         [
             "## Start",
             "",
-            f"Each command runs in a process of its own, {ROUNDS} times after one that fills the cache of the disk, in "
-            "turns; medians. `--help` imports nothing heavy. The first optimizer that torch makes, here in the last "
-            "row, imports its compiler, whether or not anything is compiled; training waits for it before its first "
-            "step, and there is no supported way around it.",
+            f"Each command runs in a process of its own, by turns, {ROUNDS} times after one that fills the disk cache; "
+            "medians. `--help` imports nothing heavy. The first optimizer that torch makes, in the last row, imports "
+            "torch's compiler even if nothing is compiled. Training waits for it before its first step. There is no "
+            "supported way around it.",
             "",
-            table(["command", "seconds", "beside `import torch`"], rows, numbers=(1, 2)),
+            table(["command", "seconds", "more than `import torch`"], cells, numbers=(1, 2)),
             "",
         ]
     )
 
 
-def _beside(name: str, more: float) -> str:
-    return "" if name == TORCH else f"{more:+.2f}"
+def _difference(name: str, seconds: float) -> str:
+    return "" if name == TORCH else f"{seconds:+.2f}"
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from bench.arithmetic import operations, product
+from bench.interleaving import CPU, finish, interleaved, quartiles
 from bench.markdown import prose, table
 from bench.peers import WORKERS, imported
 from bench.running import Training, followed, noise, prepared
-from bench.turns import CPU, finish, quartiles, turns
 from bench.views import Transformed, pictures
 from sanslabel import encoders
 from sanslabel.device import autocast, fast_precision, memory_format
@@ -132,7 +132,7 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         multiplied, products = product(device, whole.precision)
         sides = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
         with reproducible(device):
-            taken = turns(sides | {"product": multiplied}, device, TURNS)
+            taken = interleaved(sides | {"product": multiplied}, device, TURNS)
             needed = operations(sides["bare"])
             with timing(Stopwatch(device)) as watch:
                 for _ in range(3):
@@ -161,7 +161,7 @@ def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> di
         sides[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images
         if kind == LOADER:
             within[name] = within["whole"]
-    taken = turns(sides, device, TURNS_BESIDE, at_least=8.0, within=within)
+    taken = interleaved(sides, device, TURNS_BESIDE, at_least=8.0, contexts=within)
     return {side: fed[side] / median(times) for side, times in taken.items()}
 
 

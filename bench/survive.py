@@ -1,11 +1,10 @@
-"""Whether killed runs end as if nobody had killed them: python -m bench.survive [--kills 50] [--cost]
+"""Tests that killed runs end as if nobody had killed them: python -m bench.survive [--kills 50] [--cost]
 
-Each trial starts a run, kills it with SIGKILL, starts it again, kills that too, and lets the third process finish.
-Every other kill is aimed at a save, the others at any moment. The networks, optimizers and encoder that are left must
-be those of a run that nobody killed, byte for byte. Saves come every few steps, and each flush to the disk takes some
-milliseconds more than it would, so that kills find them. A kill is a line of the results file, and those that are
-there already are not made again. With --cost, what safety takes: the seconds of a save, and of the first batch after a
-resume.
+Each trial starts a run, kills it with SIGKILL, starts it again, kills it again, and lets the third process finish.
+Every other kill is aimed at a save, the others at any moment. The networks, optimizers and encoder of the finished run
+must equal those of a run that nobody killed, byte for byte. Saves come every few steps, and each flush to the disk is
+slowed down by some milliseconds, so that kills hit saves. Each kill is a line of the results file, and an existing line
+is not measured again. --cost measures the cost of safety: the seconds of a save, and of the first batch after a resume.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-import torch._dynamo  # the first optimizer would import it in each process anew: two seconds that no kill is meant for
+import torch._dynamo  # else the first optimizer imports it in each process, and kills would hit these two seconds
 import tyro
 
 import sanslabel
@@ -33,38 +32,38 @@ from sanslabel.training import session
 
 RESULTS = Path(__file__).parent / "results" / "survive.jsonl"
 SLOWER = 0.005
-"""seconds that each flush to the disk takes more"""
+"""seconds by which each flush to the disk is slowed down"""
 BETWEEN = 10
-"""steps from one save to the next, which take longer than a save"""
+"""steps from one save to the next; they take longer than a save"""
 OPTIONS = dict(data="digits", encoder={"name": "mlp", "hidden": 64}, batch=256, epochs=12, device="cpu")
-"""60 steps"""
+"""options of the run, which has 60 steps"""
 
 
 def method() -> methods.method.Method:
-    """A small one with a teacher and a queue."""
+    """Returns a small method with a teacher and a queue."""
     chosen = methods.method_class("moco")
     return replace(chosen.under(chosen.small), hidden=64, width=32, queue=512)
 
 
 def main(kills: int = 50, results: Path = RESULTS, cost: bool = False) -> None:
-    """kills: how many. results: where their lines are. cost: whether to measure what safety takes instead."""
+    """kills: number of kills. results: file of their lines. cost: whether to measure the cost of safety instead."""
     if cost:
         print_cost()
         return
-    torch.set_num_threads(1)  # forked processes and threads do not go together
+    torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     done = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "whole"
+        reference = Path(scratch) / "reference"
         began = time.monotonic()
-        started(whole).join()
+        started(reference).join()
         seconds = time.monotonic() - began
-        expected = digest(whole)
+        expected = digest(reference)
         while len(done) < kills:
-            found = trial(Path(scratch) / "run", len(done), seconds, expected)[: kills - len(done)]
-            done += found
+            new = trial(Path(scratch) / "run", len(done), seconds, expected)[: kills - len(done)]
+            done += new
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a") as file:
-                file.writelines(json.dumps(line) + "\n" for line in found)
+                file.writelines(json.dumps(line) + "\n" for line in new)
     done = done[:kills]
     inside = [line for line in done if line["in_save"]]
     for name, lines in {"inside a save": inside, "elsewhere": [line for line in done if not line["in_save"]]}.items():
@@ -74,10 +73,10 @@ def main(kills: int = 50, results: Path = RESULTS, cost: bool = False) -> None:
 
 
 def trial(run: Path, number: int, seconds: float, expected: str) -> list[dict]:
-    """The lines of one run that is killed twice and then finishes."""
+    """Returns the lines of a run that is killed twice and then finishes."""
     shutil.rmtree(run, ignore_errors=True)
     draws = random.Random(number)
-    found = []
+    kills = []
     for aimed in (True, False):
         reader, writer = os.pipe()
         process = started(run, writer)
@@ -93,17 +92,17 @@ def trial(run: Path, number: int, seconds: float, expected: str) -> list[dict]:
         process.join()
         with os.fdopen(reader, "rb") as rest:
             marks = (b"(" if aimed else b"") + rest.read()
-        if process.exitcode == -9:  # else it was faster than the kill
+        if process.exitcode == -9:  # otherwise it ended before the kill
             left = sorted(p.name for p in run.glob("checkpoints/*") if p.name.startswith("step-"))
-            found.append({"kill": number + len(found), "in_save": marks.endswith(b"("), "left": left})
+            kills.append({"kill": number + len(kills), "in_save": marks.endswith(b"("), "left": left})
     last = started(run)
     last.join()
     same = last.exitcode == 0 and digest(run) == expected and not list(run.rglob(".*.part"))
-    return [line | {"same": same} for line in found]
+    return [line | {"same": same} for line in kills]
 
 
 def started(run: Path, marks: int | None = None) -> multiprocessing.process.BaseProcess:
-    """A process that begins the run or goes on with it, as a script does that is started again and again."""
+    """Returns a process that starts or resumes the run, as a script does that is started again and again."""
     process = multiprocessing.get_context("fork").Process(target=_train, args=(run, marks))
     process.start()
     return process
@@ -134,7 +133,7 @@ def _train(run: Path, marks: int | None) -> None:
 
 
 def digest(run: Path) -> str:
-    """Of all state that a run ends with."""
+    """Returns a hash of the state that a run ends with."""
     newest = checkpoint.newest(run / "checkpoints")
     if newest is None or not (run / "encoder.safetensors").exists():
         return "nothing"
@@ -143,19 +142,19 @@ def digest(run: Path) -> str:
 
 
 def print_cost() -> None:
-    """A save of the default run as a share of the default interval, and the first batch at two positions."""
+    """Prints the seconds of a save, and of the first batch at two positions."""
     with tempfile.TemporaryDirectory() as scratch:
-        taken, save = [], checkpoint.save
+        seconds, save = [], checkpoint.save
 
         def timed(*args, **kwargs) -> Path:
             began = time.perf_counter()
             path = save(*args, **kwargs)
-            taken.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             return path
 
         checkpoint.save, session.SAVE_AFTER = timed, 0.0
         sanslabel.train("fashion", epochs=1, out=Path(scratch) / "run")
-    middle, wait = sorted(taken)[len(taken) // 2], 60.0
+    middle, wait = sorted(seconds)[len(seconds) // 2], 60.0
     print(f"a save of simclr with conv: {middle:.3f} s, {100 * middle / wait:.2f} % of the {wait:.0f} s between two")
     source = open_source("fashion")
     for start in (10, 1_000_000):
@@ -164,6 +163,7 @@ def print_cost() -> None:
 
 
 def _first(source, start: int) -> float:
+    """Returns the seconds until the first batch of a stream that starts at a step."""
     began = time.perf_counter()
     next(batches(source, 256, seed=0, epochs=10**6, start=start, device=torch.device("cpu")))
     return time.perf_counter() - began

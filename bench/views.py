@@ -25,9 +25,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from bench.interleaving import CPU, median_seconds
 from bench.markdown import prose, table
 from bench.peers import WORKERS, imported
-from bench.turns import CPU, seconds
 from sanslabel import views
 from sanslabel.batch import Batch
 from sanslabel.memory_limits import keep_freed_memory
@@ -181,7 +181,7 @@ def beside(device: torch.device) -> Iterator[dict[str, Any]]:
             f"lightly, {WORKERS} workers": lightly(batch, size, WORKERS),
             f"stable-pretraining, {WORKERS} workers": stable_pretraining(batch, size, WORKERS),
         }
-        taken = seconds({name: call for name, call in sides.items() if call is not None}, device)
+        taken = median_seconds({name: call for name, call in sides.items() if call is not None}, device)
         images = {"lightly": fed(0)} | {name: fed(WORKERS) for name in taken if "workers" in name}
         yield {"case": case, "views_per_second": {name: 2 * images.get(name, n) / t for name, t in taken.items()}}
 
@@ -198,7 +198,9 @@ def forms(device: torch.device) -> Iterator[dict[str, Any]]:
             view(next(fresh), 0)
 
         try:
-            taken = seconds({"dense": lambda c=call: c(10**6), "boxed": lambda c=call: c(0)}, device, at_least=0.2)
+            taken = median_seconds(
+                {"dense": lambda c=call: c(10**6), "boxed": lambda c=call: c(0)}, device, at_least=0.2
+            )
         finally:
             resampling.BOXED_FROM = fixed
         name = str(dtype).removeprefix("torch.")

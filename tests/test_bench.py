@@ -8,8 +8,8 @@ import torch
 from bench import __main__ as suite
 from bench.arithmetic import operations
 from bench.growth import exponent
+from bench.interleaving import interleaved, median_seconds
 from bench.time_to_accuracy import arrival
-from bench.turns import seconds, turns
 
 
 def test_the_page_is_what_the_results_say():
@@ -35,25 +35,25 @@ def test_operations_are_two_for_each_multiplication_forward_and_backward():
     assert operations(lambda: conv(images)) == 2 * (2 * 8 * 8) * 4 * 3 * 9
 
 
-def test_medians_are_of_turns_in_which_each_side_runs():
-    calls = []
-    taken = seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, at_least=0)
-    assert set(taken) == {"a", "b"}
-    assert calls == ["a", "a", "b", "b", "b", "a", "a", "b"]
+def test_medians_are_of_rounds_in_which_each_call_runs():
+    order = []
+    calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    assert set(median_seconds(calls, rounds=2, at_least=0)) == {"a", "b"}
+    assert order == ["a", "a", "b", "b", "b", "a", "a", "b"]
 
 
-def test_a_turn_runs_within_what_is_named_for_its_side():
-    told = []
+def test_a_call_runs_within_its_context():
+    order = []
 
     @contextmanager
-    def within():
-        told.append("(")
+    def context():
+        order.append("(")
         yield
-        told.append(")")
+        order.append(")")
 
-    sides = {"a": lambda: told.append("a"), "b": lambda: told.append("b")}
-    turns(sides, rounds=1, at_least=0, within={"a": within})
-    assert "".join(told) == "(aa)bbb(a)"
+    calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    interleaved(calls, rounds=1, at_least=0, contexts={"a": context})
+    assert "".join(order) == "(aa)bbb(a)"
 
 
 @pytest.mark.parametrize("part", suite.PARTS)
