@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import takewhile
 from math import inf
 
 import torch
@@ -14,7 +15,6 @@ from sanslabel.batchnorm import synchronize_
 from sanslabel.device import autocast, deterministic_kernels, memory_format
 from sanslabel.distributed import average_, gather, world_size
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.linear import Probe
 from sanslabel.optimizers import AdamW
@@ -59,11 +59,14 @@ class FineTuning:
     def rates(self, encoder: Encoder) -> dict[str, float]:
         """Factors of the rate by pattern of parameter names: the head and a transformer's last norm have 1, each block
         `layer_decay` of the one above, tokens below the blocks the least. Convnets have one rate."""
-        if not isinstance(encoder, VisionTransformer):
+        names = {module: f"{name}." for name, module in encoder.named_modules()}
+        units = [names[unit] for unit in encoder.units() if unit is not encoder]
+        if not units:
             return {}
-        depth = len(encoder.blocks)
-        below = dict.fromkeys(("patch_embed.*", "cls_token", "pos_embed"), self.layer_decay ** (depth + 1))
-        return below | {f"blocks.{i}.*": self.layer_decay ** (depth - i) for i in range(depth)}
+        parameters = (name for name, _ in encoder.named_parameters())
+        below = takewhile(lambda name: not name.startswith(units[0]), parameters)
+        rates = dict.fromkeys(below, self.layer_decay ** (len(units) + 1))
+        return rates | {f"{unit}*": self.layer_decay ** (len(units) - i) for i, unit in enumerate(units)}
 
 
 def finetuned(

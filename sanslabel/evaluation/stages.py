@@ -66,8 +66,7 @@ class Stages(nn.Module):
 def shapes(encoder: Encoder) -> list[torch.Size]:
     """Of the stages of one image."""
     training, home = encoder.training, next(encoder.parameters()).device
-    size = encoder.config["image_size"]
-    stages = encoder.eval().stages(torch.zeros(1, encoder.config["channels"], size, size, device=home))
+    stages = encoder.eval().stages(torch.zeros(1, *encoder.reads.shape, device=home))
     encoder.train(training)
     return [stage.shape for stage in stages]
 
