@@ -61,6 +61,8 @@ class Stream(IntEnum):
     """the samples that are reconstructed or interpolated"""
     QUALITY = 19
     """the samples that generated ones are compared with"""
+    PARTNER = 20
+    """the partner of a sample, from the key of the sample"""
 
 
 def mix(key: Key) -> Key:

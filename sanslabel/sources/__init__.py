@@ -11,10 +11,23 @@ from sanslabel.sources.cifar import cifar
 from sanslabel.sources.idx import idx
 from sanslabel.sources.loader import batches, ordered
 from sanslabel.sources.npz import npy, npz
+from sanslabel.sources.pairs import Pairs
 from sanslabel.sources.source import Loaded, Request, Source
 from sanslabel.sources.toy import TOYS, toy
 
-__all__ = ["NAMES", "TOYS", "Arrays", "Loaded", "Request", "Source", "batches", "open_source", "ordered", "splits"]
+__all__ = [
+    "NAMES",
+    "TOYS",
+    "Arrays",
+    "Loaded",
+    "Pairs",
+    "Request",
+    "Source",
+    "batches",
+    "open_source",
+    "ordered",
+    "splits",
+]
 
 Split = Literal["train", "test", "all"]
 

@@ -54,13 +54,13 @@ def batches(
     batch = min(batch, order.samples // processes * processes)
     full = order.samples // batch
     steps = _steps(order, batch, seed, epochs, start, min(steps_per_epoch or full, full))
-    return _batches(source, steps, device, workers, report)
+    return _batches(source, order.samples, steps, device, workers, report)
 
 
 def ordered(source: Source, batch: int, *, device: torch.device, workers: int = 0) -> Iterator[Batch]:
     """Returns every sample once, in the source's order, on each process; the last batch has the remaining samples."""
-    requests = (Request(index, fold(0, 0, 0)) for index in torch.arange(len(source)).split(batch))
-    loaded = _loaded(source, requests, device, workers, None)
+    requested = (Request(index, fold(0, 0, 0)) for index in torch.arange(len(source)).split(batch))
+    loaded = _loaded(source, len(source), requested, device, workers, None)
     batch_of = _Batches(source, device)
     return (batch_of(samples, fold(0, 0, 0)) for samples in loaded)
 
@@ -81,6 +81,7 @@ def _steps(
 
 def _batches(
     source: Source,
+    samples: int,
     steps: Iterator[tuple[Clock, Request]],
     device: torch.device,
     workers: int,
@@ -88,48 +89,54 @@ def _batches(
 ) -> Iterator[tuple[Clock, Batch]]:
     batch_of = _Batches(source, device)
     steps, ahead = tee(steps)  # workers receive the requests of later steps already
-    loaded = _loaded(source, (request for _, request in ahead), device, workers, report)
-    for (clock, request), samples in zip(steps, loaded, strict=True):
-        yield clock, batch_of(samples, request.key)
+    requested = (request for _, request in ahead)
+    loaded = _loaded(source, samples, requested, device, workers, report)
+    for (clock, request), samples_of_step in zip(steps, loaded, strict=True):
+        yield clock, batch_of(samples_of_step, request.key)
 
 
 class _Batches:
     """What turns loaded samples into batches: labels and groups by row, on the device."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
-        self.labels = source.labels.to(device)
+        self.labels = None if source.samples is None else source.labels.to(device)
         self.group = None if source.group is None else source.group.to(device)
 
     def __call__(self, loaded: Loaded, key: int) -> Batch:
         """Returns the batch of samples that were loaded for an epoch's key."""
         index = loaded.index
-        labels: dict[str, Signal] = {"label": Labels(self.labels.index_select(0, index))}
+        labels: dict[str, Signal] = {} if self.labels is None else {"label": Labels(self.labels.index_select(0, index))}
         group = None if self.group is None else self.group.index_select(0, index)
         return Batch(index, fold(torch.full_like(index, key), index), labels | dict(loaded.signals), group)
 
 
 def _loaded(
-    source: Source, requests: Iterator[Request], device: torch.device, workers: int, report: Report | None
+    source: Source,
+    samples: int,
+    requested: Iterator[Request],
+    device: torch.device,
+    workers: int,
+    report: Report | None,
 ) -> Iterator[Loaded]:
-    """Yields the samples of each request, on the device."""
+    """Yields the samples of each request, on the device. Raises BadInput if over 1 % of `samples` cannot be read."""
     if source.resident:
         there = source.to(device) if source.nbytes <= RESIDENT else source
-        loaded = map(there.load, requests)
+        stream = map(there.load, requested)
     else:
-        loaded = load_each(source, requests, workers) if source.decodes else load_ahead(source, requests)
+        stream = load_each(source, requested, workers) if source.decodes else load_ahead(source, requested)
     bad: set[str] = set()
-    for samples in loaded:
-        for _, name, reason in samples.replaced:
+    for loaded in stream:
+        for _, name, reason in loaded.replaced:
             if name not in bad:
                 bad.add(name)
                 if report:
                     report(name, reason)
-                if len(bad) > tolerated(len(source) // distributed.world_size()):  # of this process's share
+                if len(bad) > tolerated(samples // distributed.world_size()):  # of this process's share
                     raise BadInput(
-                        f"{source.name}: more than 1 % of the {len(source)} samples cannot be read, the last of them"
+                        f"{source.name}: more than 1 % of the {samples} samples cannot be read, the last of them"
                         f" {name} ({reason}); remove or mend them{', see bad_samples.jsonl' if report else ''}."
                     )
-        yield Loaded(_moved(samples.index, device), _signals_moved(samples.signals, device), samples.replaced)
+        yield Loaded(_moved(loaded.index, device), _signals_moved(loaded.signals, device), loaded.replaced)
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

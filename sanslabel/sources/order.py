@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from sanslabel.randomness import Stream, fold, permutation
@@ -15,20 +16,102 @@ class Order(Protocol):
 
     @property
     def samples(self) -> int:
-        """Returns the number of samples of an epoch; its batches are the full ones among them."""
+        """Returns the number of samples in an epoch, of which a last partial batch is left out."""
         ...
 
     def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
-        """Returns the rows of an epoch, (steps * batch,) int64; each `batch` rows in a row are one global batch."""
+        """Returns the rows of an epoch, (steps * batch,) int64: the first `batch` are the first global batch."""
         ...
 
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Every sample once, in an order drawn anew for each epoch, without the last partial batch."""
+    """Every sample once, in an order that is drawn anew for each epoch."""
 
     samples: int
 
     def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
         """Returns the rows of an epoch, (steps * batch,) int64."""
         return permutation(fold(seed, Stream.ORDER, epoch), self.samples)[: self.samples // batch * batch]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """Every sample once, and no batch has two of a group unless the group has more samples than there are batches.
+
+    The samples of an epoch are those of `Shuffled`, and if each is a group of its own, so is their order. Otherwise
+    they are dealt out like cards: the groups one after the other, each batch getting one card a round, in an order
+    that is drawn anew for each round.
+    """
+
+    group: Tensor
+    """(N,) int64, the group of each sample"""
+
+    @property
+    def samples(self) -> int:
+        return len(self.group)
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
+        """Returns the rows of an epoch, (steps * batch,) int64."""
+        shuffled, steps = Shuffled(self.samples).epoch(seed, epoch, batch), self.samples // batch
+        _, group, sizes = self.group[shuffled].unique(return_inverse=True, return_counts=True)
+        if len(sizes) == len(shuffled):
+            return shuffled
+        first = torch.full_like(sizes, len(shuffled)).scatter_reduce(0, group, torch.arange(len(shuffled)), "amin")
+        place = torch.argsort(first[group], stable=True)  # groups as they come first, each in its shuffled order
+        cards, group = shuffled[place].view(batch, steps), group[place].view(batch, steps)
+        dealt, key, before = torch.empty(steps, batch, dtype=torch.int64), fold(seed, Stream.ORDER, epoch, 0), None
+        for turn in range(batch):
+            players = permutation(fold(key, turn), steps)  # the batch that gets each card of this round
+            if before is not None:
+                # A group that the last round has begun goes on with batches that have none of it yet.
+                begun = int((group[turn - 1] == group[turn, 0]).sum())
+                rest = int((group[turn] == group[turn, 0]).sum())
+                if begun and begun + rest <= steps:
+                    taken = torch.zeros(steps, dtype=torch.bool)
+                    taken[before[-begun:]] = True
+                    free = (~taken[players]).nonzero()[:rest, 0]
+                    others = torch.ones(steps, dtype=torch.bool)
+                    others[free] = False
+                    players = torch.cat([players[free], players[others]])
+            dealt[players, turn] = cards[turn]
+            before = players
+        return dealt.flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """Every sample once, such that only `window` shards are read at a time.
+
+    The shards come in an order that is drawn anew for each epoch, and the samples of `window` shards are shuffled
+    together.
+    """
+
+    shard: Tensor
+    """(N,) int64, the shard of each sample, from 0 on"""
+    window: int
+
+    @property
+    def samples(self) -> int:
+        return len(self.shard)
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
+        """Returns the rows of an epoch, (steps * batch,) int64."""
+        key = fold(seed, Stream.ORDER, epoch)
+        shuffled = permutation(key, self.samples)
+        place = torch.argsort(permutation(fold(key, 0), int(self.shard.max()) + 1))  # of each shard in its order
+        window = place[self.shard[shuffled]] // self.window
+        return shuffled[torch.argsort(window, stable=True)][: self.samples // batch * batch]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The next samples of a stream, which is read on from epoch to epoch: rows are counted from its start."""
+
+    samples: int
+    """samples that make an epoch"""
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
+        """Returns the rows of an epoch, (steps * batch,) int64; the seed changes nothing."""
+        begin, length = epoch * self.samples, self.samples // batch * batch
+        return torch.arange(begin, begin + length)

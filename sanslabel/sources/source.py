@@ -72,6 +72,15 @@ class Source(ABC):
         return len(self.labels)
 
     @property
+    def samples(self) -> int | None:
+        """Returns the number of samples; None for a stream that does not state it.
+
+        The rows of a stream are counted on from its start, its labels are a signal that it loads, and it says itself
+        what an epoch is (`order`).
+        """
+        return len(self)
+
+    @property
     def image(self) -> ImageSpec:
         """Returns the shape of pictures."""
         return cast(ImageSpec, self.inputs["image"])
@@ -153,7 +162,7 @@ class Source(ABC):
             else spec
             for name, spec in self.inputs.items()
         }
-        return Facts(len(self), inputs, len(self.classes))
+        return Facts(self.samples, inputs, len(self.classes))
 
     def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Returns the mean and standard deviation of each channel's pixels in [0, 1].
@@ -161,7 +170,7 @@ class Source(ABC):
         They are measured on `limit` fixed samples drawn from all. The deviation is at least one step of eight bits, so
         that a constant channel can be divided by it.
         """
-        drawn = permutation(0, len(self))[:limit]
+        drawn = torch.arange(limit) if self.samples is None else permutation(0, self.samples)[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
         for index in drawn.split(32):
             images = self.load(Request(index)).images

@@ -38,15 +38,15 @@ class Loads(Protocol[T_co]):
     def load(self, request: Request) -> T_co: ...
 
 
-def load_each(source: Loads[T], requests: Iterator[Request], workers: int) -> Generator[T, None, None]:
+def load_each(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
     """Returns what `source.load` makes of each request, in so many worker processes; 0 is this process.
 
     A warning names the files that take long. Raises BadInput if worker processes die again and again.
     """
-    return _by_workers(source, requests, workers) if workers else _here(source, requests)
+    return _by_workers(source, requested, workers) if workers else _here(source, requested)
 
 
-def load_ahead(source: Loads[T], requests: Iterator[Request]) -> Generator[T, None, None]:
+def load_ahead(source: Loads[T], requested: Iterator[Request]) -> Generator[T, None, None]:
     """Yields what `source.load` makes of each request, and loads the next one meanwhile in a thread.
 
     The thread copies memory, which holds up no other. A thread that hangs in a file is left behind.
@@ -62,20 +62,20 @@ def load_ahead(source: Loads[T], requests: Iterator[Request]) -> Generator[T, No
 
     threading.Thread(target=load, daemon=True).start()
     try:
-        wanted.put(request := next(requests, None))
+        wanted.put(request := next(requested, None))
         while request is not None:
             with _patience(source, request):
                 loaded = done.get()
             if isinstance(loaded, Exception):
                 raise loaded
-            wanted.put(request := next(requests, None))
+            wanted.put(request := next(requested, None))
             yield loaded
     finally:
         wanted.put(None)
 
 
-def _here(source: Loads[T], requests: Iterator[Request]) -> Generator[T, None, None]:
-    for request in requests:
+def _here(source: Loads[T], requested: Iterator[Request]) -> Generator[T, None, None]:
+    for request in requested:
         with _patience(source, request):
             loaded = source.load(request)
         yield loaded
@@ -95,7 +95,7 @@ class _Worker(Dataset, Generic[T]):
             return error  # raised in a worker, its one sentence would arrive inside a traceback
 
 
-def _by_workers(source: Loads[T], requests: Iterator[Request], workers: int) -> Generator[T, None, None]:
+def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
     """Yields what worker processes load.
 
     If one dies, a warning says so, and new ones start over from the first batch that was not handed over: the order of
@@ -104,7 +104,7 @@ def _by_workers(source: Loads[T], requests: Iterator[Request], workers: int) -> 
     pending: deque[Request] = deque()  # sent to the workers, and not back yet
 
     def sent(again: Sequence[Request]) -> Iterator[tuple[list[int], int]]:
-        for request in chain(again, requests):
+        for request in chain(again, requested):
             pending.append(request)
             yield request.index.tolist(), request.key  # a tensor would cost an open file for each batch
 
@@ -143,12 +143,12 @@ def _by_workers(source: Loads[T], requests: Iterator[Request], workers: int) -> 
 
 
 def _started(
-    source: Loads[T], requests: Iterator[tuple[list[int], int]], workers: int
+    source: Loads[T], requested: Iterator[tuple[list[int], int]], workers: int
 ) -> tuple[Iterator[T], list[multiprocessing.process.BaseProcess]]:
     """Returns what worker processes load, and the processes. If starting them is broken off, none is left behind."""
     before = multiprocessing.active_children()
     try:
-        pool = iter(_pool(source, requests, workers))
+        pool = iter(_pool(source, requested, workers))
     except BaseException:
         for process in multiprocessing.active_children():
             if process not in before:
@@ -157,7 +157,7 @@ def _started(
     return pool, pool._workers  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _pool(source: Loads, requests: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:
+def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:
     # Forking a process that has threads can deadlock; a server that has imported torch but not begun to use it cannot.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
@@ -165,7 +165,7 @@ def _pool(source: Loads, requests: Iterator[tuple[list[int], int]], workers: int
         context.set_forkserver_preload([__name__, "sanslabel.sources.folder"])  # once, not once a worker: 2 s each
     return DataLoader(
         _Worker(source),
-        batch_sampler=requests,  # pyright: ignore[reportArgumentType]
+        batch_sampler=requested,  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         prefetch_factor=2,
         collate_fn=_unchanged,

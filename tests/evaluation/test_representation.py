@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from sanslabel import encoders
+from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import representation
 from sanslabel.evaluation.representation import pixels, represent, settle_
@@ -117,7 +118,12 @@ def test_settling_sees_mixed_batches_and_no_more_than_it_needs(source, monkeypat
     """A folder lists one class after the other: black images first, white ones last."""
     monkeypatch.setattr(representation, "SETTLED_ON", 200)
     images = torch.arange(2, dtype=torch.uint8).repeat_interleave(1000).mul(255).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
-    striped = replace(source, images=images, labels=torch.zeros(2000).long(), rows=torch.arange(2000))
+    striped = replace(
+        source,
+        signals={"image": Images(images)},
+        labels=torch.zeros(2000).long(),
+        file_row=torch.arange(2000),
+    )
     norm = nn.BatchNorm2d(1)
     settle_(norm, striped, image_size=8, device=CPU, batch=100)
     assert int(norm.num_batches_tracked) == 2

@@ -1,6 +1,7 @@
 """What every method must keep, whoever wrote it: this file finds the methods by itself."""
 
 import json
+import math
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, fields, replace
@@ -12,6 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from sanslabel import encoders, methods
+from sanslabel.batch import Batch
 from sanslabel.encoders import Encoder
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
@@ -19,7 +21,7 @@ from sanslabel.figures import FIGURES
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import Request, open_source
+from sanslabel.sources import Pairs, Request, open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
 from sanslabel.views.color import means
@@ -221,6 +223,20 @@ def test_the_same_seed_gives_the_same_bits(digits, name, numbers):
         list(islice(records, 4))
         digests.append(digest(net, sides))
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views()])
+def test_it_trains_on_pairs_unchanged(digits, name, monkeypatch):
+    """Views of odd streams are drawn from the sample's partner, and no method has a line for that."""
+    streams, images = set(), Batch.images
+    monkeypatch.setattr(Batch, "images", lambda batch, stream=0: streams.add(stream) or images(batch, stream))
+    losses = []
+    for reach in (0, 2):  # of 0, the sample is its own partner
+        _, _, _, records = session(Pairs(base=digits, group=torch.arange(len(digits)) // 4, reach=reach), name, {})
+        losses.append([o.loss.item() for record in islice(records, 4) for o in record.objectives])
+        assert losses[-1]
+        assert all(map(math.isfinite, losses[-1]))
+    assert (losses[0] != losses[1]) == any(stream % 2 for stream in streams)
 
 
 @pytest.mark.parametrize("name", [n for n in methods.names() if "transformer" in methods.method_class(n).needs])
