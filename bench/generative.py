@@ -34,8 +34,10 @@ from bench.learns import subset
 from sanslabel import encoders, methods
 from sanslabel.device import fast_precision
 from sanslabel.engine import optimize, players_of
-from sanslabel.evaluation import pixels, scores
-from sanslabel.evaluation.protocols import Division, Features
+from sanslabel.evaluation import pixels, scores_of_features
+from sanslabel.evaluation.features import Division, Features
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.generation.energies import auroc, compressed_nats, scored, slope
 from sanslabel.generation.quality import frechet_distance, nats, precision_recall
 from sanslabel.generation.samples import drawn
@@ -167,7 +169,8 @@ def segregation(on_train: Tensor, on_test: Tensor, seed: int) -> Row:
 
     train, test, classes = source("train").labels, source("test").labels, len(source("train").classes)
     division = Division(train, test, classes, "test split")
-    found = scores({"": Features(on_train, on_test)}, division, draws=1, seed=seed)
+    protocols = (KNN(draws=1), Linear(draws=1))
+    found = scores_of_features({"": Features(on_train, on_test)}, division, protocols=protocols, seed=seed)
     clusters = torch.from_numpy(KMeans(classes, n_init=5, random_state=seed).fit_predict(on_test.numpy())).long()
     table = torch.bincount(clusters * classes + test, minlength=classes**2).view(classes, classes)
     return {

@@ -29,8 +29,10 @@ import torch
 
 import sanslabel
 from sanslabel import encoders, methods
-from sanslabel.evaluation import pixels, represent, scores, settle_
-from sanslabel.evaluation.protocols import Division, Features
+from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
+from sanslabel.evaluation.features import Division, Features
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.randomness import fold, permutation
 from sanslabel.serialization import to_plain
 from sanslabel.sources import Request, open_source
@@ -38,6 +40,7 @@ from sanslabel.sources import Request, open_source
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 BASELINES = ("pixels", "random")
+ONE_DRAW = (KNN(draws=1), Linear(draws=1))
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
         networks = json.loads((run.path / "config.json").read_text())["networks"]
         found: dict[str, dict[str, float]] = {}
         for network in networks:
-            measured = sanslabel.evaluate(run.path, network=network, baselines=False, draws=1, device=device)
+            measured = sanslabel.evaluate(run.path, protocols=ONE_DRAW, network=network, baselines=False, device=device)
             found |= accuracies(measured)
     own = (
         fmean(line["accuracy"] for line in lines[-10:]) if method != "supervised" and "accuracy" in lines[-1] else None
@@ -141,7 +144,7 @@ def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> 
     features = {key: Features(on_train[key], on_test[key]) for key in compared}
     home = next(iter(on_train.values())).device
     division = Division(train.labels[rows].to(home), test.labels.to(home), len(train.classes), "test split")
-    return accuracies(scores(features, division, draws=1, seed=seed))
+    return accuracies(scores_of_features(features, division, protocols=ONE_DRAW, seed=seed))
 
 
 def accuracies(measured: list[Any]) -> dict[str, dict[str, float]]:

@@ -118,7 +118,7 @@ def accuracy(net: nn.Module, train: Source, test: Source) -> float:
         represent({"it": net}, source, image_size=28, device=CPU, dtype=dtype)[0]["it"] for source in (train, test)
     ]
     classes = len(train.classes)
-    penalty = chosen_penalty(features[0], train.labels, classes=classes, turns=1, seed=0).best.penalty
+    penalty = chosen_penalty(features[0], train.labels, classes=classes, rounds=1, seed=0).best.penalty
     probe = fitted(features[0], train.labels, classes=classes, penalty=penalty)
     return 100 * (probe.predictions(features[1]) == test.labels).double().mean().item()
 

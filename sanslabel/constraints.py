@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import inf, isfinite
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -38,7 +38,7 @@ class Bounds:
             return f"must be from {self.least:,} to {self.most:,}"
         limits = [f"above {self.above:,}"] if self.above is not None else []
         limits += [f"{self.least:,} or more"] if self.least is not None else []
-        limits += [f"at most {self.most:,}"] if self.most is not None else []
+        limits += [f"at most {self.most:,}"] if self.most not in (None, inf) else []
         return f"must be {' and '.join(limits)}"
 
 
@@ -73,8 +73,9 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
 def check_constraints(instance: Any, flag_prefix: str = "--") -> None:
     """Raises BadInput if a field of a dataclass is outside of its annotation's bounds or choices.
 
-    Numbers must be finite in every field. In a tuple, each item must lie within the bounds. A field that is None has no
-    value to check. The sentence begins with the flag: `flag_prefix` and the field's name with hyphens.
+    Numbers must be finite in every field whose bounds do not end at infinity. In a tuple, each item must lie within the
+    bounds. A field that is None has no value to check. The sentence begins with the flag: `flag_prefix` and the field's
+    name with hyphens.
     """
     hints = _hints(type(instance))
     for field in fields(instance):
@@ -97,7 +98,7 @@ def _violations(hint: Any, value: Any) -> Iterator[str]:
     if choices and value not in choices:
         yield f"choose one of {', '.join(map(str, choices))}"
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, float) and not isfinite(number):
+        if isinstance(number, float) and not isfinite(number) and not any(b.most == inf for b in bounds_of(hint)):
             yield "must be a finite number"
         for bounds in bounds_of(hint):
             if not bounds.admits(number):

@@ -93,7 +93,7 @@ def test_train_evaluates_and_says_what_it_made(tmp_path):
     said = json.loads((tmp_path / "run" / "run.json").read_text())
     assert said["hyperparameters"]["temperature"] == 0.3
     assert said["hyperparameters"]["view"]["crop"] == [0.4, 1.0]
-    again = run("evaluate", out, "--protocols", "knn", "--k", "5")
+    again = run("evaluate", out, "--protocols", "knn", "--knn.k", "5")
     assert again.returncode == 0, again.stderr
     assert "kNN" in again.stdout
     resumed = run("train", "--resume", out, "--no-evaluate")

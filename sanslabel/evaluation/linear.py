@@ -1,7 +1,7 @@
-"""The linear probe: multinomial logistic regression on frozen features, its penalty chosen on held-out training rows.
+"""The linear probe: multinomial logistic regression, its penalty chosen on held-out training samples.
 
 Without a penalty, the raw pixels of 8,000 images lose three points of accuracy, which flatters all that is compared
-with them; and the best penalty differs from one representation to another. So it is always chosen, from training rows.
+with them. The best penalty also differs from one representation to another. So it is always chosen.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from sanslabel.randomness import Stream, fold, permutation
 
-PARTS = 5
+FOLDS = 5
 STRONGEST, WEAKEST, STEP = 10.0, 1e-7, 10**-0.5
-"""of the penalties, each a half decade below the last"""
+"""penalties that are tried, each a half decade below the last"""
 BLOCK = 1 << 24
-"""numbers of a temporary held at once, 64 MiB"""
+"""numbers of a temporary tensor at most, 64 MiB"""
 SMALL = 1 << 23
-"""numbers in the features, below which one thread does the work: for 8,000 images' pixels two are 1.6 times faster on
-idle cores, and on busy ones, where they wait for each other at every step, ten times slower"""
+"""numbers in the features below which one thread does the work. For the pixels of 8,000 images, two threads are 1.6
+times faster on idle cores. On busy cores they wait for each other at every step and are ten times slower"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Probe:
     """A fitted linear classifier."""
 
     mean: Tensor
-    """(D,), of the training rows"""
+    """(D,), mean of the training samples"""
     scale: Tensor
     """(D,), 1 / standard deviation; 0 for a feature that is constant in training"""
     weight: Tensor
@@ -41,13 +41,13 @@ class Probe:
     """(classes,)"""
 
     def predictions(self, features: Tensor) -> Tensor:
-        """(M, D) -> (M,) int64."""
+        """Returns the most probable classes, (M, D) -> (M,) int64."""
         standardized = (features.to(self.weight) - self.mean) * self.scale
         return torch.addmm(self.bias, standardized, self.weight).argmax(dim=1)
 
 
 class HeldOut(NamedTuple):
-    """What a penalty gave on rows that were not fitted."""
+    """The figures of a penalty on samples that were not fitted."""
 
     penalty: float
     cross_entropy: float
@@ -57,26 +57,28 @@ class HeldOut(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """A penalty, and all that were tried for it, from the strongest."""
+    """The penalties that were tried, from the strongest."""
 
     path: tuple[HeldOut, ...]
 
     @property
     def best(self) -> HeldOut:
+        """Returns the penalty with the lowest cross-entropy."""
         return min(self.path, key=lambda held_out: held_out.cross_entropy)
 
     @property
     def at_edge(self) -> bool:
-        """Whether a penalty outside the range might have been better."""
+        """Returns True if a penalty outside the range might have been better."""
         return self.best in (self.path[0], self.path[-1])
 
 
 def fitted(features: Tensor, labels: Tensor, *, classes: int, penalty: float, tolerance: float = 1e-6) -> Probe:
-    """The minimizer of the mean cross-entropy + penalty / 2 · ‖weight‖², the bias free, on standardized features.
+    """Returns the minimizer of the mean cross-entropy + penalty / 2 · ‖weight‖², on standardized features.
 
-    features: (N, D), labels: (N,) in [0, classes). Scikit-learn's C is 1 / (N · penalty). Float64 features are fitted
-    in float64, all others in float32. L-BFGS stops when a step lowers the loss by less than the tolerance: at 1e-6
-    accuracies are within 0.05 points of those at 1e-9, in 40 % of the steps. Holds one copy of the features.
+    features: (N, D), labels: (N,) in [0, classes). The bias has no penalty. Scikit-learn's C is 1 / (N · penalty).
+    Float64 features are fitted in float64, all others in float32. L-BFGS stops when a step lowers the loss by less than
+    the tolerance: at 1e-6, accuracies are within 0.05 points of those at 1e-9, in 40 % of the steps. One copy of the
+    features is made.
     """
     with _threads_for(features):
         frame = _frame(features)
@@ -87,40 +89,45 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int, penalty: float, to
 
 
 def chosen_penalty(
-    features: Tensor, labels: Tensor, *, classes: int, turns: int, seed: int, tolerance: float = 1e-6
+    features: Tensor, labels: Tensor, *, classes: int, rounds: int, seed: int, tolerance: float = 1e-6
 ) -> Choice:
-    """The penalty with the lowest cross-entropy on held-out fifths of the rows, which have the same classes each.
+    """Returns the penalties that were tried; the best has the lowest cross-entropy on held-out fifths of the samples.
 
-    turns: how many of the five fifths are held out in turn, 1 where rows are many, 5 where they are few. Penalties run
-    from the strongest down, each fit starting from the last, until one is worse than the one before. Cross-entropy is
-    convex enough along the way for that, and has no ties; held-out accuracies ripple by half a point.
+    rounds: how many of the five fifths are held out in turn, 1 if samples are many, 5 if they are few. All fifths have
+    the same shares of classes. Penalties run from the strongest down, each fit starting from the last, until one is
+    worse than the one before. Cross-entropy is convex enough along the way for that, and has no ties; held-out
+    accuracies ripple by half a point.
     """
-    part = parts(labels, seed)
+    fifth = fifths(labels, seed)
     with _threads_for(features):
         frame = _frame(features)
-        kept = (part[:, None] != torch.arange(turns, device=part.device)).to(frame.mean)  # (N, turns)
+        kept = (fifth[:, None] != torch.arange(rounds, device=fifth.device)).to(frame.mean)  # (N, rounds)
         share = kept / kept.sum(dim=0).clamp(min=1)
         problem = _Problem(frame.coordinates(features), labels, share, frame.variance, classes)
         weights, path, penalty = problem.zeros(), [], STRONGEST
         while penalty > WEAKEST and (len(path) < 2 or path[-1].cross_entropy < path[-2].cross_entropy):
             weights = problem.minimum(penalty, weights, tolerance)
-            path.append(HeldOut(penalty, *_held_out(problem, weights, part)))
+            path.append(HeldOut(penalty, *_held_out(problem, weights, fifth)))
             penalty *= STEP
     return Choice(tuple(path))
 
 
-def parts(labels: Tensor, seed: int) -> Tensor:
-    """(N,) int64 in [0, 5): a division of the rows in fifths of the same classes, fixed by the seed."""
+def fifths(labels: Tensor, seed: int) -> Tensor:
+    """Returns the fifth that each sample belongs to, (N,) int64 in [0, 5), fixed by the seed. All fifths have the same
+    shares of classes."""
     order = permutation(fold(seed, Stream.FOLDS), len(labels)).to(labels.device)
     order = order[labels[order].argsort(stable=True)]
-    part = torch.empty_like(labels)
-    part[order] = torch.arange(len(labels), device=labels.device) % PARTS
-    return part
+    fifth = torch.empty_like(labels)
+    fifth[order] = torch.arange(len(labels), device=labels.device) % FOLDS
+    return fifth
 
 
 class _Frame(NamedTuple):
-    """The principal axes of standardized features: there the Hessian is almost diagonal, and rows that are fewer than
-    features have only as many coordinates as there are rows."""
+    """The principal axes of standardized features.
+
+    There the Hessian is almost diagonal, and samples that are fewer than features have only as many coordinates as
+    there are samples.
+    """
 
     mean: Tensor
     """(D,)"""
@@ -129,40 +136,43 @@ class _Frame(NamedTuple):
     axes: Tensor
     """(D, R), orthonormal, R = min(N, D)"""
     variance: Tensor
-    """(R,), along them"""
+    """(R,), variance along the axes"""
 
     def coordinates(self, features: Tensor) -> Tensor:
-        """(N, D) -> (N, R)."""
+        """Returns the coordinates of features along the axes, (N, D) -> (N, R)."""
         out = self.mean.new_empty(len(features), self.axes.shape[1])
-        for rows in _blocks(*features.shape):
-            torch.matmul((features[rows] - self.mean) * self.scale, self.axes, out=out[rows])
+        for block in _blocks(*features.shape):
+            torch.matmul((features[block] - self.mean) * self.scale, self.axes, out=out[block])
         return out
 
 
 def _frame(features: Tensor) -> _Frame:
+    """Returns the principal axes of features (N, D)."""
     features = features if features.dtype == torch.float64 else features.float()
     deviation, mean = torch.std_mean(features, dim=0, correction=0)
-    # What varies by no more than rounding is constant; test rows that differ there have nothing to say.
+    # A feature that varies by no more than rounding is constant; test samples that differ there say nothing.
     scale = torch.where(deviation > 1e-6 * mean.abs(), 1 / deviation, 0)
-    rows, dimensions = features.shape
-    if rows < dimensions:
+    samples, dimensions = features.shape
+    if samples < dimensions:
         _, singular, axes = torch.linalg.svd((features - mean) * scale, full_matrices=False)
-        return _Frame(mean, scale, axes.T, singular.square() / rows)
+        return _Frame(mean, scale, axes.T, singular.square() / samples)
     covariance = mean.new_zeros(dimensions, dimensions)
-    for block in _blocks(rows, dimensions):
+    for block in _blocks(samples, dimensions):
         standardized = (features[block] - mean) * scale
-        covariance.addmm_(standardized.T, standardized, alpha=1 / rows)
+        covariance.addmm_(standardized.T, standardized, alpha=1 / samples)
     variance, axes = torch.linalg.eigh(covariance)
     return _Frame(mean, scale, axes, variance.clamp(min=0))
 
 
-def _blocks(rows: int, columns: int) -> list[slice]:
-    """Slices of so many rows that they hold about BLOCK numbers."""
-    length = max(1, BLOCK // columns)
-    return [slice(first, first + length) for first in range(0, rows, length)]
+def _blocks(samples: int, width: int) -> list[slice]:
+    """Returns slices of the samples, each of which holds about BLOCK numbers."""
+    length = max(1, BLOCK // width)
+    return [slice(first, first + length) for first in range(0, samples, length)]
 
 
 class _Weights(NamedTuple):
+    """The weights of F logistic regressions side by side."""
+
     rotated: Tensor
     """(R, F · classes)"""
     bias: Tensor
@@ -170,28 +180,29 @@ class _Weights(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """F logistic regressions on the same rows, which differ in how much each row counts; solved as one."""
+    """F logistic regressions on the same samples, which differ in the samples' weights; they are solved as one."""
 
     coordinates: Tensor
-    """(N, R), of the features in their frame"""
+    """(N, R), coordinates of the features along their principal axes"""
     labels: Tensor
     """(N,)"""
     share: Tensor
-    """(N, F), the weight of each row; columns sum to 1"""
+    """(N, F), the weight of each sample; columns sum to 1"""
     variance: Tensor
-    """(R,), of the coordinates"""
+    """(R,), variance of the coordinates"""
     classes: int
 
     def zeros(self) -> _Weights:
+        """Returns weights of 0."""
         columns = self.share.shape[1] * self.classes
         return _Weights(self.coordinates.new_zeros(len(self.variance), columns), self.coordinates.new_zeros(columns))
 
-    def logits(self, weights: _Weights, rows: slice) -> Tensor:
-        """(n, F, classes)."""
-        return torch.addmm(weights.bias, self.coordinates[rows], weights.rotated).unflatten(1, (-1, self.classes))
+    def logits(self, weights: _Weights, block: slice) -> Tensor:
+        """Returns the logits of a block of samples, (n, F, classes)."""
+        return torch.addmm(weights.bias, self.coordinates[block], weights.rotated).unflatten(1, (-1, self.classes))
 
     def minimum(self, penalty: float, start: _Weights, tolerance: float) -> _Weights:
-        """The minimizer of the sum over the F regressions, by L-BFGS."""
+        """Returns the minimizer of the sum over the F regressions, by L-BFGS."""
         # Böhning's bound of the Hessian, covariance / 2 + penalty, is diagonal here: dividing by its root halves the
         # passes over the data (8,000 images' pixels, penalties from 10 to 1e-4: 1,550 instead of 2,500).
         root = (self.variance / 2 + penalty).rsqrt()[:, None]
@@ -210,14 +221,14 @@ class _Problem(NamedTuple):
             weights = _Weights(scaled * root, bias)
             total = penalty / 2 * weights.rotated.double().square().sum()
             scaled.grad, bias.grad = penalty * weights.rotated * root, torch.zeros_like(bias)
-            for rows in _blocks(len(self.labels), len(bias)):
-                share = self.share[rows, :, None]
-                target = self.labels[rows, None, None].expand_as(share)  # (n, F, 1)
-                logarithms = self.logits(weights, rows).log_softmax(dim=2)
+            for block in _blocks(len(self.labels), len(bias)):
+                share = self.share[block, :, None]
+                target = self.labels[block, None, None].expand_as(share)  # (n, F, 1)
+                logarithms = self.logits(weights, block).log_softmax(dim=2)
                 total = total - (share * logarithms.gather(2, target)).double().sum()
                 residual = logarithms.exp_().mul_(share).scatter_add_(2, target, -share).flatten(1)
                 bias.grad += residual.sum(dim=0)
-                scaled.grad += root * (residual.T @ self.coordinates[rows]).T
+                scaled.grad += root * (residual.T @ self.coordinates[block]).T
             return total
 
         solver.step(objective)  # pyright: ignore[reportArgumentType]
@@ -226,6 +237,7 @@ class _Problem(NamedTuple):
 
 @contextmanager
 def _threads_for(features: Tensor) -> Iterator[None]:
+    """Context manager that uses one thread for small features, and the usual number for others."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if features.numel() < SMALL else before)
     try:
@@ -234,14 +246,15 @@ def _threads_for(features: Tensor) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _held_out(problem: _Problem, weights: _Weights, part: Tensor) -> tuple[float, float]:
-    """Cross-entropy and accuracy in % over the rows that one of the regressions held out, by that one."""
-    entropy, right, count = 0.0, 0, 0
-    for rows in _blocks(len(part), len(weights.bias)):
-        mine = (part[rows] < problem.share.shape[1]).nonzero()[:, 0]
-        labels = problem.labels[rows][mine]
-        logits = problem.logits(weights, rows)[mine, part[rows][mine]]  # (n, classes)
+def _held_out(problem: _Problem, weights: _Weights, fifth: Tensor) -> tuple[float, float]:
+    """Returns cross-entropy and accuracy, in %, over samples that a regression held out, as that regression predicts
+    them."""
+    entropy, correct, count = 0.0, 0, 0
+    for block in _blocks(len(fifth), len(weights.bias)):
+        held_out = (fifth[block] < problem.share.shape[1]).nonzero()[:, 0]
+        labels = problem.labels[block][held_out]
+        logits = problem.logits(weights, block)[held_out, fifth[block][held_out]]  # (n, classes)
         entropy += float(F.cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(dim=1) == labels).sum())
+        correct += int((logits.argmax(dim=1) == labels).sum())
         count += len(labels)
-    return entropy / max(count, 1), 100 * right / max(count, 1)
+    return entropy / max(count, 1), 100 * correct / max(count, 1)

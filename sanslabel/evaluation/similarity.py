@@ -1,4 +1,4 @@
-"""Whether distances between features say what belongs together."""
+"""Measures of whether distances between features agree with labels, or with distances between other features."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from torch.nn.functional import normalize, one_hot
 from sanslabel.randomness import Stream, fold, integers, uniform
 
 TRIPLETS = 20_000
+"""triplets that are drawn"""
 
 
 @torch.no_grad()
 def triplet_accuracy(features: Tensor, labels: Tensor, seed: int) -> float:
-    """How often, in %, an image is nearer (cosine) to another one of its class than to one of another class, over
-    20,000 triplets drawn by the seed; 50 by chance, and equal distances count half. nan where no triplet can be drawn.
+    """Returns how often, in %, an image is nearer (cosine) to another one of its class than to one of another class.
+
+    20,000 triplets are drawn by the seed. Chance is 50, and equal distances count half; nan if there are no triplets.
 
     features: (N, D); labels: (N,) int64.
     """
     order = labels.argsort(stable=True)
     ordered = labels[order]
-    first = torch.searchsorted(ordered, ordered)  # of the class of each, in that order
+    first = torch.searchsorted(ordered, ordered)  # the first position of each sample's class, in that order
     size = torch.searchsorted(ordered, ordered, right=True) - first
     anchors = ((size > 1) & (size < len(labels))).nonzero()[:, 0]
     if len(anchors) == 0:
@@ -29,15 +31,15 @@ def triplet_accuracy(features: Tensor, labels: Tensor, seed: int) -> float:
     anchor = anchors[(draws[0] * len(anchors)).long()]
     start, count = first[anchor], size[anchor]
     same = start + (draws[1] * (count - 1)).long()
-    same = same + (same >= anchor)  # all of the class but itself
+    same = same + (same >= anchor)  # any of the class but the anchor
     other = (draws[2] * (len(labels) - count)).long()
-    other = other + count * (other >= start)  # all that are not of the class
+    other = other + count * (other >= start)  # any of another class
     return _nearer(normalize(features.float(), dim=1)[order], anchor, same, other)
 
 
 @torch.no_grad()
 def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
-    """How often, in %, of two images the same one is nearer to a third in both: (N, D) and (N, E). 50 by chance."""
+    """Returns how often, in %, the same one of two images is nearer to a third by (N, D) and (N, E). Chance is 50."""
     unit, known = normalize(features.float(), dim=1), normalize(reference.float(), dim=1)
     drawn = (
         integers(torch.tensor([fold(seed, Stream.REFERENCE_TRIPLETS)]), 6 * TRIPLETS, len(unit), 0)
@@ -46,18 +48,21 @@ def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
     )
     anchor, first, second = drawn
     three = (anchor != first) & (anchor != second) & (first != second)
-    anchor, first, second = (part[three] for part in (anchor, first, second))
+    anchor, first, second = anchor[three], first[three], second[three]
     near = (known[anchor] * known[first]).sum(dim=1) >= (known[anchor] * known[second]).sum(dim=1)
     return _nearer(unit, anchor, torch.where(near, first, second), torch.where(near, second, first))
 
 
 @torch.no_grad()
 def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
-    """Linear centered kernel alignment in %: ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of centered X (N, D) and Y (N, E), Frobenius norms.
-    100 where one is the other but for a rotation and a scale, 0 where they have nothing in common or one is constant.
-    Kornblith et al. 2019, equation 5."""
-    x, y = (part.double() - part.double().mean(dim=0) for part in (features, reference))
-    if len(x) < max(x.shape[1], y.shape[1]):  # the same of the kernels themselves, which are then the smaller ones
+    """Returns the linear centered kernel alignment (CKA), in %.
+
+    ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) for centered X (N, D) and Y (N, E), in Frobenius norms. It is 100 if one equals the other
+    up to a rotation and a scale, and 0 if they have nothing in common or one is constant. Kornblith et al. 2019,
+    equation 5.
+    """
+    x, y = (h.double() - h.double().mean(dim=0) for h in (features, reference))
+    if len(x) < max(x.shape[1], y.shape[1]):  # the same number from the kernels, which are then smaller
         k, m = x @ x.T, y @ y.T
         shared, norms = (k * m).sum(), k.norm() * m.norm()
     else:
@@ -65,13 +70,14 @@ def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
     return 100 * float(shared / norms) if norms > 0 else 0.0
 
 
-def with_labels(features: Tensor, labels: Tensor, classes: int) -> float:
-    """The alignment of features with the kernel that says whether two images are of one class."""
+def alignment_with_labels(features: Tensor, labels: Tensor, classes: int) -> float:
+    """Returns the alignment of features (N, D) with the kernel that is 1 for two images of one class (N,), else 0."""
     return alignment_of_kernels(features, one_hot(labels, classes))
 
 
 def _nearer(unit: Tensor, anchor: Tensor, near: Tensor, far: Tensor) -> float:
-    anchor, near, far = (part[:TRIPLETS] for part in (anchor, near, far))
+    """Returns how often, in %, the anchor is nearer to `near` than to `far`, all of them positions in (N, D)."""
+    anchor, near, far = anchor[:TRIPLETS], near[:TRIPLETS], far[:TRIPLETS]
     if len(anchor) == 0:
         return float("nan")
     gain = (unit[anchor] * (unit[near] - unit[far])).sum(dim=1)

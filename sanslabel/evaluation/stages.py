@@ -1,4 +1,4 @@
-"""What is read off an encoder: its representation, another stage or other tokens, or all stages side by side."""
+"""Readouts: the representation of an encoder, of another stage or of other tokens, or all stages side by side."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from sanslabel.errors import BadInput
 
 Tokens = Literal["class", "mean", "patches"]
 NUMBERS = 2048
-"""of a stage, so that wide maps and narrow ones are probed alike"""
+"""numbers that are left of a stage, so that wide maps and narrow ones are probed alike"""
 
 
-class Reading(nn.Module):
-    """One vector an image, off one stage of an encoder.
+class Readout(nn.Module):
+    """One vector for each image, read from one stage of an encoder.
 
-    stage: 1 for the first, None for the last. tokens: of a transformer the class token, the mean of its patches or all
-        of these one after the other; None for what the encoder itself pools. BadInput for what the encoder has not.
+    stage: 1 for the first, None for the last. tokens: the class token of a transformer, the mean of its patches, or all
+        patches one after the other; None for what the encoder itself pools. Raises BadInput for a stage or for tokens
+        that the encoder lacks.
     images (N, C, H, W) -> (N, D).
     """
 
     def __init__(self, encoder: Encoder, stage: int | None, tokens: Tokens | None) -> None:
         super().__init__()
-        found = shapes(encoder)
-        if stage is not None and not 1 <= stage <= len(found):
-            raise BadInput(f"--stage {stage}: {encoder.config['name']} has the stages 1 to {len(found)}.")
-        if tokens is not None and len(found[(stage or 0) - 1]) != 3:
+        stage_shapes = shapes(encoder)
+        if stage is not None and not 1 <= stage <= len(stage_shapes):
+            raise BadInput(f"--stage {stage}: {encoder.config['name']} has the stages 1 to {len(stage_shapes)}.")
+        if tokens is not None and len(stage_shapes[(stage or 0) - 1]) != 3:
             raise BadInput(f"--tokens {tokens}: {encoder.config['name']} has no tokens; leave it out.")
         self.encoder, self.stage, self.tokens = encoder, stage, tokens
         self.config = {"stage": stage, "tokens": tokens}
@@ -47,8 +48,10 @@ class Reading(nn.Module):
 
 
 class Stages(nn.Module):
-    """All stages of an encoder, one after the other: maps as averages over so many fields that about 2,048 numbers are
-    left of each, tokens as the class token and the mean of the patches.
+    """All stages of an encoder, one after the other.
+
+    Of a map, averages over so many fields are taken that about 2,048 numbers are left. Of tokens, the class token and
+    the mean of the patches are taken.
 
     images (N, C, H, W) -> (N, the sum of `widths`).
     """
@@ -64,15 +67,16 @@ class Stages(nn.Module):
 
 @torch.no_grad()
 def shapes(encoder: Encoder) -> list[torch.Size]:
-    """Of the stages of one image."""
+    """Returns the shape of each stage for a single image."""
     training, home = encoder.training, next(encoder.parameters()).device
-    stages = encoder.eval().stages(torch.zeros(1, *encoder.reads.shape, device=home))
+    size = encoder.config["image_size"]
+    stages = encoder.eval().stages(torch.zeros(1, encoder.config["channels"], size, size, device=home))
     encoder.train(training)
     return [stage.shape for stage in stages]
 
 
 def _flat(stage: Tensor) -> Tensor:
-    """(N, C, h, w), (N, T, D) or (N, D) -> (N, about NUMBERS or less)."""
+    """Returns a stage as one vector for each image: (N, C, h, w), (N, T, D) or (N, D) -> (N, about NUMBERS or less)."""
     if stage.ndim == 4:
         side = min(stage.shape[-1], max(1, isqrt(NUMBERS // stage.shape[1])))
         return adaptive_avg_pool2d(stage, side).flatten(1)

@@ -1,4 +1,4 @@
-"""What is measured: a trained encoder, and what it is compared with."""
+"""Subjects: the encoder that is measured, and the encoders and pixels that it is compared with."""
 
 from __future__ import annotations
 
@@ -9,60 +9,78 @@ from typing import Any, NamedTuple
 import torch
 
 from sanslabel import checkpoint, encoders
-from sanslabel.encoders.timm import pretrained_settings
+from sanslabel.encoders.timm import PREFIX, pretrained_settings
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
-from sanslabel.evaluation.representation import PIXELS, Encoder, pixels, settle_
-from sanslabel.evaluation.stages import Reading, Tokens
+from sanslabel.evaluation.representation import PIXELS, Representation, pixels, settle_
+from sanslabel.evaluation.stages import Readout, Tokens
 from sanslabel.randomness import Stream, fold
+from sanslabel.run_config import Plan
+from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Source, open_source
 
 
 class Subject(NamedTuple):
-    """An encoder and what is known of it."""
+    """An encoder and the run that it comes from."""
 
     encoder: encoders.Encoder
     network: str
     """student, teacher, mean, critic, or pretrained"""
     sha256: str
-    """of the file of its weights, or for one of timm's of its weights' bytes"""
-    said: Mapping[str, Any]
-    """what run.json says; nothing where there is none"""
+    """the SHA-256 of the weights' file; for an encoder of timm, a digest of the weights"""
     folder: Path
-    """the run folder, where scores and features are written"""
+    """the folder that scores and features are written to"""
+    plan: Plan | None = None
+    """what decided the run; None for an encoder without one"""
+
+    def options(self, device: torch.device) -> dict[str, Any]:
+        """Returns the options of `represent` for this encoder on a device.
+
+        It computes in the precision that it was trained in. On `fashion`, bfloat16 moves accuracies by 0.05 points and
+        takes 0.4 of the time.
+        """
+        precision = torch.bfloat16 if self.plan and self.plan.precision == "bfloat16" else torch.float32
+        size = self.plan.image_size if self.plan else self.encoder.config["image_size"]
+        return {
+            "image_size": size,
+            "device": device,
+            "dtype": precision,
+            "workers": self.plan.workers if self.plan else 0,
+        }
 
 
-def open_subject(run: str | Path, network: str | None) -> Subject:
-    """The encoder of a run folder, or of a folder with nothing but an exported one. BadInput where there is none."""
-    run = Path(run)
-    encoder = checkpoint.load_encoder(run, network)
-    said = checkpoint.read_run(run) if (run / "run.json").is_file() else {}
-    weights = checkpoint.sha256(checkpoint.encoder_file(run, network))
-    return Subject(encoder, network or checkpoint.exported(run)[0], weights, said, run)
+def open_subject(run: str | Path, network: str | None = None, data: str | Path | None = None) -> Subject:
+    """Returns the encoder of a run folder, of a folder with nothing but an exported encoder, or of timm ("timm/NAME").
+
+    network: the exported encoder, by default the first; data: labeled data, whose channels an encoder of timm is built
+    for. Raises BadInput if there is no such encoder.
+    """
+    if str(run).startswith(PREFIX):
+        return _timm_subject(str(run), data)
+    folder = Path(run)
+    encoder = checkpoint.load_encoder(folder, network)
+    weights = checkpoint.sha256(checkpoint.encoder_file(folder, network))
+    return Subject(encoder, network or checkpoint.exported(folder)[0], weights, folder, RunFolder.open(folder).plan)
 
 
-def computing_as(said: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Options of `represent`: what the encoder was trained in. On `fashion` bfloat16 moves accuracies by 0.05 points
-    and takes 0.4 of the time."""
-    dtype = torch.bfloat16 if said.get("precision") == "bfloat16" else torch.float32
-    return {"device": device, "dtype": dtype, "workers": said.get("workers", 0)}
-
-
-def of_timm(name: str, data: str | Path | None) -> Subject:
-    """A pretrained encoder of timm, as it was pretrained, for images of the channels that the data have."""
+def _timm_subject(name: str, data: str | Path | None) -> Subject:
+    """Returns a pretrained encoder of timm, scaled as it was pretrained, for images with the channels of the data."""
     if data is None:
         raise BadInput(f"{name}: name labeled data with --data.")
     channels = open_source(data).channels
     size, (mean, std) = pretrained_settings(name)
-    fits = channels == len(mean)
-    scaling = (mean, std) if fits else tuple((sum(part) / len(part),) * channels for part in (mean, std))
+    scaling = (mean, std)
+    if channels != len(mean):
+        scaling = tuple((sum(values) / len(values),) * channels for values in scaling)
     encoder = encoders.build(name, channels=channels, image_size=size, scaling=scaling, pretrained=True).eval()
-    folder = Path("runs") / name.replace("/", "-")
-    return Subject(encoder, "pretrained", digest(encoder, []), {}, folder)
+    return Subject(encoder, "pretrained", digest(encoder, []), Path("runs") / name.replace("/", "-"))
 
 
-def untrained(config: Mapping[str, Any], source: Source, seed: int, options: Mapping[str, Any]) -> encoders.Encoder:
-    """The encoder as it was before training but for its seed, its BatchNorm statistics settled."""
+def random_encoder(
+    config: Mapping[str, Any], source: Source, seed: int, options: Mapping[str, Any]
+) -> encoders.Encoder:
+    """Returns an encoder of this configuration with weights drawn by the seed, and BatchNorm statistics settled on the
+    source."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold(seed, Stream.BASELINE))
         encoder = encoders.build(**config).to(options["device"])
@@ -70,38 +88,45 @@ def untrained(config: Mapping[str, Any], source: Source, seed: int, options: Map
     return encoder
 
 
-def readings(
+def readouts(
     compared: Mapping[str, encoders.Encoder],
     source: Source,
     options: Mapping[str, Any],
     stage: int | None,
     tokens: Tokens | None,
-) -> dict[str, Encoder]:
-    """Each encoder, and where it reads patches, also as it reads whole images; or what is read off a stage of each."""
-    found: dict[str, Encoder] = {}
+) -> dict[str, Representation]:
+    """Returns the representation of each encoder, by name.
+
+    An encoder that reads patches has two: the mean over patches, and that of full images. With a stage or tokens, each
+    encoder has one: what is read from there.
+    """
+    representations: dict[str, Representation] = {}
     for name, encoder in compared.items():
         if stage is not None or tokens is not None:
-            said = [f"stage {stage}"] * (stage is not None) + [f"{tokens} tokens"] * (tokens is not None)
-            found[", ".join([name, *said])] = Reading(whole(encoder, source, options), stage, tokens)
+            places = [f"stage {stage}"] * (stage is not None) + [f"{tokens} tokens"] * (tokens is not None)
+            full = encoder_of_full_images(encoder, source, options)
+            representations[", ".join([name, *places])] = Readout(full, stage, tokens)
         elif encoder.patches is None:
-            found[name] = encoder
+            representations[name] = encoder
         else:
-            found[f"{name}, mean over patches"] = encoder
-            found[f"{name}, whole images"] = whole(encoder, source, options)
-    return found
+            representations[f"{name}, mean over patches"] = encoder
+            representations[f"{name}, whole images"] = encoder_of_full_images(encoder, source, options)
+    return representations
 
 
-def of_pixels(channels: int, size: int) -> dict[str, Encoder]:
-    """Raw pixels by what they are called: large images are reduced."""
+def pixel_baseline(channels: int, size: int) -> dict[str, Representation]:
+    """Returns raw pixels as a representation, under a name that says whether images of this size are reduced."""
     return {"pixels, reduced to 32x32" if channels * size**2 > PIXELS else "pixels": pixels}
 
 
-def whole(encoder: encoders.Encoder, source: Source, options: Mapping[str, Any]) -> encoders.Encoder:
-    """The encoder as it reads whole images. One that was trained on patches has its BatchNorm statistics settled on
-    those: what it has are of something else."""
+def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: Mapping[str, Any]) -> encoders.Encoder:
+    """Returns the encoder if it reads full images, and for one that reads patches a copy that reads full images.
+
+    The BatchNorm statistics of the copy are settled on the source, since those of patches are others.
+    """
     if encoder.patches is None:
         return encoder
-    other = encoders.build(**{**encoder.config, "patches": None}).to(options["device"])
-    other.load_state_dict(encoder.state_dict())
-    settle_(other, source, **options)
-    return other
+    copy = encoders.build(**{**encoder.config, "patches": None}).to(options["device"])
+    copy.load_state_dict(encoder.state_dict())
+    settle_(copy, source, **options)
+    return copy

@@ -1,4 +1,4 @@
-"""Scores side by side."""
+"""Scores as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -6,75 +6,70 @@ from collections.abc import Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
-from sanslabel.evaluation.protocols import Score
+from sanslabel.evaluation.protocols import names, protocol_class
+from sanslabel.scores import Score
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-APART = {
-    "few": "Linear accuracy with 1 % and 10 % of the labels, in %",
-    "retrieval": "Mean average precision in %",
-    "finetune": "Accuracy after fine-tuning, in %",
-    "cluster": "Clusters against labels, in %",
-    "relation": "Do distances follow labels, in %",
-    "invariance": "What stays of a changed image (100 x cosine)",
-    "transfer": "Linear accuracy on {data}, in %",
-    "layers": "",
-}
-"""protocols with a table of their own, and its title"""
+def title_of(protocol: str) -> str:
+    """Returns the title of a protocol's own table; empty if it shares one, or is not known here."""
+    return protocol_class(protocol).title if protocol in names() else ""
+
+
+def heading(few: int | None, protocol: str, metric: str, alone: bool) -> str:
+    """Returns the title of a column; in a table of one protocol, the metric is enough."""
+    name = (protocol_class(protocol).heading if protocol in names() else "") or protocol
+    words = [metric] if alone else [name] if metric == "accuracy" else [name, metric]
+    return " ".join(words) + (f", {few} a class" if few else "")
 
 
 def tables(scores: Sequence[Score]) -> list[Table]:
-    """One of what classifies, and one of each protocol that says something else, where there are such scores."""
-    found = [table([s for s in scores if s.protocol not in APART])]
-    for protocol, title in APART.items():
-        of = [s for s in scores if s.protocol == protocol]
-        if of and protocol == "layers":
-            found.append(layers(of))
-        elif of:
-            found.append(table(of, title.format(data=of[0].settings.get("data"))))
-    return [made for made in found if made.rows]
+    """Returns the table that protocols share, and one for each protocol that has its own."""
+    titles = {score.protocol: title_of(score.protocol) for score in scores}
+    made = [table([score for score in scores if not titles[score.protocol]])]
+    for protocol, title in titles.items():
+        if title:
+            measured = [score for score in scores if score.protocol == protocol]
+            title = title.format(data=measured[0].settings.get("data"))
+            staged = all(score.stage is not None for score in measured)
+            made.append(stage_table(measured, title) if staged else table(measured, title))
+    return [table for table in made if table.rows]
 
 
 def table(scores: Sequence[Score], title: str = "") -> Table:
-    """A row for each representation, a column for each figure with all labels, then with few; ± is one standard
-    deviation over the draws."""
+    """Returns a table with a row for each representation and a column for each figure, first with all labels, then with
+    few. ± is one standard deviation over the draws."""
     columns = list(dict.fromkeys((s.labels_per_class or 0, s.protocol, s.metric) for s in scores))
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
     accuracy = {s.metric for s in scores} == {"accuracy"}
-    titles = [heading(*column, alone=bool(title)) for column in columns]
-    made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, titles)
-    for name in _names(scores):
+    headings = [heading(*column, alone=bool(title)) for column in columns]
+    made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, headings)
+    for name in _representations(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
     return made
 
 
-def heading(few: int | None, protocol: str, metric: str, alone: bool) -> str:
-    """A column's title; in a table of one protocol the figure is enough."""
-    named = "kNN" if protocol == "knn" else protocol
-    words = [metric] if alone else [named] if metric == "accuracy" else [named, metric]
-    return " ".join(words) + (f", {few} a class" if few else "")
-
-
-def layers(scores: Sequence[Score]) -> Table:
-    """A row for each encoder, a column for each of its stages, and which of them training rows that were held out find
-    best."""
+def stage_table(scores: Sequence[Score], title: str) -> Table:
+    """Returns a table with a row for each encoder and a column for each stage. The last column names the stage with the
+    best accuracy on held-out training samples."""
     stages = sorted({s.stage or 0 for s in scores})
-    made = _empty("Linear accuracy of stages in %", scores, [*map(str, stages), "transfers best"])
-    for name in _names(scores):
-        of = {s.stage: s for s in scores if s.representation == name}
-        best = max(of.values(), key=lambda score: score.settings["held_out_accuracy"]).stage
-        made.add_row(name, *(_cell(of.get(stage)) for stage in stages), f"stage {best}")
+    made = _empty(title, scores, [*map(str, stages), "transfers best"])
+    for name in _representations(scores):
+        by_stage = {s.stage: s for s in scores if s.representation == name}
+        best = max(by_stage.values(), key=lambda score: score.settings.get("held_out_accuracy", score.value)).stage
+        made.add_row(name, *(_cell(by_stage.get(stage)) for stage in stages), f"stage {best}")
     return made
 
 
-def _names(scores: Sequence[Score]) -> list[str]:
+def _representations(scores: Sequence[Score]) -> list[str]:
     return list(dict.fromkeys(s.representation for s in scores))
 
 
 def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table:
+    """Returns a table with its title and columns, without rows."""
     from rich.table import Table
 
     if scores:

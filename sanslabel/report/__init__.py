@@ -14,7 +14,7 @@ import torch
 from sanslabel.checkpoint import replacing
 from sanslabel.device import chosen_device
 from sanslabel.errors import BadInput, SanslabelError
-from sanslabel.evaluation.table import APART, heading
+from sanslabel.evaluation.table import heading, title_of
 from sanslabel.generation.samples import drawn
 from sanslabel.generation.trained import trained
 from sanslabel.report import charts, pictures
@@ -115,14 +115,14 @@ def _scores(runs: Sequence[Contents]) -> Iterator[str]:
     found = [(run, score) for run in runs for score in run.scores if score["stage"] is None]
 
     def kind(score: Mapping[str, Any]) -> tuple[Any, ...]:
-        apart = score["protocol"] if score["protocol"] in APART else ""
+        apart = score["protocol"] if title_of(score["protocol"]) else ""
         return score["data"], score["fingerprint"], apart
 
     for asked in dict.fromkeys(kind(score) for _, score in found):
         of = [(run, score) for run, score in found if kind(score) == asked]
         columns = list(dict.fromkeys((s["protocol"], s["metric"], s["labels_per_class"]) for _, s in of))
         cells = {(run.name, s["representation"], s["protocol"], s["metric"], s["labels_per_class"]): s for run, s in of}
-        first, title = of[0][1], APART.get(asked[2], "").format(data=asked[0]) or "In %"
+        first, title = of[0][1], title_of(asked[2]).format(data=asked[0]) or "In %"
         yield table(
             ["run", "representation", *(heading(few, p, metric, bool(asked[2])) for p, metric, few in columns)],
             [

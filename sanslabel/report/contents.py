@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from sanslabel import checkpoint
-from sanslabel.evaluation.results import results
 from sanslabel.json_lines import read_figures
+from sanslabel.scores import read_scores
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -60,9 +61,10 @@ def contents(path: str | Path, name: str) -> Contents:
 def _scores(path: Path) -> list[dict[str, Any]]:
     found = []
     for file in sorted((path / "evaluation").glob("*.json")):
-        content = results(file)
-        about = {"network": content["encoder"]["network"], "fingerprint": content["fingerprints"]["test"]}
-        for score in content["scores"]:
-            data = Path(score["settings"].get("data", content["data"])).name  # a transfer is of other data
-            found.append({"stage": None, "metric": "accuracy", **score, **about, "data": data})
+        content = read_scores(file)
+        about = {"network": content.network, "fingerprint": content.fingerprints["test"]}
+        for score in content.scores:
+            data = Path(score.settings.get("data", content.data)).name  # a transfer is of other data
+            value = None if isnan(score.value) else score.value
+            found.append({**asdict(score), **about, "value": value, "data": data})
     return found

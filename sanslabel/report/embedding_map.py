@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sanslabel import checkpoint
 from sanslabel.diagnostics import spectrum
 from sanslabel.evaluation import Unlabeled, represent
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.labeled_split import labeled_split
-from sanslabel.evaluation.protocols import chosen_probe
-from sanslabel.evaluation.subjects import computing_as
+from sanslabel.evaluation.probe import chosen_probe
+from sanslabel.evaluation.subjects import open_subject
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
@@ -91,17 +90,17 @@ def embedding_map(
 def _points(
     run: Contents, data: str, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
 ) -> _Points:
-    encoder = checkpoint.load_encoder(run.path).to(device)
-    options = computing_as(run.said, device)
-    size, channels = run.said["image_size"], encoder.config["channels"]
+    subject = open_subject(run.path, None)
+    encoder = subject.encoder.to(device)
+    options, channels = subject.options(device), encoder.config["channels"]
     try:
-        rows = labeled_split(data, size, channels, seed, options, FeatureCache(run.path / "features"))
+        rows = labeled_split(data, channels, seed, options, FeatureCache(run.path / "features"))
     except Unlabeled:
         split = "test" if "test" in splits(data) else "train"
-        source = open_source(data, split, image_size=size, channels=channels)
+        source = open_source(data, split, image_size=options["image_size"], channels=channels)
         source = source.subset(permutation(fold(seed, Stream.MAP), len(source))[:count].sort().values)
         tell(f"Representing {len(source):,} images of {source.name}")
-        features, found = represent({"": encoder}, source, image_size=size, **options)
+        features, found = represent({"": encoder}, source, **options)
         return _Points(source, features[""].cpu(), found, None)
     if len(rows.train) > FITTED:
         rows = rows.fewer(permutation(fold(seed, Stream.MAP_PROBE), len(rows.train))[:FITTED].sort().values)

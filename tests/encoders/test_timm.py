@@ -8,6 +8,7 @@ from sanslabel import checkpoint, encoders
 from sanslabel.encoders import timm as adapter
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import evaluate
+from sanslabel.evaluation.protocols.knn import KNN
 
 timm = pytest.importorskip("timm")
 
@@ -44,7 +45,7 @@ def test_a_pretrained_one_is_evaluated_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(timm, "create_model", lambda *a, **o: make(*a, **{**o, "pretrained": False}))  # without network
     monkeypatch.setattr(adapter, "pretrained_settings", lambda name: (32, ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))))
     monkeypatch.setattr("sanslabel.evaluation.subjects.pretrained_settings", adapter.pretrained_settings)
-    found = evaluate("timm/resnet18", data="digits", protocols=("knn",), draws=1)
+    found = evaluate("timm/resnet18", data="digits", protocols=(KNN(draws=1),))
     assert {s.representation for s in found} == {"pixels", "random encoder", "trained encoder (pretrained)"}
     assert (tmp_path / "runs" / "timm-resnet18" / "evaluation" / "digits.json").is_file()
     with pytest.raises(BadInput, match="name labeled data with --data"):

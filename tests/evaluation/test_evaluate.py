@@ -8,26 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-import sanslabel.evaluation
-from sanslabel import checkpoint, encoders
+from sanslabel import checkpoint, encoders, run_config
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import FineTuning, Unlabeled, evaluate, represent, settle_, subjects
+from sanslabel.evaluation import Unlabeled, evaluate, represent, settle_, subjects
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.labeled_split import LabeledSplit
+from sanslabel.evaluation.protocols import invariance
+from sanslabel.evaluation.protocols.finetune import Finetune
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
+from sanslabel.evaluation.protocols.transfer import Transfer
 from sanslabel.randomness import fold
 from sanslabel.sources import open_source
 
-
-@pytest.fixture
-def run(tmp_path):
-    """A run folder as training leaves it; the encoder's weights are random."""
-    torch.manual_seed(0)
-    student, teacher = (encoders.build("conv", channels=1, image_size=8) for _ in range(2))
-    folder = tmp_path / "run"
-    checkpoint.save_encoders(folder, {"student": student, "teacher": teacher})
-    plan = {"data": "digits", "image_size": 8, "seed": 0, "encoder": student.config, "precision": "float32"}
-    checkpoint.write_json(folder / "run.json", plan)
-    return folder
+ONE_DRAW, TWO_DRAWS = (KNN(draws=1),), (KNN(draws=2),)
 
 
 @pytest.fixture
@@ -45,7 +39,7 @@ def arrays(tmp_path):
 
 def test_scores_of_pixels_random_and_trained(run):
     heard = []
-    found = evaluate(run, draws=2, report=heard.append)
+    found = evaluate(run, protocols=(KNN(draws=2), Linear(draws=2)), report=heard.append)
     assert list(dict.fromkeys(s.representation for s in found)) == [
         "pixels",
         "random encoder",
@@ -59,7 +53,7 @@ def test_scores_of_pixels_random_and_trained(run):
 
 def test_the_file_says_what_was_done(run):
     (run / "evaluation" / "digits.json").unlink(missing_ok=True)
-    found = evaluate(run, draws=2, protocols=("knn",), seed=5)
+    found = evaluate(run, protocols=(KNN(draws=2),), seed=5)
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert content["format"] == 1
     assert content["data"] == "digits"
@@ -80,8 +74,8 @@ def test_the_file_says_what_was_done(run):
 def test_other_settings_stand_beside_and_the_same_ones_in_place(run):
     file = run / "evaluation" / "digits.json"
     file.unlink(missing_ok=True)
-    for settings in ({"k": 5}, {"k": 7}, {"k": 5}):
-        evaluate(run, draws=1, protocols=("knn",), baselines=False, **settings)
+    for k in (5, 7, 5):
+        evaluate(run, protocols=(KNN(k=k, draws=1),), baselines=False)
     scores = json.loads(file.read_text())["scores"]
     assert sorted(score["settings"]["k"] for score in scores) == [5, 5, 7, 7]
     assert [f.name for f in file.parent.iterdir()] == ["digits.json"]
@@ -94,17 +88,17 @@ def test_other_data_of_the_same_name_get_a_file_of_their_own(run, tmp_path):
         np.savez(
             tmp_path / part / "same.npz", images=images.images[rows, 0].numpy(), labels=images.labels[rows].numpy()
         )
-        evaluate(run, data=tmp_path / part / "same.npz", draws=1, protocols=("knn",), baselines=False)
+        evaluate(run, data=tmp_path / part / "same.npz", protocols=ONE_DRAW, baselines=False)
     assert len(list((run / "evaluation").glob("same*.json"))) == 2
     for file in (run / "evaluation").glob("same*.json"):
         file.unlink()
 
 
 def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(run):
-    plan = checkpoint.read_json(run / "run.json")
-    exact = evaluate(run, protocols=("linear",), draws=1)
-    checkpoint.write_json(run / "run.json", plan | {"precision": "bfloat16"})
-    short = evaluate(run, protocols=("linear",), draws=1)
+    plan = checkpoint.read_json(run / "run.json", run_config.FORMAT)
+    exact = evaluate(run, protocols=(Linear(draws=1),))
+    checkpoint.write_json(run / "run.json", plan | {"precision": "bfloat16"}, run_config.FORMAT)
+    short = evaluate(run, protocols=(Linear(draws=1),))
     assert json.loads((run / "evaluation" / "digits.json").read_text())["precision"] == "bfloat16"
     trained = [next(s for s in found if "trained" in s.representation) for found in (exact, short)]
     assert trained[0].settings != trained[1].settings  # cross-entropies differ in their last digits
@@ -113,10 +107,10 @@ def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(run):
 
 def test_evaluation_repeats_and_leaves_the_global_generator_alone(run):
     state = torch.get_rng_state()
-    first = evaluate(run, draws=2, protocols=("knn",))
+    first = evaluate(run, protocols=TWO_DRAWS)
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
-    assert evaluate(run, draws=2, protocols=("knn",), cache=False) == first
+    assert evaluate(run, protocols=TWO_DRAWS, cache=False) == first
 
 
 def test_another_network_and_no_baselines(run):
@@ -129,18 +123,18 @@ def test_another_network_and_no_baselines(run):
 
 def test_the_random_encoder_has_settled_statistics_and_weights_of_the_seed(run, monkeypatch):
     """Its features are those of the same steps by hand, on the training split."""
-    seen = {}
-    measure = sanslabel.evaluation.scores
-    monkeypatch.setattr(sanslabel.evaluation, "scores", lambda f, *a, **o: seen.update(f) or measure(f, *a, **o))
-    evaluate(run, protocols=("knn",), draws=1, seed=2)
+    features = {}
+    measure = KNN.measure
+    monkeypatch.setattr(KNN, "measure", lambda self, c: features.update(c.features) or measure(self, c))
+    evaluate(run, protocols=ONE_DRAW, seed=2)
     source, options = open_source("digits"), {"image_size": 8, "device": torch.device("cpu")}
     torch.manual_seed(fold(2, 4))
     encoder = encoders.build(**checkpoint.read_json(run / "config.json")["networks"]["student"])
     raw, _ = represent({"random": encoder}, source, **options)
     settle_(encoder, source, **options)
     settled, _ = represent({"random": encoder}, source, **options)
-    assert torch.allclose(seen["random encoder"].train, settled["random"], atol=1e-4)
-    assert not torch.allclose(seen["random encoder"].train, raw["random"], atol=0.1)
+    assert torch.allclose(features["random encoder"].train, settled["random"], atol=1e-4)
+    assert not torch.allclose(features["random encoder"].train, raw["random"], atol=0.1)
 
 
 def test_pixels_and_random_weights_come_from_the_same_configuration(run, monkeypatch):
@@ -154,7 +148,7 @@ def test_pixels_and_random_weights_come_from_the_same_configuration(run, monkeyp
 
 def test_data_without_a_test_split_are_divided(run, arrays):
     labels = np.arange(60) % 3
-    found = evaluate(run, data=arrays(labels), draws=2, protocols=("knn",))
+    found = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
     assert {(s.n_train, s.n_test) for s in found if s.labels_per_class is None} == {(48, 12)}
     assert found[0].split == "a fifth of the labeled images"
     assert (run / "evaluation" / "few.json").is_file()
@@ -162,23 +156,23 @@ def test_data_without_a_test_split_are_divided(run, arrays):
 
 def test_rows_without_a_label_are_left_out(run, arrays):
     labels = np.where(np.arange(60) < 40, np.arange(60) % 2, -1)
-    found = evaluate(run, data=arrays(labels), draws=2, protocols=("knn",))
+    found = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
     assert (found[0].n_train, found[0].n_test) == (32, 8)
 
 
 def test_scores_of_an_earlier_version_are_kept(run):
-    evaluate(run, protocols=("knn",), draws=1)
+    evaluate(run, protocols=ONE_DRAW)
     path = run / "evaluation" / "digits.json"
     said = json.loads(path.read_text())
     for score in said["scores"]:
         del score["metric"], score["stage"]  # which came later
     path.write_text(json.dumps(said))
     count = len(said["scores"])
-    evaluate(run, protocols=("cluster",), draws=1, baselines=False)
+    evaluate(run, protocols=("cluster",), baselines=False)
     both = json.loads(path.read_text())["scores"]
     assert both[:count] == said["scores"]
     assert [score["protocol"] for score in both[count:]] == ["cluster"] * 3
-    evaluate(run, protocols=("knn",), draws=1)
+    evaluate(run, protocols=ONE_DRAW)
     assert len(json.loads(path.read_text())["scores"]) == count + 3, "measured again, not twice"
 
 
@@ -188,36 +182,36 @@ def test_a_folder_of_classes(run, tmp_path):
         place = tmp_path / "folder" / f"class{int(images.labels[row])}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images.images[row, 0].numpy()).save(place / f"{row}.png")
-    found = evaluate(run, data=tmp_path / "folder", draws=2, protocols=("knn",))
+    found = evaluate(run, data=tmp_path / "folder", protocols=TWO_DRAWS)
     assert found[0].n_train + found[0].n_test == 40
 
 
 def test_large_images_pixels_are_reduced(run, monkeypatch):
     monkeypatch.setattr(subjects, "PIXELS", 63)
-    found = evaluate(run, protocols=("knn",), draws=1)
+    found = evaluate(run, protocols=ONE_DRAW)
     assert found[0].representation == "pixels, reduced to 32x32"
 
 
 def test_a_plain_vote_can_be_written(run):
-    evaluate(run, protocols=("knn",), temperature=math.inf, baselines=False, draws=1)
+    evaluate(run, protocols=(KNN(temperature=math.inf, draws=1),), baselines=False)
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert content["scores"][0]["settings"]["temperature"] is None
 
 
 def test_features_are_computed_once(run, monkeypatch):
-    first = evaluate(run, protocols=("knn",), draws=1)
+    first = evaluate(run, protocols=ONE_DRAW)
     assert len(list((run / "features").iterdir())) == 4, "of two encoders on two splits"
     with monkeypatch.context() as patch:
         forbid = pytest.fail
         patch.setattr(type(encoders.build("conv", channels=1, image_size=8)), "stages", lambda *_: forbid("computed"))
         patch.setattr(subjects, "settle_", lambda *_, **__: None)
-        kept = evaluate(run, protocols=("knn",), draws=1, baselines=False)
+        kept = evaluate(run, protocols=ONE_DRAW, baselines=False)
     assert kept == [score for score in first if score.representation.startswith("trained")]
 
 
 def test_features_of_other_weights_or_other_data_are_others(run, arrays):
     count = lambda: len(list((run / "features").iterdir()))  # noqa: E731
-    alone = {"protocols": ("knn",), "draws": 1, "baselines": False, "labels_per_class": 1}
+    alone = {"protocols": (KNN(draws=1, labels_per_class=1),), "baselines": False}
     evaluate(run, **alone)
     evaluate(run, network="teacher", **alone)
     assert count() == 4
@@ -230,7 +224,7 @@ def test_features_of_other_weights_or_other_data_are_others(run, arrays):
 
 
 def test_features_of_another_stage_are_others(run):
-    alone = {"protocols": ("knn",), "draws": 1, "baselines": False}
+    alone = {"protocols": ONE_DRAW, "baselines": False}
     first, second = (evaluate(run, stage=stage, **alone) for stage in (1, 2))
     assert first == evaluate(run, stage=1, cache=False, **alone)
     assert second == evaluate(run, stage=2, cache=False, **alone)
@@ -241,11 +235,11 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     """One image could not be read when the first encoder was represented."""
     source = open_source("digits", "train")
     options = {"image_size": 8, "device": torch.device("cpu"), "dtype": torch.float32}
-    memo = FeatureCache(run / "features")
-    rows = LabeledSplit("digits", source, source, "all", options, memo)
+    cache = FeatureCache(run / "features")
+    rows = LabeledSplit("digits", source, source, "all", options, cache)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
     features, found = represent({"": one}, source, **options)
-    memo.keep(memo.place(one, source, options), features[""][1:], found[1:])
+    cache.save(cache.file(one, source, options), features[""][1:], found[1:])
     both, read = rows.features({"one": one, "two": two}, source)
     assert torch.equal(read, torch.arange(len(source)))
     assert torch.equal(both["one"], features[""])
@@ -255,7 +249,7 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
 def test_a_disk_that_refuses_the_features_is_no_reason_to_stop(run):
     (run / "features").write_text("no folder")
     with pytest.warns(UserWarning, match="Features are not kept"):
-        found = evaluate(run, protocols=("knn",), draws=1, baselines=False)
+        found = evaluate(run, protocols=ONE_DRAW, baselines=False)
     assert found
 
 
@@ -263,36 +257,36 @@ def test_what_was_measured_before_an_error_is_kept(run, monkeypatch):
     def fails(*_, **__):
         raise BadInput("it did not work")
 
-    monkeypatch.setattr(sanslabel.evaluation, "invariance", fails)
+    monkeypatch.setattr(invariance, "mean_cosines", fails)
     with pytest.raises(BadInput, match="it did not work"):
-        evaluate(run, protocols=("knn", "invariance"), draws=1)
+        evaluate(run, protocols=(*ONE_DRAW, "invariance"))
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert {score["protocol"] for score in content["scores"]} == {"knn"}
 
 
 def test_a_figure_that_is_no_number_is_null(run, monkeypatch):
-    monkeypatch.setattr(sanslabel.evaluation, "invariance", lambda *_, **__: {"pixels": {"unrelated": math.nan}})
+    monkeypatch.setattr(invariance, "mean_cosines", lambda *_, **__: {"pixels": {"unrelated": math.nan}})
     evaluate(run, protocols=("invariance",))
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert [score["value"] for score in content["scores"]] == [None]
 
 
 def test_an_exported_encoder_needs_no_run(run):
-    known = evaluate(run, protocols=("knn",), draws=1)
+    known = evaluate(run, protocols=ONE_DRAW)
     (run / "run.json").unlink()
     with pytest.raises(BadInput, match=r"no run.json\); name labeled data with --data"):
-        evaluate(run, protocols=("knn",), draws=1)
-    assert evaluate(run, data="digits", protocols=("knn",), draws=1) == known
+        evaluate(run, protocols=ONE_DRAW)
+    assert evaluate(run, data="digits", protocols=ONE_DRAW) == known
 
 
 def test_the_same_encoder_is_probed_on_another_set(run, arrays):
     other = arrays(np.arange(60) % 2)
-    found = evaluate(run, protocols=("linear", "transfer"), transfer=other, draws=1)
+    found = evaluate(run, protocols=(Linear(draws=1), Transfer(data=str(other))))
     second = [score for score in found if score.protocol == "transfer"]
     assert [score.representation for score in second] == ["random encoder", "trained encoder (student)"]
     assert {score.settings["data"] for score in second} == {str(other)}
     assert {score.n_train + score.n_test for score in second} == {60}
-    direct = evaluate(run, data=other, protocols=("linear",), draws=1, labels_per_class=1)
+    direct = evaluate(run, data=other, protocols=(Linear(draws=1, labels_per_class=1),))
     assert second[1].value == next(s.value for s in direct if s.representation.startswith("trained"))
     content = json.loads((run / "evaluation" / "digits.json").read_text())["scores"]
     assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 2
@@ -300,8 +294,8 @@ def test_the_same_encoder_is_probed_on_another_set(run, arrays):
 
 def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(run):
     before = checkpoint.load_encoder(run).state_dict()
-    how = FineTuning(steps=300, flip=0.0)  # digits have no mirror images
-    found = evaluate(run, protocols=("linear", "finetune"), finetuning=how, draws=1)
+    how = Finetune(steps=300, flip=0.0)  # digits have no mirror images
+    found = evaluate(run, protocols=(Linear(draws=1), how))
     probed = [s.value for s in found if s.protocol == "linear" and "encoder" in s.representation]
     tuned = [s for s in found if s.protocol == "finetune"]
     assert [s.representation for s in tuned] == ["random encoder", "trained encoder (student)"]
@@ -309,32 +303,29 @@ def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(run):
     assert tuned[0].settings["steps"] == 300
     after = checkpoint.load_encoder(run).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    short, beside = FineTuning(steps=20), ("linear", "finetune")
-    again = [s for s in evaluate(run, protocols=beside, finetuning=short, draws=1) if s.protocol == "finetune"]
-    assert evaluate(run, protocols=("finetune",), finetuning=short) == again, "it repeats"
+    short = Finetune(steps=20)
+    again = [s for s in evaluate(run, protocols=(Linear(draws=1), short)) if s.protocol == "finetune"]
+    assert evaluate(run, protocols=(short,)) == again, "it repeats"
 
 
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"protocols": ("transfer",)}, "give both or neither"),
-        ({"transfer": "digits"}, "give both or neither"),
-        ({"protocols": ("transfer",), "transfer": "fashion", "data": "digits"}, "fashion"),
-    ],
-)
-def test_a_second_set_that_does_not_go(run, asked, sentence, tmp_path):
-    if asked.get("transfer") == "fashion":
-        np.savez(tmp_path / "rgb.npz", images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
-        asked, sentence = asked | {"transfer": tmp_path / "rgb.npz"}, "1 channels are asked for, its images have 3"
-    with pytest.raises(BadInput, match=sentence):
-        evaluate(run, **asked)
+def test_a_second_set_must_be_named(run):
+    with pytest.raises(BadInput, match=r"needs a second labeled set; name it with --transfer.data"):
+        evaluate(run, protocols=("transfer",))
+
+
+def test_a_second_set_that_does_not_go_is_refused_before_the_work(run, tmp_path):
+    np.savez(tmp_path / "rgb.npz", images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
+    sentences = []
+    with pytest.raises(BadInput, match="1 channels are asked for, its images have 3"):
+        evaluate(run, protocols=("knn", Transfer(data=str(tmp_path / "rgb.npz"))), report=sentences.append)
+    assert not sentences
 
 
 def test_more_neighbors_than_rows(run, arrays):
     data = arrays(np.arange(60) % 2)
-    with pytest.raises(BadInput, match=r"--k 49: .* has 48 images to fit on; give at most as many"):
-        evaluate(run, data=data, protocols=("knn",), k=49)
-    found = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=("knn",), draws=1, baselines=False)
+    with pytest.raises(BadInput, match=r"--knn.k 49: .* has 48 images to fit on; give at most as many"):
+        evaluate(run, data=data, protocols=(KNN(k=49),))
+    found = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=ONE_DRAW, baselines=False)
     assert found[0].settings["k"] == 20
 
 
@@ -351,11 +342,6 @@ def test_data_without_labels(run, arrays):
     [
         ({"protocols": ("kn",)}, "--protocols: there is no protocol 'kn'; did you mean knn?"),
         ({"protocols": ()}, "--protocols: name at least one"),
-        ({"k": 0}, "--k 0: must be at least 1"),
-        ({"labels_per_class": 0}, "--labels-per-class 0"),
-        ({"draws": -1}, "--draws -1"),
-        ({"temperature": 0.0}, "--temperature 0.0: must be above 0"),
-        ({"temperature": math.nan}, "--temperature nan"),
         ({"device": "abacus"}, "--device abacus"),
         ({"network": "critic"}, "has no network 'critic'"),
         ({"data": "nowhere"}, "nowhere"),
@@ -368,19 +354,35 @@ def test_bad_input_is_told_in_a_sentence(run, wrong, sentence):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"k": 0}, "--knn.k 0: must be 1 or more"),
+        ({"labels_per_class": 0}, "--knn.labels-per-class 0"),
+        ({"draws": -1}, "--knn.draws -1"),
+        ({"temperature": 0.0}, "--knn.temperature 0.0: must be above 0."),
+        ({"temperature": math.nan}, "--knn.temperature nan"),
+        ({"temperature": -math.inf}, "--knn.temperature -inf"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_in_a_sentence(settings, sentence):
+    with pytest.raises(BadInput) as error:
+        KNN(**settings)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(BadInput, match="no trained encoder here"):
         evaluate(tmp_path)
 
 
-def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
+def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path, write_run):
     torch.manual_seed(0)
     encoder = encoders.build("conv", channels=1, image_size=8)
     encoder.read_patches_(4, 4)
-    checkpoint.save_encoders(tmp_path, {"student": encoder})
-    plan = {"data": "digits", "image_size": 8, "seed": 0, "encoder": encoder.config, "precision": "float32"}
-    checkpoint.write_json(tmp_path / "run.json", plan)
-    found = evaluate(tmp_path, protocols=("knn",), draws=1)
+    write_run(tmp_path, {"student": encoder})
+    found = evaluate(tmp_path, protocols=ONE_DRAW)
     values = {s.representation: s.value for s in found if s.labels_per_class is None}
     readings = [f"{name}, {how}" for name in ("random encoder", "trained encoder (student)") for how in READINGS]
     assert list(values) == ["pixels", *readings]
@@ -391,7 +393,7 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path):
     settle_(encoder, source, image_size=8, device=torch.device("cpu"))
     features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
     options = {"image_size": 8, "device": torch.device("cpu")}
-    _, whole = subjects.readings({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
+    _, whole = subjects.readouts({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
     again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
 

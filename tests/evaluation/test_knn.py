@@ -77,7 +77,7 @@ def test_blocks_do_not_matter(digits, monkeypatch):
 @pytest.mark.parametrize("rows", [2, 7, 1000])
 def test_of_equally_near_rows_the_earlier_count(rows, monkeypatch):
     """Also where they lie in different parts of the bank."""
-    monkeypatch.setattr(knn, "BLOCK", rows * knn.ASKED)
+    monkeypatch.setattr(knn, "BLOCK", rows * knn.QUERIES)
     train = torch.eye(2).repeat_interleave(300, dim=0)  # 300 copies of each of two directions
     labels = torch.tensor([3] * 5 + [1] * 295 + [0] * 300)
     test = torch.tensor([[1.0, 0.0], [0.9, 0.1]])

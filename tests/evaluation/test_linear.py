@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from sanslabel.evaluation import linear
-from sanslabel.evaluation.linear import chosen_penalty, fitted, parts
+from sanslabel.evaluation.linear import chosen_penalty, fifths, fitted
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-3])
@@ -61,7 +61,7 @@ def test_the_fit_is_stationary(generator):
 def test_one_hot_features_are_read_off_and_constant_ones_give_the_majority(generator):
     labels = torch.randint(6, (90,), generator=generator)
     hot = F.one_hot(labels, 6).float()
-    penalty = chosen_penalty(hot, labels, classes=6, turns=1, seed=0).best.penalty
+    penalty = chosen_penalty(hot, labels, classes=6, rounds=1, seed=0).best.penalty
     assert torch.equal(fitted(hot, labels, classes=6, penalty=penalty).predictions(hot), labels)
 
     constant = torch.full((90, 4), 0.1)
@@ -89,7 +89,7 @@ def test_shift_and_scale_of_features_do_not_matter(digits):
 def test_blocks_do_not_matter(generator, monkeypatch):
     train, labels = overlapping(generator)
     fit = {"classes": 4, "penalty": 1e-2, "tolerance": 1e-13}
-    choose = {"classes": 4, "turns": 5, "seed": 0, "tolerance": 1e-10}
+    choose = {"classes": 4, "rounds": 5, "seed": 0, "tolerance": 1e-10}
     expected, choice = fitted(train, labels, **fit).weight, chosen_penalty(train, labels, **choose)
     monkeypatch.setattr(linear, "BLOCK", 1000)
     assert torch.allclose(fitted(train, labels, **fit).weight, expected, atol=1e-5)
@@ -101,27 +101,27 @@ def test_blocks_do_not_matter(generator, monkeypatch):
 
 def test_parts_are_alike_fixed_by_the_seed_and_mixed():
     labels = torch.tensor([0] * 50 + [1] * 23 + [2] * 4)
-    part = parts(labels, 0)
+    part = fifths(labels, 0)
     assert part.bincount().tolist() == [16, 16, 15, 15, 15]
     for label, size in ((0, 50), (1, 23), (2, 4)):
         counts = part[labels == label].bincount(minlength=5)
         assert counts.max() - counts.min() <= 1
         assert counts.sum() == size
-    assert torch.equal(parts(labels, 0), part)
-    assert not torch.equal(parts(labels, 1), part)
+    assert torch.equal(fifths(labels, 0), part)
+    assert not torch.equal(fifths(labels, 1), part)
     assert part[:50].diff().abs().sum() > 20  # in no order
 
 
-@pytest.mark.parametrize("turns", [1, 5])
-def test_held_out_figures_are_those_of_separate_fits(generator, turns):
-    """The joint fit of all turns, against one fit for each on the rows that it keeps."""
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_held_out_figures_are_those_of_separate_fits(generator, rounds):
+    """The joint fit of all rounds, against one fit for each on the rows that it keeps."""
     train, labels = overlapping(generator)
-    part = parts(labels, 3)
-    choice = chosen_penalty(train, labels, classes=4, turns=turns, seed=3, tolerance=1e-12)
+    part = fifths(labels, 3)
+    choice = chosen_penalty(train, labels, classes=4, rounds=rounds, seed=3, tolerance=1e-12)
     standardized = ((train - train.mean(0)) / train.std(0, correction=0)).numpy()
     entropy, right, count = 0.0, 0, 0
-    for turn in range(turns):
-        kept, out = (part != turn).numpy(), (part == turn).numpy()
+    for fold in range(rounds):
+        kept, out = (part != fold).numpy(), (part == fold).numpy()
         peer = LogisticRegression(C=1 / (kept.sum() * choice.best.penalty), tol=1e-8, max_iter=10_000)
         peer.fit(standardized[kept], labels[kept])
         probability = peer.predict_proba(standardized[out])
@@ -135,7 +135,7 @@ def test_held_out_figures_are_those_of_separate_fits(generator, turns):
 
 def test_the_path_runs_from_strong_to_weak_until_it_gets_worse(digits):
     train, labels, *_ = digits
-    choice = chosen_penalty(train, labels, classes=10, turns=1, seed=0)
+    choice = chosen_penalty(train, labels, classes=10, rounds=1, seed=0)
     penalties = [tried.penalty for tried in choice.path]
     entropies = [tried.cross_entropy for tried in choice.path]
     assert penalties[0] == linear.STRONGEST
@@ -148,13 +148,13 @@ def test_the_path_runs_from_strong_to_weak_until_it_gets_worse(digits):
 def test_an_optimum_at_the_edge_is_told(generator):
     """Noise has the strongest penalty as its best, a perfect feature the weakest."""
     labels = torch.arange(2).repeat(50)
-    noise = chosen_penalty(torch.randn(100, 50, generator=generator), labels, classes=2, turns=5, seed=0)
+    noise = chosen_penalty(torch.randn(100, 50, generator=generator), labels, classes=2, rounds=5, seed=0)
     assert noise.at_edge
     assert noise.best.penalty == linear.STRONGEST
 
 
-@pytest.mark.parametrize("turns", [1, 5])
-def test_the_penalty_matters_and_is_chosen_well(generator, turns):
+@pytest.mark.parametrize("rounds", [1, 5])
+def test_the_penalty_matters_and_is_chosen_well(generator, rounds):
     """Twenty good features among a hundred: a wrong penalty costs five points and more, the chosen one hardly any."""
     labels = torch.randint(4, (4400,), generator=generator)
     means = torch.randn(4, 100, generator=generator) * (torch.arange(100) < 20)
@@ -164,7 +164,7 @@ def test_the_penalty_matters_and_is_chosen_well(generator, turns):
     def accuracy(penalty: float) -> float:
         return 100 * float((fitted(train, seen, classes=4, penalty=penalty).predictions(fresh) == truth).float().mean())
 
-    chosen = accuracy(chosen_penalty(train, seen, classes=4, turns=turns, seed=0).best.penalty)
+    chosen = accuracy(chosen_penalty(train, seen, classes=4, rounds=rounds, seed=0).best.penalty)
     assert chosen > max(accuracy(10.0**-power) for power in range(-1, 5)) - 2
     assert chosen > accuracy(1e-6) + 5
     assert chosen > accuracy(10) + 30
@@ -173,6 +173,6 @@ def test_the_penalty_matters_and_is_chosen_well(generator, turns):
 def test_very_few_rows_are_no_error():
     for rows in (1, 2, 3):
         features, labels = torch.eye(4)[:rows], torch.arange(rows)
-        choice = chosen_penalty(features, labels, classes=4, turns=5, seed=0)
+        choice = chosen_penalty(features, labels, classes=4, rounds=5, seed=0)
         probe = fitted(features, labels, classes=4, penalty=choice.best.penalty)
         assert torch.equal(probe.predictions(features), labels)

@@ -9,10 +9,17 @@ import torch
 from rich.console import Console
 
 from sanslabel.errors import BadInput
-from sanslabel.evaluation import knn, linear
-from sanslabel.evaluation.protocols import Division, Features, drawn, scores
+from sanslabel.evaluation import knn, linear, scores_of_features
+from sanslabel.evaluation.features import Division, Features, few_labels
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.evaluation.table import table
 from sanslabel.randomness import fold
+
+
+def both(k: int | None = None, temperature: float = 0.07, **rounds: int) -> tuple[KNN, Linear]:
+    """The default protocols, with the same rounds."""
+    return KNN(k=k, temperature=temperature, **rounds), Linear(**rounds)
 
 
 @pytest.fixture
@@ -27,18 +34,19 @@ def representations(digits):
 
 def test_drawn_rows_are_so_many_of_each_class():
     labels = torch.tensor([0] * 30 + [1] * 4 + [2] * 50 + [0] * 30)
-    rows = drawn(labels, 10, 7)
+    rows = few_labels(labels, 10, 7)
     assert labels[rows].bincount().tolist() == [10, 4, 10]
     assert torch.equal(rows, rows.unique())
-    assert torch.equal(rows, drawn(labels, 10, 7))
-    assert not torch.equal(rows, drawn(labels, 10, 8))
-    singles = torch.cat([drawn(labels, 1, key) for key in range(300)])
+    assert torch.equal(rows, few_labels(labels, 10, 7))
+    assert not torch.equal(rows, few_labels(labels, 10, 8))
+    singles = torch.cat([few_labels(labels, 1, key) for key in range(300)])
     assert singles[labels[singles] == 0].unique().numel() > 50  # of the 60 rows of class 0
 
 
 def test_all_combinations_are_scored(division, representations):
     heard = []
-    found = scores(representations, division, draws=3, labels_per_class=4, report=heard.append)
+    protocols = both(draws=3, labels_per_class=4)
+    found = scores_of_features(representations, division, protocols=protocols, report=heard.append)
     assert [(s.protocol, s.representation, s.labels_per_class) for s in found] == [
         (protocol, name, count) for protocol in ("knn", "linear") for name in ("pixels", "half") for count in (None, 4)
     ]
@@ -51,7 +59,9 @@ def test_all_combinations_are_scored(division, representations):
 
 
 def test_values_are_those_of_the_protocols(division, representations):
-    found = scores(representations, division, k=7, temperature=0.2, labels_per_class=5, draws=4, seed=3)
+    found = scores_of_features(
+        representations, division, protocols=both(k=7, temperature=0.2, labels_per_class=5, draws=4), seed=3
+    )
     value = {(s.protocol, s.representation, s.labels_per_class): s for s in found}
     train, test = representations["half"]
 
@@ -61,7 +71,7 @@ def test_values_are_those_of_the_protocols(division, representations):
     def nearest(rows):
         return accuracy(knn.predictions(train[rows], division.train[rows], test, classes=10, k=7, temperature=0.2))
 
-    few = [drawn(division.train, 5, fold(3, 6, draw)) for draw in range(4)]
+    few = [few_labels(division.train, 5, fold(3, 6, draw)) for draw in range(4)]
     every = torch.arange(len(train))
     assert value["knn", "half", None].value == pytest.approx(nearest(every))
     assert value["knn", "half", 5].value == pytest.approx(fmean(map(nearest, few)))
@@ -69,14 +79,14 @@ def test_values_are_those_of_the_protocols(division, representations):
     assert value["knn", "half", 5].settings == {"k": 7, "temperature": 0.2}
 
     settings = value["linear", "half", None].settings
-    choice = linear.chosen_penalty(train, division.train, classes=10, turns=1, seed=3)
+    choice = linear.chosen_penalty(train, division.train, classes=10, rounds=1, seed=3)
     assert settings["penalty"] == choice.best.penalty
     assert settings["held_out_accuracy"] == choice.best.accuracy
     assert settings["selection"] == "lowest cross-entropy on a held-out fifth of the training rows, seed 3"
     probe = linear.fitted(train, division.train, classes=10, penalty=choice.best.penalty)
     assert value["linear", "half", None].value == pytest.approx(accuracy(probe.predictions(test)))
 
-    choices = [linear.chosen_penalty(train[r], division.train[r], classes=10, turns=5, seed=3).best for r in few]
+    choices = [linear.chosen_penalty(train[r], division.train[r], classes=10, rounds=5, seed=3).best for r in few]
     settings = value["linear", "half", 5].settings
     assert settings["held_out_cross_entropy"] == [choice.cross_entropy for choice in choices]
     assert settings["selection"] == "lowest cross-entropy on each fifth of the drawn rows, seed 3"
@@ -85,19 +95,21 @@ def test_values_are_those_of_the_protocols(division, representations):
 def test_nothing_is_chosen_on_the_test_rows(division, representations):
     """Other test labels change values, and nothing else."""
     wrong = division._replace(test=(division.test + 1) % 10)
-    for right, other in zip(scores(representations, division), scores(representations, wrong), strict=True):
+    for right, other in zip(
+        scores_of_features(representations, division), scores_of_features(representations, wrong), strict=True
+    ):
         assert right.value != other.value
         assert right.settings == other.settings
 
 
 def test_scores_repeat_and_depend_on_the_seed(division, representations):
-    first = scores(representations, division, protocols=["knn"])
-    assert scores(representations, division, protocols=["knn"]) == first
-    assert scores(representations, division, protocols=["knn"], seed=1)[1].value != first[1].value
+    first = scores_of_features(representations, division, protocols=["knn"])
+    assert scores_of_features(representations, division, protocols=["knn"]) == first
+    assert scores_of_features(representations, division, protocols=["knn"], seed=1)[1].value != first[1].value
 
 
 def test_the_table_has_representations_side_by_side(division, representations):
-    found = scores(representations, division, draws=2)
+    found = scores_of_features(representations, division, protocols=both(draws=2))
     found = [replace(s, value=80 + i, spread=s.spread and 1.25) for i, s in enumerate(found)]
     console = Console(width=120, record=True, file=StringIO())
     console.print(table(found))
@@ -109,25 +121,25 @@ def test_the_table_has_representations_side_by_side(division, representations):
 
 
 def test_few_are_shares_of_the_labels_as_many_of_each_class(division, representations):
-    found = scores(representations, division, protocols=("few",), seed=2)
+    found = scores_of_features(representations, division, protocols=("few",), seed=2)
     assert [(s.representation, s.labels_per_class, s.n_train) for s in found] == [
         (name, count, 10 * count) for name in representations for count in (1, 14)
     ]
     train, test = representations["half"]
     values = []
     for draw in range(3):
-        rows = drawn(division.train, 14, fold(2, 6, draw))
-        best = linear.chosen_penalty(train[rows], division.train[rows], classes=10, turns=5, seed=2).best
+        rows = few_labels(division.train, 14, fold(2, 6, draw))
+        best = linear.chosen_penalty(train[rows], division.train[rows], classes=10, rounds=5, seed=2).best
         probe = linear.fitted(train[rows], division.train[rows], classes=10, penalty=best.penalty)
         values.append(100 * float((probe.predictions(test) == division.test).double().mean()))
     assert found[-1].value == pytest.approx(fmean(values))
     rare = division._replace(train=torch.where(division.train == 3, 4, division.train))
     with pytest.raises(BadInput, match="10 % of the labels are 14 of each class, and one has 0"):
-        scores(representations, rare, protocols=("few",))
+        scores_of_features(representations, rare, protocols=("few",))
 
 
 def test_clusters_and_retrieval_have_figures_of_their_own(division, representations):
-    found = scores(representations, division, protocols=("cluster", "retrieval"))
+    found = scores_of_features(representations, division, protocols=("cluster", "retrieval"))
     assert [(s.protocol, s.metric) for s in found if s.representation == "half"] == [
         ("cluster", "NMI"),
         ("cluster", "ARI"),

@@ -9,12 +9,13 @@ from torch.nn.functional import normalize, one_hot
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import evaluate
-from sanslabel.evaluation.invariance import UNRELATED, invariance
+from sanslabel.evaluation.protocols.invariance import UNRELATED, mean_cosines
+from sanslabel.evaluation.protocols.relation import Relation
 from sanslabel.evaluation.similarity import (
     alignment_of_kernels,
+    alignment_with_labels,
     triplet_accuracy,
     triplet_agreement,
-    with_labels,
 )
 from sanslabel.sources import open_source
 
@@ -73,7 +74,7 @@ def test_the_alignment_is_that_of_the_kernels_themselves():
     k, m = (center @ (z @ z.T) @ center for z in (wide, y))
     assert alignment_of_kernels(wide, y) == pytest.approx(100 * float((k * m).sum() / (k.norm() * m.norm())), rel=1e-3)
     assert alignment_of_kernels(x, torch.ones(300, 4)) == 0, "a constant says nothing"
-    assert with_labels(one_hot(LABELS).float(), LABELS, 10) == pytest.approx(100)
+    assert alignment_with_labels(one_hot(LABELS).float(), LABELS, 10) == pytest.approx(100)
 
 
 def test_an_encoder_agrees_with_itself():
@@ -87,12 +88,12 @@ def test_what_does_not_see_a_change_does_not_change():
     source = open_source("digits", "test")
     encoder = encoders.build("conv", channels=1, image_size=8)
     compared = {"mean": lambda x: torch.stack([x.mean((1, 2, 3)), x.square().mean((1, 2, 3))], dim=1), "conv": encoder}
-    found = invariance(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
+    found = mean_cosines(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
     assert found["mean"]["flip"] == pytest.approx(100, abs=1e-3)
     assert found["mean"]["turn"] == pytest.approx(100, abs=1e-3)
     assert set(found["conv"]) == {"crop", "flip", "light", "blur", "turn", UNRELATED}
     assert found["conv"]["flip"] < 100
-    assert found == invariance(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
+    assert found == mean_cosines(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -106,18 +107,26 @@ def folders(tmp_path):
 
 def test_both_are_protocols(folders):
     one, two = folders
-    found = evaluate(one, data="digits", protocols=("relation", "invariance"), reference=two)
+    found = evaluate(one, data="digits", protocols=(Relation(reference=str(two)), "invariance"))
     figures = {(s.protocol, s.metric): s.value for s in found if s.representation.startswith("trained")}
     assert {metric for protocol, metric in figures if protocol == "invariance"} >= {"crop", "flip", UNRELATED}
     relation = {metric: value for (protocol, metric), value in figures.items() if protocol == "relation"}
     assert set(relation) == {"triplets", "CKA", "triplets by reference", "CKA with reference"}
     assert 50 < relation["triplets"] < 100
-    own = evaluate(one, data="digits", protocols=("relation",), reference=one)
+    own = evaluate(one, data="digits", protocols=(Relation(reference=str(one)),))
     own = {s.metric: s.value for s in own if s.representation.startswith("trained")}
     assert own["CKA with reference"] == pytest.approx(100, abs=1e-3)
     assert own["triplets by reference"] == 100
 
 
-def test_a_reference_goes_with_relation_alone(folders):
-    with pytest.raises(BadInput, match="--reference goes with --protocols relation"):
-        evaluate(folders[0], data="digits", reference=folders[1])
+def test_a_reference_that_reads_other_images_is_refused_before_the_work(folders, tmp_path):
+    checkpoint.save_encoders(tmp_path / "other", {"student": encoders.build("mlp", channels=1, image_size=16)})
+    sentences = []
+    with pytest.raises(BadInput, match="name an encoder of the same image size and channels"):
+        evaluate(
+            folders[0],
+            data="digits",
+            protocols=("knn", Relation(reference=str(tmp_path / "other"))),
+            report=sentences.append,
+        )
+    assert not sentences

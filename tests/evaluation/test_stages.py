@@ -10,7 +10,8 @@ import sanslabel
 from sanslabel import encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import evaluate
-from sanslabel.evaluation.stages import Reading, Stages, shapes
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.stages import Readout, Stages, shapes
 from sanslabel.evaluation.table import tables
 
 
@@ -29,21 +30,21 @@ def test_the_last_stage_is_the_representation(name, images):
     encoder = built(name)
     last = len(shapes(encoder))
     for stage in (None, last):
-        assert torch.equal(Reading(encoder, stage, None)(images), encoder(images))
-    first = Reading(encoder, 1, None)(images)
+        assert torch.equal(Readout(encoder, stage, None)(images), encoder(images))
+    first = Readout(encoder, 1, None)(images)
     assert torch.equal(first, encoder.pooled(encoder.stages(images)[0]))
     with pytest.raises(BadInput, match=f"the stages 1 to {last}"):
-        Reading(encoder, last + 1, None)
+        Readout(encoder, last + 1, None)
 
 
 def test_tokens_are_the_class_token_their_mean_or_all(images):
     encoder = built("vit_micro", pool="class")
     tokens = encoder.stages(images)[-1]
-    assert torch.equal(Reading(encoder, None, "class")(images), tokens[:, 0])
-    assert torch.equal(Reading(encoder, None, "mean")(images), tokens[:, 1:].mean(dim=1))
-    assert torch.equal(Reading(encoder, 1, "patches")(images), encoder.stages(images)[0][:, 1:].flatten(1))
+    assert torch.equal(Readout(encoder, None, "class")(images), tokens[:, 0])
+    assert torch.equal(Readout(encoder, None, "mean")(images), tokens[:, 1:].mean(dim=1))
+    assert torch.equal(Readout(encoder, 1, "patches")(images), encoder.stages(images)[0][:, 1:].flatten(1))
     with pytest.raises(BadInput, match="has no tokens"):
-        Reading(built("conv"), None, "mean")
+        Readout(built("conv"), None, "mean")
 
 
 @pytest.mark.parametrize("name", ["conv", "resnet18", "vit_micro", "mlp", "dcgan"])
@@ -72,7 +73,7 @@ def test_shapes_leave_the_mode_and_the_statistics_alone():
 
 def test_layers_probe_each_stage_and_say_which_is_best(tmp_path):
     run = sanslabel.train("digits", method="simclr", epochs=2, batch=128, out=tmp_path / "run").path
-    found = evaluate(run, protocols=("layers", "knn"), draws=1)
+    found = evaluate(run, protocols=("layers", KNN(draws=1)))
     layers = [s for s in found if s.protocol == "layers"]
     assert [(s.representation, s.stage) for s in layers] == [
         (name, stage) for name in ("random encoder", "trained encoder (student)") for stage in (1, 2, 3)
@@ -85,7 +86,7 @@ def test_layers_probe_each_stage_and_say_which_is_best(tmp_path):
     assert written.getvalue().splitlines()[-1].split()[-2:] == ["stage", str(best)]
     assert len(whole.columns) == 3
 
-    (only,) = {s.representation for s in evaluate(run, protocols=("knn",), stage=2, baselines=False, draws=1)}
+    (only,) = {s.representation for s in evaluate(run, protocols=(KNN(draws=1),), stage=2, baselines=False)}
     assert only == "trained encoder (student), stage 2"
     with pytest.raises(BadInput, match="--tokens mean"):
         evaluate(run, tokens="mean")

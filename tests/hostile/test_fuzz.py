@@ -24,10 +24,10 @@ import sanslabel.sources.folder
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.results import results
 from sanslabel.report import charts
 from sanslabel.report.contents import contents
 from sanslabel.run_config import Plan
+from sanslabel.scores import read_scores
 from sanslabel.sources import Request, open_source, splits
 from sanslabel.training import run as training
 from sanslabel.training.journal import BadSamples, Metrics
@@ -378,18 +378,20 @@ SCORES |= {"scores": [{**SCORE, "settings": {"k": 20}}, {**SCORE, "protocol": "l
 
 @given(content=texts(SCORES))
 def test_scores(tmp_path, content):
-    from sanslabel.evaluation import _asked
+    from sanslabel.evaluation.score_file import identity
     from sanslabel.report import _scores
 
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True, exist_ok=True)
     (run / "run.json").write_text(json.dumps(RUN))
-    (run / "evaluation" / "digits.json").write_bytes(content)
+    file = run / "evaluation" / "digits.json"
+    file.write_bytes(content)
     with harmless(run):
         found = contents(run, "run")
         list(_scores([found]))
         list(charts.layers([found]))
-        assert [_asked(score) for score in results(run / "evaluation" / "digits.json")["scores"]]
+        read_scores(file)
+        assert [identity(score) for score in checkpoint.read_json(file)["scores"]]
 
 
 @given(data=st.data())
@@ -402,7 +404,7 @@ def test_remembered_features(tmp_path, data):
     path = tmp_path / "x.safetensors"
     path.write_bytes(data.draw(st.just(content) | damaged(content)))
     with harmless(path):
-        known = FeatureCache(tmp_path).recalled(path, torch.device("cpu"), 3)
+        known = FeatureCache(tmp_path).load(path, torch.device("cpu"), 3)
         if known is not None:
             assert known[0].shape[0] == len(known[1])
             assert torch.ones(3)[known[1]].sum() == len(known[0])

@@ -16,6 +16,7 @@ import sanslabel
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput, DiskError, SanslabelError
 from sanslabel.evaluation import evaluate
+from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.generation.trained import trained
 from sanslabel.sources import open_source
 
@@ -57,7 +58,7 @@ ENTRIES = {
     "resume": sanslabel.resume,
     "generate": trained,
     "load": sanslabel.load_encoder,
-    "evaluate": lambda run: evaluate(run, protocols=("knn",), draws=1, baselines=False),
+    "evaluate": lambda run: evaluate(run, protocols=(KNN(draws=1),), baselines=False),
 }
 
 

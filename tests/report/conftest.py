@@ -3,6 +3,8 @@ import json
 import pytest
 
 import sanslabel
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +20,7 @@ def runs(tmp_path_factory):
         "npid": "npid",
     }.items():
         made[name] = sanslabel.train("digits", method=method, epochs=2, out=folder / name).path
-    sanslabel.evaluate(made["simclr"], protocols=("knn", "linear", "layers"), draws=1)
+    sanslabel.evaluate(made["simclr"], protocols=(KNN(draws=1), Linear(draws=1), "layers"))
     made["unfinished"] = sanslabel.train("digits", method="simclr", epochs=2, out=folder / "unfinished").path
     for file in ("config.json", "encoder.safetensors"):
         (made["unfinished"] / file).unlink()

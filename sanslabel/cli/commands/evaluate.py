@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.processes import joined_command
+from sanslabel.errors import BadInput
+
+if TYPE_CHECKING:
+    from sanslabel.evaluation.protocol import Protocol
 
 GROUP = "Measure"
 USAGE = "evaluate RUN [--data PATH] …"
-Protocol = Literal[
-    "knn", "linear", "few", "layers", "cluster", "retrieval", "finetune", "transfer", "relation", "invariance"
-]
 
 
 @dataclass(frozen=True)
@@ -23,33 +25,14 @@ class Evaluate:
     """the run folder, or timm/NAME for a pretrained encoder of timm"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
-    protocols: tuple[Protocol, ...] = ("knn", "linear")
-    """few: a linear probe on 1 % and 10 % of the labels; layers: one on each stage; cluster: k-means against labels;
-    retrieval: mean average precision; finetune: the encoder learns on, with labels; transfer: a linear probe on another
-    labeled set; relation: whether distances follow the labels, or another encoder's; invariance: what stays of an image
-    that is cropped, mirrored, …"""
-    transfer: str | None = None
-    """that labeled set"""
-    reference: str | None = None
-    """the folder of that other encoder, for relation"""
+    protocols: tuple[str, ...] = ("knn", "linear")
+    """the names of protocols, which are listed above"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
     stage: int | None = None
-    """of the encoder to read, 1 for the first; by default the last"""
+    """the stage of the encoder to read, 1 for the first; by default the last"""
     tokens: Literal["class", "mean", "patches"] | None = None
-    """of a transformer to read; by default what it pools itself"""
-    k: int | None = None
-    """neighbors, by default 20"""
-    temperature: float = 0.07
-    """of the neighbors' votes"""
-    labels_per_class: int = 10
-    """in the second round, with few labels"""
-    draws: int = 5
-    """of those few labels"""
-    finetune_steps: int = 800
-    """of fine-tuning, 128 images each"""
-    finetune_lr: float = 1e-3
-    """its learning rate"""
+    """the tokens of a transformer to read; by default those that it pools itself"""
     cache: bool = True
     """whether features are kept in the run folder, and taken from there"""
     seed: int = 0
@@ -58,15 +41,32 @@ class Evaluate:
 
 def run(arguments: list[str]) -> None:
     """Prints tables of scores, and the peak memory."""
-    flags = parse_flags(Evaluate, "evaluate", arguments, Evaluate.__doc__ or "")
+    from sanslabel.evaluation.protocols import names, protocol_class, sentence
+
+    defaults = {name: protocol_class(name)() for name in names()}
+    settings = [(name, type(protocol), field(default=protocol)) for name, protocol in defaults.items()]
+    flags_class = make_dataclass("Evaluate", settings, bases=(Evaluate,), frozen=True)
+    listed = "\n".join(f"  {sentence(name)}" for name in names())
+    flags = parse_flags(flags_class, "evaluate", arguments, f"{Evaluate.__doc__} Protocols:\n{listed}")
     from sanslabel.cli.tables import print_scores
-    from sanslabel.evaluation import FineTuning
     from sanslabel.memory_limits import peak_memory
 
-    options = vars(flags) | {"finetuning": FineTuning(steps=flags.finetune_steps, lr=flags.finetune_lr)}
-    for name in ("run", "finetune_steps", "finetune_lr"):
-        del options[name]
+    options: dict[str, Any] = {option.name: getattr(flags, option.name) for option in fields(Evaluate)}
+    options["protocols"] = _with_settings(flags.protocols, {name: getattr(flags, name) for name in defaults}, defaults)
     with joined_command():
-        print_scores(flags.run, **options)
+        print_scores(options.pop("run"), **options)
         if peak := peak_memory():
             print(f"Peak memory {peak / 2**30:.2f} GiB")
+
+
+def _with_settings(
+    chosen: Sequence[str], settings: Mapping[str, Protocol], defaults: Mapping[str, Protocol]
+) -> list[str | Protocol]:
+    """Returns the chosen protocols with their settings. Raises BadInput for settings of a protocol that is not
+    chosen."""
+    for name, protocol in settings.items():
+        changed = [f.name for f in fields(protocol) if getattr(protocol, f.name) != getattr(defaults[name], f.name)]
+        if changed and name not in chosen:
+            flag = f"--{name}.{changed[0].replace('_', '-')}"
+            raise BadInput(f"{flag} is only used with --protocols {name}; add that, or leave the flag out.")
+    return [settings.get(name, name) for name in chosen]

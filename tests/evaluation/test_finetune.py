@@ -7,7 +7,8 @@ from sanslabel import encoders
 from sanslabel.batch import Clock
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import linear
-from sanslabel.evaluation.finetuning import FineTuning, Head, finetuned
+from sanslabel.evaluation.protocols.finetune import Finetune, Head, fine_tuned
+from sanslabel.methods.method import Networks
 from sanslabel.sources import open_source
 
 CPU = torch.device("cpu")
@@ -39,15 +40,15 @@ def test_the_head_follows_features_that_drift():
 
 def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=4)
-    how = FineTuning(layer_decay=0.5)
-    net = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.width, 10))
+    how = Finetune(layer_decay=0.5)
+    net = Networks(encoder=encoder, classifier=torch.nn.Linear(encoder.width, 10))
     recipe = how.recipe(encoder, 1000)
     groups = recipe.parameter_groups(net, recipe.optimizers[""])
     rate = {id(p): group["base_lr"] / how.lr for group in groups for p in group["params"]}
     depth = len(encoder.blocks)
     for name, parameter in net.named_parameters():
         part = name.split(".")
-        if part[0] == "1" or part[1] == "norm":
+        if part[0] == "classifier" or part[1] == "norm":
             expected = 1.0
         elif part[1] == "blocks":
             expected = 0.5 ** (depth - int(part[2]))
@@ -61,18 +62,18 @@ def test_a_rate_of_almost_nothing_is_the_probe():
     source = open_source("digits", "train")
     encoder = encoders.build("conv", channels=1, image_size=8).eval()
     probe = probe_of(encoder.width)
-    net = finetuned(encoder, probe, source, FineTuning(steps=1, lr=1e-12), image_size=8, seed=0, device=CPU)
+    net = fine_tuned(encoder, probe, source, Finetune(steps=1, lr=1e-12), image_size=8, seed=0, device=CPU)
     for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
         torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
 
 
 def test_epochs_come_near_to_the_steps():
-    how = FineTuning(steps=800)
+    how = Finetune(steps=800)
     assert [how.epochs(n) for n in (8000, 60_000, 1_000_000, 100)] == [13, 2, 1, 800]
 
 
 def test_rates_follow_warm_up_and_cosine():
-    how = FineTuning(steps=100)
+    how = Finetune(steps=100)
     recipe = how.recipe(encoders.build("conv", channels=1, image_size=8), 1280)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     optimizer.param_groups[0].update(base_lr=0.5, base_decay=0.1, constant=False)
@@ -86,7 +87,14 @@ def test_rates_follow_warm_up_and_cosine():
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
 
 
-@pytest.mark.parametrize(("numbers", "sentence"), [({"steps": 0}, "at least 1"), ({"lr": 0.0}, "above 0")])
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ({"steps": 0}, "--finetune.steps 0: must be 1 or more"),
+        ({"lr": 0.0}, "--finetune.lr 0.0: must be above 0"),
+        ({"flip": 1.5}, "--finetune.flip 1.5: must be from 0 to 1"),
+    ],
+)
 def test_numbers_that_cannot_be(numbers, sentence):
     with pytest.raises(BadInput, match=sentence):
-        FineTuning(**numbers)
+        Finetune(**numbers)

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-from sanslabel.evaluation import retrieval
-from sanslabel.evaluation.clusters import agreement
-from sanslabel.evaluation.retrieval import mean_average_precision
+from sanslabel.evaluation.protocols import retrieval
+from sanslabel.evaluation.protocols.cluster import agreement
+from sanslabel.evaluation.protocols.retrieval import mean_average_precision
 
 
 @pytest.fixture

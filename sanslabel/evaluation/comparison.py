@@ -1,0 +1,131 @@
+"""A comparison: the encoders, images and features that protocols measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sanslabel import encoders
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.features import Division, Features
+from sanslabel.evaluation.labeled_split import LabeledSplit
+from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.representation import Representation
+from sanslabel.evaluation.stages import Tokens
+from sanslabel.evaluation.subjects import Subject, open_subject, readouts
+from sanslabel.scores import Score
+
+
+def silent(sentence: str) -> None:
+    """Ignores the sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Representations that are measured side by side, with the same samples and the same draws."""
+
+    representations: Mapping[str, Representation] = field(default_factory=dict)
+    """what is measured, by name: pixels, a random encoder, the trained encoder"""
+    encoders: Mapping[str, encoders.Encoder] = field(default_factory=dict)
+    """the encoders among them, on the device, for protocols that read stages or train further"""
+    split: LabeledSplit | None = None
+    """the labeled images; None if only features are given"""
+    stage: int | None = None
+    """the stage that the representations are read from, 1 for the first; None for the last"""
+    tokens: Tokens | None = None
+    """the tokens that they are made of; None for what the encoder pools"""
+    seed: int = 0
+    report: Callable[[str], None] = silent
+    """called with a sentence on what is done next"""
+    given: tuple[Mapping[str, Features], Division] | None = None
+    """features that are computed already, with their labels"""
+    _opened: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def images(self) -> LabeledSplit:
+        """Returns the labeled images. Raises BadInput if the comparison was made of features alone."""
+        if self.split is None:
+            raise BadInput("This protocol reads images, and only features were given; call evaluate with a run.")
+        return self.split
+
+    @cached_property
+    def _represented(self) -> tuple[Mapping[str, Features], Division]:
+        if self.given is not None:
+            return self.given
+        self.announce(self.images)
+        return self.images.represented(self.representations)
+
+    @property
+    def features(self) -> Mapping[str, Features]:
+        """Returns the features of each representation, (N, D) and (M, D). They are computed once."""
+        return self._represented[0]
+
+    @property
+    def division(self) -> Division:
+        """Returns the labels of the samples that `features` holds: those whose files can be read."""
+        return self._represented[1]
+
+    def announce(self, split: LabeledSplit) -> None:
+        """Reports that the images of a split are about to be represented."""
+        self.report(f"Representing {len(split.train):,} + {len(split.test):,} images of {split.train.name}")
+
+    def labeled(self, data: str | Path) -> LabeledSplit:
+        """Returns another set of labeled images, for the same encoders. Raises BadInput as `labeled_split` does."""
+        return self._open(f"data {data}", lambda: self.images.of(data, self.seed))
+
+    def subject(self, run: str | Path) -> Subject:
+        """Returns the encoder of another folder. Raises BadInput if it reads images of another size or number of
+        channels."""
+        return self._open(
+            f"run {run}", lambda: _with_equal_input(open_subject(run, None, self.images.data), self.images)
+        )
+
+    def readouts(self, split: LabeledSplit) -> dict[str, Representation]:
+        """Returns the representations of the encoders for other images, without the pixels."""
+        return readouts(self.encoders, split.train, split.options, self.stage, self.tokens)
+
+    def score(
+        self,
+        protocol: Protocol,
+        metric: str,
+        representation: str,
+        value: float,
+        division: Division,
+        settings: Mapping[str, Any],
+        *,
+        n_test: int | None = None,
+        stage: int | None = None,
+    ) -> Score:
+        """Returns the score of a figure that all training samples and `n_test` test samples contribute to, by default
+        all."""
+        return Score(
+            protocol=protocol.name,
+            metric=metric,
+            representation=representation,
+            split=division.split,
+            stage=stage,
+            labels_per_class=None,
+            value=value,
+            spread=None,
+            n_train=len(division.train),
+            n_test=len(division.test) if n_test is None else n_test,
+            seed=self.seed,
+            settings=settings,
+        )
+
+    def _open(self, key: str, opened: Callable[[], Any]) -> Any:
+        if key not in self._opened:
+            self._opened[key] = opened()
+        return self._opened[key]
+
+
+def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
+    config = subject.encoder.config
+    if (config["image_size"], config["channels"]) != (split.options["image_size"], split.test.channels):
+        raise BadInput(
+            f"{subject.folder}: its encoder reads other images; name an encoder of the same image size and channels."
+        )
+    return subject

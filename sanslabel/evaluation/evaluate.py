@@ -1,0 +1,106 @@
+"""`evaluate`: the scores of a run's encoder, beside raw pixels and random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from sanslabel.device import chosen_device
+from sanslabel.distributed import on_first_process
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.comparison import Comparison, silent
+from sanslabel.evaluation.feature_cache import FeatureCache
+from sanslabel.evaluation.features import Division, Features
+from sanslabel.evaluation.labeled_split import labeled_split
+from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocols import names, protocol_class
+from sanslabel.evaluation.score_file import write_merged
+from sanslabel.evaluation.stages import Tokens
+from sanslabel.evaluation.subjects import open_subject, pixel_baseline, random_encoder, readouts
+from sanslabel.memory_limits import advise_when_out_of_memory
+from sanslabel.scores import Score
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    protocols: Sequence[str | Protocol] = ("knn", "linear"),
+    network: str | None = None,
+    stage: int | None = None,
+    tokens: Tokens | None = None,
+    baselines: bool = True,
+    cache: bool = True,
+    seed: int = 0,
+    device: str | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Score]:
+    """Returns the scores of a run's encoder, of raw pixels, and of the same encoder with random weights.
+
+    run: a run folder, a folder with nothing but an exported encoder, or the name of a pretrained encoder of timm,
+        "timm/…". The last two need `data`.
+    data: labeled data, by default those that the run was trained on. Probes are fitted on the training split and
+        measured on the test split. Without a test split, a fifth of the labeled images, fixed by the seed, is measured.
+    protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
+    network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
+    stage, tokens: what is read from the encoder, see `Readout`; by default its representation.
+    baselines: whether pixels and random weights are measured, too. Encoders trained on patches are read both ways.
+    cache: whether features are kept in RUN/features, and taken from there.
+    report: called with a sentence on what is done next.
+
+    Writes RUN/evaluation/DATA.json after each protocol. Raises Unlabeled if there are no labels, BadInput for a folder
+    without an encoder and for values that cannot be used, DiskError.
+    """
+    chosen = _protocols(protocols)
+    subject = open_subject(run, network, data)
+    labeled = data or (subject.plan.data if subject.plan else None)
+    if labeled is None:
+        raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
+    config = subject.encoder.config
+    options = subject.options(chosen_device(device))
+    features = FeatureCache(subject.folder / "features" if cache else None)
+    split = labeled_split(labeled, config["channels"], seed, options, features)
+    encoders = {f"trained encoder ({subject.network})": subject.encoder.to(options["device"])}
+    if baselines:
+        encoders = {"random encoder": random_encoder(config, split.train, seed, split.options)} | encoders
+    representations = readouts(encoders, split.train, split.options, stage, tokens)
+    if baselines and stage is None and tokens is None:
+        representations = pixel_baseline(config["channels"], options["image_size"]) | representations
+    comparison = Comparison(
+        representations=representations,
+        encoders=encoders,
+        split=split,
+        stage=stage,
+        tokens=tokens,
+        seed=seed,
+        report=report or silent,
+    )
+    for protocol in chosen:  # all are checked before the work begins
+        protocol.check_comparison(comparison)
+    scores: list[Score] = []
+    for protocol in chosen:
+        with advise_when_out_of_memory(options["device"], "evaluate with --device cpu"):
+            scores += (measured := protocol.measure(comparison))
+        on_first_process(write_merged, subject, split, measured, network)  # at once: the next protocol may fail
+    return scores
+
+
+def scores_of_features(
+    representations: Mapping[str, Features],
+    division: Division,
+    *,
+    protocols: Sequence[str | Protocol] = ("knn", "linear"),
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> list[Score]:
+    """Returns the scores of features that are computed already, by protocols that need no images. Raises BadInput for
+    protocols that do, and for too few labels."""
+    comparison = Comparison(given=(representations, division), seed=seed, report=report or silent)
+    return [score for protocol in _protocols(protocols) for score in protocol.measure(comparison)]
+
+
+def _protocols(protocols: Sequence[str | Protocol]) -> list[Protocol]:
+    """Returns the protocols, those that are named with their default settings. Raises BadInput for unknown names."""
+    if not protocols:
+        raise BadInput(f"--protocols: name at least one of {', '.join(names())}.")
+    return [protocol_class(p)() if isinstance(p, str) else p for p in protocols]

@@ -1,0 +1,56 @@
+"""Features and labels of the training and test samples, as protocols compare them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sanslabel.randomness import permutation
+
+
+class Features(NamedTuple):
+    """The features of one representation."""
+
+    train: Tensor
+    """(N, D)"""
+    test: Tensor
+    """(M, D)"""
+
+
+class Division(NamedTuple):
+    """The labels of training and test samples, which all representations share."""
+
+    train: Tensor
+    """(N,) int64 in [0, classes)"""
+    test: Tensor
+    """(M,) int64 in [0, classes)"""
+    classes: int
+    split: str
+    """the name of the test samples"""
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Returns the share of equal entries of (M,) and (M,), in %."""
+    return 100 * float((predicted == labels).double().mean())
+
+
+def few_labels(labels: Tensor, per_class: int, key: int) -> Tensor:
+    """Returns positions of `per_class` labels of each class, or of all that a class has, drawn by the key.
+
+    labels: (N,) -> (n,) int64, ascending, on the CPU.
+    """
+    order = permutation(key, len(labels))
+    order = order[labels.cpu()[order].argsort(stable=True)]  # by class, in random order within
+    sorted_labels = labels.cpu()[order]
+    rank = torch.arange(len(order)) - torch.searchsorted(sorted_labels, sorted_labels)  # within the class
+    return order[rank < per_class].sort().values
+
+
+def take(features: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the entries of (N, D) and (N,) at the positions (n,); all of them without a copy."""
+    if len(index) == len(labels):
+        return features, labels
+    index = index.to(features.device)
+    return features[index], labels[index]

@@ -1,0 +1,42 @@
+"""A linear probe whose penalty is chosen on held-out training samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from sanslabel.evaluation.features import Division, Features, accuracy, take
+from sanslabel.evaluation.linear import FOLDS, Probe, chosen_penalty, fitted
+from sanslabel.evaluation.rounds import Measure
+
+
+def chosen_probe(
+    features: Tensor, labels: Tensor, *, classes: int, seed: int, few: bool = False
+) -> tuple[Probe, dict[str, Any]]:
+    """Returns a probe that is fitted with the penalty chosen for it, and how that was chosen.
+
+    features: (N, D); labels: (N,) int64 in [0, classes); few: whether each fifth of the samples is held out in turn,
+    since few labels cannot spare a fifth for good.
+    """
+    choice = chosen_penalty(features, labels, classes=classes, rounds=FOLDS if few else 1, seed=seed)
+    probe = fitted(features, labels, classes=classes, penalty=choice.best.penalty)
+    return probe, {
+        "selection": f"lowest cross-entropy on {'each fifth' if few else 'a held-out fifth'} of the "
+        f"{'drawn' if few else 'training'} rows, seed {seed}",
+        "penalty": choice.best.penalty,
+        "held_out_cross_entropy": choice.best.cross_entropy,
+        "held_out_accuracy": choice.best.accuracy,
+        "penalty_at_edge": choice.at_edge,
+    }
+
+
+def probe_accuracy(seed: int) -> Measure:
+    """Returns a measurement for `scores_of_rounds`: the test accuracy of a linear probe."""
+
+    def measure(features: Features, division: Division, index: Tensor, few: bool) -> tuple[float, dict[str, Any]]:
+        train, labels = take(features.train, division.train, index)
+        probe, settings = chosen_probe(train, labels, classes=division.classes, seed=seed, few=few)
+        return accuracy(probe.predictions(features.test), division.test), settings
+
+    return measure

@@ -1,0 +1,38 @@
+"""Protocols, one file each, found by looking: a new file in this folder, or in `protocols/` of a folder that
+SANSLABEL_PATH names, is a new protocol."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sanslabel.discovery import defined_class, module_file, module_names, search_path
+from sanslabel.errors import BadInput, suggestion
+
+if TYPE_CHECKING:
+    from sanslabel.evaluation.protocol import Protocol
+
+__path__ = search_path(__path__, "protocols")
+
+
+def names() -> list[str]:
+    """Returns the names of all protocols, sorted, without importing any."""
+    return module_names(__path__)
+
+
+def sentence(name: str) -> str:
+    """Returns the first line of a protocol's file, without importing it."""
+    docstring = ast.get_docstring(ast.parse(module_file(__path__, name).read_bytes())) or name
+    return docstring.splitlines()[0]
+
+
+@cache
+def protocol_class(name: str) -> type[Protocol]:
+    """Returns the class that the protocol's file defines. Raises BadInput if there is no file of that name."""
+    if name not in names():
+        raise BadInput(f"--protocols: there is no protocol {name!r}; {suggestion(name, names())}")
+    from sanslabel.evaluation.protocol import Protocol
+
+    return defined_class(import_module(f"{__name__}.{name}"), Protocol)

@@ -1,0 +1,42 @@
+"""few: a linear probe with 1 % and 10 % of the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sanslabel.errors import BadInput
+from sanslabel.evaluation.comparison import Comparison
+from sanslabel.evaluation.features import Division
+from sanslabel.evaluation.probe import probe_accuracy
+from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.rounds import few_label_rounds, scores_of_rounds
+from sanslabel.scores import Score
+
+SHARES, DRAWS = (1, 10), 3
+"""percentages of the labels, and draws of each"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Few(Protocol):
+    """The accuracy of a linear probe with 1 % and 10 % of the labels, as many of each class, the mean over three
+    draws."""
+
+    title = "Linear accuracy with 1 % and 10 % of the labels, in %"
+
+    def measure(self, comparison: Comparison) -> list[Score]:
+        division, seed = comparison.division, comparison.seed
+        rounds = few_label_rounds(division, _counts(division), DRAWS, seed)
+        return scores_of_rounds(self, comparison, rounds, probe_accuracy(seed))
+
+
+def _counts(division: Division) -> list[int]:
+    """Returns the labels of each class that make up the shares. Raises BadInput if a class has fewer."""
+    counts = [max(1, round(len(division.train) * share / 100 / division.classes)) for share in SHARES]
+    least = int(torch.bincount(division.train, minlength=division.classes).min())
+    if least < max(counts):
+        raise BadInput(
+            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and one has {least}; give it more."
+        )
+    return list(dict.fromkeys(counts))
