@@ -9,9 +9,11 @@ from sanslabel.views.encoder_input import EncoderInput, concatenate, forward_by_
 from sanslabel.views.masks import Masked, kept_patches, other_patches, visible
 from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
 from sanslabel.views.permutations import permutations, shuffled
+from sanslabel.views.plain import PlainView, plain_view
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, WHOLE
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
+from sanslabel.views.spectrogram import LogMel
 from sanslabel.views.tiles import tile_side, tiles
 from sanslabel.views.view import Draw, Pair, View
 
@@ -33,9 +35,11 @@ __all__ = [
     "Corruption",
     "Draw",
     "EncoderInput",
+    "LogMel",
     "Masked",
     "MultiCrop",
     "Pair",
+    "PlainView",
     "View",
     "blockwise",
     "concatenate",
@@ -46,6 +50,7 @@ __all__ = [
     "multiblock",
     "other_patches",
     "permutations",
+    "plain_view",
     "resize_images",
     "resized",
     "rotated",

@@ -1,0 +1,31 @@
+"""The view that evaluation takes of a signal, without a draw."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sanslabel.batch import Batch
+from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
+from sanslabel.views.encoder_input import EncoderInput
+from sanslabel.views.spectrogram import LogMel
+from sanslabel.views.view import View
+
+
+class PlainView(Protocol):
+    """A view that can be taken without a draw."""
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the input of an encoder, the same each time."""
+        ...
+
+
+def plain_view(spec: InputSpec) -> PlainView:
+    """Returns the view that evaluation takes for an encoder of this input: the largest central square of an image, or
+    the log-mel spectrogram of the central window of a sound. Raises BadInput for texts."""
+    match spec:
+        case ImageSpec():
+            return View(size=spec.side)
+        case SpectrogramSpec():
+            return LogMel.of(spec)
+    raise BadInput(f"There is no plain view for {type(spec).__name__}; evaluate an encoder of images or spectrograms.")
