@@ -1,12 +1,14 @@
-"""What an encoder reads and a source offers, by kind: the shapes of pictures, spectrograms and texts.
+"""Specifications of inputs: the shapes of the pictures, spectrograms and texts that encoders read.
 
-A specification is frozen and made of numbers, so that it can be stored as JSON. A source announces one for each of its
-signals, and an encoder is built for one.
+A specification is frozen and made of integers, so that it can be stored as JSON. A source announces one for each of its
+signals, and an encoder is built for one: `encoders.build(name, **spec.arguments)`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class ImageSpec:
 
     channels: int
     height: int
-    """in pixels, of what the encoder reads"""
+    """in pixels, as the encoder reads them"""
     width: int
 
     @property
@@ -23,23 +25,69 @@ class ImageSpec:
         """Returns the shorter side in pixels."""
         return min(self.height, self.width)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape of one sample as an encoder reads it: (C, H, W)."""
+        return self.channels, self.height, self.width
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """Returns the arguments of `encoders.build` for square pictures of the shorter side."""
+        return {"channels": self.channels, "image_size": self.side}
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        side = arguments["image_size"]
+        return cls(channels=arguments["channels"], height=side, width=side)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramSpec:
-    """Logarithms of `mels` bands over `frames` points of time, of sound with `rate` samples a second."""
+    """Logarithms of `mels` frequency bands at `frames` points of time, of sound with `rate` samples a second."""
 
     mels: int
     frames: int
     rate: int
     """samples of the wave in a second (Hz)"""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape of one sample as an encoder reads it: (1, mels, frames)."""
+        return 1, self.mels, self.frames
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """Returns the arguments of `encoders.build`."""
+        return asdict(self)
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        return cls(mels=arguments["mels"], frames=arguments["frames"], rate=arguments["rate"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
-    """Up to `length` tokens from a vocabulary of `vocabulary` tokens."""
+    """Texts of up to `length` tokens from a vocabulary of `vocabulary` tokens."""
 
     vocabulary: int
     length: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape of one sample as an encoder reads it: (length,)."""
+        return (self.length,)
+
+    @property
+    def arguments(self) -> dict[str, int]:
+        """Returns the arguments of `encoders.build`."""
+        return asdict(self)
+
+    @classmethod
+    def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        return cls(vocabulary=arguments["vocabulary"], length=arguments["length"])
 
 
 InputSpec = ImageSpec | SpectrogramSpec | TextSpec

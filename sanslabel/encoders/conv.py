@@ -16,8 +16,10 @@ class Conv(Encoder):
     Every stage halves the maps (28x28 pixels: 14, 7, 4; 8x8: 4, 2, 1), since the finest maps cost the most time.
 
     scaling: (mean, std) of the channels, None to take images as they are.
-    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
+    patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
+
+    names = ("conv",)
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class Conv(Encoder):
         initialize_(self)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Three maps, of 64, 128 and 256 channels."""
+        """Returns three maps, of 64, 128 and 256 channels."""
         stem = self.stem(self.scaled(images))
         middle = self.layer1(stem)
         return [stem, middle, self.layer2(middle)]

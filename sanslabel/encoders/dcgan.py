@@ -13,27 +13,31 @@ from sanslabel.errors import BadInput
 
 
 def map_sizes(size: int) -> list[int]:
-    """Of the maps, by halves rounded up until 4 or less are left: 28 -> [28, 14, 7, 4]. A generator has them the other
-    way round."""
-    found = [size]
-    while found[-1] > 4:
-        found.append(-(-found[-1] // 2))
-    return found
+    """Returns the sides of the maps, halved and rounded up until 4 or less are left: 28 -> [28, 14, 7, 4]. A generator
+    has them in the opposite order."""
+    sizes = [size]
+    while sizes[-1] > 4:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
 
 
 def kernel_size(larger: int, smaller: int) -> int:
-    """Of a convolution of stride 2 and padding 1 between maps of these sides, and of its transpose."""
+    """Returns the kernel's side of a convolution of stride 2 and padding 1 between maps of these sides, and of its
+    transpose."""
     return 4 if larger == 2 * smaller else 3
 
 
 class DCGAN(Encoder):
-    """Strided convolutions down to maps of 4x4 or 3x3, which together are the representation:
-    what the discriminator's last layer reads. Widths double from stage to stage, BatchNorm after all but the first.
+    """Strided convolutions down to maps of 4x4 or 3x3, whose numbers together are the representation.
+
+    That is what the discriminator's last layer reads. Widths double from stage to stage, and BatchNorm stands after all
+    stages but the first.
 
     filters: channels of the first maps.
     scaling: (mean, std) of the channels, None to take images as they are.
     """
 
+    names = ("dcgan",)
     signed = True
 
     def __init__(self, name: str, channels: int, image_size: int, *, filters: int = 64, scaling: Scaling | None = None):
@@ -55,24 +59,25 @@ class DCGAN(Encoder):
         initialize_(self)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Maps of half the side, a quarter, …"""
-        x, found = self.scaled(images), []
+        """Returns maps of half the images' side, a quarter, …"""
+        x, maps = self.scaled(images), []
         for layer in self.layers:
             x = layer(x)
-            found.append(x)
-        return found
+            maps.append(x)
+        return maps
 
     def pooled(self, stage: Tensor) -> Tensor:
-        """The maps as one vector, larger ones by their maxima over as many fields as the last ones have."""
+        """Returns the maps as one vector. Larger maps are first reduced to the maxima over as many fields as the last
+        maps have places."""
         return adaptive_max_pool2d(on_capable_device(stage), self.side).flatten(1).to(stage.device)
 
 
 def initialize_(module: nn.Module) -> None:
-    """The published start: weights from N(0, 0.02²), those of BatchNorm from N(1, 0.02²), biases 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(part.weight, 0.0, 0.02)
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.normal_(part.weight, 1.0, 0.02)
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d) and part.bias is not None:
-            nn.init.zeros_(part.bias)
+    """Draws the published start: weights from N(0, 0.02²), those of BatchNorm from N(1, 0.02²), biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)

@@ -1,41 +1,55 @@
-"""What all encoders have in common: the contract, and how images are scaled on their way in."""
+"""The contract of all encoders, and how images are scaled on their way in."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sanslabel.encoders.given_weights import KeyReport, load_given_, with_channels
 from sanslabel.encoders.patches import Patches, patches, standardized
 from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec, InputSpec
 
 Scaling = Sequence[Sequence[float]]
 """(mean, std), each one number per channel, for images in [0, 1]"""
 
 
 class Encoder(nn.Module, ABC):
-    """Images (N, C, H, W), floats in [0, 1], in; one vector each, (N, width), out."""
+    """A network from images (N, C, H, W), floating in [0, 1], to one vector each, (N, width).
 
+    The arguments of a subclass are its name, the shape of its input and, by keyword only, its options. An encoder of
+    something else than images says so by `input`, and its arguments are the fields of that specification.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+    """names that `build` knows the class by; "*" in one stands for any text"""
+    input: ClassVar[type[InputSpec]] = ImageSpec
+    """kind of input"""
     smallest: ClassVar[int] = 8
-    """side of the images that it can be built for, in pixels"""
+    """smallest side of images that it can be built for, in pixels"""
     signed: ClassVar[bool] = False
-    """whether a run that says nothing of scaling brings images to [-1, 1], and not to mean 0 and deviation 1"""
+    """whether images are brought to [-1, 1] by default, and not to mean 0 and deviation 1"""
+    entry_points: ClassVar[tuple[str, ...]] = ()
+    """methods besides `forward` that read parameters which belong to the encoder itself, not to a module in it"""
 
     scaling: Tensor | None
 
     def __init__(
-        self, config: dict[str, Any], width: int, scaling: Scaling | None, patches: Sequence[int] | None = None
+        self, config: dict[str, Any], width: int, scaling: Scaling | None = None, patches: Sequence[int] | None = None
     ):
         super().__init__()
-        checked = None if scaling is None else _checked(scaling, config["channels"])
-        self.config: dict[str, Any] = config | {"scaling": checked}
-        """What JSON can hold and `build(**config)` makes the same architecture from"""
+        self.config: dict[str, Any] = config
+        """numbers and words that JSON can store; `build(**config)` makes the same architecture"""
         self.width = width
         self.patches: Patches | None = None
+        checked = None if scaling is None else _checked(scaling, self.reads.shape[0])
+        if checked is not None or self.input is ImageSpec:
+            self.config = config | {"scaling": checked}
         if patches is not None:
             if isinstance(patches, int | str) or len(patches) != 2:
                 raise BadInput(
@@ -46,45 +60,89 @@ class Encoder(nn.Module, ABC):
         values = None if checked is None else torch.tensor(checked).view(2, -1, 1, 1)
         self.register_buffer("scaling", values, persistent=False)
 
+    @property
+    def reads(self) -> InputSpec:
+        """Returns the specification of the input that the encoder was built for."""
+        return self.input.of_arguments(self.config)
+
     @abstractmethod
     def stages(self, images: Tensor) -> list[Tensor]:
-        """The representation after each stage: maps (N, C, h, w) of convnets, tokens (N, T, D) of transformers.
+        """Returns the representation after each stage: maps (N, C, h, w) of convnets, tokens (N, T, D) of transformers.
         `pooled` turns the last one into what `forward` returns."""
 
     @abstractmethod
     def pooled(self, stage: Tensor) -> Tensor:
-        """The one vector per image, (N, D), of a stage."""
+        """Returns one vector per image, (N, D), of a stage."""
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Returns the stages that are maps, (N, C, h, w), in their order. Raises BadInput if the encoder has none."""
+        maps = [stage for stage in self.stages(images) if stage.ndim == 4]
+        if not maps:
+            raise BadInput(f"--encoder {self.config['name']}: has no maps of places in an image; choose another.")
+        return maps
+
+    def units(self) -> list[nn.Module]:
+        """Returns the modules that are always called as a whole, in the order of the forward pass. They are what is
+        compiled, recomputed and sharded by itself, and what has a learning rate of its own.
+
+        A transformer returns its blocks. Any other encoder is one unit: itself.
+        """
+        return [self]
+
+    def load_given_(self, tensors: Mapping[str, Tensor], source: str, allow_missing: bool = False) -> KeyReport:
+        """Copies given weights into the encoder, see `given_weights.load_given_`, and returns what became of each."""
+        return load_given_(self, tensors, source, allow_missing)
+
+    def fitted(self, name: str, tensor: Tensor) -> tuple[Tensor, str] | None:
+        """Returns a given tensor in the shape of the encoder's tensor of this name, and a few words on how it was
+        changed, "" if it was not. Returns None if it cannot be brought to that shape.
+
+        The first convolution is brought to the encoder's number of channels.
+        """
+        wanted = self.state_dict()[name].shape
+        if tensor.shape == wanted:
+            return tensor, ""
+        first = next((key for key, module in self.named_modules() if isinstance(module, nn.Conv2d)), None)
+        if (
+            name == f"{first}.weight"
+            and tensor.ndim == 4
+            and tensor[:, 0].shape == torch.Size((wanted[0], *wanted[2:]))
+        ):
+            return with_channels(tensor, wanted[1])
+        return None
 
     def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
-        """The representation, (N, width): of the whole images, or where the encoder reads patches, the mean over those.
+        """Returns the representation, (N, width): of the images, or the mean over their patches if the encoder reads
+        patches.
 
-        keep, patch: of a view whose patches are masked, those that are left (see `views.Seen`). Transformers drop the
-            others; here they are the pixels that the view has filled, and both arguments go unread.
+        keep, patch: the patches that a masked view has left, see `views.EncoderInput`. Transformers drop the others.
+            Here those are the pixels that the view has filled, and both arguments are ignored.
         """
-        return self.whole(images) if self.patches is None else self.over_patches(images)
+        return self.image_representation(images) if self.patches is None else self.mean_over_patches(images)
 
-    def whole(self, images: Tensor) -> Tensor:
-        """The representation of whole images, also where `forward` reads patches."""
+    def image_representation(self, images: Tensor) -> Tensor:
+        """Returns the representation of the images, (N, width), also if `forward` reads patches."""
         return self.pooled(self.stages(images)[-1])
 
-    def over_patches(self, images: Tensor) -> Tensor:
-        """The mean representation of an image's patches, each standardized by itself. An image that is one patch is
-        read as it is, so that training hands patches in as images."""
+    def mean_over_patches(self, images: Tensor) -> Tensor:
+        """Returns the mean representation of an image's patches, (N, width), each patch standardized by itself. An
+        image that is one patch is read as it is, so that training hands patches in as images."""
         assert self.patches is not None
         size, stride = self.patches
         if images.shape[-1] == images.shape[-2] == size:
-            return self.whole(images)
-        parts = standardized(patches(images, size, stride))  # (N, P, C, size, size)
-        return self.whole(parts.flatten(0, 1)).unflatten(0, parts.shape[:2]).mean(dim=1)
+            return self.image_representation(images)
+        cut = standardized(patches(images, size, stride))  # (N, P, C, size, size)
+        return self.image_representation(cut.flatten(0, 1)).unflatten(0, cut.shape[:2]).mean(dim=1)
 
     def read_patches_(self, size: int, stride: int) -> None:
-        """Makes the mean over patches the representation from now on: of methods that train on patches. Configuration,
-        not state."""
+        """Makes the mean over patches the representation from now on, for methods that train on patches. This is
+        configuration, not state."""
         self.patches = Patches(size, stride)
         self.config["patches"] = [size, stride]
 
     def scaled(self, images: Tensor) -> Tensor:
-        """The images with the configured mean and deviation taken out, in the dtype that the weights compute in."""
+        """Returns the images with the configured mean and deviation taken out, in the dtype that the weights compute
+        in. Raises BadInput if they are integers."""
         if not images.is_floating_point():
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
         dtype = next(self.parameters()).dtype
@@ -97,13 +155,13 @@ class Encoder(nn.Module, ABC):
 
 
 def _checked(scaling: Scaling, channels: int) -> list[list[float]]:
-    """Scaling as JSON gives it back."""
+    """Returns the scaling as JSON gives it back. Raises BadInput if it does not fit the channels."""
     try:
-        values = [list(map(float, part)) for part in scaling]
+        values = [list(map(float, numbers)) for numbers in scaling]
     except (TypeError, ValueError):
         values = []
-    finite = all(math.isfinite(value) for part in values for value in part)
-    if [len(part) for part in values] != [channels, channels] or not finite or min(values[1]) <= 0:
+    finite = all(math.isfinite(value) for numbers in values for value in numbers)
+    if [len(numbers) for numbers in values] != [channels, channels] or not finite or min(values[1]) <= 0:
         raise BadInput(
             f"scaling is {scaling}: give (mean, std), each with a number for each of the {channels} channels, std > 0."
         )

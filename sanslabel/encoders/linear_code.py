@@ -9,23 +9,29 @@ from torch import Tensor, nn
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput
 
+TRUNK = "trunk."
+"""beginning of the names of the other encoder's tensors"""
+
 
 class LinearCode(Encoder):
     """An encoder whose representation is a linear layer on that of another: an autoencoder's code, the mean of a
-    posterior. `trunk` is the other one, `code` the layer.
+    posterior. `trunk` is the other encoder, `code` the layer.
 
-    of: the other encoder, in a configuration that one's own.
+    of: the other encoder; in a configuration, its configuration.
     width: of the code.
     scaling: (mean, std) of the channels, before that of the other encoder; None to hand images on as they are.
     """
 
+    names = ("linear_code", "coded")  # the second in configurations of older runs
     smallest = 1
 
     def __init__(
         self, name: str, channels: int, image_size: int, *, of: Encoder, width: int, scaling: Scaling | None = None
     ):
+        if not isinstance(of, Encoder):
+            raise BadInput(f"--encoder {name}: is made by methods, on another encoder; name that one.")
         if width < 1:
-            raise BadInput(f"A code of {width} numbers was asked for: give 1 or more.")
+            raise BadInput(f"The width of a code is {width}: give 1 or more.")
         config = {"name": name, "channels": channels, "image_size": image_size, "of": of.config, "width": width}
         super().__init__(config, width, scaling)
         self.trunk = of
@@ -33,12 +39,24 @@ class LinearCode(Encoder):
 
     @classmethod
     def on(cls, encoder: Encoder, width: int) -> Self:
-        return cls("coded", encoder.config["channels"], encoder.config["image_size"], of=encoder, width=width)
+        """Returns a code of this width on the encoder, with fresh weights of its own. Raises BadInput if the width is
+        below 1."""
+        return cls("linear_code", encoder.config["channels"], encoder.config["image_size"], of=encoder, width=width)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Those of the other encoder, and the code (N, width)."""
-        stages = self.trunk.stages(images if self.scaling is None else self.scaled(images))
+        """Returns the stages of the other encoder, and the code (N, width)."""
+        stages = self.trunk.stages(self._handed_on(images))
         return [*stages, self.code(self.trunk.pooled(stages[-1]))]
 
     def pooled(self, stage: Tensor) -> Tensor:
         return stage if stage.ndim == 2 else self.trunk.pooled(stage)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        return self.trunk.maps(self._handed_on(images))
+
+    def fitted(self, name: str, tensor: Tensor) -> tuple[Tensor, str] | None:
+        inner = name.removeprefix(TRUNK)
+        return super().fitted(name, tensor) if inner == name else self.trunk.fitted(inner, tensor)
+
+    def _handed_on(self, images: Tensor) -> Tensor:
+        return images if self.scaling is None else self.scaled(images)

@@ -16,14 +16,15 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class MLP(Encoder):
-    """Linear layers with an activation after each, on images of one fixed size, down to one pixel. The last layer's
-    width is that of the representation.
+    """Linear layers with an activation after each, on images of one fixed size, which may be a single pixel. The last
+    layer's width is that of the representation.
 
-    hidden: the width of each layer, or of the one layer.
+    hidden: the width of each layer, or of the only one.
     activation: "relu" or "tanh".
     scaling: (mean, std) of the channels, None to take images as they are.
     """
 
+    names = ("mlp",)
     smallest = 1
 
     def __init__(
@@ -49,15 +50,15 @@ class MLP(Encoder):
         self.activation = ACTIVATIONS[activation]()
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """A vector (N, width) after each layer."""
-        x, found = self.scaled(images).flatten(1), []
+        """Returns a vector (N, width) after each layer. Raises BadInput for images of another size."""
+        x, vectors = self.scaled(images).flatten(1), []
         if x.shape[1] != self.layers[0].in_features:
             size = self.config["image_size"]
             raise BadInput(f"The encoder reads images of {size}x{size}, not of {images.shape[2]}x{images.shape[3]}.")
         for layer in self.layers:
             x = self.activation(layer(x))
-            found.append(x)
-        return found
+            vectors.append(x)
+        return vectors
 
     def pooled(self, stage: Tensor) -> Tensor:
         return stage

@@ -16,9 +16,11 @@ from sanslabel.errors import BadInput, suggestion
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution with padding 1, without bias. On maps of one pixel, which tiles and patches end in, the centers
-    of its kernels are all that counts, at any stride: a ninth of the work. Besides, oneDNN 3.12 in bf16 leaves
-    uninitialized memory in the gradient of strided kernels there."""
+    """A 3x3 convolution with padding 1, without bias.
+
+    On maps of one pixel, which tiles and patches end in, only the centers of its kernels count, at any stride: a ninth
+    of the work. Besides, oneDNN 3.12 in bf16 leaves uninitialized memory in the gradient of strided kernels there.
+    """
 
     def __init__(self, channels: int, width: int, stride: int = 1):
         super().__init__(channels, width, 3, stride, padding=1, bias=False)
@@ -52,7 +54,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """x + 1x1, 3x3 and 1x1 convolutions, the middle ones narrow: (N, C, h, w) -> (N, 4 width, h / stride, w / stride),
+    """x + 1x1, 3x3 and 1x1 convolutions, the middle one narrow: (N, C, h, w) -> (N, 4 width, h / stride, w / stride),
     rounded up. The stride is in the 3x3, as in torchvision ("v1.5")."""
 
     expansion = 4
@@ -77,20 +79,23 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
-    """What makes x fit a block's output, None where it does already."""
+    """Returns the layers that bring x to the shape of a block's output, None if it has that shape already."""
     if stride == 1 and channels == width:
         return None
     return nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
 
 def initialize_(module: nn.Module) -> None:
-    """torchvision's start: convolutions keep the variance of the gradient (He et al. 2015), BatchNorm has 1 and 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    """Draws torchvision's start: convolutions keep the variance of the gradient (He et al. 2015), BatchNorm has 1 and
+    0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
 class Shape(NamedTuple):
+    """Kind of blocks, and how many of them each of the four layers has."""
+
     block: type[BasicBlock] | type[Bottleneck]
     depths: tuple[int, int, int, int]
 
@@ -110,8 +115,10 @@ class ResNet(Encoder):
     zero_residual: whether each block starts as the identity, the weight of its last BatchNorm being 0 (Goyal et al.
         2017, section 5.1).
     scaling: (mean, std) of the channels, None to take images as they are.
-    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
+    patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
+
+    names = tuple(SHAPES)
 
     def __init__(
         self,
@@ -148,12 +155,12 @@ class ResNet(Encoder):
         self.layer4 = _layer(block, 256 * block.expansion, 512, depths[3], stride=2)
         initialize_(self)
         if zero_residual:
-            for part in self.modules():
-                if isinstance(part, BasicBlock | Bottleneck):
-                    nn.init.zeros_((part.bn3 if isinstance(part, Bottleneck) else part.bn2).weight)
+            for module in self.modules():
+                if isinstance(module, BasicBlock | Bottleneck):
+                    nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Five maps: of the stem, before its max-pool, and of the four layers."""
+        """Returns five maps: of the stem, before its max-pool, and of the four layers."""
         stem = self.relu(self.bn1(self.conv1(self.scaled(images))))
         maps = [stem]
         x = self.maxpool(stem)
@@ -167,6 +174,6 @@ class ResNet(Encoder):
 
 
 def _layer(block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, depth: int, stride: int):
-    """`depth` blocks, the stride in the first."""
+    """Returns `depth` blocks, the stride in the first."""
     rest = [block(block.expansion * width, width, 1) for _ in range(depth - 1)]
     return nn.Sequential(block(channels, width, stride), *rest)

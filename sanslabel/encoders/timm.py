@@ -15,9 +15,11 @@ PREFIX = "timm/"
 
 
 class Timm(Encoder):
-    """One of timm's models without its classifier, with fresh weights or `pretrained` ones, which timm then fetches or
-    has. It has one stage, what it pools itself; images must be of a size that the model takes.
+    """A model of timm without its classifier, with fresh weights or `pretrained` ones, which timm then downloads unless
+    it has them. It has one stage, the vector that it pools itself. Images must be of a size that the model takes.
     """
+
+    names = (f"{PREFIX}*",)
 
     def __init__(
         self,
@@ -29,13 +31,14 @@ class Timm(Encoder):
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
-        model = _made(name, channels, image_size, pretrained)
+        model = _timm_model(name, channels, image_size, pretrained)
         width = int(getattr(model, "num_features", 0))
         config: dict[str, Any] = {"name": name, "channels": channels, "image_size": image_size}
-        super().__init__(config, _width(model, channels, image_size, width), scaling, patches)
+        super().__init__(config, _output_width(model, channels, image_size, width), scaling, patches)
         self.model: Any = model
 
     def stages(self, images: Tensor) -> list[Tensor]:
+        """Returns one vector (N, width)."""
         return [self.model(self.scaled(images)).flatten(1)]
 
     def pooled(self, stage: Tensor) -> Tensor:
@@ -43,20 +46,21 @@ class Timm(Encoder):
 
 
 def pretrained_settings(name: str) -> tuple[int, Scaling]:
-    """The side in pixels and the (mean, std) of three channels that the model was pretrained with."""
-    _check(name)
-    said = _library().get_pretrained_cfg(name.removeprefix(PREFIX))
-    return said.input_size[-1], (said.mean, said.std)
+    """Returns the side in pixels and the (mean, std) of three channels that the model was pretrained with. Raises
+    BadInput if timm does not know the name, or cannot be imported."""
+    _check_name(name)
+    config = _library().get_pretrained_cfg(name.removeprefix(PREFIX))
+    return config.input_size[-1], (config.mean, config.std)
 
 
-def _check(name: str) -> None:
+def _check_name(name: str) -> None:
     known, model = _library().list_models(), name.removeprefix(PREFIX)
     if model.partition(".")[0] not in known:
         raise BadInput(f"--encoder {name}: timm has no {model!r}; {suggestion(model, known)}")
 
 
-def _made(name: str, channels: int, size: int, pretrained: bool) -> Any:
-    _check(name)
+def _timm_model(name: str, channels: int, size: int, pretrained: bool) -> Any:
+    _check_name(name)
     timm, model = _library(), name.removeprefix(PREFIX)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
     try:
@@ -65,13 +69,16 @@ def _made(name: str, channels: int, size: int, pretrained: bool) -> Any:
         except TypeError:  # most convnets take any size and know no such option
             return timm.create_model(model, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise BadInput(f"{name}: timm could not make it for {channels} channels and {size} pixels ({said}).") from error
+        reason = " ".join(str(error).split())
+        raise BadInput(
+            f"{name}: timm could not make it for {channels} channels and {size} pixels ({reason}); choose another "
+            "model or --image-size."
+        ) from error
 
 
 @torch.no_grad()
-def _width(model: Any, channels: int, size: int, fallback: int) -> int:
-    """Of what its head hands on, which for some models is wider than their features."""
+def _output_width(model: Any, channels: int, size: int, fallback: int) -> int:
+    """Returns the width of the model's output, which for some models is more than their features."""
     if next(model.parameters()).is_meta:
         return getattr(model, "head_hidden_size", None) or fallback
     training = model.training

@@ -1,4 +1,4 @@
-"""Tokens and the places that they have in the grid of patches."""
+"""Tokens, and their positions in the grid of patches."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from torch import Tensor, nn
 
 
 def at(tokens: Tensor, places: Tensor) -> Tensor:
-    """The tokens at these places. tokens: (N, T, D); places: (N, K) int64 -> (N, K, D)."""
+    """Returns the tokens at these places. tokens: (N, T, D); places: (N, K) int64 -> (N, K, D)."""
     return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
 
 
-def sincos_positions(rows: int, columns: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Where each patch of a grid is, in numbers that no training changes: a quarter of the channels each are sines and
-    cosines of the column, and sines and cosines of the row, at frequencies from 1 down towards 1/10,000.
+def sincos_positions(grid: tuple[int, int], width: int, device: torch.device | str = "cpu") -> Tensor:
+    """Returns a fixed code of the position of each patch in a grid.
 
-    (rows · columns, width), row by row; width: a multiple of 4. He et al. 2022, who take it from Vaswani et al. 2017.
+    grid: (h, w), the patches down and along; width: D, a multiple of 4 -> (h · w, D), row by row.
+    Four quarters of the channels are the sines and cosines of the column, then those of the row, at frequencies from 1
+    down towards 1/10,000. He et al. 2022, who take it from Vaswani et al. 2017.
     """
+    height, length = grid
     frequency = 10_000 ** -(torch.arange(width // 4, device=device) / (width // 4))
-    down, along = torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
-    angles = [place.flatten()[:, None] * frequency for place in (along, down)]  # (rows · columns, width / 4) each
+    axes = torch.arange(height, device=device), torch.arange(length, device=device)
+    down, along = torch.meshgrid(*axes, indexing="ij")
+    angles = [place.flatten()[:, None] * frequency for place in (along, down)]  # (h · w, D / 4) each
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
 
 
 class MaskToken(nn.Module):
-    """What all masked patches show, (width,), learned."""
+    """A learned vector (width,) that stands in the place of all masked patches."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -32,4 +35,4 @@ class MaskToken(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self) -> Tensor:
-        return self.weight.clone()  # where weights lie in parts, the whole of this one is gone after this line
+        return self.weight.clone()  # a sharded weight is put together only until this returns

@@ -20,21 +20,20 @@ from sanslabel.errors import BadInput, suggestion
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """A soft look-up in a key-value store, for every query at once: softmax(Q Kᵀ / √d) V.
+    """Returns a soft look-up in a key-value store, for every query at once: softmax(Q Kᵀ / √d) V.
 
-    The store holds T pairs of a key and a value. A dictionary returns the value whose key equals the query. Here every
-    key answers in the measure of its likeness to the query, their dot product: the softmax of these scores over the
-    keys weighs the values, and their weighted mean is what is read, so that gradients reach queries, keys and values.
-    The dot product of two vectors of d independent numbers of variance 1 has variance d; dividing by √d keeps the
-    softmax from saturating.
+    The store has T pairs of a key and a value. A dictionary returns the value whose key equals the query. Here every
+    key answers in proportion to its similarity to the query. The softmax of their dot products over the keys weighs the
+    values, and the weighted mean is the result, so that gradients reach queries, keys and values. The dot product of
+    two vectors of d independent numbers of variance 1 has variance d. Dividing by √d keeps the softmax from saturating.
 
-    queries, keys, values: (N, heads, T, d); all heads are independent stores. Returns (N, heads, T, d).
+    queries, keys, values: (N, heads, T, d), a store for each head -> (N, heads, T, d).
     Vaswani et al. 2017, "Attention is all you need", eq. 1.
     """
     # The choice is by device and dtype alone. On CPUs in bf16 the fused kernel's backward is slow for short sequences.
     # Forward + backward of 512 samples, 3 heads, d = 64, on 2 threads: T = 50 takes 48 ms as written out here and 170
     # fused, T = 65 67 and 249. In fp32 fused is faster (T = 50: 63 and 47 ms; T = 65: 85 and 68), as it is everywhere
-    # for the forward pass alone, and it never holds the T x T weights.
+    # for the forward pass alone, and it never keeps the T x T weights.
     if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
         scores = queries @ keys.mT / math.sqrt(queries.shape[-1])  # (N, heads, T, T)
         return scores.softmax(dim=-1) @ values
@@ -42,7 +41,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention: every token writes one key and value into each head's store, and asks each one query."""
+    """Self-attention: every token writes one key and value into each head's store, and reads each by one query."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -52,12 +51,12 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         queries, keys, values = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        read = attention(queries, keys, values)  # (N, heads, T, d)
-        return self.proj(read.transpose(1, 2).flatten(2))  # (N, T, D)
+        values = attention(queries, keys, values)  # (N, heads, T, d)
+        return self.proj(values.transpose(1, 2).flatten(2))  # (N, T, D)
 
 
 class Mlp(nn.Module):
-    """Two layers for each token by itself."""
+    """Two layers that work on each token by itself."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -69,7 +68,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Tokens read from each other, then each is worked on by itself; both results are added. (N, T, D) -> (N, T, D)"""
+    """Attention between tokens, then an MLP on each token, both added to their input. (N, T, D) -> (N, T, D)"""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -84,7 +83,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """One linear map for every patch: (N, C, H, W) -> (N, H W / patch², D), row by row."""
+    """One linear map of every patch: (N, C, H, W) -> (N, H W / patch², D), row by row."""
 
     def __init__(self, channels: int, width: int, patch: int):
         super().__init__()
@@ -95,6 +94,8 @@ class PatchEmbed(nn.Module):
 
 
 class Shape(NamedTuple):
+    """Number of blocks, width of tokens and number of heads."""
+
     depth: int
     width: int
     heads: int
@@ -118,9 +119,14 @@ class VisionTransformer(Encoder):
         at the usual sizes (8, 28, 32, 64, 96, 224).
     pool: "class", the class token, as ViT, DINO and timm have it, so that with timm's weights `forward` is timm's;
         or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
+    positions: "learned", or "sincos", sines and cosines that are not trained, for methods that predict tokens at
+        places (MAE, I-JEPA, data2vec). Both draw the same random numbers, so that all other weights start alike.
     scaling: (mean, std) of the channels, None to take images as they are.
-    patches: (size, stride) of the patches whose mean is the representation, None for whole images.
+    patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
+
+    names = tuple(SHAPES)
+    entry_points = ("embed",)
 
     def __init__(
         self,
@@ -130,6 +136,7 @@ class VisionTransformer(Encoder):
         *,
         patch: int | None = None,
         pool: str = "class",
+        positions: str = "learned",
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
@@ -137,10 +144,14 @@ class VisionTransformer(Encoder):
             patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
         if pool not in ("class", "mean"):
             raise BadInput(f"--encoder {name}: there is no pool {pool!r}: {suggestion(str(pool), ['class', 'mean'])}")
+        if positions not in (known := ["learned", "sincos"]):
+            raise BadInput(
+                f"--encoder {name}: there are no positions {positions!r}: {suggestion(str(positions), known)}"
+            )
         grid = _grid(image_size, image_size, patch)
         depth, width, heads = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}
-        super().__init__(config, width, scaling, patches)
+        super().__init__(config | {"positions": positions}, width, scaling, patches)
         self.patch, self.pool, self.grid = patch, pool, grid
         self.patch_embed = PatchEmbed(channels, width, patch)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
@@ -148,16 +159,18 @@ class VisionTransformer(Encoder):
         self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self._initialize_()
+        if positions == "sincos":
+            self.fix_positions_()
 
     def _initialize_(self) -> None:
-        """timm's start."""
+        """Draws timm's start."""
         nn.init.normal_(self.cls_token, std=1e-6)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         initialize_(self)
 
     def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
-        """The representation, (N, D), of whole images or of the patches to `keep`, (N, K) int64, whose side is `patch`
-        pixels. BadInput where that is not the side of the encoder's own."""
+        """Returns the representation, (N, D), of the images, or of the patches to `keep`, (N, K) int64, whose side is
+        `patch` pixels. Raises BadInput if the encoder's patches have another side."""
         if patch not in (None, self.patch):
             raise BadInput(
                 f"The view masks patches of {patch} pixels and the encoder's have {self.patch}: give both the same "
@@ -170,37 +183,37 @@ class VisionTransformer(Encoder):
     def tokens(
         self, images: Tensor, keep: Tensor | None = None, masked: Tensor | None = None, fill: Tensor | None = None
     ) -> Tensor:
-        """The normalized tokens of the last block, (N, 1 + T, D), of what `embed` makes of the same arguments."""
+        """Returns the normalized tokens of the last block, (N, 1 + T, D). The arguments are those of `embed`."""
         return self.norm(self.blocks(self.embed(images, keep, masked, fill)))
 
     def pool_(self, pool: str) -> None:
-        """Makes `pool` what the representation is read from: of methods that train the other tokens. Configuration, not
-        state."""
+        """Reads the representation from `pool` from now on, for methods that do not train the class token. This is
+        configuration, not state."""
         self.pool = self.config["pool"] = pool
 
     @torch.no_grad()
     def fix_positions_(self) -> None:
-        """Puts sines and cosines in the place of the trained positions, none for the class token, and trains them no
-        more: of methods that predict tokens at places."""
-        self.pos_embed[:, 1:].copy_(sincos_positions(*self.grid, self.width))
+        """Replaces the learned positions by sines and cosines, 0 for the class token, which are no longer trained."""
+        self.pos_embed[:, 1:].copy_(sincos_positions(self.grid, self.width))
         self.pos_embed[:, :1].zero_()
         self.pos_embed.requires_grad_(False)
+        self.config["positions"] = "sincos"
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
-        """The rows and columns of patches of these images."""
+        """Returns the grid of these images: the patches down and along. Raises BadInput if patches do not fit."""
         height, width = images.shape[-2:]
         return _grid(height, width, self.patch)
 
     def embed(
         self, images: Tensor, keep: Tensor | None = None, masked: Tensor | None = None, fill: Tensor | None = None
     ) -> Tensor:
-        """Tokens with their positions, (N, 1 + T, D), the class token first.
+        """Returns tokens with their positions, (N, 1 + T, D), the class token first.
 
         keep: (N, K) int64, the patches to keep, counted row by row, in the order wanted, for (N, 1 + K, D). A patch
-            keeps the position that it has in the whole image.
-        masked, fill: (N, M) int64 and (D,): patches that stay in their places, with `fill` for what they show.
+            keeps the position that it has in the full image.
+        masked, fill: (N, M) int64 and (D,): patches that stay in their places, with `fill` for their content.
         """
-        positions = self.positions(*self.grid_of(images))
+        positions = self.positions(self.grid_of(images))
         patches = self.patch_embed(self.scaled(images))  # (N, T, D)
         if masked is not None:
             assert fill is not None
@@ -212,21 +225,39 @@ class VisionTransformer(Encoder):
         first = (self.cls_token + positions[:, :1]).expand(len(patches), -1, -1)
         return torch.cat([first, patches], dim=1)
 
-    def positions(self, rows: int, columns: int) -> Tensor:
-        """What is added to the tokens of a grid of patches, (1, 1 + rows * columns, D): the trained positions, brought
-        to another grid by antialiased bicubic interpolation, as in timm. The class token's own stays as it is."""
-        if (rows, columns) == self.grid:
-            return self.pos_embed
-        first, old = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        wide = torch.promote_types(old.dtype, torch.float32)
-        with torch.autocast(old.device.type, enabled=False):
-            new = _bicubic(self.grid, (rows, columns), wide, old.device) @ old.to(wide)
-        return torch.cat([first, new.to(old.dtype)], dim=1)
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Returns the positions that are added to the tokens of a grid of h x w patches, (1, 1 + h · w, D). Those of
+        another grid than the encoder's are interpolated."""
+        return self.pos_embed if grid == self.grid else interpolated(self.pos_embed, self.grid, grid)
+
+    def units(self) -> list[nn.Module]:
+        """Returns the blocks."""
+        return list(self.blocks)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Returns the patch tokens after each block as maps (N, D, h, w), those of the last block normalized."""
+        grid = self.grid_of(images)
+        return [tokens[:, 1:].mT.unflatten(2, grid) for tokens in self.stages(images)]
+
+    def fitted(self, name: str, tensor: Tensor) -> tuple[Tensor, str] | None:
+        """Returns a given tensor in the shape of the encoder's, see `Encoder.fitted`. Positions of another square grid
+        are interpolated, and fixed positions stay as they are."""
+        if name != "pos_embed":
+            return super().fitted(name, tensor)
+        if self.config["positions"] == "sincos":
+            return self.pos_embed, "fixed sines and cosines, left as they are"
+        if tensor.shape == self.pos_embed.shape:
+            return tensor, ""
+        side = math.isqrt(max(0, tensor.shape[1] - 1)) if tensor.ndim == 3 else 0
+        if not side or tensor.shape != (1, 1 + side**2, self.width):
+            return None
+        new = interpolated(tensor, (side, side), self.grid)
+        return new, f"interpolated from {side}x{side} to {self.grid[0]}x{self.grid[1]} patches"
 
     def tokens_after_each_block(self, tokens: Tensor) -> list[Tensor]:
-        """The tokens that `embed` made, (N, T, D), after each block and before the last norm.
+        """Returns the tokens (N, T, D) after each block and before the last norm. `tokens` are those of `embed`.
 
-        The module `blocks`, named so for timm's keys, returns the last of these.
+        The module `blocks`, which has timm's name, returns only the last of these.
         """
         after = []
         for block in self.blocks:
@@ -235,7 +266,8 @@ class VisionTransformer(Encoder):
         return after
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """The tokens after each block, (N, 1 + T, D), the class token first, and those of the last block normalized."""
+        """Returns the tokens after each block, (N, 1 + T, D), the class token first, those of the last block
+        normalized."""
         *before, last = self.tokens_after_each_block(self.embed(images))
         return [*before, self.norm(last)]
 
@@ -244,34 +276,48 @@ class VisionTransformer(Encoder):
 
 
 def transformer(encoder: Encoder, method: str) -> VisionTransformer:
-    """The encoder as the transformer that this method needs; BadInput for a convnet."""
+    """Returns the encoder as the transformer that this method needs. Raises BadInput for any other encoder."""
     if not isinstance(encoder, VisionTransformer):
         raise BadInput(
             f"--encoder {encoder.config['name']}: {method} hides patches, and a convnet has no tokens to drop: it "
-            f"would see the edges of the gaps; choose one of {', '.join(SHAPES)}."
+            f"would read the edges of the gaps; choose one of {', '.join(SHAPES)}."
         )
     return encoder
 
 
 def initialize_(module: nn.Module) -> None:
-    """timm's start of a transformer's linear layers."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
+    """Draws timm's start of a transformer's linear layers."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+
+def interpolated(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Returns positions for another grid of patches, by antialiased bicubic interpolation, as in timm. That of the
+    class token stays as it is.
+
+    positions: (1, 1 + h · w, D); old: (h, w), the patches down and along; new: (h', w') -> (1, 1 + h' · w', D).
+    """
+    first, places = positions[:, :1], positions[:, 1:]
+    wide = torch.promote_types(places.dtype, torch.float32)
+    with torch.autocast(places.device.type, enabled=False):
+        moved = _bicubic(old, new, wide, places.device) @ places.to(wide)
+    return torch.cat([first, moved.to(places.dtype)], dim=1)
 
 
 @lru_cache(maxsize=16)
 def _bicubic(old: tuple[int, int], new: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The weights of every place of the old grid in every one of the new, (T', T). As a product, interpolation has a
-    gradient that is the same each time on every device; on CUDA torch's own sums in the order of chance."""
-    each = torch.eye(math.prod(old), dtype=torch.float64).view(-1, 1, *old)
-    weights = F.interpolate(each, size=new, mode="bicubic", antialias=True)
+    """Returns the weight of every place of the old grid in every place of the new one, (T', T). As a product,
+    interpolation has the same gradient each time on every device. The gradient of torch's own sums in random order on
+    CUDA."""
+    basis = torch.eye(math.prod(old), dtype=torch.float64).view(-1, 1, *old)
+    weights = F.interpolate(basis, size=new, mode="bicubic", antialias=True)
     return weights.flatten(1).T.contiguous().to(device, dtype)
 
 
 def _grid(height: int, width: int, patch: int) -> tuple[int, int]:
-    """The rows and columns of patches of an image."""
+    """Returns the patches of an image down and along. Raises BadInput if patches do not fit."""
     if patch < 1:
         raise BadInput(f"patch is {patch}: give the pixels along one side of a patch, 1 or more.")
     if height % patch or width % patch:

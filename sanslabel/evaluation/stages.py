@@ -69,8 +69,7 @@ class Stages(nn.Module):
 def shapes(encoder: Encoder) -> list[torch.Size]:
     """Returns the shape of each stage for a single image."""
     training, home = encoder.training, next(encoder.parameters()).device
-    size = encoder.config["image_size"]
-    stages = encoder.eval().stages(torch.zeros(1, encoder.config["channels"], size, size, device=home))
+    stages = encoder.eval().stages(torch.zeros(1, *encoder.reads.shape, device=home))
     encoder.train(training)
     return [stage.shape for stage in stages]
 

@@ -37,7 +37,7 @@ class TokenPredictor(nn.Module):
     def forward(self, tokens: Tensor, places: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
         """tokens: (N, K, inputs), at `places` (N, K) of the grid of (rows, columns); wanted: (N, M), the places asked
         for -> (N, M, outputs), in the order asked."""
-        positions = sincos_positions(*grid, self.width, tokens.device)
+        positions = sincos_positions(grid, self.width, tokens.device)
         known = self.embed(tokens) + positions[places]
         asked = self.mask_token + positions[wanted]
         row = torch.cat([known, asked], dim=1)  # (N, K + M, width)

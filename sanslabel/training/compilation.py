@@ -10,7 +10,7 @@ from shutil import which
 import torch
 from torch import nn
 
-from sanslabel.encoders.vit import VisionTransformer
+from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Networks
 
@@ -34,12 +34,12 @@ def compile_(net: nn.Module) -> None:
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """Encoders and heads; of a transformer its blocks, which are alike and compiled once, since methods ask it for
-    tokens, too."""
+    """Returns encoders and heads; of a transformer its blocks, which are alike and compiled once, since methods ask it
+    for tokens, too."""
     for child in module.children():
         if isinstance(child, Networks | nn.ModuleList):
             yield from _units(child)
-        elif isinstance(child, VisionTransformer):
-            yield from child.blocks
+        elif isinstance(child, Encoder):
+            yield from child.units()
         elif any(True for _ in child.parameters()):
             yield child

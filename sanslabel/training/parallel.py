@@ -51,19 +51,25 @@ def recompute_(net: nn.Module) -> None:
     again there (activation checkpointing, Chen et al. 2016): the memory of one block and of one input for each, for one
     more forward pass. Gradients stay as they are. BadInput for encoders that have no blocks."""
     for encoder in (m for m in net.modules() if isinstance(m, Encoder)):
-        if not any(isinstance(m, Block) for m in encoder.modules()):
+        if not _blocks(encoder):
             raise BadInput(
                 f"--recompute: {encoder.config['name']} has no blocks of attention to compute again; leave it out, or "
                 "take --chunk, which makes room with any encoder."
             )
-    for block in [m for m in net.modules() if isinstance(m, Block)]:
+    for block in _blocks(net):
         block.forward = _Recomputed(block)
+
+
+def _blocks(net: nn.Module) -> list[nn.Module]:
+    """Returns the blocks of all encoders in `net`, and those of heads that are made of blocks of attention."""
+    blocks = [unit for m in net.modules() if isinstance(m, Encoder) for unit in m.units() if unit is not m]
+    return blocks + [m for m in net.modules() if isinstance(m, Block) and m not in blocks]
 
 
 class _Recomputed:
     """A block's forward, of which nothing is kept."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
 
     def __call__(self, tokens: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ What does it is torch's FSDP2; its modules take a second to import, and are wher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, cast
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from sanslabel.distributed import full_tensor, is_sharded, rank, world_size
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.methods.method import Networks
 
 
@@ -31,17 +30,19 @@ def shard_(net: Networks, device: torch.device) -> None:
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in list(_units(net)):
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # also of a teacher, which has no backward pass
-        if isinstance(unit, VisionTransformer):  # its own parameters are read there
-            register_fsdp_forward_method(unit, "embed")
+        for method in unit.entry_points if isinstance(unit, Encoder) else ():  # its own parameters are read there
+            register_fsdp_forward_method(unit, method)
 
 
-def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """What is always called as a whole: blocks and layers of encoders, and heads. An encoder that has parameters beside
-    them comes after them."""
+def _units(module: nn.Module, blocks: Set[nn.Module] = frozenset()) -> Iterator[nn.Module]:
+    """Yields what is always called as a whole: blocks and layers of encoders, and heads. An encoder that has parameters
+    beside them comes after them. `blocks` are the units of the encoder that the module belongs to."""
+    if isinstance(module, Encoder):
+        blocks = set(module.units())
     for child in module.children():
-        handed_out = isinstance(module, VisionTransformer) and isinstance(child, nn.Sequential)  # block by block
-        if handed_out or isinstance(child, Networks | Encoder | nn.ModuleList):
-            yield from _units(child)
+        opened = isinstance(child, Networks | Encoder | nn.ModuleList) or not blocks.isdisjoint(child.children())
+        if opened and child not in blocks:
+            yield from _units(child, blocks)
         elif any(True for _ in child.parameters()):
             yield child
     if isinstance(module, Encoder) and any(True for _ in module.parameters(recurse=False)):

@@ -18,8 +18,9 @@ def images(channels: int = 3, size: int = 32, count: int = 3) -> torch.Tensor:
 
 
 def test_names():
-    convnets = ["conv", "resnet18", "resnet34", "resnet50"]
-    assert encoders.names() == [*convnets, "vit_micro", "vit_tiny", "vit_small", "vit_base", "mlp", "dcgan"]
+    resnets = ["resnet18", "resnet34", "resnet50"]
+    transformers = ["vit_micro", "vit_tiny", "vit_small", "vit_base"]
+    assert encoders.names() == ["conv", "dcgan", "mlp", *resnets, *transformers]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_config_is_what_was_decided():
     assert config["scaling"] == [[0.5, 0.4, 0.3], [1, 2, 3]]
     assert encoders.build("resnet18", image_size=64, stem="imagenet").config["stem"] == "imagenet"
     config = encoders.build("vit_micro", image_size=28, pool="mean").config
-    assert (config["patch"], config["pool"]) == (4, "mean")
+    assert (config["patch"], config["pool"], config["positions"]) == (4, "mean", "learned")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -82,6 +83,34 @@ def test_forward_pools_the_last_stage(name, perturbed):
     fields = 16 if name == "dcgan" else 1  # of which it keeps a maximum each
     for stage in stages:
         assert encoder.pooled(stage).shape == (3, fields * stage.shape[{2: 1, 3: 2, 4: 1}[stage.ndim]])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_maps_are_the_stages_that_have_places(name, perturbed):
+    encoder = perturbed(encoders.build(name, image_size=32))
+    if name == "mlp":
+        with pytest.raises(BadInput, match="mlp: has no maps"):
+            encoder.maps(images())
+        return
+    stages, maps = encoder.stages(images()), encoder.maps(images())
+    assert len(maps) == len(stages)
+    for stage, places in zip(stages, maps, strict=True):
+        if name == "vit_micro":  # 8x8 patches, row by row, without the class token
+            assert places.shape == (3, 128, 8, 8)
+            assert torch.equal(places[:, :, 2, 5], stage[:, 1 + 2 * 8 + 5])
+        else:
+            assert torch.equal(places, stage)
+    coded = encoders.LinearCode.on(encoder, 4)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(coded.maps(images()), maps, strict=True))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_units_are_blocks_of_transformers_and_else_the_encoder(name):
+    with torch.device("meta"):
+        encoder = encoders.build(name, image_size=32)
+        coded = encoders.LinearCode.on(encoder, 4)
+    assert encoder.units() == (list(encoder.blocks) if name == "vit_micro" else [encoder])
+    assert coded.units() == [coded]
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -168,6 +197,7 @@ def test_scaling_is_configuration(name, perturbed):
         ({"name": "resnet18", "image_size": 7}, "--image-size is 7"),
         ({"name": "resnet18", "stem": "smal"}, "no stem 'smal': did you mean small"),
         ({"name": "vit_tiny", "pool": "max"}, "no pool 'max'"),
+        ({"name": "vit_tiny", "positions": "sin"}, "no positions 'sin': did you mean sincos"),
         ({"name": "vit_tiny", "image_size": 30}, "30x30 pixels cannot be cut into patches of 4x4.* 28 or 32 "),
         ({"name": "vit_tiny", "image_size": 8, "patch": 16}, "8x8 pixels cannot be cut into patches of 16x16.* 16 or"),
         ({"name": "vit_tiny", "patch": 0}, "patch is 0"),

@@ -36,6 +36,8 @@ def test_it_scales_before_the_other_encoder():
 
 
 def test_it_is_not_for_the_command_line_and_has_a_width():
-    assert "coded" not in encoders.names()
+    assert not {"coded", "linear_code"} & set(encoders.names())
+    with pytest.raises(BadInput, match="is made by methods, on another encoder; name that one"):
+        encoders.build("linear_code", channels=1, image_size=8)
     with pytest.raises(BadInput, match="1 or more"):
         LinearCode.on(encoders.build("mlp", channels=1, image_size=8), 0)

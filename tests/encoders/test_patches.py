@@ -51,12 +51,12 @@ def test_the_mean_over_patches_is_the_loop(name, perturbed):
     x = images(3, 2, 16, 20)
     for image, ours in zip(x, encoder(x), strict=True):
         vectors = [
-            encoder.whole(standardized(image[:, top : top + 8, left : left + 8])[None])[0]
+            encoder.image_representation(standardized(image[:, top : top + 8, left : left + 8])[None])[0]
             for top in (0, 4, 8)
             for left in (0, 4, 8, 12)
         ]
         torch.testing.assert_close(ours, torch.stack(vectors).mean(dim=0), atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(encoder(x), encoder.whole(x), atol=1e-2)
+    assert not torch.allclose(encoder(x), encoder.image_representation(x), atol=1e-2)
 
 
 def test_an_image_of_one_patch_is_read_as_it_is(perturbed):
@@ -65,7 +65,7 @@ def test_an_image_of_one_patch_is_read_as_it_is(perturbed):
     before = encoder(x)
     encoder.read_patches_(8, 4)
     assert torch.equal(encoder(x), before)
-    assert torch.equal(encoder.whole(x), before)
+    assert torch.equal(encoder.image_representation(x), before)
 
 
 def test_the_configuration_keeps_how_patches_are_read(perturbed):

@@ -24,7 +24,7 @@ def test_at_by_loops():
 
 
 def test_positions_number_by_number():
-    positions = sincos_positions(2, 3, 16)
+    positions = sincos_positions((2, 3), 16)
     assert positions.shape == (6, 16)
     for place in range(6):
         row, column = divmod(place, 3)
@@ -36,7 +36,7 @@ def test_positions_number_by_number():
 
 
 def test_every_place_has_a_position_of_its_own_and_neighbors_are_alike():
-    positions = sincos_positions(14, 14, 64)
+    positions = sincos_positions((14, 14), 64)
     distance = torch.cdist(positions, positions)
     assert distance[~torch.eye(196, dtype=torch.bool)].min() > 0.5
     assert distance[0, 1] < distance[0, 2] < distance[0, 3]
@@ -44,11 +44,18 @@ def test_every_place_has_a_position_of_its_own_and_neighbors_are_alike():
 
 
 def test_fixed_positions_are_not_trained():
+    torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=28)
     encoder.fix_positions_()
-    assert torch.equal(encoder.pos_embed[0, 1:], sincos_positions(7, 7, 128))
+    assert torch.equal(encoder.pos_embed[0, 1:], sincos_positions((7, 7), 128))
     assert not encoder.pos_embed[0, 0].any()
     assert not encoder.pos_embed.requires_grad
+    assert encoder.config["positions"] == "sincos"
+    torch.manual_seed(0)
+    again = encoders.build(**encoder.config)  # the same start, as the untrained baseline needs it
+    assert not again.pos_embed.requires_grad
+    for (name, ours), theirs in zip(again.state_dict().items(), encoder.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_filled_patches_keep_their_place_and_nothing_of_what_they_show():
@@ -122,7 +129,7 @@ def test_widths_that_heads_do_not_fit_are_refused(width):
 def test_patches_make_the_image_again(channels):
     images = numbers(2, channels, 6, 8)
     parts = patches(images, 2, 2)
-    assert torch.equal(assembled(parts, 3, 4), images)
+    assert torch.equal(assembled(parts, GRID), images)
     for place in range(12):
         row, column = divmod(place, 4)
         assert torch.equal(parts[:, place], images[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2])

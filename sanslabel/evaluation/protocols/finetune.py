@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +15,6 @@ from sanslabel.constraints import Bounds, Fraction, NonNegative, Positive
 from sanslabel.device import deterministic_kernels, memory_format
 from sanslabel.distributed import world_size
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput, NotFinite
 from sanslabel.evaluation.comparison import Comparison
@@ -120,11 +120,14 @@ class Finetune(Protocol):
         The head and a transformer's last norm have 1. Each block has `layer_decay` times the factor of the block above
         it; what makes tokens of patches has the smallest. Convnets have one rate.
         """
-        if not isinstance(encoder, VisionTransformer):
+        names = {module: f"{name}." for name, module in encoder.named_modules()}
+        blocks = [names[unit] for unit in encoder.units() if unit is not encoder]
+        if not blocks:
             return {}
-        depth = len(encoder.blocks)
-        tokens = dict.fromkeys(("patch_embed.*", "cls_token", "pos_embed"), self.layer_decay ** (depth + 1))
-        return tokens | {f"blocks.{i}.*": self.layer_decay ** (depth - i) for i in range(depth)}
+        parameters = (name for name, _ in encoder.named_parameters())
+        tokens = takewhile(lambda name: not name.startswith(blocks[0]), parameters)
+        factors = dict.fromkeys(tokens, self.layer_decay ** (len(blocks) + 1))
+        return factors | {f"{block}*": self.layer_decay ** (len(blocks) - i) for i, block in enumerate(blocks)}
 
 
 def fine_tuned(

@@ -1,0 +1,121 @@
+"""Encoders by name: which there are, and how one is built from its name or its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sanslabel import encoders
+from sanslabel.discovery import module_file, module_names
+from sanslabel.encoders.encoder import Encoder
+from sanslabel.errors import BadInput, bad_input_as, suggestion
+from sanslabel.inputs import ImageSpec
+
+DEFAULTS = {"channels": 3, "image_size": 224}
+"""of encoders of images"""
+
+
+@cache
+def encoder_classes() -> dict[str, type[Encoder]]:
+    """Returns the encoders that the files of the folder define, by the names that they declare. Raises BadInput if a
+    file cannot be imported, or if two encoders have one name."""
+    classes: dict[str, type[Encoder]] = {}
+    for file in module_names(encoders.__path__, without=("build",)):
+        path = module_file(encoders.__path__, file)
+        with bad_input_as(path, "correct the file, or take it out of the folder"):
+            module = import_module(f"{encoders.__name__}.{file}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Encoder) and value.__module__ == module.__name__:
+                for name in value.names:
+                    if name in classes:
+                        other = module_file(encoders.__path__, classes[name].__module__.rpartition(".")[2])
+                        raise BadInput(f"{other} and {path} define the same encoder {name!r}; rename one.")
+                    classes[name] = value
+    return classes
+
+
+def names() -> list[str]:
+    """Returns the names of the encoders that can be built without options. Left out are those of other libraries, and
+    those that methods build on another encoder."""
+    return [name for name, encoder in encoder_classes().items() if "*" not in name and not _required(encoder)]
+
+
+def encoder_options(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `build` that a name stands for, or a name with options."""
+    return {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+
+
+def encoder_class(name: str) -> type[Encoder]:
+    """Returns the class of the encoders of this name. Raises BadInput for an unknown name."""
+    for pattern, encoder in encoder_classes().items():
+        if fnmatchcase(name, pattern):
+            return encoder
+    raise BadInput(f"--encoder: there is no encoder {name!r}: {suggestion(name, names())}")
+
+
+def build(name: str, **options: Any) -> Encoder:
+    """Returns an encoder with fresh weights.
+
+    The options are the arguments of its class, which says what each does if it is left out. Those without a default
+    state the shape of the input: `channels` (3) and `image_size` (224, the side in pixels of square images), or the
+    fields of another specification. Raises BadInput for an unknown name or option, and for a value that cannot be used.
+    """
+    encoder = encoder_class(name)
+    arguments = _arguments(encoder)
+    for option in options:
+        if option not in arguments:
+            known = [key for key, argument in arguments.items() if argument.kind is Parameter.KEYWORD_ONLY]
+            raise BadInput(f"--encoder {name}: there is no option {option!r}: {suggestion(option, known)}")
+    options = {key: value for key, value in DEFAULTS.items() if key in arguments} | options
+    if encoder.input is ImageSpec:
+        _check_images(name, encoder, options["channels"], options["image_size"])
+    if isinstance(options.get("of"), Mapping):
+        options["of"] = build(**options["of"])
+    missing = [key for key, a in arguments.items() if a.default is Parameter.empty and key not in options]
+    if missing:
+        if "of" in missing:
+            raise BadInput(f"--encoder {name}: is made by methods, on another encoder; name that one.")
+        raise BadInput(f"--encoder {name}: needs {', '.join(missing)}; add what is missing (--encoder-options).")
+    return encoder(name, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def outline(config: Any, path: Path) -> Encoder:
+    """Returns the encoder of a configuration that a file contains, on the device "meta": names, shapes and
+    configuration without memory for weights. Raises BadInput if the configuration describes no encoder, or one with
+    weights to be fetched: no file brings about a download."""
+    unreadable = bad_input_as(f"{path}: the encoder", "name a folder that training wrote")
+    with unreadable, torch.random.fork_rng(devices=()), torch.device("meta"):
+        inner = config
+        while isinstance(inner, Mapping):
+            if "pretrained" in inner:
+                raise BadInput(f"{path}: has an encoder whose weights would be fetched (pretrained); take that out.")
+            inner = inner.get("of")
+        return build(**config)
+
+
+def _arguments(encoder: type[Encoder]) -> dict[str, Parameter]:
+    """Returns the arguments of the class besides the name."""
+    _, *arguments = signature(encoder).parameters.items()
+    return dict(arguments)
+
+
+def _required(encoder: type[Encoder]) -> list[str]:
+    """Returns the options that have no default."""
+    arguments = _arguments(encoder).items()
+    return [key for key, a in arguments if a.kind is Parameter.KEYWORD_ONLY and a.default is Parameter.empty]
+
+
+def _check_images(name: str, encoder: type[Encoder], channels: int, image_size: int) -> None:
+    if channels < 1:
+        raise BadInput(f"channels is {channels}: give the number of channels of the images, 1 or more.")
+    if image_size < encoder.smallest:
+        raise BadInput(
+            f"--image-size is {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
+        )
