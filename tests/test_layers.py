@@ -17,7 +17,7 @@ FLOORS = [
     {"heads"},
     {"methods", "checkpoint", "sources"},
     {"scores"},
-    {"engine", "run_folder"},
+    {"engine", "run_folder", "given"},
     {"training", "evaluation"},
     {"generation", "use"},
     {"report"},

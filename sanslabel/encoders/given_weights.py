@@ -23,6 +23,8 @@ LEAST_MATCHED = 0.9
 """share of an encoder's numbers that must be found in given weights"""
 DEEPEST = 8
 """wrappers around an encoder, at most"""
+LONGEST_NAME = 80
+"""characters of a name that a report shows"""
 SHOWN = 6
 """names of tensors that a line of a report lists"""
 
@@ -120,8 +122,9 @@ def _check_values(name: str, given: Tensor, wanted: Tensor, source: str) -> None
 def with_channels(kernel: Tensor, channels: int) -> tuple[Tensor, str]:
     """Returns a convolution's kernel for another number of channels, and a few words on how it was changed.
 
-    kernel: (O, C, h, w) -> (O, channels, h, w). On images whose channels are alike the outputs stay as they were: one
-    channel takes the mean times C, several take the given ones by turns, times C / channels.
+    kernel: (O, C, h, w) -> (O, channels, h, w). One channel takes the mean times C; several take the given ones by
+    turns, times C / channels. Outputs on images whose channels are alike stay as they were for one channel and for
+    multiples of C, and keep about their size for other numbers.
     """
     given = kernel.shape[1]
     change = f"from {given} to {channels} channels"
@@ -155,6 +158,6 @@ def _wrappers(names: Iterable[str]) -> list[str]:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    """Returns the first names, and how many more there are."""
+    """Returns the first names, and how many more there are. Names of a file may be of any length and characters."""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest
+    return ", ".join(repr(name)[1:-1][:LONGEST_NAME] for name in names[:SHOWN]) + rest
