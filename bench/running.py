@@ -20,7 +20,7 @@ from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.training.journal import Metrics
-from sanslabel.training.session import LOG_EVERY
+from sanslabel.training.run_log import LOG_EVERY
 from sanslabel.training.weight_monitor import WeightMonitor
 
 

@@ -35,7 +35,7 @@ from sanslabel.device import autocast
 from sanslabel.engine import Record, optimize
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.training.determinism import reproducible
-from sanslabel.training.session import LOG_EVERY
+from sanslabel.training.run_log import LOG_EVERY
 
 SAMPLES, BATCH, SIDE = 65_536, 128, 32
 """of a data set that fills the longest queue"""

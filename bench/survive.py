@@ -110,7 +110,7 @@ def started(run: Path, marks: int | None = None) -> multiprocessing.process.Base
 
 def _train(run: Path, marks: int | None) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    session._Saver.due = lambda self, clock: clock.step % BETWEEN == 0
+    session.Saver.due = lambda self, clock: clock.step % BETWEEN == 0
     flush, save = checkpoint._flush, checkpoint.save
 
     def slow(path: Path) -> None:

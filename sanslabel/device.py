@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import AbstractContextManager
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
+from sanslabel.settings import Precision
 
-Precision = Literal["float32", "bfloat16"]
-Sharding = Literal["replicate", "full"]
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """kinds that are accepted; for any other name torch would try to import a module of that name"""
 

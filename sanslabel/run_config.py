@@ -1,77 +1,73 @@
-"""What decides a run."""
+"""All that decides a run, as run.json holds it. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_type_hints
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Annotated, Any, get_type_hints
 
-from sanslabel.device import Precision, Sharding
+from sanslabel.constraints import Bounds, bounds_of
 from sanslabel.errors import BadInput
+from sanslabel.inputs import InputSpec
 from sanslabel.serialization import from_plain
-
-Cache = Literal["ram", "disk", "none"]
-"""where decoded images are kept"""
-BOUNDS = {
-    "samples": (1, 1 << 40),
-    "image_size": (1, 1 << 14),
-    "epochs": (1, 1 << 31),
-    "batch": (2, 1 << 31),
-    "chunk": (1, 1 << 31),
-    "workers": (0, 1 << 10),
-    "world_size": (1, 1 << 20),
-    "threads": (1, 1 << 10),
-    "seed": (-(1 << 63), (1 << 63) - 1),
-}
-"""the least and the most of a plan's numbers, from a person or from a file"""
+from sanslabel.settings import BatchSize, Cache, Chunk, Epochs, Precision, Seed, Sharding, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that decides a run, resolved; with the versions it is run.json, and a resume needs nothing else."""
+    """All that decides a run, with every default resolved. With the versions it is run.json, and a resume needs nothing
+    else."""
 
     data: str
+    """a path, or the name of an embedded set"""
     fingerprint: str
-    samples: int
+    """the SHA-256 of the data"""
+    samples: Annotated[int, Bounds(least=1, most=1 << 40)]
     method: str
-    """the name of its file; a class's name for a method of one's own"""
+    """the name of the method's file, or of its class if it was handed over as an instance of another class"""
     hyperparameters: dict[str, Any]
+    """the method's fields as JSON"""
     recipe: dict[str, Any]
+    """the recipe's fields as JSON"""
     encoder: dict[str, Any]
-    image_size: int
-    epochs: int
-    batch: int
-    chunk: int | None
-    workers: int
-    seed: int
-    world_size: int
+    """the configuration of the encoder; of a method that reads several signals, that of the first one's"""
+    image_size: Annotated[int, Bounds(least=0, most=1 << 14)]
+    """side in pixels of the images that the encoder reads; 0 if the method reads no images"""
+    epochs: Epochs
+    batch: BatchSize
+    chunk: Chunk | None
+    workers: Workers
+    seed: Seed
+    world_size: Annotated[int, Bounds(least=1, most=1 << 20)]
+    """processes"""
     device: str
     precision: Precision
-    threads: int
+    threads: Annotated[int, Bounds(least=1, most=1 << 10)]
     sharding: Sharding = "replicate"
-    """of weights over processes: a copy on each, or a part"""
     compile: bool = False
-    """whether networks run as torch compiles them"""
     recompute: bool = False
-    """whether a transformer's blocks are computed again in the backward pass"""
     cache: Cache = "none"
-    classes: int | None = None
-    """classes of the data; None in runs of earlier versions, which did not record it"""
+    classes: Annotated[int, Bounds(least=0, most=1 << 40)] | None = None
+    """classes of the data; None in runs of earlier versions, which did not record them"""
+    encoders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """the configuration of the encoder of each signal, of a method that reads several; else empty"""
+    inputs: dict[str, InputSpec] = field(default_factory=dict)
+    """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a run has taken, in all its starts that came to their end or were stopped."""
+    """The time and memory that a run has taken, over all starts that ended or were stopped."""
 
     seconds: float
-    """of training"""
+    """seconds of training"""
     peak_memory: int
-    """bytes of main memory that one of its processes held at most"""
+    """bytes, the most main memory that one process of the run took"""
     device_memory: int
-    """bytes that tensors took on one CUDA device at most; 0 for others"""
+    """bytes, the most that tensors took on one CUDA device; 0 on others"""
 
     def and_then(self, later: Spent) -> Spent:
-        """With those of a later start."""
+        """Returns the sum of the seconds of this and a later start, and the larger of their memories."""
         return Spent(
             seconds=self.seconds + later.seconds,
             peak_memory=max(self.peak_memory, later.peak_memory),
@@ -79,12 +75,11 @@ class Spent:
         )
 
 
-NEEDED = tuple(field.name for field in fields(Plan) if field.default is MISSING)
-"""what a run.json must have; earlier releases know no more"""
-
+NEEDED = tuple(f.name for f in fields(Plan) if f.default is MISSING and f.default_factory is MISSING)
+"""fields that each run.json must have; files of earlier versions lack the others"""
 
 FORMAT = 2
-"""of run.json; 1 had other names for some fields"""
+"""the format of run.json; in format 1 some fields had other names"""
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "Recipe": {
         "first": "warmup_start",
@@ -97,15 +92,40 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "AdamW": {"rate": "lr"},
     "LARS": {"rate": "lr"},
 }
-"""fields of dataclasses that had another name in run.json of format 1"""
+"""fields of dataclasses that have a new name since format 1: class -> old name -> new name"""
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a run.json of an earlier format holds, with the names of today."""
+    """Returns the content of a run.json of any format with the names of today's."""
     if content.get("format", 1) > 1:
         return dict(content)
     renamed = {"hyperparameters" if name == "numbers" else name: value for name, value in content.items()}
     return {name: _renamed(value) for name, value in renamed.items()}
+
+
+def read_plan(content: Mapping[str, Any]) -> Plan:
+    """Returns the plan in the content of a run.json of today's format. Raises BadInput if a field is missing, of
+    another type or out of bounds."""
+    if missing := set(NEEDED) - content.keys():
+        raise BadInput(f"no {', '.join(sorted(missing))}")
+    fields_read = checked(content)
+    return Plan(**{f.name: fields_read[f.name] for f in fields(Plan) if f.name in fields_read})
+
+
+def checked(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the content with each field of a plan, and the time and memory spent, as the types of this module. Raises
+    BadInput if a field is of another type or out of bounds."""
+    hints, annotations = get_type_hints(Plan) | {"spent": Spent}, get_type_hints(Plan, include_extras=True)
+    result = dict(content)
+    for name in hints.keys() & content.keys():
+        try:
+            result[name] = from_plain(hints[name], content[name])
+        except BadInput as error:
+            raise BadInput(f"{name}: {error}") from error
+        for bounds in bounds_of(annotations.get(name)):
+            if content[name] is not None and not bounds.admits(content[name]):
+                raise BadInput(f"{name} {content[name]}: {bounds.sentence}.")
+    return result
 
 
 def _renamed(value: Any) -> Any:
@@ -115,31 +135,3 @@ def _renamed(value: Any) -> Any:
         return value
     names = RENAMED.get(kind, {}) if isinstance(kind := value.get("kind"), str) else {}
     return {names.get(name, name): _renamed(item) for name, item in value.items()}
-
-
-def read_plan(content: Mapping[str, Any]) -> Plan:
-    """Returns the plan in the content of a run.json of today's format. Raises BadInput if a field is missing, of
-    another type or out of bounds."""
-    if missing := set(NEEDED) - content.keys():
-        raise BadInput(f"no {', '.join(sorted(missing))}")
-    return planned(checked(content))
-
-
-def planned(said: Mapping[str, Any]) -> Plan:
-    """The plan that run.json says."""
-    return Plan(**{field.name: said[field.name] for field in fields(Plan) if field.name in said})
-
-
-def checked(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of a plan and of what it took, each field that it has of its type and within bounds; BadInput
-    for others."""
-    hints = get_type_hints(Plan) | {"spent": Spent}
-    found = dict(said)
-    for name in hints.keys() & said.keys():
-        try:
-            found[name] = from_plain(hints[name], said[name])
-        except BadInput as error:
-            raise BadInput(f"{name}: {error}") from error
-        if name in BOUNDS and said[name] is not None and not BOUNDS[name][0] <= said[name] <= BOUNDS[name][1]:
-            raise BadInput(f"{name}: {said[name]} is not from {BOUNDS[name][0]} to {BOUNDS[name][1]}.")
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from sanslabel import checkpoint, encoders, methods, run_config
 from sanslabel.batch import Facts
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.json_lines import read_figures
-from sanslabel.methods.method import Method, Networks, check_network_size
+from sanslabel.json_lines import read_figures, read_json_lines
+from sanslabel.memory_limits import main_memory
+from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Plan, Spent
 from sanslabel.scores import ScoreFile, read_scores
@@ -56,7 +57,8 @@ class RunFolder:
 
     def write(self) -> None:
         """Writes run.json in one step. Raises DiskError."""
-        content = {**asdict(self.known_plan), "versions": dict(self.versions)}
+        content = {**to_plain(self.known_plan), "versions": dict(self.versions)}
+        del content["kind"]
         if self.spent is not None:
             content["spent"] = to_plain(self.spent)
         checkpoint.write_json(self.path / "run.json", content, run_config.FORMAT)
@@ -137,9 +139,9 @@ class RunFolder:
         file, plan, method = self.path / "run.json", self.known_plan, self.method()
         with bad_input_as(file, "name the folder of a run"):
             facts = self.facts()
-            check_network_size(method, plan.encoder, facts, file)
+            check_network_size(method, plan, facts, file)
             with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-                net = method.networks(encoders.build(**plan.encoder), facts)
+                net = method.networks(build_encoders(plan), facts)
         newest = checkpoint.newest(self.path / "checkpoints")
         if newest is None:
             raise BadInput(f"{self.path}: has no checkpoint yet; wait until it has saved one.")
@@ -156,8 +158,8 @@ class RunFolder:
         chosen = plan.data if data is None else data
         if split is None:
             split = "test" if "test" in splits(chosen) else "train"
-        channels = plan.encoder["channels"] if channels is None else channels
-        return open_source(chosen, split, image_size=plan.image_size, channels=channels)
+        channels = plan.encoder.get("channels") if channels is None else channels
+        return open_source(chosen, split, image_size=plan.image_size or None, channels=channels)
 
     def facts(self) -> Facts:
         """Returns what is known of the data that the run was trained on.
@@ -172,5 +174,40 @@ class RunFolder:
                 classes = len(self.source("train").classes)
             except BadInput:
                 classes = 0
+        if plan.inputs:
+            return Facts(plan.samples, plan.inputs, classes)
         size = plan.image_size
         return Facts.of_images(plan.samples, plan.encoder["channels"], size, size, classes)
+
+    def bad_samples(self) -> dict[str, str]:
+        """Returns the samples that could not be read and were replaced: name -> reason."""
+        lines = read_json_lines(self.path / "bad_samples.jsonl", dict[str, str], {"sample": str, "reason": str})
+        return {line["sample"]: line["reason"] for line in lines}
+
+    @property
+    def seconds(self) -> float:
+        """Returns the seconds of training, over all starts that have ended."""
+        return 0.0 if self.spent is None else self.spent.seconds
+
+
+def build_encoders(plan: Plan) -> Any:
+    """Returns the encoder of a plan with fresh weights; of a method that reads several signals, signal -> encoder."""
+    if plan.encoders:
+        return {signal: encoders.build(**config) for signal, config in plan.encoders.items()}
+    return encoders.build(**plan.encoder)
+
+
+def check_network_size(method: Method, plan: Plan, facts: Facts, path: Path) -> None:
+    """Raises BadInput if a run.json describes no networks, or larger ones than the machine has memory for: they are
+    built on the device "meta", with names and shapes alone."""
+    signals = plan.encoders or {"": plan.encoder}
+    outlines = {signal: encoders.outline(config, path) for signal, config in signals.items()}
+    with (
+        bad_input_as(f"{path}: the networks", "start a new run"),
+        torch.random.fork_rng(devices=()),
+        torch.device("meta"),
+    ):
+        given: Any = outlines if plan.encoders else outlines[""]
+        state = method.networks(given, facts).state_dict()
+    if (needed := sum(tensor.nbytes for tensor in state.values())) > main_memory():
+        raise BadInput(f"{path}: its networks take {needed:,} bytes, more than this machine's memory.")

@@ -9,7 +9,18 @@ from sanslabel.methods import names
 
 PACKAGE = Path(__file__).parent.parent / "sanslabel"
 FLOORS = [
-    {"version", "errors", "console", "discovery", "constraints", "serialization", "device", "memory_limits", "inputs"}
+    {
+        "version",
+        "errors",
+        "console",
+        "discovery",
+        "constraints",
+        "settings",
+        "serialization",
+        "device",
+        "memory_limits",
+        "inputs",
+    }
     | {"json_lines", "run_config"}
     | {"randomness", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
     | {"schedules", "optimizers", "recipe", "figures"},

@@ -109,7 +109,7 @@ def test_a_method_that_is_not_installed(run):
     [
         ({"format": 3}, "upgrade"),
         ({"samples": "many"}, "samples"),
-        ({"batch": 0}, "batch: 0 is not from"),
+        ({"batch": 0}, "batch 0: must be from 2 to"),
         ({"versions": 3}, "describe a run"),
         ({"spent": 3}, "spent|none of"),
     ],

@@ -130,7 +130,7 @@ def test_a_planted_failure_is_named_within_a_hundred_steps(failure, tmp_path):
     said = [verdict(lines[: i + 1]) for i, line in enumerate(lines) if line["step"] <= STEPS]
     assert next(found.name for found in said if found.failed) == name
     assert said[-1].failed
-    assert run.verdict.failed
+    assert run.verdict().failed
 
 
 HEALTHY = ("autoencoder", "byol", "dcgan", "deepcluster", "ebgan", "moco", "npid", "relative_position", "rotation")
@@ -139,13 +139,13 @@ HEALTHY += ("simclr", "simsiam", "vae")
 
 @pytest.mark.parametrize("method", HEALTHY)
 def test_a_healthy_run_raises_no_alarm(method, tmp_path):
-    assert trained(tmp_path, method=small(method)).verdict.name == "healthy"  # and a warning would be an error
+    assert trained(tmp_path, method=small(method)).verdict().name == "healthy"  # and a warning would be an error
 
 
 def test_prototypes_that_a_batch_cannot_fill_are_found(tmp_path):
     """SwAV has 200 of them, and stays at ln 200."""
     with pytest.warns(CollapseWarning, match="raise --lr or --batch"):
-        assert trained(tmp_path, method=small("swav")).verdict.name == "loss at its trivial value"
+        assert trained(tmp_path, method=small("swav")).verdict().name == "loss at its trivial value"
 
 
 SHORT = ["train", "simclr", "--data", "images.npy", "--batch", "64", "--out", "run", "--no-evaluate"]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sanslabel import checkpoint, encoders, methods
-from sanslabel.batch import Facts
 from sanslabel.device import chosen_device, deterministic_kernels
-from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.errors import BadInput
 from sanslabel.evaluation import represent
-from sanslabel.methods.method import Method, Networks, check_network_size
-from sanslabel.serialization import from_plain
+from sanslabel.methods.method import Method, Networks
+from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Source, open_source, splits
 
 BATCH = 256
@@ -73,21 +71,9 @@ class Trained:
 
 def trained(run: str | Path, device: str | None = None) -> Trained:
     """What the newest checkpoint of a run folder holds. BadInput where there is none, or of a method of one's own."""
-    run, where = Path(run), chosen_device(device)
-    needed = ("method", "hyperparameters", "data", "encoder", "image_size", "samples", "workers")
-    said = checkpoint.read_run(run, needed)
-    if said["method"] not in methods.names():
-        raise BadInput(f"{run}: was trained with {said['method']}, a method of one's own, which is not known here.")
-    chosen = methods.method_class(said["method"])
-    if chosen.family != "generative":
-        raise BadInput(f"{run}: {chosen.__name__} is no generative method; `sanslabel methods` lists those.")
-    with bad_input_as(run / "run.json", "name the folder of a run"):
-        method, size = from_plain(chosen, said["hyperparameters"]), said["image_size"]
-        facts = Facts.of_images(said["samples"], said["encoder"]["channels"], size, size)
-        check_network_size(method, said["encoder"], facts, run / "run.json")
-        with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-            net = method.networks(encoders.build(**said["encoder"]), facts)
-    if (found := checkpoint.newest(run / "checkpoints")) is None:
-        raise BadInput(f"{run}: has no checkpoint yet; wait until it has saved one.")
-    checkpoint.load_networks_(net, found)
-    return Trained(run, method, net.to(where).eval(), said, where)
+    folder, where = RunFolder.open(run), chosen_device(device)
+    method = folder.method()
+    if method.family != "generative":
+        raise BadInput(f"{run}: {type(method).__name__} is no generative method; `sanslabel methods` lists those.")
+    method, net = folder.networks(where)
+    return Trained(folder.path, method, net, asdict(folder.known_plan), where)

@@ -11,17 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import isfinite
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
-import torch
 from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
-from sanslabel.encoders import Encoder, outline
-from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.memory_limits import main_memory
+from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput
 from sanslabel.recipe import Recipe
 
 JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
@@ -76,6 +73,8 @@ class Method(ABC):
     year: ClassVar[int]
     needs: ClassVar[str] = ""
     """what it asks of data or encoder beyond images"""
+    signals: ClassVar[tuple[str, ...]] = ("image",)
+    """the signals that it reads; there is one encoder for each"""
     unit: ClassVar[str] = ""
     """of the energies of single images, where they have one"""
     positive: ClassVar[tuple[str, ...]] = ()
@@ -148,7 +147,8 @@ class Method(ABC):
 
     @abstractmethod
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        """All that this method trains or remembers, around the given encoder."""
+        """Returns all that this method trains or remembers, around the given encoder. A method that reads several
+        signals is given a mapping, signal -> encoder."""
 
     @abstractmethod
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
@@ -193,17 +193,3 @@ class Method(ABC):
 
     def _lacks(self, what: str) -> BadInput:
         return BadInput(f"{type(self).__name__} has no {what}; another generative method may (`sanslabel methods`).")
-
-
-def check_network_size(method: Method, encoder: Any, facts: Facts, path: Path) -> None:
-    """BadInput where what a file says, of a method and the configuration of an encoder, makes no networks, or larger
-    ones than the machine has memory for: they are built on the device "meta", names and shapes alone."""
-    empty = outline(encoder, path)
-    with (
-        bad_input_as(f"{path}: the networks", "start a new run"),
-        torch.random.fork_rng(devices=()),
-        torch.device("meta"),
-    ):
-        state = method.networks(empty, facts).state_dict()
-    if (needed := sum(tensor.nbytes for tensor in state.values())) > main_memory():
-        raise BadInput(f"{path}: its networks take {needed:,} bytes, more than this machine's memory.")

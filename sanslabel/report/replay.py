@@ -8,15 +8,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sanslabel import checkpoint, methods
+from sanslabel import methods
 from sanslabel.errors import BadInput
 from sanslabel.methods.method import Objective
 from sanslabel.recipe import Recipe
 from sanslabel.report.contents import Contents
-from sanslabel.run_config import NEEDED, planned
+from sanslabel.run_folder import RunFolder
 from sanslabel.serialization import from_plain
 from sanslabel.sources import batches, open_source
-from sanslabel.training.session import opened
+from sanslabel.training.session import open_session
 from sanslabel.views import resize_images
 
 SHOWN, REPLAYED = 8, 64
@@ -27,7 +27,7 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
     """The first images of the run's last batch and what its method showed of them, by name, (n, C, H, W) each: draws
     are functions of the seed and the step, so that they are those of the training. The networks are those of the
     newest checkpoint, or fresh ones. BadInput where data or method are not to be had."""
-    plan = planned(checkpoint.read_run(run.path, NEEDED))
+    plan = RunFolder.open(run.path).known_plan
     if plan.method not in methods.names():
         raise BadInput(f"{plan.method} is a method of one's own, whose views are not known here.")
     method, recipe = (
@@ -39,7 +39,7 @@ def replayed(run: Contents) -> Mapping[str, Tensor]:
         raise BadInput(f"{plan.data} has changed since, so that the views of then cannot be drawn again.")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         plainly = replace(plan, device="cpu", chunk=None, sharding="replicate", compile=False, recompute=False)
-        session = opened(run.path, plainly, method, recipe, source)
+        session = open_session(run.path, plainly, method, recipe, source)
         start = max(0, min(session.restore_(), run.steps - 1))
         stream = batches(
             source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=torch.device("cpu")

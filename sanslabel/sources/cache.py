@@ -32,7 +32,7 @@ from sanslabel.device import cores
 from sanslabel.distributed import all_reduce_max, gather_objects, rank
 from sanslabel.errors import BadInput
 from sanslabel.memory_limits import free_memory, main_memory
-from sanslabel.run_config import Cache
+from sanslabel.settings import Cache
 from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
 from sanslabel.sources.folder import Folder, status, zeros
 from sanslabel.sources.listing import SETTLED, cache_folder

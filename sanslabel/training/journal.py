@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,121 +21,143 @@ from sanslabel.json_lines import json_line, read_figures, read_json_lines
 from sanslabel.methods.method import Objective
 from sanslabel.verdict import WINDOW, Verdict, verdict
 
-SEEN = 16
-"""images that are looked at: all that is asked is whether they differ"""
+WATCHED = 16
+"""images whose variation is measured: enough to see whether they differ"""
 
 
 class Metrics:
-    """metrics.jsonl, cut back to the step that a resume starts from."""
+    """The figures of a run: metrics.jsonl, and its newest lines in memory."""
 
-    def __init__(self, path: Path, start: int) -> None:
-        kept = _cut_back(path, read_figures(path), start)
-        self.path, self.last = path, (start, time.monotonic())
-        self.recent = deque(kept, maxlen=WINDOW)
+    def __init__(self, path: Path, step: int = 0, lines: Iterable[dict[str, Any]] = ()) -> None:
+        self.path, self.last = path, (step, time.monotonic())
+        self.recent = deque(lines, maxlen=WINDOW)
+
+    @classmethod
+    def resumed(cls, path: Path, step: int) -> Metrics:
+        """Returns the figures up to a step, after the file was cut back to them."""
+        return cls(path, step, _cut_back(path, read_figures(path), step))
 
     def age(self) -> float:
-        """Seconds since the last line."""
+        """Returns the seconds since the last line."""
         return time.monotonic() - self.last[1]
 
     def verdict(self) -> Verdict:
-        """Of the run up to its newest line."""
+        """Returns the verdict on the run up to its newest line."""
         return verdict(self.recent)
 
     def add(self, record: Record, figures: Mapping[str, Any]) -> str:
-        """Writes the record's figures beside others; those that a person follows, as text."""
+        """Writes a line with the figures of a record and others. Returns the main ones as text for a person."""
         step, now = record.clock.step + 1, time.monotonic()
-        then, before = self.last
+        step_before, then = self.last
         self.last = (step, now)
-        speed = (step - then) * len(record.batch.index) * world_size() / (now - before)
+        speed = (step - step_before) * len(record.batch.index) * world_size() / (now - then)
         line: dict[str, Any] = {"step": step, "epoch": round(step / record.clock.steps_per_epoch, 4)}
         for objective, norm in zip(record.objectives, record.norms, strict=True):
             prefix = f"{objective.player}/" if objective.player else ""
             line |= {prefix + name: _finite(value.tolist()) for name, value in measured(objective, norm).items()}
             if objective.trivial is not None:
                 line[f"{prefix}trivial"] = objective.trivial
-        seen = record.batch.images().pixels[:SEEN]
-        line["image_variation"] = diagnostics.variation(seen).item()
-        line["image_contrast"] = _finite(diagnostics.contrast(seen).item())
+        if "image" in record.batch.signals:
+            pixels = record.batch.images().pixels[:WATCHED]
+            line["image_variation"] = diagnostics.variation(pixels).item()
+            line["image_contrast"] = _finite(diagnostics.contrast(pixels).item())
         line |= {name: _finite(value) for name, value in figures.items()}
         line |= {"images_per_second": round(speed, 1), "refused": record.refused}
         _append(self.path, line)
         self.recent.append(line)
-        words = [
-            f"{player}{figure.short} {value:.3g}"
-            for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
-            for figure in FIGURES.values()
-            if figure.short and (value := line.get(player.replace(" ", "/") + figure.name)) is not None
-        ]
-        return "  ".join([*words, f"{speed:,.0f} images/s"])
+        return "  ".join([*_main_figures(record, line), f"{speed:,.0f} images/s"])
 
 
 def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
-    """All that is watched of an objective whose gradient has this norm."""
-    found = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
+    """Returns all that is watched of an objective whose gradient has this norm: figure -> value."""
+    figures = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
     if objective.embedding is not None:
-        found |= diagnostics.measures(objective.embedding, objective.positive)
+        figures |= diagnostics.measures(objective.embedding, objective.positive)
     images = objective.images
     if {"first view", "second view"} <= images.keys():
-        first, second = (images[name][:SEEN].float() for name in ("first view", "second view"))
-        found["view_difference"] = (first - second).abs().mean()
+        first, second = (images[name][:WATCHED].float() for name in ("first view", "second view"))
+        figures["view_difference"] = (first - second).abs().mean()
     if {"data", "samples"} <= images.keys():
-        found["sample_variation"] = diagnostics.variation(images["samples"]) / diagnostics.variation(images["data"])
-    return found
+        figures["sample_variation"] = diagnostics.variation(images["samples"]) / diagnostics.variation(images["data"])
+    return figures
 
 
 class BadSamples:
-    """bad_samples.jsonl: each sample that could not be read, once."""
+    """The samples that could not be read, each once: bad_samples.jsonl."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, lines = path, read_json_lines(path, dict[str, str], {"sample": str, "reason": str})
-        self.seen = {line["sample"]: line["reason"] for line in lines}
+    def __init__(self, path: Path, reasons: Mapping[str, str] | None = None) -> None:
+        self.path, self.reasons = path, dict(reasons or {})
+
+    @classmethod
+    def resumed(cls, path: Path) -> BadSamples:
+        """Returns the samples of the file, which is rewritten without a last line that is damaged."""
+        lines = read_json_lines(path, dict[str, str], {"sample": str, "reason": str})
         if lines:
             _rewrite(path, lines)
+        return cls(path, {line["sample"]: line["reason"] for line in lines})
 
     def add(self, sample: str, reason: str) -> None:
-        if sample not in self.seen:
-            self.seen[sample] = reason
+        """Writes the sample's name and the reason, unless the file has it already."""
+        if sample not in self.reasons:
+            self.reasons[sample] = reason
             _append(self.path, {"sample": sample, "reason": reason})
 
     def share(self) -> None:
-        """Lets each process know what all have seen."""
-        for sample, reason in gather_objects(list(self.seen.items())):
+        """Adds the bad samples of all processes on each."""
+        for sample, reason in gather_objects(list(self.reasons.items())):
             self.add(sample, reason)
 
 
 class NotFiniteSteps:
-    """not_finite.jsonl: the samples of each step that was refused, cut back to the step that a resume starts from."""
+    """The steps that were refused, with the names of their samples: not_finite.jsonl."""
 
-    def __init__(self, path: Path, start: int) -> None:
-        self.path, self.steps = path, set[int]()
-        if path.exists():
-            lines = read_json_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
-            self.steps |= {line["step"] for line in _cut_back(path, lines, start)}
+    def __init__(self, path: Path, steps: Iterable[int] = ()) -> None:
+        self.path, self.steps = path, set(steps)
 
-    def row(self, step: int) -> int:
-        """How many steps up to this one were refused in a row."""
+    @classmethod
+    def resumed(cls, path: Path, step: int) -> NotFiniteSteps:
+        """Returns the refused steps up to a step, after the file was cut back to them."""
+        if not path.exists():
+            return cls(path)
+        lines = read_json_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
+        return cls(path, (line["step"] for line in _cut_back(path, lines, step)))
+
+    def in_a_row(self, step: int) -> int:
+        """Returns how many steps up to this one were refused in a row."""
         return next(count for count in range(step + 1) if step - count not in self.steps)
 
     def add(self, step: int, samples: list[str]) -> None:
+        """Writes a refused step."""
+        self.steps.add(step)
         _append(self.path, {"step": step, "samples": samples})
 
 
+def _main_figures(record: Record, line: Mapping[str, Any]) -> list[str]:
+    """Returns the figures that a person follows, those of each player with its name before."""
+    return [
+        f"{player}{figure.short} {value:.3g}"
+        for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
+        for figure in FIGURES.values()
+        if figure.short and (value := line.get(player.replace(" ", "/") + figure.name)) is not None
+    ]
+
+
 def _finite(value: Any) -> Any:
-    """A number, or a list of them; None in the place of those that JSON has not."""
+    """Returns a number, or a list of them, with None for those that are not finite, which JSON lacks."""
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     return value if abs(value) < float("inf") else None
 
 
-def _cut_back(path: Path, lines: list[dict[str, Any]], start: int) -> list[dict[str, Any]]:
-    """Those of its lines up to a step, which are all that the file then holds."""
-    kept = [line for line in lines if line["step"] <= start]
-    _rewrite(path, kept)
-    return kept
+def _cut_back(path: Path, lines: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+    """Returns the lines up to a step, after the file was rewritten with these alone."""
+    lines = [line for line in lines if line["step"] <= step]
+    _rewrite(path, lines)
+    return lines
 
 
 def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
-    """In place of the file, whole or not at all: a run may be killed meanwhile. The first process alone writes."""
+    """Replaces the file in one step, since a run may be killed at any time. Only the first process writes."""
     if rank() > 0:
         return
     try:
@@ -146,7 +168,7 @@ def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    """A disk that refuses is told of, and is no reason to stop a run. The first process alone writes."""
+    """Appends a line. A disk that refuses brings a warning and does not stop the run. Only the first process writes."""
     if rank() > 0:
         return
     try:

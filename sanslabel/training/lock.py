@@ -56,7 +56,7 @@ def locked(run: Path) -> Iterator[None]:
         os.close(descriptor)  # and with it the lock
 
 
-def refuse_if_held(run: Path) -> None:
+def refuse_if_locked(run: Path) -> None:
     """BadInput where a process trains in the folder; writes nothing."""
     if (run / ".lock").exists():
         with locked(run):

@@ -1,4 +1,4 @@
-"""A signal asks a run to stop; the run does so between two steps, when its state is whole."""
+"""Signals stop a run between two steps, when its state is complete."""
 
 from __future__ import annotations
 
@@ -10,49 +10,50 @@ from typing import TypeVar
 
 from sanslabel.errors import SanslabelError
 
-ASKED = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
 T = TypeVar("T")
 
 
 class Stopped(SanslabelError):
-    """A signal ended the run after a save; the exit code is 128 + the signal's number."""
+    """A signal ended the run after a save. The exit code is 128 + the signal's number."""
 
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(sentence)
         self.exit_code = 128 + number
 
 
-class Enough(BaseException):
+class StoppedWaiting(BaseException):
     """A signal came while a run waited for its next batch."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came where nothing is to be finished first, or a second one."""
+    """A signal came when nothing has to be finished first, or a second one came."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
 
 
-class Heard(list[int]):
+class Received(list[int]):
     """The numbers of the signals that have come."""
 
     waiting = False
+    """True while the run waits for its next batch"""
 
     @property
     def first(self) -> int:
-        """The first of them; 0 if none has come."""
+        """Returns the number of the first signal, 0 before it has come."""
         return self[0] if self else 0
 
-    def waited(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items. A signal that comes while one is waited for raises Enough: no step is under way then, and the
-        wait may be a long one."""
+    def until_signal(self, items: Iterable[T]) -> Iterator[T]:
+        """Yields the items. A signal that comes during the wait for one raises StoppedWaiting: no step is under way
+        then, and the wait may be a long one."""
         iterator = iter(items)
         while True:
             try:
                 self.waiting = True
                 if self:
-                    raise Enough
+                    raise StoppedWaiting
                 item = next(iterator)
             except StopIteration:
                 return
@@ -62,48 +63,48 @@ class Heard(list[int]):
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Heard]:
-    """Yields what holds the signal's number once one has come; a second one acts as if nobody listened."""
-    heard = Heard()
+def stop_signals() -> Iterator[Received]:
+    """Context manager that yields the signals that have come so far. A second signal acts as if none were handled."""
+    received = Received()
 
-    def listen(number: int) -> None:
-        heard.append(number)
-        if heard.waiting:
-            raise Enough
+    def receive(number: int) -> None:
+        received.append(number)
+        if received.waiting:
+            raise StoppedWaiting
 
-    with _listening(listen):
-        yield heard
+    with _handled_by(receive):
+        yield received
 
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Within it, a signal raises Interrupted; a second one acts as if nobody listened."""
+    """Context manager in which a signal raises Interrupted. A second signal acts as if none were handled."""
 
-    def listen(number: int) -> None:
+    def interrupt(number: int) -> None:
         raise Interrupted(number)
 
-    with _listening(listen):
+    with _handled_by(interrupt):
         yield
 
 
 @contextmanager
-def _listening(listen: Callable[[int], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen
+def _handled_by(handle: Callable[[int], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # other threads may not handle signals
         yield
         return
-    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in ASKED}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in STOP_SIGNALS}
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def once(number: int, frame: object) -> None:
+    def handle_once(number: int, frame: object) -> None:
         restore()
-        listen(number)
+        handle(number)
 
     try:
-        for number in ASKED:
-            signal.signal(number, once)
+        for number in STOP_SIGNALS:
+            signal.signal(number, handle_once)
         yield
     finally:
         restore()

@@ -16,7 +16,7 @@ Tracker = Callable[[Mapping[str, Any]], None]
 """takes a line of metrics.jsonl"""
 
 
-def check(kind: Track | None) -> None:
+def check_tracker(kind: Track | None) -> None:
     """BadInput where the tracker's package is missing."""
     if kind is not None and find_spec(kind) is None:
         raise BadInput(f'--track {kind}: the package is missing; pip install "sanslabel[track]".')

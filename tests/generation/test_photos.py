@@ -34,7 +34,7 @@ def size_of(path) -> tuple[int, int, str]:
 def test_photos_are_modeled_sampled_and_scored(photos, tmp_path, method, numbers):
     options = {"image_size": 27, "epochs": 1, "batch": 16, "workers": 0, **numbers}
     run = sanslabel.train(photos, method=method, out=tmp_path / "run", **options)
-    assert run.bad_samples == 1
+    assert len(run.bad_samples()) == 1
     if method != "autoencoder":
         assert size_of(samples(run.path, count=4))[2] == "RGB"
     if method in ("autoencoder", "vae"):

@@ -363,9 +363,9 @@ def test_lines(tmp_path, data):
         assert found.done >= 0
         assert bool(list(charts.curves([found]))) == bool(found.lines)
     with harmless(run):
-        assert Metrics(run / "metrics.jsonl", 30).verdict().sentence
+        assert Metrics.resumed(run / "metrics.jsonl", 30).verdict().sentence
     with harmless(run):
-        BadSamples(run / "bad_samples.jsonl").add("c.png", "cut off")
+        BadSamples.resumed(run / "bad_samples.jsonl").add("c.png", "cut off")
 
 
 RUN = planned()

@@ -203,7 +203,7 @@ def test_a_run_file_that_asks_for_what_is_not_or_too_much(run, changes):
 
 
 def test_networks_that_the_machine_has_no_memory_for(run, monkeypatch):
-    monkeypatch.setattr("sanslabel.methods.method.main_memory", lambda: 1000)
+    monkeypatch.setattr("sanslabel.run_folder.main_memory", lambda: 1000)
     for entry in (sanslabel.resume, trained):
         with pytest.raises(BadInput, match=r"run\.json.*more than this machine's memory"):
             entry(run)

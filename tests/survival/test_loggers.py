@@ -46,9 +46,9 @@ def test_lines_are_cut_back_whole_or_not_at_all(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", half)
         with pytest.warns(UserWarning, match="Input/output error"):
-            journal.Metrics(path, 10)
+            journal.Metrics.resumed(path, 10)
     assert path.read_text() == before
-    journal.Metrics(path, 10)
+    journal.Metrics.resumed(path, 10)
     assert path.read_text() == '{"step": 10}\n'
 
 

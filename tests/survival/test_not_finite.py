@@ -56,10 +56,10 @@ def test_a_weight_that_becomes_infinite_stops_the_run_at_the_next_save(tmp_path,
 
 def test_the_file_is_cut_back_to_where_a_resume_starts(tmp_path):
     path = tmp_path / "not_finite.jsonl"
-    NotFiniteSteps(path, 0)
+    NotFiniteSteps.resumed(path, 0)
     assert not path.exists(), "a run without such a step has no such file"
     for step in (3, 8):
-        NotFiniteSteps(path, 7).add(step, [f"train/{step}"])
-    assert NotFiniteSteps(path, 7).row(7) == 0
-    assert NotFiniteSteps(path, 3).row(3) == 1, "a resume counts on"
+        NotFiniteSteps.resumed(path, 7).add(step, [f"train/{step}"])
+    assert NotFiniteSteps.resumed(path, 7).in_a_row(7) == 0
+    assert NotFiniteSteps.resumed(path, 3).in_a_row(3) == 1, "a resume counts on"
     assert path.read_text() == '{"step": 3, "samples": ["train/3"]}\n'

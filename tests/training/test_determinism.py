@@ -7,7 +7,7 @@ import torch
 
 import sanslabel
 from sanslabel.errors import BadInput
-from sanslabel.training import run, session
+from sanslabel.training import planning, session
 
 SMALL = dict(data="digits", method="simclr", epochs=1, batch=256, device="cpu", precision="float32")
 
@@ -30,11 +30,11 @@ def test_cudnn_is_on_and_deterministic_and_random_numbers_are_given_back(tmp_pat
 @pytest.mark.parametrize(("device", "found"), [("cpu", 1), ("cuda", 3)])
 def test_so_many_processes_decode(monkeypatch, device, found):
     """torchrun gives each process one thread, which says nothing of the cores beside a GPU."""
-    monkeypatch.setattr(run, "cores", lambda: 8)
+    monkeypatch.setattr(planning, "cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert run._workers(SimpleNamespace(decodes=True), torch.device(device)) == found
-    assert run._workers(SimpleNamespace(decodes=False), torch.device(device)) == 0
+    assert planning._workers(SimpleNamespace(decodes=True), torch.device(device)) == found
+    assert planning._workers(SimpleNamespace(decodes=False), torch.device(device)) == 0
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_folder_resumes_with_any_number_of_workers_and_cache(tmp_path, monkeyp
             sanslabel.train(out=tmp_path / "stopped", **options)
     assert state(sanslabel.resume(tmp_path / "stopped", cache="disk").path) == state(whole.path)
     assert whole.plan.cache == ("ram" if cache is None else cache)
-    assert whole.bad_samples == 1
+    assert len(whole.bad_samples()) == 1
     (bad,) = (tmp_path / "stopped" / "bad_samples.jsonl").read_text().splitlines()
     assert json.loads(bad)["sample"] == "broken.png"
     alone = sanslabel.train(out=tmp_path / "alone", **dict(options, workers=2 - workers, cache="disk"))
@@ -277,7 +277,7 @@ def test_a_method_of_ones_own_is_an_instance(tmp_path, monkeypatch):
             sanslabel.train("digits", method=mine, encoder="conv", out=tmp_path / "again")
     with pytest.raises(BadInput, match="hand it over again"):
         sanslabel.resume(tmp_path / "again")
-    with pytest.raises(BadInput, match="other numbers"):
+    with pytest.raises(BadInput, match="other hyper-parameters"):
         sanslabel.resume(tmp_path / "again", method=Mine())
     assert state(sanslabel.resume(tmp_path / "again", method=mine).path) == state(run.path)
 

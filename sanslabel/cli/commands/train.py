@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.processes import joined_command
 from sanslabel.console import errors
 from sanslabel.errors import BadInput
+from sanslabel.settings import RESUMABLE, RecipeName, Settings
 
 GROUP = "Learn"
 USAGE = "train [METHOD] [--data PATH] …"
-RESUMABLE = ("data", "device", "on_collapse", "track", "workers", "cache", "profile")
-"""flags that --resume takes, too"""
 
 
 @dataclass(frozen=True)
-class Train:
-    """Train an encoder on images without labels, and evaluate it where labels exist."""
+class Choices:
+    """The flags that say what is trained on what, and where the run goes."""
 
     data: str | None = None
     """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
@@ -28,50 +27,21 @@ class Train:
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
     """a run folder to continue; all else comes from its run.json"""
-    recipe: Literal["small", "paper", "toy"] = "small"
+    recipe: RecipeName = "small"
     """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
     encoder: str | None = None
     """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
     recipe's"""
     encoder_options: tuple[str, ...] = ()
     """such as patch=4 pool=mean, stem=small, hidden=500,30"""
-    epochs: int | None = None
-    """passes over the data; by default the recipe's, as for the next two"""
-    batch: int | None = None
-    """images in one step"""
-    lr: float | None = None
-    """learning rate, before the recipe scales it with batch and time"""
-    chunk: int | None = None
-    """images that the encoder works on at a time: large batches in little memory, for one more forward pass"""
-    masked: bool = False
-    """whether 75 % of the patches go from a view in place of a crop, for methods that embed views"""
-    image_size: int | None = None
-    """side in pixels of the images that the encoder sees; by default the data's"""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps; by default cuda where there is one, else cpu"""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """by default bfloat16 where the device is fast at it"""
-    workers: int | None = None
-    """processes that decode images from a folder"""
-    cache: Literal["ram", "disk", "none"] | None = None
-    """where the decoded images of a folder are kept: in memory for this run, on disk for later ones too, or nowhere; by
-    default in memory where there is plenty"""
-    on_collapse: Literal["warn", "stop"] = "warn"
-    """what to do when nothing is learned: say why, or stop with exit code 5"""
-    track: Literal["tensorboard"] | None = None
-    """where figures are handed to besides metrics.jsonl"""
-    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Train(Settings, Choices):
+    """Train an encoder on images without labels, and evaluate it where labels exist."""
+
     evaluate: bool = True
     """whether to evaluate at the end"""
-    sharding: Literal["replicate", "full"] = "replicate"
-    """whether each of several processes holds all weights or a part of them"""
-    compile: bool = False
-    """whether networks run as torch compiles them: minutes at the start, for less time a step where there is a GPU"""
-    recompute: bool = False
-    """activation checkpointing: a transformer's blocks are computed again in the backward pass, which takes the memory
-    of one block, for one more forward pass"""
-    profile: bool = False
-    """whether to write a trace of a few steps, trace.json.gz, for chrome://tracing or ui.perfetto.dev"""
     timeout: float = 600.0
     """seconds that one of several processes waits for another before it gives up"""
 
@@ -103,10 +73,11 @@ def _resumed(flags: Any, method: str | None) -> Any:
     from sanslabel.training.run import resume
 
     changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
-    if extra := [name for name in changed if name not in {"resume", "evaluate", "timeout", *RESUMABLE}]:
+    if extra := [name for name in changed if name not in {"resume", "evaluate", "timeout", "data", *RESUMABLE}]:
         flag = extra[0].replace("_", "-")
         raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
-    return resume(flags.resume, method=method, **{name: getattr(flags, name) for name in RESUMABLE})
+    settings = {name: getattr(flags, name) for name in RESUMABLE}
+    return resume(flags.resume, method=method, data=flags.data, **settings)
 
 
 def _trained(flags: Any) -> Any:
@@ -121,9 +92,9 @@ def _trained(flags: Any) -> Any:
 def _print_summary(finished: Any) -> None:
     plan = finished.plan
     print(f"\nTrained {plan.method} for {plan.epochs} epochs in {finished.seconds:.0f} s: {finished.path}")
-    print(finished.verdict.sentence)
-    if finished.bad_samples:
-        print(f"{finished.bad_samples} samples could not be read: {finished.path}/bad_samples.jsonl")
+    print(finished.verdict().sentence)
+    if bad := finished.bad_samples():
+        print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
 
 
 def _evaluate(finished: Any, data: str | None) -> None:

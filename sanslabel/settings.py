@@ -1,0 +1,71 @@
+"""The settings of a training run, written once: the keywords of `sanslabel.train`, the flags of the command and the
+fields of run.json follow from them. This file imports no torch, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from sanslabel.constraints import Bounds, Positive
+
+RecipeName = Literal["small", "paper", "toy"]
+Precision = Literal["float32", "bfloat16"]
+Cache = Literal["ram", "disk", "none"]
+OnCollapse = Literal["warn", "stop"]
+Track = Literal["tensorboard"]
+Sharding = Literal["replicate", "full"]
+
+Size = Annotated[int, Bounds(least=1, most=1 << 14)]
+Epochs = Annotated[int, Bounds(least=1, most=1 << 31)]
+BatchSize = Annotated[int, Bounds(least=2, most=1 << 31)]
+Chunk = Annotated[int, Bounds(least=1, most=1 << 31)]
+Workers = Annotated[int, Bounds(least=0, most=1 << 10)]
+Seed = Annotated[int, Bounds(least=-(1 << 63), most=(1 << 63) - 1)]
+
+RESUMABLE = ("device", "workers", "cache", "on_collapse", "track", "profile")
+"""settings that may be changed when a run is resumed"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person may choose for a training run, besides its data, method, recipe and encoder."""
+
+    epochs: Epochs | None = None
+    """passes over the data; by default the recipe's"""
+    batch: BatchSize | None = None
+    """samples in one step, over all processes; by default the recipe's"""
+    lr: Annotated[float, Positive] | None = None
+    """learning rate before the recipe scales it with batch and time; by default the recipe's"""
+    chunk: Chunk | None = None
+    """samples that the encoder works on at a time: large batches in little memory, for one more forward pass"""
+    masked: bool = False
+    """mask 75 % of the patches of each view and do not crop, for methods that embed views; transformers drop the masked
+    tokens, convnets see them filled"""
+    image_size: Size | None = None
+    """side in pixels of the images that the encoder reads; by default the data's"""
+    device: str | None = None
+    """cpu, cuda, cuda:1 or mps; by default cuda if there is one, else cpu"""
+    precision: Precision | None = None
+    """bfloat16 (autocast) or float32; by default bfloat16 if the device is fast at it"""
+    workers: Workers | None = None
+    """processes that decode images; by default one for each two cores, none for arrays"""
+    cache: Cache | None = None
+    """where decoded images of a folder are kept: in memory for this run, on disk for later runs too, or nowhere; by
+    default in memory if several epochs read images that take up to a quarter of it"""
+    seed: Seed = 0
+    """seed of weights, order and views"""
+    on_collapse: OnCollapse = "warn"
+    """if the figures show that nothing is learned: warn once of each reason, or stop with exit code 5"""
+    track: Track | None = None
+    """a tracker that receives the figures besides metrics.jsonl: tensorboard writes event files to RUN/tensorboard"""
+    sharding: Sharding = "replicate"
+    """replicate: each of several processes holds all weights; full: each holds a slice, which makes room for large
+    transformers"""
+    compile: bool = False
+    """compile the networks with torch.compile: minutes at the start, less time for each step on a GPU; needs a C++
+    compiler"""
+    recompute: bool = False
+    """activation checkpointing: compute a transformer's blocks again in the backward pass; takes the memory of one
+    block, for one more forward pass"""
+    profile: bool = False
+    """write a trace of a few steps to RUN/trace.json.gz, for chrome://tracing or ui.perfetto.dev"""

@@ -1,0 +1,163 @@
+"""From the settings that a person chose to a plan, in which every default is resolved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sanslabel import encoders, methods
+from sanslabel.device import cores, fast_precision
+from sanslabel.distributed import on_first_process, world_size
+from sanslabel.errors import BadInput
+from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.methods.method import Method
+from sanslabel.recipe import Recipe
+from sanslabel.run_config import Plan
+from sanslabel.serialization import to_plain
+from sanslabel.settings import RecipeName, Settings
+from sanslabel.sources import NAMES, Source
+from sanslabel.sources.cache import fitting
+from sanslabel.training.compilation import check_compiler
+
+MASKED_PATCH = 4
+"""side in pixels of a masked patch if the encoder has no patches of its own"""
+
+EncoderChoice = str | Mapping[str, Any]
+"""a name; a name with options, {"name": "vit_micro", "patch": 4}; or one of these for each signal,
+{"image": "conv", "audio": "mlp"}"""
+
+
+def resolve_method(method: str | Method, recipe: RecipeName | Recipe, lr: float | None) -> tuple[str, Method, Recipe]:
+    """Returns the method's name, the method and the recipe. The name is that of its file if the file was found by
+    looking, else that of its class. Raises BadInput for an unknown method or recipe."""
+    method_class = methods.method_class(method) if isinstance(method, str) else type(method)
+    recipe = recipe if isinstance(recipe, Recipe) else method_class.recipe_named(recipe)
+    if isinstance(method, str):
+        method = method_class.under(recipe)
+    if lr is not None:
+        optimizers = {player: replace(optimizer, lr=lr) for player, optimizer in recipe.optimizers.items()}
+        recipe = replace(recipe, optimizer=optimizers)
+    package, _, file = method_class.__module__.rpartition(".")
+    return file if package == methods.__name__ else method_class.__name__, method, recipe
+
+
+def resolve_plan(
+    data: str | Path,
+    source: Source,
+    device: torch.device,
+    name: str,
+    method: Method,
+    recipe: Recipe,
+    encoder: EncoderChoice | None,
+    settings: Settings,
+) -> tuple[Plan, Method]:
+    """Returns the plan of a run, and the method with views of the data's size. Raises BadInput for settings that do not
+    go together, or that this machine or these data do not allow."""
+    if len(source) < 2:
+        raise BadInput(f"{data}: has one image; training needs at least two.")
+    image = source.facts().inputs.get("image")
+    size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
+    configs = encoder_configs(method, encoder or _default_encoder(recipe, size), source, size)
+    if settings.masked:
+        method = method.masked(configs["image"].get("patch", MASKED_PATCH))
+    method, epochs = method.sized(size), settings.epochs or recipe.epochs
+    plan = Plan(
+        data=data if isinstance(data, str) and data in NAMES else str(Path(data).resolve()),
+        fingerprint=source.fingerprint,
+        samples=len(source),
+        method=name,
+        hyperparameters=to_plain(method),
+        recipe=to_plain(replace(recipe, hyperparameters={})),
+        encoder=next(iter(configs.values())),
+        image_size=size,
+        epochs=epochs,
+        batch=min(settings.batch or recipe.batch, len(source) // world_size() * world_size()),
+        chunk=settings.chunk,
+        workers=_workers(source, device) if settings.workers is None else settings.workers,
+        seed=settings.seed,
+        world_size=world_size(),
+        device=str(device),
+        precision=settings.precision or fast_precision(device),
+        threads=torch.get_num_threads(),
+        sharding=settings.sharding,
+        compile=settings.compile,
+        recompute=settings.recompute,
+        cache=on_first_process(fitting, source, epochs) if settings.cache is None else settings.cache,
+        classes=len(source.classes),
+        encoders=configs if len(configs) > 1 else {},
+        inputs=dict(source.facts(size or None).inputs),
+    )
+    if plan.batch % plan.world_size:
+        raise BadInput(
+            f"--batch {plan.batch}: {plan.world_size} processes cannot share it; give a multiple of that number."
+        )
+    return plan, method
+
+
+def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size: int) -> dict[str, dict[str, Any]]:
+    """Returns the configuration of the encoder of each signal that the method reads, with every option resolved.
+
+    A choice without signals is meant for each. Raises BadInput for a signal that the data lack, or that is not named.
+    """
+    inputs = source.facts(size or None).inputs
+    by_signal = encoder if not isinstance(encoder, str) and "name" not in encoder else None
+    configs = {}
+    for signal in method.signals:
+        if signal not in inputs:
+            raise BadInput(
+                f"{source.name}: has no {signal}, which the method reads; choose other data, or another method."
+            )
+        if by_signal is not None and signal not in by_signal:
+            raise BadInput(
+                f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals)}."
+            )
+        choice = encoder if by_signal is None else by_signal[signal]
+        configs[signal] = _encoder_config(choice, inputs[signal], source)
+    return configs
+
+
+def check_together(device: torch.device, settings: Settings) -> None:
+    """Raises BadInput for settings that do not go together, or that are not possible here."""
+    if device.index is not None and world_size() > 1:
+        raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
+    if settings.sharding == "full" and settings.chunk is not None:
+        raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
+    if settings.compile:
+        if settings.chunk is not None or settings.recompute or settings.sharding == "full":
+            raise BadInput("--compile: does not go with --chunk, --recompute or --sharding full; leave it out.")
+        check_compiler(device)
+
+
+def _encoder_config(encoder: EncoderChoice, spec: InputSpec, source: Source) -> dict[str, Any]:
+    """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved."""
+    options = encoders.encoder_options(encoder)
+    if options.pop("pretrained", False):
+        raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
+    encoder_class = encoders.encoder_class(str(options.get("name")))
+    shape: dict[str, Any] = asdict(spec)
+    if isinstance(spec, ImageSpec):
+        shape = {"channels": spec.channels, "image_size": spec.side}
+        scaling = ((0.5,) * spec.channels,) * 2 if encoder_class.signed else source.standardization()
+        options = {"scaling": scaling, **options}
+    with torch.device("meta"):  # names and numbers alone, no weights
+        return encoders.build(**options, **shape).config
+
+
+def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:
+    """Returns the recipe's encoder, or a ResNet-18 if that is meant for small images and these are larger."""
+    return "resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder
+
+
+def _workers(source: Source, device: torch.device) -> int:
+    """Returns the number of processes that decode: half of the cores, since the others compute. Beside a GPU it is this
+    process's share of all cores but one: torchrun allows each process one thread, whatever the number of cores."""
+    if not source.decodes:
+        return 0
+    if device.type == "cpu":
+        return max(1, torch.get_num_threads() // 2)
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)

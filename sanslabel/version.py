@@ -1,0 +1,3 @@
+"""The version of the package, which each run records."""
+
+__version__ = "0.1.0"
