@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def resolve_plan(
     go together, or that this machine or these data do not allow."""
     if len(source) < 2:
         raise BadInput(f"{data}: has one image; training needs at least two.")
-    image = source.facts().inputs.get("image")
+    image = source.inputs.get("image")
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     configs = encoder_configs(method, encoder or _default_encoder(recipe, size), source, size)
     if settings.masked:
@@ -139,13 +139,12 @@ def _encoder_config(encoder: EncoderChoice, spec: InputSpec, source: Source) -> 
     if options.pop("pretrained", False):
         raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
     encoder_class = encoders.encoder_class(str(options.get("name")))
-    shape: dict[str, Any] = asdict(spec)
     if isinstance(spec, ImageSpec):
-        shape = {"channels": spec.channels, "image_size": spec.side}
         scaling = ((0.5,) * spec.channels,) * 2 if encoder_class.signed else source.standardization()
         options = {"scaling": scaling, **options}
-    with torch.device("meta"):  # names and numbers alone, no weights
-        return encoders.build(**options, **shape).config
+    arguments: dict[str, Any] = {**options, **spec.arguments}
+    with torch.device("meta"):  # names and shapes alone, no weights
+        return encoders.build(**arguments).config
 
 
 def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:
