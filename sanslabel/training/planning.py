@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,8 @@ def _encoder_config(encoder: EncoderChoice, spec: InputSpec, source: Source) -> 
     if isinstance(spec, ImageSpec):
         scaling = ((0.5,) * spec.channels,) * 2 if encoder_class.signed else source.standardization()
         options = {"scaling": scaling, **options}
-    arguments: dict[str, Any] = {**options, **spec.arguments}
+    shape = {"channels": spec.channels, "image_size": spec.side} if isinstance(spec, ImageSpec) else asdict(spec)
+    arguments: dict[str, Any] = {**options, **shape}
     with torch.device("meta"):  # names and shapes alone, no weights
         return encoders.build(**arguments).config
 
