@@ -69,11 +69,15 @@ class Trained:
             yield
 
 
-def trained(run: str | Path, device: str | None = None) -> Trained:
-    """What the newest checkpoint of a run folder holds. BadInput where there is none, or of a method of one's own."""
-    folder, where = RunFolder.open(run), chosen_device(device)
-    method = folder.method()
-    if method.family != "generative":
-        raise BadInput(f"{run}: {type(method).__name__} is no generative method; `sanslabel methods` lists those.")
-    method, net = folder.networks(where)
-    return Trained(folder.path, method, net, asdict(folder.known_plan), where)
+def trained(run: str | Path | RunFolder, device: str | None = None) -> Trained:
+    """Returns the generative model in the newest checkpoint of a run.
+
+    Raises BadInput if there is no checkpoint, or if the method is not generative or not installed.
+    """
+    folder, chosen = run if isinstance(run, RunFolder) else RunFolder.open(run), chosen_device(device)
+    if (method := folder.method()).family != "generative":
+        raise BadInput(
+            f"{folder.path}: {type(method).__name__} is no generative method; `sanslabel methods` lists those."
+        )
+    method, net = folder.networks(chosen)
+    return Trained(folder.path, method, net, asdict(folder.known_plan), chosen)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any, NamedTuple
 
 import altair as alt
 
-from sanslabel.report.contents import Contents
+from sanslabel.report.snapshot import Snapshot
 
 HEIGHT = 180
 """height of a chart in pixels"""
@@ -41,13 +42,13 @@ def range_of(points: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(sentences) + "."
 
 
-def stages(runs: Sequence[Contents]) -> Iterator[Chart]:
+def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
     """Yields a chart of the linear accuracy of each stage, if it was measured."""
     points = [
-        {"stage": score["stage"], "value": round(score["value"], 2), "curve": f"{run.name}, {score['representation']}"}
+        {"stage": score.stage, "value": round(score.value, 2), "curve": f"{run.name}, {score.representation}"}
         for run in runs
-        for score in run.scores
-        if score["protocol"] == "layers" and score["value"] is not None
+        for score, *_ in run.measurements
+        if score.protocol == "layers" and not isnan(score.value)
     ]
     if points:
         drawing = (

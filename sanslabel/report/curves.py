@@ -9,7 +9,7 @@ import altair as alt
 
 from sanslabel.figures import FIGURES, Figure, figure_of, keys_of, name_of
 from sanslabel.report.charts import LEGEND, Chart, chart, range_of
-from sanslabel.report.contents import Contents
+from sanslabel.report.snapshot import Snapshot
 
 POINTS = 400
 """points of a curve, at most"""
@@ -17,27 +17,25 @@ UNKNOWN = 20
 """charts of terms that the catalogue does not have, at most"""
 
 
-def curves(runs: Sequence[Contents]) -> Iterator[Chart]:
+def curves(runs: Sequence[Snapshot]) -> Iterator[Chart]:
     """Yields a chart over the steps of training for each figure that the catalogue draws and a run has. All runs share
     it, or only those of one method where each method has a unit of its own, as for losses."""
-    methods = list(dict.fromkeys(run.said["method"] for run in runs))
+    methods = list(dict.fromkeys(run.plan.method for run in runs))
     for figure in _drawn(runs):
         for method in [""] if figure.comparable else methods:
-            points = [
-                point for run in runs if method in ("", run.said["method"]) for point in _points(run, figure.name)
-            ]
+            points = [point for run in runs if method in ("", run.plan.method) for point in _points(run, figure.name)]
             title = f"{figure.title} of {method}" if method and len(methods) > 1 else figure.title
             if points:
                 yield chart(title, f"{_explanation(figure)} {range_of(points)}", _lines(points, figure.unit))
 
 
-def _drawn(runs: Sequence[Contents]) -> list[Figure]:
+def _drawn(runs: Sequence[Snapshot]) -> list[Figure]:
     """Returns the figures that are drawn, in the order of the catalogue. Terms that it does not have come last."""
     unknown = {name_of(key) for run in runs for line in run.lines for key in line} - FIGURES.keys()
     return [f for f in FIGURES.values() if f.drawn] + [figure_of(name) for name in sorted(unknown)[:UNKNOWN]]
 
 
-def _points(run: Contents, name: str) -> list[dict[str, Any]]:
+def _points(run: Snapshot, name: str) -> list[dict[str, Any]]:
     """Returns the points of a figure's curves, one curve for each player that logs it."""
     points = []
     for key in dict.fromkeys(key for line in run.lines for key in keys_of(line, name)):

@@ -1,4 +1,4 @@
-"""A map of what an encoder finds alike: points for images, their neighbors, and what a probe takes for what."""
+"""A map of an embedding: images as points, their nearest neighbors, and the mistakes of a probe."""
 
 from __future__ import annotations
 
@@ -11,121 +11,139 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel.diagnostics import spectrum
+from sanslabel.encoders import Encoder
 from sanslabel.evaluation import Unlabeled, represent
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.labeled_split import labeled_split
+from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split
 from sanslabel.evaluation.probe import chosen_probe
-from sanslabel.evaluation.subjects import open_subject
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
-from sanslabel.report.contents import Contents
-from sanslabel.sources import Request, Source, open_source, splits
+from sanslabel.report.options import Options
+from sanslabel.run_folder import RunFolder
+from sanslabel.sources import Request, Source
 from sanslabel.views import resized
 
 NEIGHBORS = 8
+"""neighbors of each image on the page"""
 COLUMNS = 64
 """thumbnails in a row of the sprite"""
-FITTED = 20_000
-"""training rows for the probe"""
+PROBE_IMAGES = 20_000
+"""training images that the probe is fitted on, at most"""
 CLUSTERS = 10
-"""where there are no classes"""
+"""clusters where there are no classes"""
 
 
 class EmbeddingMap(NamedTuple):
-    """All that the page needs to show a map."""
+    """Everything that the page needs to show a map."""
 
     map: Chart
     sprite: str
     """data:image/…, all thumbnails, `COLUMNS` in a row"""
     side: int
-    """of a thumbnail in pixels"""
+    """side of a thumbnail in pixels"""
     neighbors: Sequence[Sequence[int]]
-    """of each point, the nearest first"""
+    """the nearest points of each point, the nearest first"""
     names: Sequence[str]
-    """of the images"""
+    """names of the images"""
     labels: Sequence[str]
-    """their classes, empty where there are none"""
+    """classes of the images; empty if there are none"""
     confusion: Chart | None
+    """mistakes of a linear probe; None without labels"""
     spectrum: Chart | None
-    """None of a representation that is zero"""
+    """singular values of the representation; None if it is zero"""
 
 
-class _Points(NamedTuple):
+class Points(NamedTuple):
+    """The images of a map and their features."""
+
     source: Source
     features: Tensor
-    """(n, D) of rows of the source"""
-    rows: Tensor
-    """(n,)"""
+    """(n, D)"""
+    samples: Tensor
+    """(n,) which images of the source these are"""
     confusion: Chart | None
+    """mistakes of a linear probe; None without labels"""
 
 
-def embedding_map(
-    run: Contents, data: str | None, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
-) -> EmbeddingMap:
-    """Of up to `count` images: of the test split where there is one."""
-    points = _points(run, data if data is not None else run.said["data"], count, seed, device, tell)
+def embedding_map(folder: RunFolder, options: Options, log: Callable[[str], None]) -> EmbeddingMap:
+    """Returns the map of a run's default encoder, of test images if there are such.
+
+    Raises BadInput if the data are missing or do not fit.
+    """
+    points = _points(folder, options, log)
     unit = normalize(points.features.float(), dim=1)
-    tell(f"Drawing a map of {len(unit):,} images")
-    place, how = _placed(unit, seed)
-    labels = [_class(points.source, int(row)) for row in points.rows]
-    classes = len(set(labels))
+    log(f"Drawing a map of {len(unit):,} images")
+    positions, algorithm = _positions(unit, options.seed)
+    labels = [_class(points.source, int(sample)) for sample in points.samples]
     groups: dict[str, list[str]] = {"label": labels} if any(labels) else {}
     if find_spec("sklearn") is not None:
-        groups["cluster"] = _clusters(unit, classes if any(labels) else CLUSTERS, seed)
+        groups["cluster"] = _clusters(unit, len(set(labels)) if any(labels) else CLUSTERS, options.seed)
     groups = groups or {"image": [""] * len(unit)}
-    thumbnails = _thumbnails(points.source, points.rows)
+    thumbnails = _thumbnails(points.source, points.samples)
+    x, y = positions.T.tolist()
     return EmbeddingMap(
-        map=charts.scatter(place[:, 0].tolist(), place[:, 1].tolist(), groups, f"Map of the embedding ({how})"),
+        map=charts.scatter(x, y, groups, f"Map of the embedding ({algorithm})"),
         sprite=pictures.sprite(thumbnails, COLUMNS),
         side=thumbnails.shape[-1],
         neighbors=_neighbors(unit),
-        names=[points.source.id(int(row)) for row in points.rows],
+        names=[points.source.id(int(sample)) for sample in points.samples],
         labels=labels if any(labels) else [],
         confusion=points.confusion,
         spectrum=charts.spectrum(values.tolist()) if (values := spectrum(points.features))[0] > 0 else None,
     )
 
 
-def _points(
-    run: Contents, data: str, count: int, seed: int, device: torch.device, tell: Callable[[str], None]
-) -> _Points:
-    subject = open_subject(run.path, None)
-    encoder = subject.encoder.to(device)
-    options, channels = subject.options(device), encoder.config["channels"]
+def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> Points:
+    """Returns the points of the map, drawn by the seed. The probe needs labels."""
+    plan, encoder = folder.known_plan, folder.encoder().to(options.device)
+    data = plan.data if options.data is None else options.data
+    dtype = getattr(torch, plan.precision)  # as in training; on `fashion`, bfloat16 takes 0.4 of the time
+    computing = {"device": options.device, "dtype": dtype, "workers": plan.workers, "image_size": plan.image_size}
+    channels, cache = encoder.config["channels"], FeatureCache(folder.path / "features")
     try:
-        rows = labeled_split(data, channels, seed, options, FeatureCache(run.path / "features"))
+        split = labeled_split(data, channels, options.seed, computing, cache)
     except Unlabeled:
-        split = "test" if "test" in splits(data) else "train"
-        source = open_source(data, split, image_size=options["image_size"], channels=channels)
-        source = source.subset(permutation(fold(seed, Stream.MAP), len(source))[:count].sort().values)
-        tell(f"Representing {len(source):,} images of {source.name}")
-        features, found = represent({"": encoder}, source, **options)
-        return _Points(source, features[""].cpu(), found, None)
-    if len(rows.train) > FITTED:
-        rows = rows.fewer(permutation(fold(seed, Stream.MAP_PROBE), len(rows.train))[:FITTED].sort().values)
-    tell(f"Representing {len(rows.train):,} + {len(rows.test):,} images of {rows.train.name}")
-    on_train, fitted = rows.features({"": encoder}, rows.train)
-    on_test, measured = rows.features({"": encoder}, rows.test)
-    on_train, on_test = ({"": found[""].cpu()} for found in (on_train, on_test))
-    tell("Fitting a linear probe")
-    classes = rows.train.classes
-    probe, _ = chosen_probe(on_train[""], rows.train.labels[fitted], classes=len(classes), seed=seed)
-    taken = probe.predictions(on_test[""])
+        source = folder.source(None, data, channels)
+        source = source.subset(_drawn(len(source), options.points, options.seed, Stream.MAP))
+        log(f"Computing the features of {len(source):,} images of {source.name}")
+        features, index = represent({"": encoder}, source, **computing)
+        return Points(source, features[""].cpu(), index, None)
+    return _labeled_points(encoder, split, options, log)
+
+
+def _labeled_points(encoder: Encoder, split: LabeledSplit, options: Options, log: Callable[[str], None]) -> Points:
+    """Returns test images as points, and the mistakes of a probe that is fitted on training images."""
+    if len(split.train) > PROBE_IMAGES:
+        split = split.fewer(_drawn(len(split.train), PROBE_IMAGES, options.seed, Stream.MAP_PROBE))
+    log(f"Computing the features of {len(split.train):,} + {len(split.test):,} images of {split.train.name}")
+    train, train_index = split.features({"": encoder}, split.train)
+    test, test_index = split.features({"": encoder}, split.test)
+    log("Fitting a linear probe")
+    classes, features = split.train.classes, test[""].cpu()
+    labels = split.train.labels[train_index]
+    probe, _ = chosen_probe(train[""].cpu(), labels, classes=len(classes), seed=options.seed)
+    predicted = probe.predictions(features)
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    counts.index_put_((rows.test.labels[measured], taken), torch.ones_like(taken), accumulate=True)
-    drawn = permutation(fold(seed, Stream.MAP), len(measured))[:count].sort().values
-    return _Points(rows.test, on_test[""][drawn], measured[drawn], charts.confusion(classes, counts.tolist()))
+    counts.index_put_((split.test.labels[test_index], predicted), torch.ones_like(predicted), accumulate=True)
+    drawn = _drawn(len(test_index), options.points, options.seed, Stream.MAP)
+    return Points(split.test, features[drawn], test_index[drawn], charts.confusion(classes, counts.tolist()))
 
 
-def _placed(unit: Tensor, seed: int) -> tuple[Tensor, str]:
-    """(n, 2), and by what: t-SNE, or principal components without scikit-learn."""
+def _drawn(length: int, count: int, seed: int, stream: Stream) -> Tensor:
+    """Returns up to `count` of `length` positions, drawn by the seed, in ascending order."""
+    return permutation(fold(seed, stream), length)[:count].sort().values
+
+
+def _positions(unit: Tensor, seed: int) -> tuple[Tensor, str]:
+    """Returns positions (n, 2) and the name of the algorithm: t-SNE, or principal components without scikit-learn."""
     centered = unit - unit.mean(dim=0)
     _, spread, axes = torch.linalg.svd(centered, full_matrices=False)
     # t-SNE needs two directions that vary; a collapsed encoder has none.
     if find_spec("sklearn") is None or len(unit) < 10 or len(spread) < 2 or spread[1] < 1e-4:
-        place = centered @ axes[:2].T
-        return torch.cat([place, place.new_zeros(len(place), 2 - place.shape[1])], dim=1), "principal components"
+        components = centered @ axes[:2].T
+        padding = components.new_zeros(len(components), 2 - components.shape[1])
+        return torch.cat([components, padding], dim=1), "principal components"
     from sklearn.manifold import TSNE
 
     reduced = (centered @ axes[:50].T).numpy()
@@ -134,6 +152,7 @@ def _placed(unit: Tensor, seed: int) -> tuple[Tensor, str]:
 
 
 def _clusters(unit: Tensor, count: int, seed: int) -> list[str]:
+    """Returns the name of the cluster of each point."""
     from sklearn.cluster import KMeans
 
     count = min(count, len(unit))
@@ -141,23 +160,23 @@ def _clusters(unit: Tensor, count: int, seed: int) -> list[str]:
 
 
 def _neighbors(unit: Tensor) -> list[list[int]]:
-    """The nearest rows by cosine, each without itself."""
-    found = []
+    """Returns the nearest other points of each point, by cosine."""
+    neighbors = []
     for begin in range(0, len(unit), 1024):
         cosine = unit[begin : begin + 1024] @ unit.T
         cosine[torch.arange(len(cosine)), begin + torch.arange(len(cosine))] = -2
-        found += cosine.topk(min(NEIGHBORS, len(unit) - 1)).indices.tolist()
-    return found
+        neighbors += cosine.topk(min(NEIGHBORS, len(unit) - 1)).indices.tolist()
+    return neighbors
 
 
-def _class(source: Source, row: int) -> str:
-    label = int(source.labels[row])
+def _class(source: Source, sample: int) -> str:
+    """Returns the class of an image, or "" if it has none."""
+    label = int(source.labels[sample])
     return source.classes[label] if label >= 0 else ""
 
 
-def _thumbnails(source: Source, rows: Tensor) -> Tensor:
-    parts, side = [], min(pictures.THUMBNAIL, max(source.height, source.width))
-    for part in rows.split(256):
-        images = source.load(Request(part)).images
-        parts.append(resized(images.pixels, side, images.sizes).float())
-    return torch.cat(parts)
+def _thumbnails(source: Source, index: Tensor) -> Tensor:
+    """Returns the central squares of images, (n, C, s, s) in [0, 1]."""
+    side = min(pictures.THUMBNAIL, max(source.height, source.width))
+    loaded = [source.load(Request(few)).images for few in index.split(256)]
+    return torch.cat([resized(images.pixels, side, images.sizes).float() for images in loaded])

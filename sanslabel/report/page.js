@@ -1,6 +1,6 @@
 "use strict";
 const specs = JSON.parse(document.getElementById("specs").textContent);
-const atlases = JSON.parse(document.getElementById("atlases").textContent);
+const maps = JSON.parse(document.getElementById("maps").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const hover = Object.assign(document.createElement("div"), { id: "hover", hidden: true });
 document.body.append(hover);
@@ -17,49 +17,51 @@ function theme() {
   };
 }
 
-/** An element that shows one of an atlas's thumbnails, twice as large as it is. */
-function thumb(atlas, row) {
-  const side = atlas.side * (atlas.side < 24 ? 4 : 2);
+/** Returns an element with a thumbnail of a map, enlarged. */
+function thumb(map, row) {
+  const side = map.side * (map.side < 24 ? 4 : 2);
   const element = document.createElement("span");
-  element.className = `thumb ${atlas.look}`;
+  element.className = `thumb ${map.style}`;
   element.style.width = element.style.height = `${side}px`;
-  const rows = Math.ceil(atlas.names.length / atlas.columns);
-  element.style.backgroundSize = `${side * atlas.columns}px ${side * rows}px`;
-  element.style.backgroundPosition = `${-side * (row % atlas.columns)}px ${-side * Math.floor(row / atlas.columns)}px`;
+  const rows = Math.ceil(map.names.length / map.columns);
+  element.style.backgroundSize = `${side * map.columns}px ${side * rows}px`;
+  element.style.backgroundPosition = `${-side * (row % map.columns)}px ${-side * Math.floor(row / map.columns)}px`;
   return element;
 }
 
-function told(atlas, row) {
-  return atlas.names[row] + (atlas.labels.length ? `, ${atlas.labels[row]}` : "");
+/** Returns the name of an image, and its class if it has one. */
+function caption(map, row) {
+  return map.names[row] + (map.labels.length ? `, ${map.labels[row]}` : "");
 }
 
-/** Shows an image and its nearest neighbors, each a button that leads on. */
+/** Shows an image and its nearest neighbors. Each neighbor is a button that shows it in turn. */
 function show(id, row) {
-  const atlas = atlases[id];
+  const map = maps[id];
   const panel = document.getElementById(`${id}-panel`);
   const image = document.createElement("p");
-  image.append(thumb(atlas, row), document.createElement("br"), told(atlas, row));
-  const near = Object.assign(document.createElement("div"), { className: "neighbors" });
-  for (const other of atlas.neighbors[row]) {
+  image.append(thumb(map, row), document.createElement("br"), caption(map, row));
+  const neighbors = Object.assign(document.createElement("div"), { className: "neighbors" });
+  for (const other of map.neighbors[row]) {
     const button = document.createElement("button");
     const name = document.createElement("span");
-    name.textContent = told(atlas, other);
-    button.append(thumb(atlas, other), name);
+    name.textContent = caption(map, other);
+    button.append(thumb(map, other), name);
     button.addEventListener("click", () => show(id, other));
-    near.append(button);
+    neighbors.append(button);
   }
-  const head = Object.assign(document.createElement("h3"), { textContent: "Its nearest neighbors" });
-  panel.replaceChildren(image, head, near);
+  const title = Object.assign(document.createElement("h3"), { textContent: "Nearest neighbors" });
+  panel.replaceChildren(image, title, neighbors);
   document.getElementById(`${id}-row`).value = row + 1;
 }
 
-function follow(id, view) {
-  const atlas = atlases[id];
+/** Shows the image of a point under the pointer, and its neighbors after a click. */
+function listen(id, view) {
+  const map = maps[id];
   view.addEventListener("mousemove", (event, item) => {
     const row = item && item.datum ? item.datum.row : undefined;
     hover.hidden = row === undefined;
     if (hover.hidden) return;
-    hover.replaceChildren(thumb(atlas, row), document.createElement("br"), told(atlas, row));
+    hover.replaceChildren(thumb(map, row), document.createElement("br"), caption(map, row));
     hover.style.left = `${Math.min(event.clientX + 14, innerWidth - 140)}px`;
     hover.style.top = `${Math.min(event.clientY + 14, innerHeight - 110)}px`;
   });
@@ -72,23 +74,23 @@ function follow(id, view) {
 window.views = {};
 async function draw() {
   for (const element of document.querySelectorAll(".chart")) {
-    const renderer = element.id in atlases ? "canvas" : "svg";
-    const made = await vegaEmbed(element, specs[element.id], { actions: false, renderer, config: theme() });
-    window.views[element.id] = made.view;
-    if (element.id in atlases) follow(element.id, made.view);
+    const renderer = element.id in maps ? "canvas" : "svg";
+    const chart = await vegaEmbed(element, specs[element.id], { actions: false, renderer, config: theme() });
+    window.views[element.id] = chart.view;
+    if (element.id in maps) listen(element.id, chart.view);
   }
   document.body.dataset.drawn = dark.matches ? "dark" : "light";
 }
 
-for (const [id, atlas] of Object.entries(atlases)) {
-  // One rule holds the thumbnails of all elements that show one.
-  atlas.look = `look-${id}`;
-  const look = Object.assign(document.createElement("style"), { textContent: `.${atlas.look} { background-image: url(${atlas.sprite}) }` });
-  document.head.append(look);
+for (const [id, map] of Object.entries(maps)) {
+  // One style rule has the sprite, and all elements with a thumbnail share it.
+  map.style = `thumbnails-${id}`;
+  const textContent = `.${map.style} { background-image: url(${map.sprite}) }`;
+  document.head.append(Object.assign(document.createElement("style"), { textContent }));
   const field = document.getElementById(`${id}-row`);
   field.addEventListener("change", () => {
     const row = Math.round(Number(field.value)) - 1;
-    show(id, Math.min(Math.max(row, 0), atlases[id].names.length - 1));
+    show(id, Math.min(Math.max(row, 0), map.names.length - 1));
   });
   show(id, 0);
 }

@@ -1,10 +1,11 @@
-"""One HTML page that needs nothing but a browser."""
+"""One HTML page that needs only a browser."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -16,26 +17,30 @@ from sanslabel.report.charts import Chart
 from sanslabel.report.embedding_map import COLUMNS, EmbeddingMap
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""what the page asks of the library's bundle"""
+"""code that the bundle of the charts' library must provide"""
 
 
 @dataclass
 class Page:
-    """Sections in the order in which they are added."""
+    """The content of a page; sections stand in the order in which they are added."""
 
     title: str
     head: list[str] = field(default_factory=list)
+    """HTML above the sections"""
     sections: list[tuple[str, str]] = field(default_factory=list)
+    """titles and HTML"""
     specs: dict[str, Any] = field(default_factory=dict)
-    atlases: dict[str, Any] = field(default_factory=dict)
+    """Vega-Lite of each chart, by the id of its element"""
+    maps: dict[str, Any] = field(default_factory=dict)
+    """thumbnails, names and neighbors of each map, by the id of its chart"""
 
-    def add(self, title: str, *parts: str) -> None:
-        """A section; none where it has no parts."""
-        if content := "\n".join(part for part in parts if part):
+    def add(self, title: str, *blocks: str) -> None:
+        """Adds a section, unless all of its blocks are empty."""
+        if content := "\n".join(block for block in blocks if block):
             self.sections.append((title, content))
 
     def figure(self, chart: Chart) -> str:
-        """A chart with its title, and its words for who does not see it."""
+        """Returns the HTML of a chart with its title and caption."""
         name = f"chart-{len(self.specs)}"
         self.specs[name] = chart.spec
         return (
@@ -44,29 +49,34 @@ class Page:
         )
 
     def grid(self, charts: Iterable[Chart]) -> str:
+        """Returns the HTML of several charts, as many in a row as fit."""
         figures = [self.figure(chart) for chart in charts]
         return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
 
-    def map(self, found: EmbeddingMap) -> str:
-        """The map, and beside it an image with its neighbors, which the field, a click or a button chooses."""
-        figure = self.figure(found.map)
+    def map(self, content: EmbeddingMap) -> str:
+        """Returns the HTML of a map, and beside it an image with its neighbors.
+
+        A field, a click on a point, or a click on a neighbor chooses the image.
+        """
+        figure = self.figure(content.map)
         name = f"chart-{len(self.specs) - 1}"
-        about = {"sprite": found.sprite, "side": found.side, "columns": COLUMNS}
-        self.atlases[name] = {**about, "neighbors": found.neighbors, "names": found.names, "labels": found.labels}
-        count = len(found.names)
+        thumbnails = {"sprite": content.sprite, "side": content.side, "columns": COLUMNS}
+        points = {"neighbors": content.neighbors, "names": content.names, "labels": content.labels}
+        self.maps[name] = thumbnails | points
+        count = len(content.names)
         return (
-            f'<div class="atlas">{figure}<div><label>Image <input type="number" id="{name}-row" min="1" max="{count}" '
+            f'<div class="map">{figure}<div><label>Image <input type="number" id="{name}-row" min="1" max="{count}" '
             f'value="1"></label> of {count:,}<div id="{name}-panel" aria-live="polite"></div></div></div>'
         )
 
     def html(self) -> str:
-        """The whole page."""
-        contents = "".join(f'<a href="#part-{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self.sections))
+        """Returns the page as one text."""
+        contents = "".join(f'<a href="#section-{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self.sections))
         sections = "\n".join(
-            f'<section id="part-{i}"><h2>{escape(title)}</h2>\n{content}</section>'
+            f'<section id="section-{i}"><h2>{escape(title)}</h2>\n{content}</section>'
             for i, (title, content) in enumerate(self.sections)
         )
-        parts = {
+        texts = {
             "title": escape(self.title),
             "style": _file("page.css"),
             "head": "\n".join(self.head),
@@ -74,28 +84,29 @@ class Page:
             "sections": sections,
             "version": __version__,
             "specs": _json(self.specs),
-            "atlases": _json(self.atlases),
-            "library": vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script"),
+            "maps": _json(self.maps),
+            "library": _library(),
             "script": _file("page.js"),
         }
         pieces = _file("page.html").split("{{")
-        return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+        return pieces[0] + "".join(texts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """Returns an HTML table. The first cell of each row is its heading."""
     lines = "".join(
         "<tr>"
         + "".join(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(["th", *["td"] * len(row)], row, strict=False))
         + "</tr>"
         for row in rows
     )
-    named = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
+    title = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
     titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    return f'<div class="table"><table>{named}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f'<div class="table"><table>{title}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def strips(pictures: Mapping[str, str]) -> str:
-    """Rows of images, each behind its name."""
+    """Returns the HTML of rows of images, each beside its name."""
     cells = "".join(
         f'<span>{escape(name)}</span><img src="{uri}" alt="{escape(name)}">' for name, uri in pictures.items()
     )
@@ -103,13 +114,21 @@ def strips(pictures: Mapping[str, str]) -> str:
 
 
 def note(sentence: str) -> str:
+    """Returns a sentence in small print as HTML."""
     return f'<p class="dim">{escape(sentence)}</p>'
 
 
+@cache
+def _library() -> str:
+    """Returns the charts' library as JavaScript. Bundling it takes a second, so it is done once for a process."""
+    return vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script")
+
+
 def _json(content: Any) -> str:
-    """JSON that no tag can end."""
+    """Returns JSON in which no tag can end a script."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _file(name: str) -> str:
+    """Returns the text of a file beside this one."""
     return files("sanslabel.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pictures that stand in the page itself."""
+"""Images as text that stands in the page itself."""
 
 from __future__ import annotations
 
@@ -10,37 +10,31 @@ from PIL import Image
 from torch import Tensor
 
 from sanslabel.generation.grid import grid
-from sanslabel.views import resized
 
 THUMBNAIL = 32
-"""side in pixels, at most"""
+"""side of a thumbnail in pixels, at most"""
 
 
-def uri(picture: Tensor, kind: str = "PNG") -> str:
-    """(C, H, W) in [0, 1] -> data:image/…; of other than one or three channels the first is shown."""
-    picture = picture if picture.shape[0] in (1, 3) else picture[:1]
-    pixels = (picture.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu()
+def uri(image: Tensor, kind: str = "PNG") -> str:
+    """Returns an image (C, H, W) in [0, 1] as data:image/…. Of other than one or three channels it shows the first."""
+    image = image if image.shape[0] in (1, 3) else image[:1]
+    pixels = (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu()
     stream = BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(stream, format=kind, quality=72)
     return f"data:image/{kind.lower()};base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def row(images: Tensor) -> str:
-    """(n, C, H, W) -> one picture, side by side."""
+    """Returns images (n, C, H, W) side by side as data:image/…."""
     images = images if images.shape[1] in (1, 3) else images[:, :1]
     return uri(grid(images.float().clamp(0, 1).cpu(), len(images)))
 
 
 def sprite(images: Tensor, columns: int) -> str:
-    """(n, C, S, S) -> one JPEG with all of them, row by row, without gaps."""
+    """Returns images (n, C, S, S) as one JPEG, row by row and without gaps, as data:image/…."""
     n, channels, side, _ = images.shape
     rows = -(-n // columns)
-    sheet = torch.zeros(rows * columns, channels, side, side)
-    sheet[:n] = images
-    paper = sheet.view(rows, columns, channels, side, side).permute(2, 0, 3, 1, 4).reshape(channels, rows * side, -1)
-    return uri(paper, "JPEG")
-
-
-def thumbnails(images: Tensor) -> Tensor:
-    """(n, C, S, S) -> (n, C, s, s), s at most 32."""
-    return resized(images, THUMBNAIL).float() if images.shape[-1] > THUMBNAIL else images.float()
+    cells = torch.zeros(rows * columns, channels, side, side)
+    cells[:n] = images
+    sheet = cells.view(rows, columns, channels, side, side).permute(2, 0, 3, 1, 4)
+    return uri(sheet.reshape(channels, rows * side, -1), "JPEG")

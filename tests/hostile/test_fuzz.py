@@ -25,14 +25,19 @@ from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.report import charts
-from sanslabel.report.contents import contents
+from sanslabel.report.curves import curves
+from sanslabel.report.sections.scores import scores
+from sanslabel.report.snapshot import snapshot
 from sanslabel.run_config import Plan
 from sanslabel.scores import read_scores
+from sanslabel.serialization import to_plain
 from sanslabel.sources import Request, open_source, splits
 from sanslabel.training import run as training
 from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.session import Session
 
+FOUND = ("sanslabel.methods.", "sanslabel.evaluation.protocols.")
+"""packages whose modules a name in a file may bring in, since they are found by looking"""
 pytest.importorskip("timm")  # here, since a name in a file may bring it in, as one of the encoders that there are
 
 RANDOM = np.random.default_rng(0)
@@ -55,7 +60,7 @@ def harmless(folder):
         "sanslabel"
     }  # of which parts may come in when first used
     gained = [name for name in set(sys.modules) - modules if name.partition(".")[0] not in libraries]
-    assert [name for name in gained if not name.startswith("sanslabel.methods.")] == []
+    assert [name for name in gained if not name.startswith(FOUND)] == []
     assert _beside(folder) == files
 
 
@@ -270,7 +275,7 @@ def planned(method="simclr", **changed):
     about = {"data": "digits", "fingerprint": source.fingerprint, "samples": len(source), "method": method}
     numbers = {"image_size": 8, "epochs": 1, "batch": 64, "chunk": None, "workers": 0, "seed": 0, "world_size": 1}
     how = {"device": "cpu", "precision": "float32", "threads": 1, "encoder": config}
-    said = {"hyperparameters": training.plain(made), "recipe": training.plain(chosen.small)}
+    said = {"hyperparameters": to_plain(made), "recipe": to_plain(chosen.small)}
     plan = Plan(**{**about, **numbers, **how, **said, **changed})
     return {"format": 1, **asdict(plan), "versions": training._versions()}
 
@@ -287,7 +292,7 @@ def test_run_json(tmp_path, monkeypatch, content):
     with harmless(run):
         sanslabel.resume(run)
     with harmless(run):
-        contents(run, "run")
+        snapshot(run, "run")
 
 
 @settings(max_examples=150)
@@ -358,10 +363,10 @@ def test_lines(tmp_path, data):
     bad = {"sample": "a/b.png", "reason": "no JPEG"}
     (run / "bad_samples.jsonl").write_bytes(data.draw(texts(bad)) + b"\n")
     with harmless(run):
-        found = contents(run, "run")
+        found = snapshot(run, "run")
         assert found.verdict.sentence
         assert found.done >= 0
-        assert bool(list(charts.curves([found]))) == bool(found.lines)
+        assert bool(list(curves([found]))) == bool(found.lines)
     with harmless(run):
         assert Metrics.resumed(run / "metrics.jsonl", 30).verdict().sentence
     with harmless(run):
@@ -379,7 +384,6 @@ SCORES |= {"scores": [{**SCORE, "settings": {"k": 20}}, {**SCORE, "protocol": "l
 @given(content=texts(SCORES))
 def test_scores(tmp_path, content):
     from sanslabel.evaluation.score_file import identity
-    from sanslabel.report import _scores
 
     run = tmp_path / "run"
     (run / "evaluation").mkdir(parents=True, exist_ok=True)
@@ -387,9 +391,9 @@ def test_scores(tmp_path, content):
     file = run / "evaluation" / "digits.json"
     file.write_bytes(content)
     with harmless(run):
-        found = contents(run, "run")
-        list(_scores([found]))
-        list(charts.layers([found]))
+        found = snapshot(run, "run")
+        list(scores([found]))
+        list(charts.stages([found]))
         read_scores(file)
         assert [identity(score) for score in checkpoint.read_json(file)["scores"]]
 

@@ -4,8 +4,6 @@ from shutil import which
 
 import pytest
 
-from sanslabel.report import report
-
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
@@ -55,30 +53,32 @@ def place_of(page, chart: str, row: int) -> tuple[float, float]:
     )
 
 
-def test_hover_click_and_keys(runs, opened):
-    page = opened(report(runs["simclr"], points=40))
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"], "nothing sticks out"
-    chart = page.evaluate("Object.keys(atlases)[0]")
-    names = page.evaluate(f"atlases['{chart}'].names")
-    assert page.locator("#hover").is_hidden()
+def test_hover_click_and_keys(page, opened):
+    window = opened(page("simclr"))
+    assert window.evaluate("document.documentElement.scrollWidth") <= window.viewport_size["width"], (
+        "nothing sticks out"
+    )
+    chart = window.evaluate("Object.keys(maps)[0]")
+    names = window.evaluate(f"maps['{chart}'].names")
+    assert window.locator("#hover").is_hidden()
     # Of points that lie over each other the last is hit: an image that has none over it.
     row = len(names) - 1
-    page.mouse.move(*place_of(page, chart, row))
-    page.wait_for_selector("#hover:not([hidden])")
-    assert names[row] in page.locator("#hover").inner_text()
-    assert page.locator("#hover .thumb").count() == 1
+    window.mouse.move(*place_of(window, chart, row))
+    window.wait_for_selector("#hover:not([hidden])")
+    assert names[row] in window.locator("#hover").inner_text()
+    assert window.locator("#hover .thumb").count() == 1
 
-    page.mouse.click(*place_of(page, chart, row))
-    panel = page.locator(f"#{chart}-panel")
+    window.mouse.click(*place_of(window, chart, row))
+    panel = window.locator(f"#{chart}-panel")
     assert names[row] in panel.inner_text()
     assert panel.locator("button").count() == 8
-    nearest = page.evaluate(f"atlases['{chart}'].neighbors[{row}][0]")
+    nearest = window.evaluate(f"maps['{chart}'].neighbors[{row}][0]")
     panel.locator("button").first.focus()
-    page.keyboard.press("Enter")
-    assert page.locator(f"#{chart}-row").input_value() == str(nearest + 1)
+    window.keyboard.press("Enter")
+    assert window.locator(f"#{chart}-row").input_value() == str(nearest + 1)
     assert names[nearest] in panel.locator("p").inner_text()
 
-    field = page.locator(f"#{chart}-row")
+    field = window.locator(f"#{chart}-row")
     field.fill("3")
     field.press("Enter")
     assert names[2] in panel.locator("p").inner_text()
@@ -87,25 +87,25 @@ def test_hover_click_and_keys(runs, opened):
     assert field.input_value() == str(len(names)), "the last there is"
 
 
-def test_colors_by_label_or_cluster(runs, opened):
-    page = opened(report(runs["simclr"], points=40))
-    chart = page.evaluate("Object.keys(atlases)[0]")
-    page.locator(f"#{chart} input[type=radio]").nth(1).check()
-    assert page.evaluate(f"views['{chart}'].signal('colored')") == "cluster"
+def test_colors_by_label_or_cluster(page, opened):
+    window = opened(page("simclr"))
+    chart = window.evaluate("Object.keys(maps)[0]")
+    window.locator(f"#{chart} input[type=radio]").nth(1).check()
+    assert window.evaluate(f"views['{chart}'].signal('colored')") == "cluster"
 
 
-def test_figures_have_words(runs, opened):
-    page = opened(report(runs["simclr"], points=40))
-    for figure in page.locator("figure:has(.chart)").all():
+def test_figures_have_words(page, opened):
+    window = opened(page("simclr"))
+    for figure in window.locator("figure:has(.chart)").all():
         assert figure.locator("figcaption").inner_text().strip()
         assert figure.locator(".chart").get_attribute("aria-label")
         assert figure.locator(".chart svg, .chart canvas").count() == 1
-    assert all(image.get_attribute("alt") for image in page.locator("img").all())
+    assert all(image.get_attribute("alt") for image in window.locator("img").all())
 
 
 @pytest.mark.parametrize("names", [["vae"], ["unfinished"], ["simclr", "vicreg", "vae", "ebgan", "npid"]])
-def test_other_pages_open(runs, opened, names, tmp_path):
-    page = opened(report(*(runs[name] for name in names), out=tmp_path / "page.html", points=60))
-    assert page.locator("section").count() >= 3
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-    assert page.evaluate("Object.keys(views).length") == page.locator(".chart").count()
+def test_other_pages_open(page, opened, names):
+    window = opened(page(*names))
+    assert window.locator("section").count() >= 3
+    assert window.evaluate("document.documentElement.scrollWidth") <= window.viewport_size["width"]
+    assert window.evaluate("Object.keys(views).length") == window.locator(".chart").count()

@@ -2,23 +2,27 @@
 
 import json
 import re
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sanslabel.cli import main
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES, name_of
-from sanslabel.report import _names, report
-from sanslabel.report.contents import Contents, contents
+from sanslabel.report import report
 from sanslabel.report.curves import curves
+from sanslabel.report.document import short_names
 from sanslabel.report.page import _json, table
+from sanslabel.report.snapshot import snapshot
 
 
-def parts(path) -> tuple[str, dict, dict]:
+def contents(path) -> tuple[str, dict, dict]:
     """The page, its charts and its maps."""
     text = path.read_text()
     read = lambda name: json.loads(re.search(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[1])  # noqa: E731
-    return text[: text.index("<script>")], read("specs"), read("atlases")  # without the scripts' own text
+    return text[: text.index("<script>")], read("specs"), read("maps")  # without the scripts' own text
 
 
 def lines_of(run) -> list[dict]:
@@ -33,19 +37,18 @@ def titles(text: str) -> list[str]:
 def test_one_run(runs):
     path = report(runs["simclr"], points=50)
     assert path == runs["simclr"] / "report.html"
-    text, specs, atlases = parts(path)
-    found = ["Runs", "Scores", "Training", "What the method saw", "What the encoder finds alike", "Stages"]
-    assert titles(text) == found
-    (atlas,) = atlases.values()
-    assert len(atlas["names"]) == len(atlas["labels"]) == len(atlas["neighbors"]) == 50
-    assert all(row not in near for row, near in enumerate(atlas["neighbors"]))
-    assert atlas["sprite"].startswith("data:image/jpeg;base64,")
+    text, specs, maps = contents(path)
+    assert titles(text) == ["Runs", "Scores", "Training", "Views", "Embedding", "Stages"]
+    (map_,) = maps.values()
+    assert len(map_["names"]) == len(map_["labels"]) == len(map_["neighbors"]) == 50
+    assert all(row not in near for row, near in enumerate(map_["neighbors"]))
+    assert map_["sprite"].startswith("data:image/jpeg;base64,")
     assert "linear, 10 a class" in text
     assert len(specs) == text.count('class="chart"')
     assert path.stat().st_size < 5e6
 
 
-def test_the_neighbors_are_those_of_a_loop(runs):
+def test_the_neighbors_are_those_of_a_loop():
     import torch
 
     from sanslabel.report.embedding_map import _neighbors
@@ -57,10 +60,10 @@ def test_the_neighbors_are_those_of_a_loop(runs):
         assert near == others[: len(near)]
 
 
-def test_what_a_generative_model_makes(runs):
-    text, specs, _ = parts(report(runs["vae"], points=40))
-    assert "What the model makes" in titles(text)
-    assert "What each number of the code says" in text
+def test_what_a_generative_model_makes(page):
+    text, specs, _ = contents(page("vae"))
+    assert "Samples and energies" in titles(text)
+    assert "Information in each code dimension" in text
     assert any(spec["description"] == "Energies" for spec in specs.values())
     assert 'alt="reconstruction"' in text
     assert 'alt="samples"' in text
@@ -73,8 +76,8 @@ def test_a_run_logs_what_the_catalogue_explains(runs):
         assert {"step", "loss", "share_of_network", "peak_memory", "refused", "images_per_second"} <= keys
 
 
-def test_each_figure_of_the_catalogue_that_a_run_has_is_drawn(runs):
-    text, *_ = parts(report(runs["ebgan"], points=40))
+def test_each_figure_of_the_catalogue_that_a_run_has_is_drawn(runs, page):
+    text, *_ = contents(page("ebgan"))
     numbers = {name_of(key) for line in lines_of(runs["ebgan"]) for key, x in line.items() if isinstance(x, float)}
     drawn = [FIGURES[name].title for name in numbers if FIGURES[name].drawn]
     assert len(drawn) > 8
@@ -83,17 +86,17 @@ def test_each_figure_of_the_catalogue_that_a_run_has_is_drawn(runs):
 
 
 def test_a_term_of_ones_own_is_drawn_under_its_name(runs):
-    run = Contents("run", "run", {"method": "mine"}, [{"step": 10, "a/my_term": 1.0, "loss": 2.0}], [], False)
+    run = replace(snapshot(runs["simclr"], "run"), lines=[{"step": 10, "a/my_term": 1.0, "loss": 2.0}])
     loss, mine = curves([run])
     assert (loss.title, mine.title) == ("Loss", "my_term")
     assert "run a: 1 at first" in mine.words
 
 
-def test_an_unfinished_run_shows_what_there_is(runs):
-    text, specs, atlases = parts(report(runs["unfinished"]))
-    assert "This run has not ended: step 10 of 20." in text or "This run has not ended" in text
+def test_an_unfinished_run_shows_what_there_is(page):
+    text, specs, maps = contents(page("unfinished"))
+    assert "This run has not ended: step 10 of 20." in text
     assert "no encoder yet" in text
-    assert not atlases
+    assert not maps
     assert specs
     assert 'alt="first view"' in text
 
@@ -101,28 +104,47 @@ def test_an_unfinished_run_shows_what_there_is(runs):
 def test_a_run_that_has_just_begun(runs, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text((runs["simclr"] / "run.json").read_text())
-    text, specs, atlases = parts(report(tmp_path / "run"))
+    text, specs, maps = contents(report(tmp_path / "run"))
     assert "Too early to say" in text
     assert "step 0 of" in text
     assert not specs
-    assert not atlases
+    assert not maps
 
 
-def test_several_runs_are_compared(runs, tmp_path):
+def test_several_runs_are_compared(page):
     names = ("simclr", "vicreg", "vae", "ebgan", "npid")
-    path = report(*(runs[name] for name in names), out=tmp_path / "five.html", points=100)
-    text, _, atlases = parts(path)
-    assert len(atlases) == 5
-    assert all(len(atlas["names"]) == 20 for atlas in atlases.values())
+    text, _, maps = contents(page(*names))
+    assert len(maps) == 5
+    assert all(len(map_["names"]) == 20 for map_ in maps.values())
     for name in names:
-        assert f"What the method saw of {name}" in titles(text)
+        assert f"Views of {name}" in titles(text)
     assert "Loss of simclr" in text
 
 
+opened: list[Path] = []
+"""files named run.json that are opened while a test watches"""
+watching = False
+
+
+def watch(event: str, arguments: tuple) -> None:
+    """An audit hook, since it sees every file that Python opens."""
+    if watching and event == "open" and str(arguments[0]).endswith("run.json"):
+        opened.append(Path(arguments[0]))
+
+
+def test_each_run_json_is_opened_once(runs, tmp_path, monkeypatch):
+    sys.addaudithook(watch)
+    opened.clear()
+    monkeypatch.setattr(sys.modules[__name__], "watching", True)
+    names = ("simclr", "vae", "unfinished")
+    report(*(runs[name] for name in names), out=tmp_path / "page.html", points=20)
+    assert sorted(opened) == sorted(runs[name] / "run.json" for name in names)
+
+
 def test_names_tell_runs_apart(tmp_path):
-    assert _names(["a/x", "b/y"]) == ["x", "y"]
-    assert _names(["a/x", "b/x"]) == ["a/x", "b/x"]
-    assert _names(["x", "x"]) == ["x (1)", "x (2)"]
+    assert short_names(["a/x", "b/y"]) == ["x", "y"]
+    assert short_names(["a/x", "b/x"]) == ["a/x", "b/x"]
+    assert short_names(["x", "x"]) == ["x (1)", "x (2)"]
 
 
 def test_nothing_in_a_name_becomes_markup():
@@ -131,19 +153,19 @@ def test_nothing_in_a_name_becomes_markup():
     assert json.loads(_json({"name": "</script>"})) == {"name": "</script>"}
 
 
-def test_data_that_are_gone_are_told_of(runs, tmp_path):
+def test_the_page_says_that_data_are_gone(runs, tmp_path):
     run = tmp_path / "moved"
     run.mkdir()
     for file in runs["simclr"].iterdir():
         if file.is_file():
             (run / file.name).write_bytes(file.read_bytes())
-    said = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(said | {"data": str(tmp_path / "gone")}))
-    text, specs, atlases = parts(report(run))
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(content | {"data": str(tmp_path / "gone")}))
+    text, specs, maps = contents(report(run))
     assert "Not drawn: " in text
     assert "No map: " in text
     assert specs
-    assert not atlases
+    assert not maps
 
 
 @pytest.mark.parametrize(
@@ -151,7 +173,7 @@ def test_data_that_are_gone_are_told_of(runs, tmp_path):
     [
         (["nowhere"], "no run here"),
         ([], "name the folder of a run"),
-        (["RUN", "--out", "page.pdf"], "written as .html"),
+        (["RUN", "--out", "page.pdf"], "must end in .html"),
         (["RUN", "--points", "1"], "at least 2"),
     ],
 )
@@ -164,7 +186,7 @@ def test_what_cannot_be_shown_is_one_line(runs, capsys, arguments, sentence):
 
 
 def test_without_the_charts_library(runs, monkeypatch):
-    monkeypatch.setattr("sanslabel.report.find_spec", lambda name: None)
+    monkeypatch.setattr("sanslabel.report.document.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r'altair and vl_convert; pip install "sanslabel\[report\]"'):
         report(runs["simclr"])
 
@@ -174,7 +196,7 @@ def test_without_the_charts_library(runs, monkeypatch):
 def test_a_collapsed_encoder_has_a_map(features):
     import torch
 
-    from sanslabel.report.embedding_map import _placed
+    from sanslabel.report.embedding_map import _positions
 
     unit = {
         "equal": torch.ones(40, 16) / 4,
@@ -182,11 +204,11 @@ def test_a_collapsed_encoder_has_a_map(features):
         "one number": torch.randn(40, 1),
         "one image": torch.randn(1, 16),
     }[features]
-    place, how = _placed(unit, 0)
-    assert place.shape == (len(unit), 2)
-    assert place.isfinite().all()
-    assert how == "principal components"
+    positions, algorithm = _positions(unit, 0)
+    assert positions.shape == (len(unit), 2)
+    assert positions.isfinite().all()
+    assert algorithm == "principal components"
 
 
 def test_half_a_line_is_left_out(runs):
-    assert contents(runs["unfinished"], "x").lines[-1]["step"] > 1
+    assert snapshot(runs["unfinished"], "x").lines[-1]["step"] > 1

@@ -35,6 +35,6 @@ def run(arguments: list[str]) -> None:
     from sanslabel.report import report
 
     options = {name: value for name, value in vars(flags).items() if name != "runs"}
-    path = report(*flags.runs, tell=show_progress, **options)
+    path = report(*flags.runs, log=show_progress, **options)
     clear_progress()
     print(path)

@@ -1,0 +1,71 @@
+"""A run as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sanslabel.run_config import Plan
+from sanslabel.run_folder import RunFolder
+from sanslabel.scores import Score, ScoreFile
+from sanslabel.verdict import Verdict, verdict
+
+
+class Measurement(NamedTuple):
+    """A score, and the data that it was measured on."""
+
+    score: Score
+    data: str
+    """name of the data without folders"""
+    fingerprint: str
+    """SHA-256 of the test images"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The content of a run folder at one moment, since a run may go on while its page is made."""
+
+    name: str
+    """name of the run on the page"""
+    folder: RunFolder
+    lines: Sequence[Mapping[str, Any]]
+    """lines of metrics.jsonl"""
+    measurements: Sequence[Measurement]
+    exported: bool
+    """whether the run has exported an encoder, which it does at its end"""
+
+    @property
+    def plan(self) -> Plan:
+        """Returns what decided the run."""
+        return self.folder.known_plan
+
+    @property
+    def done(self) -> int:
+        """Returns the last logged step, and 0 before the first."""
+        return self.lines[-1]["step"] if self.lines else 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Returns whether steps or the encoder are missing."""
+        return not self.exported or self.done < self.folder.steps
+
+    @property
+    def verdict(self) -> Verdict:
+        """Returns the verdict on the run so far."""
+        return verdict(self.lines)
+
+
+def snapshot(path: str | Path, name: str) -> Snapshot:
+    """Returns the content of a run folder, under a name for the page. Raises BadInput if there is no run."""
+    folder = RunFolder.open(path)
+    folder.known_plan  # noqa: B018  # raises BadInput for a folder with nothing but an encoder
+    measurements = [measurement for file in folder.scores() for measurement in _measurements(file)]
+    return Snapshot(name, folder, folder.lines(), measurements, bool(folder.exported()))
+
+
+def _measurements(file: ScoreFile) -> list[Measurement]:
+    fingerprint = file.fingerprints["test"]
+    data = [Path(score.settings.get("data", file.data)).name for score in file.scores]  # a transfer names its own data
+    return [Measurement(score, name, fingerprint) for score, name in zip(file.scores, data, strict=True)]
