@@ -91,6 +91,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "SGD": {"rate": "lr"},
     "AdamW": {"rate": "lr"},
     "LARS": {"rate": "lr"},
+    "View": {"part_of": "crop_of"},
 }
 """fields of dataclasses that have a new name since format 1: class -> old name -> new name"""
 

@@ -22,7 +22,7 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
-VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), part_of="square", flip=0.5, grayscale=0.66, without_rgb="omit")
+VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), crop_of="square", flip=0.5, grayscale=0.66, without_rgb="omit")
 
 
 @dataclass(frozen=True, kw_only=True)

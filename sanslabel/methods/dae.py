@@ -70,7 +70,7 @@ class DAE(Method):
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        corruption.check(self.corruption, self.amount)
+        corruption.check_corruption(self.corruption, self.amount)
         coded = encoder if self.code is None else LinearCode.on(encoder, self.code)
         return Networks(encoder=coded, decoder=decoder(coded, self.filters))
 

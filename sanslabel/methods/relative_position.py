@@ -20,7 +20,7 @@ from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
-VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), part_of="square", grayscale=0.66, without_rgb="omit")
+VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), crop_of="square", grayscale=0.66, without_rgb="omit")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Views: how related inputs are drawn from one sample, batched, on the device of the batch.
+"""Views: related inputs drawn from one sample, batched, on the device of the batch.
 
 a, b = views.SIMCLR(batch, 0), views.SIMCLR(batch, 1)  # (N, C, S, S) each
 """
@@ -18,7 +18,7 @@ from sanslabel.views.tiles import tile_side, tiles
 from sanslabel.views.view import Draw, Pair, View
 
 AnyView = View | Pair | Masked
-"""what a method's `view` may be"""
+"""kinds of view that embed two views of an image"""
 
 __all__ = [
     "BYOL",

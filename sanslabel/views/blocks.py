@@ -1,4 +1,5 @@
-"""Blocks: rectangles of patches, as index tensors from the samples' keys, alike in number within a batch."""
+"""Blocks: rectangles of patches, as index tensors drawn from the samples' keys. All samples of a batch have equally
+many patches in them."""
 
 from __future__ import annotations
 
@@ -13,46 +14,48 @@ from sanslabel.randomness import fold, integers, uniform
 from sanslabel.stopwatch import timed
 
 BRANCH = 3
-"""of a stream, where blocks come from"""
+"""branch of a stream that blocks are drawn from"""
 TRIES = 16
-"""rectangles that are drawn for a sample; what they leave open is filled at random"""
+"""rectangles that are drawn for a sample; patches that they leave open are chosen at random"""
 
 Range = tuple[float, float]
 
 
 @timed("views")
 def blockwise(key: Tensor, grid: tuple[int, int], count: int, smallest: int, stream: int) -> Tensor:
-    """The patches to mask of every sample: rectangles one over the other, of `smallest` patches up to what is missing
-    and of height/width from 0.3 to 1/0.3, until there are `count`. A rectangle that would mask too many is not taken.
+    """Returns `count` patches to mask of every sample: rectangles one over the other until there are that many.
 
-    key: (N,) int64; grid: rows and columns -> (N, count) int64, ascending. BadInput where no patch is left.
-    Bao et al. 2022 (BEiT), algorithm 1, whose number of masked patches varies; here the last ones are drawn singly.
+    key: (N,) int64; grid: (h, w), the patches down and along; smallest: patches of the smallest rectangle
+    -> (N, count) int64, ascending.
+    A rectangle has from `smallest` patches up to the number that is missing, and height/width from 0.3 to 1/0.3. One
+    that would mask too many is dropped. Bao et al. 2022 (BEiT), algorithm 1, whose number of masked patches varies;
+    here the last ones are drawn singly. Raises BadInput if no patch would be masked or none would be left.
     """
-    rows, columns = grid
-    if not 0 < count < rows * columns:
-        raise BadInput(f"Masking {count} of {rows * columns} patches: give a ratio that masks one and leaves one.")
+    tall, wide = grid
+    if not 0 < count < tall * wide:
+        raise BadInput(f"Masking {count} of {tall * wide} patches: give a ratio that masks one and leaves one.")
     draws = uniform(key, 4 * TRIES, fold(stream, BRANCH, 0)).unflatten(1, (TRIES, 4))
-    masked = torch.zeros(len(key), rows, columns, dtype=torch.bool, device=key.device)
+    masked = torch.zeros(len(key), tall, wide, dtype=torch.bool, device=key.device)
     for size, shape, down, along in draws.permute(1, 2, 0):
         missing = count - masked.sum(dim=(1, 2))  # (N,)
         area = smallest + size * (missing.clamp(min=1) - smallest)
         root = torch.exp(log(0.3) * (shape - 0.5))  # of height/width, log-uniform
-        height = (area.sqrt() * root).round().long().clamp(1, rows)
-        width = (area.sqrt() / root).round().long().clamp(1, columns)
-        top, left = (down * (rows - height + 1)).long(), (along * (columns - width + 1)).long()
+        height = (area.sqrt() * root).round().long().clamp(1, tall)
+        width = (area.sqrt() / root).round().long().clamp(1, wide)
+        top, left = (down * (tall - height + 1)).long(), (along * (wide - width + 1)).long()
         new = _rectangle(top, left, height, width, grid) & ~masked
         masked |= new & (new.sum(dim=(1, 2)) <= missing)[:, None, None]
-    order = uniform(key, rows * columns, fold(stream, BRANCH, 1)) + masked.flatten(1)
+    order = uniform(key, tall * wide, fold(stream, BRANCH, 1)) + masked.flatten(1)
     return order.argsort(dim=1, descending=True, stable=True)[:, :count].sort(dim=1).values
 
 
 class Blocks(NamedTuple):
-    """What a context encoder sees, and what is to be predicted from it."""
+    """Patches that a context encoder reads, and patches that are predicted from them."""
 
     context: Tensor
     """(N, K) int64, ascending, none of them in a target"""
     targets: Tensor
-    """(N, T, M) int64, of each block row by row"""
+    """(N, T, M) int64, the M patches of each of T blocks, row by row"""
 
 
 @timed("views")
@@ -66,60 +69,61 @@ def multiblock(
     context_scale: Range,
     stream: int,
 ) -> Blocks:
-    """Some small rectangles as targets, and as the context a large square without them. Sizes are drawn once for the
-    batch, places for each sample.
+    """Returns some small rectangles as targets, and as the context a large square without them. Sizes are drawn once
+    for the batch, places for each sample.
 
-    key: (N,) int64; step: the key of the batch, `clock.key`; grid: rows and columns; targets: how many; scales: ranges
-    of a rectangle's part of the patches; target_ratio: range of height/width. BadInput where the targets may cover all.
+    key: (N,) int64; step: the key of the batch, `clock.key`; grid: (h, w), the patches down and along; targets: their
+    number; target_scale, context_scale: ranges of a rectangle's share of the patches; target_ratio: range of a target's
+    height/width.
 
-    Targets may overlap. A context has as many patches as are left where no two do: the largest number that holds for
-    every sample of any batch, so that no process need know of another's. Where the square has more, random ones of it
-    are taken, where it has fewer, random ones around it. Assran et al. 2023, section 3; their code cuts contexts to the
-    smallest in the batch.
+    Targets may overlap. A context has as many patches as are left if no two of them do. That is the largest number that
+    is possible for every sample of any batch, so that processes need not agree on it. If the square has more, a random
+    part of it is taken; if it has fewer, random patches around it are added. Assran et al. 2023, section 3, whose code
+    cuts contexts to the smallest in the batch. Raises BadInput if the targets may cover all patches.
     """
-    rows, columns = grid
-    patches, largest = rows * columns, max(1, int(target_scale[1] * rows * columns))
+    tall, wide = grid
+    patches, largest = tall * wide, max(1, int(target_scale[1] * tall * wide))
     if targets * largest >= patches:
         raise BadInput(
             f"{targets} targets of up to {largest} of {patches} patches leave no context; give fewer or smaller ones."
         )
     sizes = uniform(torch.tensor([step]), 3, fold(stream, BRANCH, 2))[0].tolist()
-    scale, ratio, whole = (
+    target_share, ratio, context_share = (
         low + (high - low) * u
         for (low, high), u in zip((target_scale, target_ratio, context_scale), sizes, strict=True)
     )
-    height, width = _sides(scale * patches, ratio, grid, largest)
-    top = integers(key, targets, rows - height + 1, fold(stream, BRANCH, 3))  # (N, T)
-    left = integers(key, targets, columns - width + 1, fold(stream, BRANCH, 4))
+    height, width = _height_and_width(target_share * patches, ratio, grid, largest)
+    top = integers(key, targets, tall - height + 1, fold(stream, BRANCH, 3))  # (N, T)
+    left = integers(key, targets, wide - width + 1, fold(stream, BRANCH, 4))
     down = torch.arange(height, device=key.device)[:, None]
     along = torch.arange(width, device=key.device)
-    inside = (top[..., None, None] + down) * columns + left[..., None, None] + along  # (N, T, height, width)
+    inside = (top[..., None, None] + down) * wide + left[..., None, None] + along  # (N, T, height, width)
     places = inside.flatten(2)
 
-    height, width = _sides(whole * patches, 1.0, grid, patches)
+    height, width = _height_and_width(context_share * patches, 1.0, grid, patches)
     top, left = (
         integers(key, 1, side - length + 1, fold(stream, BRANCH, branch))[:, 0]
-        for side, length, branch in ((rows, height, 5), (columns, width, 6))
+        for side, length, branch in ((tall, height, 5), (wide, width, 6))
     )
-    sides = torch.full_like(top, height), torch.full_like(top, width)
+    square = _rectangle(top, left, torch.full_like(top, height), torch.full_like(top, width), grid)
     free = torch.ones(len(key), patches, dtype=torch.bool, device=key.device).scatter_(1, places.flatten(1), False)
-    preferred = free & _rectangle(top, left, *sides, grid).flatten(1)
+    preferred = free & square.flatten(1)
     order = uniform(key, patches, fold(stream, BRANCH, 7)) + free + preferred
     context = order.argsort(dim=1, descending=True, stable=True)[:, : patches - targets * places.shape[2]]
     return Blocks(context.sort(dim=1).values, places)
 
 
 def _rectangle(top: Tensor, left: Tensor, height: Tensor, width: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(N,) each -> (N, rows, columns) bool, whether a patch is inside."""
+    """Returns True for the patches inside, False for the others: (N,) each -> (N, h, w) bool, `grid` being (h, w)."""
     row, column = (torch.arange(side, device=top.device) for side in grid)
-    tall = (row >= top[:, None]) & (row < (top + height)[:, None])
-    wide = (column >= left[:, None]) & (column < (left + width)[:, None])
-    return tall[:, :, None] & wide[:, None, :]
+    down = (row >= top[:, None]) & (row < (top + height)[:, None])
+    along = (column >= left[:, None]) & (column < (left + width)[:, None])
+    return down[:, :, None] & along[:, None, :]
 
 
-def _sides(area: float, ratio: float, grid: tuple[int, int], largest: int) -> tuple[int, int]:
-    """Height and width, whole numbers that fit the grid, of a rectangle of this height/width and about this area, and
-    not above the largest."""
+def _height_and_width(area: float, ratio: float, grid: tuple[int, int], largest: int) -> tuple[int, int]:
+    """Returns integers that fit the grid, for a rectangle of this height/width, about this area, and at most `largest`
+    patches."""
     height = min(grid[0], max(1, round(sqrt(area * ratio))))
     width = min(grid[1], max(1, round(sqrt(area / ratio))))
     while height * width > largest:

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 SHARP = 1e-3
-"""pixels; a Gaussian of this width has no weight on neighbors, in any precision: the matrix is the identity"""
+"""width in pixels of a Gaussian without weight on neighbors, in any precision: its matrix is the identity"""
 
 
 def radius(size: int) -> int:
-    """Of the kernel for images of `size` pixels. The kernel takes a tenth of the image as in SimCLR's code (23 pixels
-    of 224), but at least 3 pixels (at 28 and 32); reflection needs the radius below the size."""
+    """Returns the radius of the kernel for images of `size` pixels. The kernel takes a tenth of the image as in
+    SimCLR's code (23 pixels of 224), but at least 3 pixels (at 28 and 32). Reflection needs a radius below the size."""
     return min(max(size // 20, 1), size - 1)
 
 
-def blurring(sigma: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """The matrices that blur an axis of `size` pixels, reflected at its ends.
+def blur_matrices(sigma: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """Returns the matrices that blur an axis of `size` pixels, reflected at its ends.
 
-    sigma: (N,), in pixels, 0 where nothing is blurred -> (N, size, size) in `dtype`, rows sum to 1.
+    sigma: (N,), in pixels, 0 for no blur -> (N, size, size) in `dtype`, whose rows sum to 1.
     The kernel and padding of torchvision's gaussian_blur; Chen et al. 2020, appendix A.
     """
     reach = radius(size)
@@ -31,7 +31,8 @@ def blurring(sigma: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _taps(size: int, reach: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(K, size · size): 1 where output pixel i reads input pixel j through the kernel's k-th weight."""
+    """Returns, for each weight k of the kernel, the matrix that is 1 where output pixel i reads input pixel j with it:
+    (K, size · size)."""
     pixel = torch.arange(size, device=device) + torch.arange(-reach, reach + 1, device=device)[:, None]  # (K, S)
     last = size - 1
     reflected = last - (last - pixel.abs()).abs()

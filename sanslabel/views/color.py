@@ -1,8 +1,7 @@
 """Brightness, contrast, saturation, hue and gray-scale as one affine map over channels.
 
-Every one of them is linear in the image and treats the luma apart from what is left without it (the chroma), so that
-without clamping in between they commute, and no order need be drawn. With w the luma's weights, 1 the white pixel and
-E = 1 wᵀ:
+Every one of them is linear in the image and treats the luma apart from the rest, the chroma. Without clamping in
+between they therefore commute, and no order need be drawn. With w the luma's weights, 1 the white pixel and E = 1 wᵀ:
 
     brightness b   x -> b x
     contrast c     x -> c x + (1 - c) mean(wᵀ x) 1        the mean over the image
@@ -10,10 +9,10 @@ E = 1 wᵀ:
     hue h          x -> (cos 2πh I + sin 2πh K + (1 - cos 2πh) E / Σw) x
     gray-scale     x -> E x
 
-The first three and the last are torchvision's, but for its clamping to [0, 1] after each. Hue turns the chroma about
-the luma's axis, where torchvision turns in HSV, which is not linear and keeps the largest channel instead of the luma.
-Angles are those of HSV's hexagon, atan2(√3 (G - B), 2 R - G - B): a third of a turn brings red to green in both. K is
-the quarter turn.
+The first three and the last are torchvision's, but for its clamping to [0, 1] after each. Hue rotates the chroma about
+the luma's axis. torchvision rotates in HSV, which is not linear and keeps the largest channel instead of the luma.
+Angles are those of HSV's hexagon, atan2(√3 (G - B), 2 R - G - B): a third of a rotation brings red to green in both. K
+is the rotation by a quarter.
 """
 
 from __future__ import annotations
@@ -31,24 +30,24 @@ TOTAL = sum(LUMA)
 
 
 class Colors(NamedTuple):
-    """What is done to the colors of every sample; 1, 1, 1, 0 and False do nothing."""
+    """Changes of the colors of every sample; 1, 1, 1, 0 and False change nothing."""
 
     brightness: Tensor
     """(N,) factor"""
     contrast: Tensor
-    """(N,) factor of the distance from the view's mean luma; that of its mean where images are not RGB"""
+    """(N,) factor of the distance from the view's mean luma, or from its mean if images are not RGB"""
     saturation: Tensor | None
-    """(N,) factor of the distance from the pixel's luma; None, as what follows, where images are not RGB"""
+    """(N,) factor of the distance from the pixel's luma; None, like the next two, if images are not RGB"""
     hue: Tensor | None
-    """(N,) in turns, positive from red to green"""
+    """(N,) in full rotations, positive from red to green"""
     grayscale: Tensor | None
     """(N,) bool"""
 
 
 def recolored(images: Tensor, colors: Colors) -> Tensor:
-    """The images with their colors changed, not clamped.
+    """Returns the images with their colors changed, not clamped.
 
-    images: (N, C, H, W), floating, C = 3 where `colors` has a hue -> the same shape and dtype.
+    images: (N, C, H, W), floating, C = 3 if `colors` has a hue -> the same shape and dtype.
     """
     b, c, saturation, hue, grayscale = colors
     mean = means(images)  # (N, C)
@@ -65,9 +64,11 @@ def recolored(images: Tensor, colors: Colors) -> Tensor:
 
 
 def means(images: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C), of every channel, float32 or the wider dtype of the images. A product with a constant: in
-    bfloat16 on one core that took 1.2 ms for (64, 3, 224, 224), and `Tensor.mean` 25 ms. The constant is a power of 2,
-    exact in every dtype, and small enough that no sum overflows float16."""
+    """Returns the mean of every channel, in float32 or the wider dtype of the images: (N, C, H, W) -> (N, C).
+
+    It is a product with a constant: in bfloat16 on one core that took 1.2 ms for (64, 3, 224, 224), and `Tensor.mean`
+    25 ms. The constant is a power of 2, exact in every dtype, and small enough that no sum overflows float16.
+    """
     n, c, h, w = images.shape
     power = 2.0 ** -(h * w).bit_length()
     sums = images.reshape(n * c, h * w) @ images.new_full((h * w, 1), power)
@@ -75,7 +76,7 @@ def means(images: Tensor) -> Tensor:
 
 
 def rgb_map(gain: Tensor, saturation: Tensor, hue: Tensor, grayscale: Tensor) -> Tensor:
-    """(N,) each -> (N, 3, 3): the linear part, I, E and K with their coefficients."""
+    """Returns the linear part of the map, the sum of I, E and K with their coefficients: (N,) each -> (N, 3, 3)."""
     angle = 2 * math.pi * hue
     cos, sin = torch.cos(angle), torch.sin(angle)
     chroma = torch.where(grayscale, 0, gain * saturation)
@@ -87,19 +88,19 @@ def rgb_map(gain: Tensor, saturation: Tensor, hue: Tensor, grayscale: Tensor) ->
 
 @lru_cache(maxsize=16)
 def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(3,), once for each device: sending it anew would be waited for."""
+    """Returns the weights (3,). They are cached for each device, since sending them again would be waited for."""
     return torch.tensor(LUMA, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)
 def _basis(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(3, 9): I, E and K."""
+    """Returns I, E and K, (3, 9)."""
     half, root = 0.5, math.sqrt(3) / 2
     to_plane = torch.tensor([LUMA, (1, -half, -half), (0, root, -root)], dtype=torch.float64)  # luma, two of chroma
-    quarter_turn = torch.tensor([(0, 0, 0), (0, 0, -1), (0, 1, 0)], dtype=torch.float64)
+    quarter = torch.tensor([(0, 0, 0), (0, 0, -1), (0, 1, 0)], dtype=torch.float64)
     luma = torch.ones(3, 1, dtype=torch.float64) * to_plane[0]
-    turned = torch.linalg.inv(to_plane) @ quarter_turn @ to_plane
-    return torch.stack([torch.eye(3, dtype=torch.float64), luma, turned]).flatten(1).to(device, dtype)
+    rotation = torch.linalg.inv(to_plane) @ quarter @ to_plane
+    return torch.stack([torch.eye(3, dtype=torch.float64), luma, rotation]).flatten(1).to(device, dtype)
 
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 TRIES = 10
-"""boxes that are drawn for a sample before its crop falls back to the center, as torchvision does it"""
+"""boxes that are drawn for a sample before its crop falls back to the center, as in torchvision"""
 DRAWS = 2 * TRIES + 2
-"""uniform numbers that one sample's box takes"""
+"""uniform numbers that the box of one sample takes"""
 
 
 def boxes(
@@ -21,11 +21,11 @@ def boxes(
     ratio: tuple[float, float],
     of_square: bool = False,
 ) -> Tensor:
-    """Boxes of random area and shape: the first of ten candidates that fits the image, else the largest central box
-    whose ratio is admitted.
+    """Returns boxes of random area and shape: the first of ten candidates that fits the image, else the largest central
+    box of an admitted ratio.
 
-    draws: (N, DRAWS), uniform in [0, 1); height, width: (N,) int64, of the images; scale: the range of a box's part of
-    the area, uniform; ratio: the range of width/height, log-uniform; of_square: whether that area is the largest
+    draws: (N, DRAWS), uniform in [0, 1); height, width: (N,) int64, of the images; scale: the range of a box's share of
+    the area, uniform; ratio: the range of width/height, log-uniform; of_square: if True, that area is the largest
     square's, which leaves a box of that ratio room to move on every image -> (N, 4) int64: top, left, height, width.
     The distribution of torchvision's RandomResizedCrop (Szegedy et al. 2015).
     """
@@ -37,19 +37,19 @@ def boxes(
     heights, widths = (side / root).round().long(), (side * root).round().long()
     fits = (heights > 0) & (heights <= height[:, None]) & (widths > 0) & (widths <= width[:, None])
     first = fits.long().argmax(dim=1, keepdim=True)
-    found = fits.any(dim=1)
+    any_fits = fits.any(dim=1)
 
     most = torch.minimum(height, (width / narrowest).round().long())
     broadest = torch.minimum(width, (height * widest).round().long())
-    h = torch.where(found, heights.gather(1, first).squeeze(1), most)
-    w = torch.where(found, widths.gather(1, first).squeeze(1), broadest)
+    h = torch.where(any_fits, heights.gather(1, first).squeeze(1), most)
+    w = torch.where(any_fits, widths.gather(1, first).squeeze(1), broadest)
     # A product with a number below 1 that is a multiple of 2^-24 stays below the integer in float32, too.
-    top = torch.where(found, (draws[:, 0] * (height - h + 1)).long(), (height - h) // 2)
-    left = torch.where(found, (draws[:, 1] * (width - w + 1)).long(), (width - w) // 2)
+    top = torch.where(any_fits, (draws[:, 0] * (height - h + 1)).long(), (height - h) // 2)
+    left = torch.where(any_fits, (draws[:, 1] * (width - w + 1)).long(), (width - w) // 2)
     return torch.stack([top, left, h, w], dim=1)
 
 
 def central(height: Tensor, width: Tensor) -> Tensor:
-    """(N,) and (N,) int64 -> (N, 4) int64: the largest squares in the middle of the images."""
+    """Returns the largest squares in the middle of the images: (N,) and (N,) int64 -> (N, 4) int64."""
     side = torch.minimum(height, width)
     return torch.stack([(height - side) // 2, (width - side) // 2, side, side], dim=1)

@@ -1,4 +1,4 @@
-"""What an encoder is given: `encoder(*view.input(batch, stream))`."""
+"""Inputs of encoders: `encoder(*view.input(batch, stream))`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sanslabel.errors import BadInput
 
 
 class EncoderInput(NamedTuple):
-    """The arguments of an encoder. A convnet reads the images, whose masked patches the view has filled; a transformer
+    """Arguments of an encoder. A convnet reads the images, whose masked patches the view has filled. A transformer
     drops the tokens of those patches instead."""
 
     images: Tensor
-    """(N, C, S, S), floating in [0, 1]"""
+    """(N, C, S, S), floating in [0, 1]; or spectrograms (N, 1, mels, frames)"""
     keep: Tensor | None = None
     """(N, K) int64, the patches that the view has left; None if it masks none"""
     patch: int | None = None
     """side in pixels of those patches"""
 
     def select(self, choose: Callable[[Tensor], Tensor]) -> EncoderInput:
-        """Returns the samples that `choose` takes of each tensor: `input.select(lambda tensor: tensor[::2])`."""
+        """Returns the samples that `choose` selects of each tensor: `input.select(lambda tensor: tensor[::2])`."""
         return EncoderInput(choose(self.images), None if self.keep is None else choose(self.keep), self.patch)
 
 

@@ -1,4 +1,4 @@
-"""Masks: patches that a view lacks, as index tensors from the samples' keys."""
+"""Masks: patches that a view hides, as index tensors drawn from the samples' keys."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.view import View, masked_view, resized_to
 
 BRANCH = 1
-"""of a stream, where masks come from; a view's numbers have another"""
+"""branch of a stream that masks are drawn from; the other draws of a view have another"""
 
 
 def kept_patches(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
-    """The patches of every sample that are not masked, a uniformly random subset.
+    """Returns the patches of every sample that are not masked, a uniformly random subset.
 
-    key: (N,) int64; patches: L, how many there are; ratio: the part that is masked, in [0, 1)
-    -> (N, K) int64, ascending, K = int(L · (1 - ratio)) as MAE has it. BadInput where that leaves none.
+    key: (N,) int64; patches: L, their number; ratio: the share that is masked, in [0, 1)
+    -> (N, K) int64, ascending, K = int(L · (1 - ratio)) as in MAE. Raises BadInput if K is 0.
     """
     keep = int(patches * (1 - ratio))
     if not 0 <= ratio < 1 or keep < 1:
@@ -35,9 +35,9 @@ def kept_patches(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor
 
 
 def other_patches(index: Tensor, patches: int) -> Tensor:
-    """The patches that are not among these, ascending.
+    """Returns the patches that are not among these, ascending.
 
-    index: (N, K) int64, of `patches`, none twice in a row -> (N, patches - K) int64.
+    index: (N, K) int64, K different ones of `patches` for each sample -> (N, patches - K) int64.
     """
     taken = index.new_zeros(len(index), patches).scatter_(1, index, 1)
     return taken.argsort(dim=1, stable=True)[:, : patches - index.shape[1]]
@@ -45,17 +45,18 @@ def other_patches(index: Tensor, patches: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Masked:
-    """A view whose square patches are masked at random: they take the mean color of the view.
+    """A view of which random square patches are masked: they take the mean color of the view.
 
-    A network that drops tokens is handed the patches that remain by `keep`; `input` does it.
+    `input` also hands on which patches remain, for a network that drops tokens. A method that takes a `View` takes a
+    masked one, too.
     """
 
     view: View
-    """what is done before"""
+    """view whose patches are masked"""
     patch: int = 4
-    """side of a patch in pixels; a whole number of them makes the view's side"""
+    """side of a patch in pixels; the view's side must be a multiple of it"""
     ratio: float = 0.75
-    """the part of the patches that is masked"""
+    """share of the patches that is masked"""
     size: int | None = None
     """side of the view in pixels; None leaves it to the view"""
 
@@ -65,8 +66,8 @@ class Masked:
 
     @timed("views")
     def keep(self, batch: Batch, stream: int, side: int) -> Tensor:
-        """(N, K) int64: the patches that are left of a view of `side` pixels, in rows from the top left. BadInput where
-        patches do not fit."""
+        """Returns the patches that are left of a view of `side` pixels, (N, K) int64, counted row by row from the top
+        left. Raises BadInput if patches do not fill the view."""
         if side % self.patch:
             raise BadInput(
                 f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
@@ -76,12 +77,13 @@ class Masked:
     @timed("views")
     @torch.no_grad()
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """(N, C, S, S). BadInput where patches do not fit."""
+        """Returns the masked view of every sample that belongs to this stream, (N, C, S, S). Raises BadInput if patches
+        do not fill it."""
         images = resized_to(self.size, self.view)(batch, stream)
         return visible(images, self.keep(batch, stream, images.shape[-1]), self.patch)
 
     def input(self, batch: Batch, stream: int) -> EncoderInput:
-        """Returns the view, and which patches it has left, for an encoder."""
+        """Returns the masked view and the patches that are left, for an encoder."""
         images = self(batch, stream)
         return EncoderInput(images, self.keep(batch, stream, images.shape[-1]), self.patch)
 
@@ -96,12 +98,12 @@ class Masked:
 
 @torch.no_grad()
 def visible(images: Tensor, keep: Tensor, patch: int) -> Tensor:
-    """The images with the mean color in the place of all patches but those to `keep`.
+    """Returns the images with all patches but those to `keep` replaced by the image's mean color.
 
     images: (N, C, S, S); keep: (N, K) int64; patch: side of a patch in pixels -> (N, C, S, S).
     """
     n, _, side, _ = images.shape
     grid = side // patch
-    seen = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
-    seen = seen.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, patch, -1, patch).reshape(n, 1, side, side)
-    return torch.where(seen, images, means(images).to(images.dtype)[:, :, None, None])
+    shown = torch.zeros(n, grid * grid, dtype=torch.bool, device=images.device).scatter_(1, keep, True)
+    shown = shown.view(n, 1, grid, 1, grid, 1).expand(-1, -1, -1, patch, -1, patch).reshape(n, 1, side, side)
+    return torch.where(shown, images, means(images).to(images.dtype)[:, :, None, None])

@@ -17,18 +17,20 @@ FIRST_LOCAL = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCrop:
-    """Two global crops of an image and `local_crops` small ones, which cost little since they have few pixels. What the
-    global crops show is to be predicted from the small ones."""
+    """Two global crops of an image and several local ones, which cost little since they have few pixels.
+
+    Methods predict the representations of the global crops from the local ones.
+    """
 
     global_crop: View | Pair | Masked
-    """of streams 0 and 1"""
+    """view of streams 0 and 1"""
     local_crop: View = SIMCLR
-    """of the streams after those"""
+    """view of the streams from 2 on"""
     local_crops: int = 6
-    """how many; 0 leaves the two global ones"""
+    """number of local crops; 0 leaves the two global ones"""
     local_size: int | None = None
-    """side in pixels of a local crop; None is its own, and where that is open 3/7 of the global crops', as 96 is of
-    224, in whole patches"""
+    """side in pixels of a local crop; None is the size of `local_crop`, and if that is open 3/7 of the global crops',
+    as 96 is of 224, rounded to whole patches"""
     size: int | None = None
     """side in pixels of a global crop; None is the shorter side of the batch's canvas"""
 
@@ -37,7 +39,7 @@ class MultiCrop:
             raise BadInput(f"A multi-crop view's local_crops is {self.local_crops}; give a number from 0 up.")
 
     def inputs(self, batch: Batch) -> list[EncoderInput]:
-        """Returns two global crops (N, C, S, S), then the local ones (N, C, s, s), for an encoder."""
+        """Returns two global crops (N, C, S, S), then the local ones (N, C, s, s), as inputs of an encoder."""
         size = self.size or min(batch.images().pixels.shape[2:])
         global_crop = self.global_crop if self.global_crop.size else replace(self.global_crop, size=size)
         local_crop = replace(self.local_crop, size=self.local_size or self.local_crop.size or _local_size(size))
@@ -60,7 +62,7 @@ SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=repla
 EASY = MultiCrop(
     global_crop=replace(SIMCLR, crop=(0.2, 1.0)), local_crop=replace(SIMCLR, crop=(0.1, 0.3)), local_crops=2
 )
-"""the same with larger crops and fewer of them, of which images of few pixels still show something"""
+"""larger crops and fewer of them, for images of few pixels, of which smaller crops show nothing"""
 
 DINO = MultiCrop(
     global_crop=Pair(first=replace(BYOL.first, crop=(0.4, 1.0)), second=replace(BYOL.second, crop=(0.4, 1.0))),
@@ -71,8 +73,10 @@ DINO = MultiCrop(
 
 
 def _local_size(size: int) -> int:
-    """Whole numbers of the patches that transformers have at the global size unless told otherwise. Never below the 8
-    pixels that encoders need: of 4 pixels, a stride of 2 would at last meet maps of a single pixel, for which gradients
-    in bfloat16 come out as noise on CPUs (torch 2.13)."""
+    """Returns a multiple of the patch that transformers have by default at the global size, and at least 8 pixels.
+
+    Encoders need 8 pixels. With 4, a stride of 2 would at last be applied to maps of a single pixel, for which
+    gradients in bfloat16 are noise on CPUs (torch 2.13).
+    """
     patch = 16 if size >= 112 else 8 if size >= 56 else 4
     return max(8, round(size * 3 / 7 / patch) * patch)

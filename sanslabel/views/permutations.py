@@ -1,9 +1,9 @@
-"""Permutations of tiles that are as unlike each other as can be."""
+"""Permutations of tiles that differ from each other as much as possible."""
 
 from __future__ import annotations
 
 from functools import cache
-from itertools import permutations as every
+from itertools import permutations as all_permutations
 from math import factorial
 
 import numpy as np
@@ -16,42 +16,44 @@ from sanslabel.randomness import permutation
 
 @cache
 def _chosen(count: int, length: int) -> np.ndarray:
-    # A column for each candidate, so that a comparison runs along memory: 2 ms for each that is chosen of 9!.
-    candidates = np.array(list(every(range(length))), dtype=np.int8).T
-    # Nearly all choices are ties. The first in alphabetical order would leave the same tiles in place again and again.
+    # A column for each candidate, so that comparisons read memory in its order: 2 ms for each choice among 9!.
+    candidates = np.array(list(all_permutations(range(length))), dtype=np.int8).T
+    # Nearly all choices are ties. The first in lexical order would leave the same tiles in place again and again.
     with torch.device("cpu"):  # also where networks are only outlined
         order = permutation(0, candidates.shape[1]).numpy()
     candidates = np.ascontiguousarray(candidates[:, order])
     nearest = np.full(candidates.shape[1], length, dtype=np.int8)  # to any of the chosen
     chosen = np.empty((count, length), dtype=np.int64)
-    for row in chosen:
-        row[:] = candidates[:, nearest.argmax()]
+    for choice in chosen:
+        choice[:] = candidates[:, nearest.argmax()]
         distance = np.zeros_like(nearest)
-        for place, tile in zip(candidates, row, strict=True):
+        for place, tile in zip(candidates, choice, strict=True):
             distance += place != tile
         np.minimum(nearest, distance, out=nearest)
     return chosen
 
 
 def permutations(count: int, length: int = 9) -> Tensor:
-    """Permutations of range(length), each the farthest from those before it: of all length! candidates the one whose
-    smallest Hamming distance to the chosen is largest (Noroozi and Favaro 2016, algorithm 1, which takes the mean
-    distance). A fixed random order settles ties, so that the set is always the same, and begins with the smaller ones.
+    """Returns permutations of range(length), each the farthest from those before it, (count, length) int64.
 
-    -> (count, length) int64, no two alike. BadInput where there are not so many. Of 9 tiles, 100 permutations differ in
-    at least 6 places and 1,000 in 5; they take one and three seconds, once in a process.
+    Of all length! candidates it is the one whose smallest Hamming distance to the chosen ones is largest. Noroozi and
+    Favaro 2016, algorithm 1, take the mean distance. A fixed random order settles ties, so that the set is always the
+    same, and a larger set begins with the smaller one. Of 9 tiles, 100 permutations differ in at least 6 places and
+    1,000 in 5. They take one and three seconds, once in a process. Raises BadInput if `length` is above 9, or `count`
+    above the number of permutations.
     """
-    if length > 9 or not 1 <= count <= factorial(length):
+    if length > 9:
+        raise BadInput(f"Permutations of {length} tiles are too many to compare all of them; give at most 9 tiles.")
+    if not 1 <= count <= factorial(length):
         raise BadInput(
-            f"{count} permutations of {length} tiles: there are {factorial(length)}, all of which are compared, "
-            "for up to 9 tiles; give a number from 1 up to that."
+            f"{count} permutations of {length} tiles: there are {factorial(length)}; give a number from 1 up to that."
         )
     return torch.from_numpy(_chosen(count, length).copy())
 
 
-def shuffled(parts: Tensor, order: Tensor) -> Tensor:
-    """Each sample's parts in an order of its own: place i shows part order[i].
+def shuffled(tiles: Tensor, order: Tensor) -> Tensor:
+    """Returns the tiles of each sample in its order: place i shows tile order[i].
 
-    parts: (N, P, ...), tiles or their embeddings; order: (N, P) int64, permutations -> (N, P, ...).
+    tiles: (N, P, ...), or their embeddings; order: (N, P) int64, permutations -> (N, P, ...).
     """
-    return parts[torch.arange(len(parts), device=parts.device)[:, None], order]
+    return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], order]

@@ -1,4 +1,4 @@
-"""Stored pixels as numbers to compute with."""
+"""Stored pixels as floating numbers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The views of papers, for any number of channels: without RGB, brightness and contrast remain of the colors.
+"""The views of papers, for any number of channels. If images are not RGB, only brightness and contrast change.
 
-Sizes are open, and crops and strengths are those of the papers' code or of its settings for CIFAR.
+Sizes are open. Crops and strengths are those of the papers' code, or of its settings for CIFAR.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ WEAK = replace(SIMCLR, crop=(0.2, 1.0), brightness=0.4, contrast=0.4, saturation
 _MODERATE = replace(SIMCLR, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 
 BYOL = Pair(first=replace(_MODERATE, blur=1.0), second=replace(_MODERATE, blur=0.1, solarize=0.2))
-"""one view always blurred, the other seldom but solarized at times: Grill et al. 2020, appendix B; also of Barlow
-Twins and VICReg"""
+"""the first view always blurred, the second seldom, but sometimes solarized: Grill et al. 2020, appendix B; also for
+Barlow Twins and VICReg"""
 
 RECONSTRUCTION = View(crop=(0.08, 1.0), flip=0.5)
 """no color, for autoencoders and supervised references: MAE (He et al. 2022) has it with crops from 0.2"""
@@ -40,4 +40,4 @@ WHOLE = View()
 """the image as it is, resized, for models of images themselves"""
 
 MASKED = Masked(view=replace(SIMCLR, crop=None))
-"""75 % of the patches gone in place of the crop, for joint embeddings"""
+"""75 % of the patches masked instead of a crop, for joint embeddings"""

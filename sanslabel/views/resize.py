@@ -1,4 +1,4 @@
-"""The view that evaluation takes: no draw in it."""
+"""Images resized without a draw, as evaluation reads them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from sanslabel.views.resampling import cropped
 
 @torch.no_grad()
 def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
-    """The largest central square of every image, resized to `size` with antialiasing.
+    """Returns the largest central square of every image, resized to `size` with antialiasing.
 
     images: (N, C, H, W), uint8 or floating in [0, 1]; sizes: (N, 2), true height and width on the canvas
-    -> (N, C, size, size) float32 in [0, 1]; the pixels themselves where images already have that size.
+    -> (N, C, size, size) float32 in [0, 1]. Images that already have that size keep their pixels. Raises BadInput for
+    other dtypes.
     """
     n, _, height, width = images.shape
     view_dtype(images, torch.float32)

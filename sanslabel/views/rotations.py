@@ -1,4 +1,4 @@
-"""Turns by quarters, exact: no pixel is interpolated."""
+"""Rotations by quarters, exact: no pixel is interpolated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sanslabel.stopwatch import timed
 
 @timed("views")
 def rotations(images: Tensor) -> Tensor:
-    """Each image as it is and turned counter-clockwise by one, two and three quarters.
+    """Returns each image as it is and rotated counterclockwise by one, two and three quarters.
 
     images: (N, C, S, S), square -> (N, 4, C, S, S).
     """
@@ -18,7 +18,7 @@ def rotations(images: Tensor) -> Tensor:
 
 
 def rotated(images: Tensor, quarters: Tensor) -> Tensor:
-    """Each image turned counter-clockwise by its number of quarter turns.
+    """Returns each image rotated counterclockwise by its number of quarters.
 
     images: (N, C, S, S), square; quarters: (N,) int64 in {0, 1, 2, 3} -> (N, C, S, S).
     """

@@ -10,33 +10,34 @@ from sanslabel.randomness import fold, integers
 from sanslabel.stopwatch import timed
 
 BRANCH = 2
-"""of a stream, where the places of tiles come from"""
+"""branch of a stream that the places of tiles are drawn from"""
 
 
 def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
-    """The side in pixels of tiles for images of `side` pixels: three quarters of a cell, as 64 of 85 pixels in the
-    papers, rounded up to eights, or to the patches of a transformer. BadInput where none fits that an encoder can read.
+    """Returns the side in pixels of tiles for images of `side` pixels.
 
-    Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74 and tiles of 8, 8, 16 and 56.
+    It is three quarters of a cell, as 64 of 85 pixels in the papers, rounded up to a multiple of 8, or of the patches
+    of a transformer. Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74 and tiles of 8, 8, 16 and 56.
+    Raises BadInput if no tile fits a cell that an encoder can read.
     """
     cell, unit = side // grid, patch * max(1, 8 // patch)
     fits = min(unit * -(-3 * cell // (4 * unit)), cell // patch * patch)
-    if fits < 2:  # of convnets, whose first layer halves the tile
+    if fits < 2:  # the first layer of convnets halves the tile
         raise BadInput(
-            f"Images of {side} pixels have cells of {cell} in a grid of {grid}x{grid}, and no tile in them is made of "
-            f"whole patches of {patch}: give at least {grid * max(patch, 2)} pixels a side (--image-size)."
+            f"Images of {side} pixels have cells of {cell} in a grid of {grid}x{grid}, and no patch of {patch} fits "
+            f"into one: give at least {grid * max(patch, 2)} pixels a side (--image-size)."
         )
     return fits
 
 
 @timed("views")
 def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
-    """One tile at a random place in each cell of a grid x grid division of the image. The place differs from tile to
-    tile, so that neither edges that continue nor a constant distance tell which tiles are neighbors (Noroozi and Favaro
-    2016, section 3.3).
+    """Returns one tile at a random place in each cell of a grid x grid division of the image.
 
-    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, below the cell's S // grid by the gap that
-    is wanted -> (N, grid², C, size, size), row by row. BadInput where a tile does not fit its cell.
+    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, below the cell's S // grid by the wanted gap
+    -> (N, grid², C, size, size), row by row.
+    The place differs from tile to tile, so that neither continued edges nor a constant distance show which tiles are
+    neighbors (Noroozi and Favaro 2016, section 3.3). Raises BadInput if a tile does not fit its cell.
     """
     n, _, height, width = images.shape
     cell = min(height, width) // grid
@@ -50,8 +51,8 @@ def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) ->
     top = start[:, None] + jitter[:, 0]  # (N, grid, grid)
     left = start + jitter[:, 1]
     inside = torch.arange(size, device=images.device)
-    rows = (top[..., None] + inside).view(n, grid * grid, 1, size, 1)
-    columns = (left[..., None] + inside).view(n, grid * grid, 1, 1, size)
+    down = (top[..., None] + inside).view(n, grid * grid, 1, size, 1)
+    along = (left[..., None] + inside).view(n, grid * grid, 1, 1, size)
     sample = torch.arange(n, device=images.device).view(n, 1, 1, 1, 1)
     channel = torch.arange(images.shape[1], device=images.device).view(1, 1, -1, 1, 1)
-    return images[sample, channel, rows, columns]
+    return images[sample, channel, down, along]

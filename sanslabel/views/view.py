@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from sanslabel.views.masks import Masked
 
 BRANCH = 0
-"""of a stream, where a view's numbers come from; masks have another"""
+"""branch of a stream that views are drawn from; masks have another"""
 BEFORE_BOX = 10
-"""columns of uniform numbers before those of the box. A column keeps its meaning forever: a new operation takes a
-branch of its own, and shifts nothing."""
+"""columns of uniform numbers before those of the box. A column keeps its meaning forever: a new operation takes another
+branch, and shifts nothing."""
 
 
 class Draw(NamedTuple):
-    """What was drawn for every sample of a batch; None where the view does not do it."""
+    """Draws for every sample of a batch; None for operations that the view does not have."""
 
     boxes: Tensor
     """(N, 4) int64: top, left, height, width"""
     mirrored: Tensor | None = None
     """(N,) bool"""
     sigma: Tensor | None = None
-    """(N,) of the blur in pixels of the view, 0 where there is none"""
+    """(N,) standard deviation of the blur in pixels of the view, 0 for no blur"""
     colors: Colors | None = None
     solarized: Tensor | None = None
     """(N,) bool"""
@@ -45,17 +45,17 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Crop and resize, mirror, blur, change colors, solarize; each is left out unless asked for.
+    """A crop, resized, mirrored, blurred, changed in color and solarized. By default each operation is left out.
 
     `view(batch, stream)` -> (N, C, S, S) in [0, 1]. A sample's draws are functions of its key and of `stream` alone, so
-    that its view is the same in every batch. Floating images keep their dtype; uint8 ones become the dtype of the
-    batch. Colors are not clamped before the end (see `color`), and hue turns chroma at constant luma.
+    that its view is the same in every batch. Views of floating images have their dtype, those of uint8 the batch's.
+    Colors are not clamped before the end (see `color`), and hue rotates chroma at constant luma.
     """
 
     crop: tuple[float, float] | None = None
-    """range of the crop's part of the area; None takes the largest central square, as evaluation does"""
-    part_of: Literal["image", "square"] = "image"
-    """of what area: all of the image's, or that of its largest square, which a square crop always fits"""
+    """range of the crop's share of the area; None takes the largest central square, as evaluation does"""
+    crop_of: Literal["image", "square"] = "image"
+    """area that the share refers to: the image's, or that of its largest square, which a square crop always fits"""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """range of the crop's width/height"""
     size: int | None = None
@@ -71,9 +71,9 @@ class View:
     saturation: float = 0.0
     """its factor is uniform in 1 ± this, and not below 0; for RGB"""
     hue: float = 0.0
-    """its angle is uniform in 0 ± this, in turns, 0.5 at most; for RGB"""
+    """its angle is uniform in 0 ± this, in full rotations, 0.5 at most; for RGB"""
     grayscale: float = 0.0
-    """probability that all color goes; for RGB"""
+    """probability that the view is gray; for RGB"""
     blur: float = 0.0
     """probability of a Gaussian blur; the kernel takes a tenth of the view, at least 3 pixels"""
     sigma: tuple[float, float] = (0.1, 2.0)
@@ -81,20 +81,20 @@ class View:
     solarize: float = 0.0
     """probability that values of 0.5 and above are inverted"""
     without_rgb: Literal["refuse", "omit"] = "refuse"
-    """what becomes of saturation, hue and grayscale where images do not have three channels"""
+    """whether saturation, hue and grayscale are refused or left out if images do not have three channels"""
 
     def __post_init__(self) -> None:
         for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
+            _check_field(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
         for name in ("brightness", "contrast", "saturation"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0 up")
-        _check("hue", self.hue, 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
+            _check_field(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0 up")
+        _check_field("hue", self.hue, 0 <= self.hue <= 0.5, "a number from 0 to 0.5")
         low, high = self.crop or (1, 1)
-        _check("crop", self.crop, 0 < low <= high <= 1, "two numbers above 0 and up to 1, the smaller one first")
+        _check_field("crop", self.crop, 0 < low <= high <= 1, "two numbers above 0 and up to 1, the smaller one first")
         for name in ("ratio", "sigma"):
             low, high = getattr(self, name)
-            _check(name, (low, high), 0 < low <= high, "two numbers above 0, the smaller one first")
-        _check("size", self.size, self.size is None or self.size >= 1, "a number of pixels from 1 up")
+            _check_field(name, (low, high), 0 < low <= high, "two numbers above 0, the smaller one first")
+        _check_field("size", self.size, self.size is None or self.size >= 1, "a number of pixels from 1 up")
 
     @timed("views")
     def __call__(self, batch: Batch, stream: int) -> Tensor:
@@ -117,7 +117,7 @@ class View:
 
     @torch.no_grad()
     def draw(self, batch: Batch, stream: int) -> Draw:
-        """What this view does to every sample. BadInput where it needs RGB and has not got it."""
+        """Returns the draws for every sample. Raises BadInput if the view needs RGB and images have other channels."""
         pixels, sizes = batch.images(stream)
         n, channels, *canvas = pixels.shape
         draws = uniform(batch.key, BEFORE_BOX + (DRAWS if self.crop else 0), fold(stream, BRANCH))
@@ -126,7 +126,7 @@ class View:
         height, width = full if sizes is None else sizes.unbind(1)
         low, high = self.sigma
         return Draw(
-            boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio, self.part_of == "square")
+            boxes=boxes(draws[:, BEFORE_BOX:], height, width, self.crop, self.ratio, self.crop_of == "square")
             if self.crop
             else central(height, width),
             mirrored=flip < self.flip if self.flip else None,
@@ -164,7 +164,7 @@ class View:
 
     @torch.no_grad()
     def render(self, images: Tensor, draw: Draw, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Returns color @ (rows @ image @ columns.T), clamped to [0, 1], then solarized.
+        """Returns color @ (vertical @ image @ horizontal.T), clamped to [0, 1], then solarized.
 
         images: (N, C, H, W), uint8 or floating in [0, 1]; dtype: that views of uint8 are computed in -> (N, C, S, S).
         """
@@ -176,7 +176,7 @@ class View:
                 view = recolored(view, draw.colors)
             view = view.clamp_(0, 1)
             if draw.solarized is not None:
-                # From 0.5 up, 1 - x is the smaller of the two; nothing in [0, 1] exceeds 2 - x.
+                # From 0.5 up, 1 - x is the smaller of the two; no x in [0, 1] exceeds 2 - x.
                 limit = torch.where(draw.solarized, 1.0, 2.0).to(dtype)[:, None, None, None]
                 view = torch.minimum(view, limit - view)
         return view
@@ -184,19 +184,19 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two views that are not made alike: even streams take the first, odd ones the second."""
+    """Two different views: even streams take the first, odd ones the second."""
 
     first: View
     second: View
     size: int | None = None
-    """side in pixels of those whose own is open"""
+    """side in pixels of each view whose size is open"""
 
     def __call__(self, batch: Batch, stream: int) -> Tensor:
         """Returns the view of every sample that belongs to this stream, (N, C, S, S)."""
         return resized_to(self.size, (self.first, self.second)[stream % 2])(batch, stream)
 
     def input(self, batch: Batch, stream: int) -> EncoderInput:
-        """Returns the same for an encoder."""
+        """Returns the view of every sample that belongs to this stream, for an encoder."""
         return EncoderInput(self(batch, stream))
 
     def plain(self, batch: Batch) -> EncoderInput:
@@ -217,10 +217,10 @@ def masked_view(patch: int) -> Masked:
 
 
 def resized_to(size: int | None, view: View) -> View:
-    """The view with this size where its own is open."""
+    """Returns the view, with this size if its size is open."""
     return replace(view, size=size) if view.size is None else view
 
 
-def _check(name: str, value: object, good: bool, wanted: str) -> None:
+def _check_field(name: str, value: object, good: bool, wanted: str) -> None:
     if not good:
         raise BadInput(f"A view's {name} is {value}; give {wanted}.")

@@ -8,7 +8,7 @@ import torch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
 from sanslabel.views import blockwise, multiblock
-from sanslabel.views.blocks import BRANCH, TRIES, _sides
+from sanslabel.views.blocks import BRANCH, TRIES, _height_and_width
 
 KEYS = torch.arange(300) * 2654435761 % 2**32
 GRIDS = [(4, 4), (7, 7), (14, 14), (5, 9)]
@@ -143,5 +143,5 @@ def test_targets_that_may_cover_all_are_refused():
     [(36, 1.0, (14, 14), 39, (6, 6)), (39, 1.5, (14, 14), 39, (7, 5)), (3, 1.0, (4, 4), 3, (1, 2)),
      (0.3, 1.0, (4, 4), 1, (1, 1)), (49, 1.0, (5, 9), 45, (5, 7)), (45, 1.0, (5, 9), 45, (5, 7))],
 )  # fmt: skip
-def test_sides(area, ratio, grid, largest, sides):
-    assert _sides(area, ratio, grid, largest) == sides
+def test_height_and_width(area, ratio, grid, largest, sides):
+    assert _height_and_width(area, ratio, grid, largest) == sides

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 import sanslabel.views.resampling as resampling_file
-from sanslabel.views.resampling import cropped, form, resampled, resampling
+from sanslabel.views.resampling import cropped, form, resampled, resampling_matrices
 
 # (canvas height and width, box as top, left, height, width, size of the result)
 CASES = [
@@ -24,8 +24,8 @@ CASES = [
 def matrices(canvas, box, size, dtype, mirrored=None):
     top, left, height, width = torch.tensor([box]).unbind(1)
     exact = torch.promote_types(dtype, torch.float32)
-    rows = resampling(top, height, canvas[0], size, exact)
-    columns = resampling(left, width, canvas[1], size, exact, mirrored)
+    rows = resampling_matrices(top, height, canvas[0], size, exact)
+    columns = resampling_matrices(left, width, canvas[1], size, exact, mirrored)
     return rows.to(dtype), columns.to(dtype)
 
 
@@ -67,9 +67,9 @@ def test_a_mirrored_matrix_gives_the_mirrored_crop():
     images = torch.rand(2, 3, 20, 30)
     mirrored = torch.tensor([True, False])
     (top, left, height, width) = torch.tensor([[1, 2, 13, 21], [1, 2, 13, 21]]).unbind(1)
-    rows = resampling(top, height, 20, 16, torch.float32)
-    ours = resampled(images, rows, resampling(left, width, 30, 16, torch.float32, mirrored))
-    plain = resampled(images, rows, resampling(left, width, 30, 16, torch.float32))
+    rows = resampling_matrices(top, height, 20, 16, torch.float32)
+    ours = resampled(images, rows, resampling_matrices(left, width, 30, 16, torch.float32, mirrored))
+    plain = resampled(images, rows, resampling_matrices(left, width, 30, 16, torch.float32))
     assert torch.allclose(ours[0], functional.horizontal_flip(plain[0]), atol=1e-6)
     assert torch.equal(ours[1], plain[1])
 
