@@ -14,6 +14,18 @@ from sanslabel.settings import BatchSize, Cache, Chunk, Epochs, Precision, Seed,
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenNetwork:
+    """A network that a run is given, as it is given data. It is in no checkpoint; a resume refuses another one."""
+
+    path: str
+    """the file of its weights, or the run folder that has them"""
+    sha256: str
+    """the SHA-256 of the weights' file"""
+    license: str | None
+    """as its file or folder states it"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides a run, with every default resolved. With the versions it is run.json, and a resume needs nothing
     else."""
@@ -51,6 +63,11 @@ class Plan:
     """classes of the data; None in runs of earlier versions, which did not record them"""
     encoders: dict[str, dict[str, Any]] = field(default_factory=dict)
     """the configuration of the encoder of each signal, of a method that reads several; else empty"""
+    weights: GivenNetwork | None = None
+    """the weights that the encoder started from; None for random ones"""
+    allow_missing: bool = False
+    teacher: GivenNetwork | None = None
+    """the frozen network that the method learns from; None if it is given none"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
 

@@ -13,11 +13,12 @@ from sanslabel import checkpoint, encoders, methods, run_config
 from sanslabel.batch import Facts
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.given import Given, given_encoder, open_weights
 from sanslabel.json_lines import read_figures, read_json_lines
 from sanslabel.memory_limits import main_memory
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
-from sanslabel.run_config import Plan, Spent
+from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, read_scores
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Source, Split, open_source, splits
@@ -141,7 +142,7 @@ class RunFolder:
             facts = self.facts()
             check_network_size(method, plan, facts, file)
             with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-                net = method.networks(build_encoders(plan), facts)
+                net = method.networks(build_encoders(plan), facts, **given_networks(plan))
         newest = checkpoint.newest(self.path / "checkpoints")
         if newest is None:
             raise BadInput(f"{self.path}: has no checkpoint yet; wait until it has saved one.")
@@ -197,17 +198,36 @@ def build_encoders(plan: Plan) -> Any:
     return encoders.build(**plan.encoder)
 
 
+def open_given(network: GivenNetwork) -> Given:
+    """Returns the weights that a run was given. Raises BadInput if they are missing, or changed since it began."""
+    given = open_weights(network.path)
+    if given.sha256 != network.sha256:
+        raise BadInput(
+            f"{network.path}: has changed since the run began (its SHA-256 was {network.sha256[:12]}…); put the same "
+            "weights there, or start a new run."
+        )
+    return given
+
+
+def given_networks(plan: Plan) -> dict[str, Any]:
+    """Returns the frozen networks that a method is given, as arguments of `Method.networks`. Raises BadInput if they
+    are missing, or changed since the run began."""
+    if plan.teacher is None:
+        return {}
+    return {"teacher": given_encoder(open_given(plan.teacher)).requires_grad_(False)}
+
+
 def check_network_size(method: Method, plan: Plan, facts: Facts, path: Path) -> None:
     """Raises BadInput if a run.json describes no networks, or larger ones than the machine has memory for: they are
     built on the device "meta", with names and shapes alone."""
-    signals = plan.encoders or {"": plan.encoder}
+    signals, given = plan.encoders or {"": plan.encoder}, given_networks(plan)
     outlines = {signal: encoders.outline(config, path) for signal, config in signals.items()}
     with (
         bad_input_as(f"{path}: the networks", "start a new run"),
         torch.random.fork_rng(devices=()),
         torch.device("meta"),
     ):
-        given: Any = outlines if plan.encoders else outlines[""]
-        state = method.networks(given, facts).state_dict()
+        outline: Any = outlines if plan.encoders else outlines[""]
+        state = method.networks(outline, facts, **given).state_dict()
     if (needed := sum(tensor.nbytes for tensor in state.values())) > main_memory():
         raise BadInput(f"{path}: its networks take {needed:,} bytes, more than this machine's memory.")

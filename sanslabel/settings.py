@@ -43,6 +43,13 @@ class Settings:
     tokens, convnets see them filled"""
     image_size: Size | None = None
     """side in pixels of the images that the encoder reads; by default the data's"""
+    weights: str | None = None
+    """weights that the encoder starts from: a run folder, a .safetensors file, or a folder with model.safetensors; by
+    default random ones"""
+    allow_missing: bool = False
+    """start from --weights although they have less than 90 % of the encoder's numbers"""
+    teacher: str | None = None
+    """the run folder of a trained encoder that the method learns from, for methods with a given teacher"""
     device: str | None = None
     """cpu, cuda, cuda:1 or mps; by default cuda if there is one, else cpu"""
     precision: Precision | None = None

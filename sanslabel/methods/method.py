@@ -148,7 +148,10 @@ class Method(ABC):
     @abstractmethod
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         """Returns all that this method trains or remembers, around the given encoder. A method that reads several
-        signals is given a mapping, signal -> encoder."""
+        signals is given a mapping, signal -> encoder.
+
+        A method that learns from a given network has one more argument, `teacher`: a trained encoder in evaluation
+        mode, which no gradient reaches. It is held outside of the state, since it is in no checkpoint."""
 
     @abstractmethod
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sanslabel import encoders, methods
+from sanslabel import checkpoint, encoders, methods
 from sanslabel.device import cores, fast_precision
 from sanslabel.distributed import on_first_process, world_size
 from sanslabel.errors import BadInput
+from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
-from sanslabel.run_config import Plan
+from sanslabel.run_config import GivenNetwork, Plan
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RecipeName, Settings
 from sanslabel.sources import NAMES, Source
@@ -62,7 +64,10 @@ def resolve_plan(
         raise BadInput(f"{data}: has one image; training needs at least two.")
     image = source.inputs.get("image")
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
-    configs = encoder_configs(method, encoder or _default_encoder(recipe, size), source, size)
+    weights, teacher = _given(settings.weights), _given(settings.teacher)
+    _check_given(name, method, settings)
+    encoder = encoder or _encoder_of(weights) or _default_encoder(recipe, size)
+    configs = encoder_configs(method, encoder, source, size)
     if settings.masked:
         method = method.masked(configs["image"].get("patch", MASKED_PATCH))
     method, epochs = method.sized(size), settings.epochs or recipe.epochs
@@ -90,6 +95,9 @@ def resolve_plan(
         cache=on_first_process(fitting, source, epochs) if settings.cache is None else settings.cache,
         classes=len(source.classes),
         encoders=configs if len(configs) > 1 else {},
+        weights=None if weights is None else _named(weights),
+        allow_missing=settings.allow_missing,
+        teacher=None if teacher is None else _named(teacher),
         inputs=dict(source.facts(size or None).inputs),
     )
     if plan.batch % plan.world_size:
@@ -146,6 +154,37 @@ def _encoder_config(encoder: EncoderChoice, spec: InputSpec, source: Source) -> 
     arguments: dict[str, Any] = {**options, **shape}
     with torch.device("meta"):  # names and shapes alone, no weights
         return encoders.build(**arguments).config
+
+
+def _given(source: str | None) -> Given | None:
+    return None if source is None else open_weights(source)
+
+
+def _named(given: Given) -> GivenNetwork:
+    path = (given.run or given.path).resolve()
+    return GivenNetwork(path=str(path), sha256=given.sha256, license=given.license)
+
+
+def _check_given(name: str, method: Method, settings: Settings) -> None:
+    """Raises BadInput for a given network that the method has no use for, or for one that it lacks."""
+    if settings.weights is not None and len(method.signals) > 1:
+        raise BadInput(f"--weights: {name} has an encoder for each of {', '.join(method.signals)}; leave it out.")
+    if settings.allow_missing and settings.weights is None:
+        raise BadInput("--allow-missing: there is nothing to be missing from; add --weights, or leave it out.")
+    argument = signature(method.networks).parameters.get("teacher")
+    if settings.teacher is not None and argument is None:
+        raise BadInput(f"--teacher: {name} learns from no given network; leave it out, or choose another method.")
+    if settings.teacher is None and argument is not None and argument.default is Parameter.empty:
+        raise BadInput(f"--teacher: {name} learns from a trained encoder; name its run folder.")
+
+
+def _encoder_of(weights: Given | None) -> EncoderChoice | None:
+    """Returns the encoder of the run that given weights are of, to be built for the images at hand; None if they are
+    not of a run."""
+    if weights is None or weights.run is None:
+        return None
+    config = checkpoint.exported_config(weights.run)
+    return {name: value for name, value in config.items() if name not in {"channels", "image_size", "scaling"}}
 
 
 def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:

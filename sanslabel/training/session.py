@@ -15,16 +15,18 @@ from torch import Tensor
 from sanslabel import checkpoint
 from sanslabel.batch import Clock
 from sanslabel.batchnorm import synchronize_
+from sanslabel.console import errors
 from sanslabel.device import memory_format
 from sanslabel.distributed import all_reduce_max, on_first_process, rank, world_size
 from sanslabel.engine import Player, Record, optimize, players_of
 from sanslabel.errors import Collapsed, DiskError, bad_input_as
+from sanslabel.given import start_from_
 from sanslabel.heartbeat import followed
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import Stream, fold
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Plan
-from sanslabel.run_folder import build_encoders
+from sanslabel.run_folder import build_encoders, given_networks, open_given
 from sanslabel.settings import OnCollapse, Track
 from sanslabel.sources import Source, batches
 from sanslabel.stopwatch import Stopwatch, timing
@@ -156,7 +158,12 @@ def open_session(run: Path, plan: Plan, method: Method, recipe: Recipe, source: 
     data do not fit together."""
     device = torch.device(plan.device)
     torch.manual_seed(fold(plan.seed, Stream.WEIGHTS))
-    net = method.networks(build_encoders(plan), source.facts(plan.image_size or None))
+    encoder = build_encoders(plan)
+    if plan.weights is not None:
+        report = start_from_(encoder, open_given(plan.weights), plan.allow_missing)
+        if rank() == 0 and not (run / "run.json").exists():
+            print(report, file=errors())
+    net = method.networks(encoder, source.facts(plan.image_size or None), **given_networks(plan))
     net.to(device).train()
     synchronize_(net)
     if plan.recompute:
