@@ -322,7 +322,8 @@ def _remove(checkpoint: Path) -> None:
 
 
 def _regular(path: Path) -> Path:
-    """Returns the path. Raises BadInput if it exists and is no file: a pipe would be waited for, a device has no end."""
+    """Returns the path. Raises BadInput if it exists and is no file: reading a pipe may wait, and a device may have no
+    end."""
     if path.exists() and not path.is_file():
         raise BadInput(f"{path}: not a file; remove it.")
     return path

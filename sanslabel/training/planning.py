@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
                 f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals)}."
             )
         choice = encoder if by_signal is None else by_signal[signal]
-        configs[signal] = _encoder_config(choice, inputs[signal], source)
+        configs[signal] = _encoder_config(choice, signal, inputs[signal], source)
     return configs
 
 
@@ -141,17 +141,17 @@ def check_together(device: torch.device, settings: Settings) -> None:
         check_compiler(device)
 
 
-def _encoder_config(encoder: EncoderChoice, spec: InputSpec, source: Source) -> dict[str, Any]:
+def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source: Source) -> dict[str, Any]:
     """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved."""
     options = encoders.encoder_options(encoder)
     if options.pop("pretrained", False):
         raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
     encoder_class = encoders.encoder_class(str(options.get("name")))
-    if isinstance(spec, ImageSpec):
-        scaling = ((0.5,) * spec.channels,) * 2 if encoder_class.signed else source.standardization()
-        options = {"scaling": scaling, **options}
-    shape = {"channels": spec.channels, "image_size": spec.side} if isinstance(spec, ImageSpec) else asdict(spec)
-    arguments: dict[str, Any] = {**options, **shape}
+    if isinstance(spec, ImageSpec) and encoder_class.signed:
+        options = {"scaling": ((0.5,) * spec.channels,) * 2, **options}
+    elif signal == "image":
+        options = {"scaling": source.standardization(), **options}
+    arguments: dict[str, Any] = {**options, **spec.arguments}
     with torch.device("meta"):  # names and shapes alone, no weights
         return encoders.build(**arguments).config
 
