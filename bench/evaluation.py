@@ -100,7 +100,7 @@ def features(device: torch.device) -> dict[str, Any]:
                 encoder(images).float().cpu()
 
     def whole() -> None:
-        represent({"encoder": encoder}, source, image_size=28, device=device, dtype=dtype, batch=len(images))
+        represent({"encoder": encoder}, source, reads=source.image, device=device, dtype=dtype, batch=len(images))
 
     encoder.eval()
     taken = median_seconds({"here": whole, "bare forward": bare}, device)

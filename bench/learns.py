@@ -137,10 +137,10 @@ def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> 
             torch.manual_seed(fold(seed, 4))
             scaling = train.standardization()
             encoder = encoders.build(kind, channels=1, image_size=28, scaling=scaling, **options).to(where).eval()
-            settle_(encoder, train, image_size=28, device=where)
+            settle_(encoder, train, reads=train.image, device=where)
             compared[kind] = encoder
-    on_train, rows = represent(compared, train, image_size=28, device=where)
-    on_test, _ = represent(compared, test, image_size=28, device=where)
+    on_train, rows = represent(compared, train, reads=train.image, device=where)
+    on_test, _ = represent(compared, test, reads=test.image, device=where)
     features = {key: Features(on_train[key], on_test[key]) for key in compared}
     home = next(iter(on_train.values())).device
     division = Division(train.labels[rows].to(home), test.labels.to(home), len(train.classes), "test split")

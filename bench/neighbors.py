@@ -25,7 +25,7 @@ def nearest(train: Tensor, test: Tensor) -> Tensor:
 def main(run: str, picture: str) -> None:
     train, test = open_source("fashion", "train"), open_source("fashion", "test")
     ways = {"pixels": pixels, "encoder": sanslabel.load_encoder(run)}
-    options = {"image_size": 28, "device": torch.device("cpu")}
+    options = {"reads": train.image, "device": torch.device("cpu")}
     bank, _ = represent(ways, train, **options)
     asked, _ = represent(ways, test, **options)
     found = {way: nearest(bank[way], asked[way]) for way in ways}

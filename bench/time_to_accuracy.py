@@ -115,7 +115,7 @@ def accuracy(net: nn.Module, train: Source, test: Source) -> float:
     """Returns the accuracy of a linear probe on test images, in %."""
     dtype = getattr(torch, fast_precision(CPU))
     features = [
-        represent({"it": net}, source, image_size=28, device=CPU, dtype=dtype)[0]["it"] for source in (train, test)
+        represent({"it": net}, source, reads=source.image, device=CPU, dtype=dtype)[0]["it"] for source in (train, test)
     ]
     classes = len(train.classes)
     penalty = chosen_penalty(features[0], train.labels, classes=classes, rounds=1, seed=0).best.penalty

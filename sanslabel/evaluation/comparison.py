@@ -11,7 +11,7 @@ from typing import Any
 from sanslabel import encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.features import Division, Features
-from sanslabel.evaluation.labeled_split import LabeledSplit
+from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.representation import Representation
 from sanslabel.evaluation.stages import Tokens
@@ -74,7 +74,8 @@ class Comparison:
 
     def labeled(self, data: str | Path) -> LabeledSplit:
         """Returns another set of labeled images, for the same encoders. Raises BadInput as `labeled_split` does."""
-        return self._open(f"data {data}", lambda: self.images.of(data, self.seed))
+        images = self.images
+        return self._open(f"data {data}", lambda: labeled_split(data, self.seed, images.options, images.cache))
 
     def subject(self, run: str | Path) -> Subject:
         """Returns the encoder of another folder. Raises BadInput if it reads images of another size or number of
@@ -123,8 +124,7 @@ class Comparison:
 
 
 def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
-    config = subject.encoder.config
-    if (config["image_size"], config["channels"]) != (split.options["image_size"], split.test.channels):
+    if subject.encoder.reads != split.options["reads"]:
         raise BadInput(
             f"{subject.folder}: its encoder reads other images; name an encoder of the same image size and channels."
         )

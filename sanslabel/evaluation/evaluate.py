@@ -56,16 +56,17 @@ def evaluate(
     labeled = data or (subject.plan.data if subject.plan else None)
     if labeled is None:
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
-    config = subject.encoder.config
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)
-    split = labeled_split(labeled, config["channels"], seed, options, features)
+    split = labeled_split(labeled, seed, options, features)
     encoders = {f"trained encoder ({subject.network})": subject.encoder.to(options["device"])}
     if baselines:
-        encoders = {"random encoder": random_encoder(config, split.train, seed, split.options)} | encoders
+        encoders = {
+            "random encoder": random_encoder(subject.encoder.config, split.train, seed, split.options)
+        } | encoders
     representations = readouts(encoders, split.train, split.options, stage, tokens)
     if baselines and stage is None and tokens is None:
-        representations = pixel_baseline(config["channels"], options["image_size"]) | representations
+        representations = pixel_baseline(options["reads"]) | representations
     comparison = Comparison(
         representations=representations,
         encoders=encoders,

@@ -73,7 +73,7 @@ class FeatureCache:
         """
         if self.folder is None or not isinstance(encoder, nn.Module):
             return None
-        how = [source.fingerprint, options["image_size"], str(options["dtype"]), options["device"].type]
+        how = [source.fingerprint, repr(options["reads"]), str(options["dtype"]), options["device"].type]
         return self.folder / f"{digest(encoder, how)}.safetensors"
 
 

@@ -15,7 +15,8 @@ from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.linear import fifths
 from sanslabel.evaluation.representation import Representation, represent
-from sanslabel.sources import Source, open_source, splits
+from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.sources import Source, Split, open_source, splits
 
 
 class Unlabeled(BadInput):
@@ -58,10 +59,6 @@ class LabeledSplit:
         """Returns the split with only the images (n,) of the index to fit on."""
         return replace(self, train=self.train.subset(index))
 
-    def of(self, data: str | Path, seed: int) -> LabeledSplit:
-        """Returns the split of other data, with images of the same size and channels."""
-        return labeled_split(data, self.test.channels, seed, self.options, self.cache)
-
     def features(self, compared: Mapping[str, Representation], source: Source) -> tuple[dict[str, Tensor], Tensor]:
         """Returns the features (n, D) of each representation and the positions (n,) of the images that could be read.
 
@@ -83,20 +80,15 @@ class LabeledSplit:
         return {name: known[name][0] if name in known else computed[name] for name in compared}, index
 
 
-def labeled_split(
-    data: str | Path, channels: int, seed: int, options: Mapping[str, Any], cache: FeatureCache
-) -> LabeledSplit:
-    """Returns the training and test split of labeled data, for images of so many channels.
+def labeled_split(data: str | Path, seed: int, options: Mapping[str, Any], cache: FeatureCache) -> LabeledSplit:
+    """Returns the training and test split of labeled data, for an encoder that reads what the options say.
 
-    Without a test split, a fifth of the labeled images, fixed by the seed, is measured. The options are those of
-    `represent`; images of a folder are decoded for their `image_size`. Raises Unlabeled unless there are labels of two
-    classes.
+    Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. The options are those of
+    `represent`. Raises Unlabeled unless there are labels of two classes, and BadInput if the data have nothing that the
+    encoder reads.
     """
-    size = options["image_size"]
-    train = _labeled(open_source(data, "train", image_size=size, channels=channels))
-    test = None
-    if "test" in splits(data):
-        test = _labeled(open_source(data, "test", image_size=size, channels=channels))
+    train = _labeled(open_for(options["reads"], data, "train"))
+    test = _labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
     if len(train) == 0:
         raise Unlabeled(f"{data} has no labels: kNN and linear accuracy need some; name labeled data with --data.")
     if test is not None and len(test):
@@ -110,6 +102,17 @@ def labeled_split(
     if len(train.labels.unique()) < 2 or len(test) == 0:
         raise Unlabeled(f"{data} has labels of one class alone: give labels of two classes or more with --data.")
     return LabeledSplit(str(data), train, test, split, options, cache)
+
+
+def open_for(reads: InputSpec, data: str | Path, split: Split) -> Source:
+    """Returns a split of the data for an encoder; images are opened at its size and with its channels. Raises BadInput
+    if the data have nothing that the encoder reads."""
+    images = {"image_size": reads.side, "channels": reads.channels} if isinstance(reads, ImageSpec) else {}
+    source = open_source(data, split, **images)
+    if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
+        kind = type(reads).__name__.removesuffix("Spec").lower()
+        raise BadInput(f"{data}: has no {kind} for the encoder to read; name other data with --data.")
+    return source
 
 
 def _labeled(source: Source) -> Source:

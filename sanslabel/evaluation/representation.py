@@ -12,12 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sanslabel.device import autocast, memory_format
 from sanslabel.distributed import gather_ragged, rank, world_size
 from sanslabel.errors import BadInput
+from sanslabel.inputs import InputSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
-from sanslabel.views import resize_images, resized
+from sanslabel.views import plain_view, resized
 
 Representation = Callable[[Tensor], Tensor]
-"""a function or module: images (N, C, H, W), float32 in [0, 1] -> features (N, D)"""
+"""a function or module: images (N, C, H, W), float32 in [0, 1], or other inputs -> features (N, D)"""
 
 PIXELS = 3072
 """numbers that an image's pixels may be; larger images are reduced to 32x32, which bounds memory and time"""
@@ -31,7 +32,7 @@ def represent(
     encoders: Mapping[str, Representation],
     source: Source,
     *,
-    image_size: int,
+    reads: InputSpec,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     batch: int = 512,
@@ -40,16 +41,17 @@ def represent(
     """Returns each encoder's features (n, D) float32 of a source, and the positions (n,) of the images that could be
     read.
 
-    The largest central squares of the images, resized to `image_size`, are decoded once for all encoders, which must be
-    on the device. Several processes share the batches, and each has all features in the end. Modules run in evaluation
-    mode; their buffers stay as they are and their mode is restored. `dtype` is what they compute in (autocast). The
-    features are on the device if it is a GPU of CUDA, else on the CPU. Raises BadInput if a feature is not finite.
+    Samples are loaded once for all encoders, which must be on the device. They are given the plain view of the input
+    `reads`: of images, the largest central square at that size. Several processes share the batches, and each has all
+    features in the end. Modules run in evaluation mode; their buffers stay as they are and their mode is restored.
+    `dtype` is what they compute in (autocast). The features are on the device if it is a GPU of CUDA, else on the CPU.
+    Raises BadInput if a feature is not finite.
     """
     processes, count = world_size(), -(-len(source) // batch)
     begin, end = (rank() * count // processes * batch, (rank() + 1) * count // processes * batch)
     shared = 1 < processes <= count
     local = source.subset(torch.arange(begin, min(end, len(source)))) if shared else source
-    features, index = _represented(encoders, local, image_size, device, dtype, batch, workers)
+    features, index = _represented(encoders, local, reads, device, dtype, batch, workers)
     if shared:
         features, index = {name: gather_ragged(h) for name, h in features.items()}, gather_ragged(index + begin)
     for name, h in features.items():
@@ -67,7 +69,7 @@ def pixels(images: Tensor) -> Tensor:
 def _represented(
     encoders: Mapping[str, Representation],
     source: Source,
-    image_size: int,
+    reads: InputSpec,
     device: torch.device,
     dtype: torch.dtype,
     batch: int,
@@ -78,7 +80,7 @@ def _represented(
     features: dict[str, Tensor] = {}
     readable, count = torch.empty(len(source), dtype=torch.int64), 0
     with evaluating(encoders.values()), autocast(device, dtype):
-        for begin, images, index in _images(source, image_size, batch, device, workers):
+        for begin, images, index in _inputs(source, reads, batch, device, workers):
             # A sample that could not be read came as a copy of another one, which would then count twice.
             original = index == torch.arange(begin, begin + len(index), device=device)
             written = slice(count, count := count + int(original.sum()))
@@ -96,7 +98,7 @@ def settle_(
     encoder: nn.Module,
     source: Source,
     *,
-    image_size: int,
+    reads: InputSpec,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     batch: int = 512,
@@ -120,20 +122,20 @@ def settle_(
             norm.reset_running_stats()
             norm.momentum = None  # the mean over all batches
             norm.train()
-        for _, images, _ in _images(source.subset(drawn), image_size, batch, device, workers):
+        for _, images, _ in _inputs(source.subset(drawn), reads, batch, device, workers):
             encoder(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
-def _images(
-    source: Source, size: int, batch: int, device: torch.device, workers: int
+def _inputs(
+    source: Source, reads: InputSpec, batch: int, device: torch.device, workers: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yields the position of each batch's first sample, its images (n, C, size, size), and the positions (n,) of the
-    samples that they show."""
-    begin = 0
+    """Yields the position of each batch's first sample, its plain views (n, …), and the positions (n,) of the samples
+    that they are of."""
+    view, begin = plain_view(reads), 0
     for loaded in ordered(source, batch, device=device, workers=workers):
-        images = resize_images(loaded.images(), size)
+        images = view.plain(loaded).images
         yield begin, images.contiguous(memory_format=memory_format(device)), loaded.index
         begin += len(loaded.index)
 

@@ -11,6 +11,7 @@ from sanslabel import checkpoint
 from sanslabel.evaluation.labeled_split import LabeledSplit
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.subjects import Subject
+from sanslabel.inputs import ImageSpec
 from sanslabel.scores import Score, read_scores
 
 COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train", "n_test")
@@ -22,12 +23,13 @@ def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score],
     Scores of other protocols and settings that the file has of the same encoder are kept. Other data of the same name
     get a file of their own. Raises BadInput if the file cannot be read, DiskError if it cannot be written.
     """
+    reads = split.options["reads"]
     about = {
         "data": split.data,
         "fingerprints": split.fingerprints,
         "split": split.split,
         "encoder": {"network": subject.network, "sha256": subject.sha256},
-        "image_size": split.options["image_size"],
+        "image_size": reads.side if isinstance(reads, ImageSpec) else 0,
         "precision": str(split.options["dtype"]).removeprefix("torch."),
     }
     name = split.train.name if network is None else f"{split.train.name}-{network}"

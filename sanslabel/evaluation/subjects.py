@@ -14,6 +14,7 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
 from sanslabel.evaluation.representation import PIXELS, Representation, pixels, settle_
 from sanslabel.evaluation.stages import Readout, Tokens
+from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder
@@ -39,14 +40,10 @@ class Subject(NamedTuple):
         It computes in the precision that it was trained in. On `fashion`, bfloat16 moves accuracies by 0.05 points and
         takes 0.4 of the time.
         """
-        precision = torch.bfloat16 if self.plan and self.plan.precision == "bfloat16" else torch.float32
-        size = self.plan.image_size if self.plan else self.encoder.config["image_size"]
-        return {
-            "image_size": size,
-            "device": device,
-            "dtype": precision,
-            "workers": self.plan.workers if self.plan else 0,
-        }
+        dtype, workers = torch.float32, 0
+        if self.plan is not None:
+            dtype, workers = getattr(torch, self.plan.precision), self.plan.workers
+        return {"reads": self.encoder.reads, "device": device, "dtype": dtype, "workers": workers}
 
 
 def open_subject(run: str | Path, network: str | None = None, data: str | Path | None = None) -> Subject:
@@ -114,9 +111,12 @@ def readouts(
     return representations
 
 
-def pixel_baseline(channels: int, size: int) -> dict[str, Representation]:
-    """Returns raw pixels as a representation, under a name that says whether images of this size are reduced."""
-    return {"pixels, reduced to 32x32" if channels * size**2 > PIXELS else "pixels": pixels}
+def pixel_baseline(reads: InputSpec) -> dict[str, Representation]:
+    """Returns raw pixels as a representation, under a name that says whether images of this size are reduced; nothing
+    for inputs that are no images."""
+    if not isinstance(reads, ImageSpec):
+        return {}
+    return {"pixels, reduced to 32x32" if reads.channels * reads.side**2 > PIXELS else "pixels": pixels}
 
 
 def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: Mapping[str, Any]) -> encoders.Encoder:

@@ -14,6 +14,7 @@ from torch import Tensor
 from sanslabel.device import chosen_device, deterministic_kernels
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import represent
+from sanslabel.inputs import ImageSpec
 from sanslabel.methods.method import Method, Networks
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Source, open_source, splits
@@ -38,6 +39,11 @@ class Trained:
         return self.said["image_size"]
 
     @property
+    def reads(self) -> ImageSpec:
+        """Returns the shape of the images that it makes."""
+        return ImageSpec(channels=self.channels, height=self.size, width=self.size)
+
+    @property
     def channels(self) -> int:
         return self.said["encoder"]["channels"]
 
@@ -57,7 +63,7 @@ class Trained:
         self, functions: Mapping[str, Callable[[Tensor], Tensor]], source: Source
     ) -> tuple[dict[str, Tensor], Tensor]:
         """What functions of images say of a source's, (n, D) each on the CPU, and the rows (n,) that could be read."""
-        options = {"image_size": self.size, "device": self.device, "batch": BATCH, "workers": self.said["workers"]}
+        options = {"reads": self.reads, "device": self.device, "batch": BATCH, "workers": self.said["workers"]}
         with self.computing():
             found, rows = represent(functions, source, **options)
         return {name: values.cpu() for name, values in found.items()}, rows

@@ -33,7 +33,7 @@ class Supervised(Method):
 
     smoothing: float = 0.0
     """of the labels; 0 in the paper"""
-    view: views.AnyView = views.RECONSTRUCTION
+    view: views.AnyView | views.LogMel = views.RECONSTRUCTION
 
     recipe = Recipe(
         encoder="resnet50", optimizer=SGD(lr=0.1, weight_decay=1e-4), scaling="linear", epochs=90, decay_all=True
@@ -52,7 +52,7 @@ class Supervised(Method):
         return Networks(encoder=encoder, classifier=nn.Linear(encoder.width, facts.classes))
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        view = self.view(batch, 0)  # (N, C, S, S)
+        view = self.view.input(batch, 0).images  # (N, C, S, S)
         representation = net.encoder(view)  # (N, D)
         logits, labels = gather(net.classifier(representation)).float(), gather(batch.labels())  # (N, classes), (N,)
         labeled = (labels >= 0).sum().clamp(min=1)

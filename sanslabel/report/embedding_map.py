@@ -14,14 +14,14 @@ from sanslabel.diagnostics import spectrum
 from sanslabel.encoders import Encoder
 from sanslabel.evaluation import Unlabeled, represent
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split
+from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split, open_for
 from sanslabel.evaluation.probe import chosen_probe
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
 from sanslabel.report.options import Options
 from sanslabel.run_folder import RunFolder
-from sanslabel.sources import Request, Source
+from sanslabel.sources import Request, Source, splits
 from sanslabel.views import resized
 
 NEIGHBORS = 8
@@ -99,12 +99,12 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
     data = plan.data if options.data is None else options.data
     dtype = getattr(torch, plan.precision)  # as in training; on `fashion`, bfloat16 takes 0.4 of the time
-    computing = {"device": options.device, "dtype": dtype, "workers": plan.workers, "image_size": plan.image_size}
-    channels, cache = encoder.config["channels"], FeatureCache(folder.path / "features")
+    computing = {"device": options.device, "dtype": dtype, "workers": plan.workers, "reads": encoder.reads}
+    cache = FeatureCache(folder.path / "features")
     try:
-        split = labeled_split(data, channels, options.seed, computing, cache)
+        split = labeled_split(data, options.seed, computing, cache)
     except Unlabeled:
-        source = folder.source(None, data, channels)
+        source = open_for(encoder.reads, data, "test" if "test" in splits(data) else "train")
         source = source.subset(_drawn(len(source), options.points, options.seed, Stream.MAP))
         log(f"Computing the features of {len(source):,} images of {source.name}")
         features, index = represent({"": encoder}, source, **computing)

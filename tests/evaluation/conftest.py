@@ -59,6 +59,14 @@ def write_run():
 
 
 @pytest.fixture
+def quick_run(tmp_path, write_run):
+    """A run folder whose encoder has three narrow layers."""
+    torch.manual_seed(0)
+    encoder = encoders.build("mlp", channels=1, image_size=8, hidden=[64, 48, 32])
+    return write_run(tmp_path / "run", {"student": encoder})
+
+
+@pytest.fixture
 def run(tmp_path, write_run):
     """A run folder; the encoders' weights are random."""
     torch.manual_seed(0)

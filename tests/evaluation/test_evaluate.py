@@ -127,7 +127,8 @@ def test_the_random_encoder_has_settled_statistics_and_weights_of_the_seed(run, 
     measure = KNN.measure
     monkeypatch.setattr(KNN, "measure", lambda self, c: features.update(c.features) or measure(self, c))
     evaluate(run, protocols=ONE_DRAW, seed=2)
-    source, options = open_source("digits"), {"image_size": 8, "device": torch.device("cpu")}
+    source = open_source("digits")
+    options = {"reads": source.image, "device": torch.device("cpu")}
     torch.manual_seed(fold(2, 4))
     encoder = encoders.build(**checkpoint.read_json(run / "config.json")["networks"]["student"])
     raw, _ = represent({"random": encoder}, source, **options)
@@ -234,7 +235,7 @@ def test_features_of_another_stage_are_others(run):
 def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     """One image could not be read when the first encoder was represented."""
     source = open_source("digits", "train")
-    options = {"image_size": 8, "device": torch.device("cpu"), "dtype": torch.float32}
+    options = {"reads": source.image, "device": torch.device("cpu"), "dtype": torch.float32}
     cache = FeatureCache(run / "features")
     rows = LabeledSplit("digits", source, source, "all", options, cache)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
@@ -292,15 +293,16 @@ def test_the_same_encoder_is_probed_on_another_set(run, arrays):
     assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 2
 
 
-def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(run):
+def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(quick_run):
+    run = quick_run
     before = checkpoint.load_encoder(run).state_dict()
-    how = Finetune(steps=300, flip=0.0)  # digits have no mirror images
+    how = Finetune(steps=100, flip=0.0)  # digits have no mirror images
     found = evaluate(run, protocols=(Linear(draws=1), how))
     probed = [s.value for s in found if s.protocol == "linear" and "encoder" in s.representation]
     tuned = [s for s in found if s.protocol == "finetune"]
     assert [s.representation for s in tuned] == ["random encoder", "trained encoder (student)"]
     assert all(after.value > with_all for after, with_all in zip(tuned, probed[::2], strict=True))
-    assert tuned[0].settings["steps"] == 300
+    assert tuned[0].settings["steps"] == 100
     after = checkpoint.load_encoder(run).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     short = Finetune(steps=20)
@@ -390,11 +392,11 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path, write_run):
 
     source = open_source("digits", "train")
     encoder.patches = None  # whole images, by hand
-    settle_(encoder, source, image_size=8, device=torch.device("cpu"))
-    features, _ = represent({"whole": encoder}, source, image_size=8, device=torch.device("cpu"))
-    options = {"image_size": 8, "device": torch.device("cpu")}
+    settle_(encoder, source, reads=source.image, device=torch.device("cpu"))
+    features, _ = represent({"whole": encoder}, source, reads=source.image, device=torch.device("cpu"))
+    options = {"reads": source.image, "device": torch.device("cpu")}
     _, whole = subjects.readouts({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
-    again, _ = represent({"whole": whole}, source, image_size=8, device=torch.device("cpu"))
+    again, _ = represent({"whole": whole}, source, reads=source.image, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
 
 

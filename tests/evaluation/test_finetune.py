@@ -62,7 +62,7 @@ def test_a_rate_of_almost_nothing_is_the_probe():
     source = open_source("digits", "train")
     encoder = encoders.build("conv", channels=1, image_size=8).eval()
     probe = probe_of(encoder.width)
-    net = fine_tuned(encoder, probe, source, Finetune(steps=1, lr=1e-12), image_size=8, seed=0, device=CPU)
+    net = fine_tuned(encoder, probe, source, Finetune(steps=1, lr=1e-12), reads=source.image, seed=0, device=CPU)
     for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
         torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
 

@@ -88,12 +88,12 @@ def test_what_does_not_see_a_change_does_not_change():
     source = open_source("digits", "test")
     encoder = encoders.build("conv", channels=1, image_size=8)
     compared = {"mean": lambda x: torch.stack([x.mean((1, 2, 3)), x.square().mean((1, 2, 3))], dim=1), "conv": encoder}
-    found = mean_cosines(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
+    found = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
     assert found["mean"]["flip"] == pytest.approx(100, abs=1e-3)
     assert found["mean"]["turn"] == pytest.approx(100, abs=1e-3)
     assert set(found["conv"]) == {"crop", "flip", "light", "blur", "turn", UNRELATED}
     assert found["conv"]["flip"] < 100
-    assert found == mean_cosines(compared, source, image_size=8, seed=0, device=CPU, dtype=torch.float32)
+    assert found == mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 import torch
 from rich.console import Console
 
-import sanslabel
 from sanslabel import encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import evaluate
@@ -71,8 +70,8 @@ def test_shapes_leave_the_mode_and_the_statistics_alone():
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
 
 
-def test_layers_probe_each_stage_and_say_which_is_best(tmp_path):
-    run = sanslabel.train("digits", method="simclr", epochs=2, batch=128, out=tmp_path / "run").path
+def test_layers_probe_each_stage_and_say_which_is_best(quick_run):
+    run = quick_run
     found = evaluate(run, protocols=("layers", KNN(draws=1)))
     layers = [s for s in found if s.protocol == "layers"]
     assert [(s.representation, s.stage) for s in layers] == [

@@ -24,6 +24,7 @@ from sanslabel.evaluation.probe import chosen_probe
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.representation import represent
 from sanslabel.evaluation.subjects import encoder_of_full_images
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.methods.method import Networks
 from sanslabel.methods.supervised import Supervised
 from sanslabel.optimizers import AdamW
@@ -31,7 +32,7 @@ from sanslabel.randomness import Stream, fold
 from sanslabel.recipe import Group, Recipe
 from sanslabel.scores import Score
 from sanslabel.sources import Source, batches
-from sanslabel.views import View
+from sanslabel.views import LogMel, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class Finetune(Protocol):
         if (comparison.stage, comparison.tokens) != (None, None):
             raise BadInput("--protocols finetune trains the full encoder; leave out --stage and --tokens.")
 
+        self.view(comparison.images.options["reads"])
+
     def measure(self, comparison: Comparison) -> list[Score]:
         images, seed = comparison.images, comparison.seed
         encoders = {
@@ -95,6 +98,14 @@ class Finetune(Protocol):
             "crop": list(self.crop),
             "flip": self.flip,
         }
+
+    def view(self, reads: InputSpec) -> View | LogMel:
+        """Returns the view that is trained on. Crops and flips are of images; of a sound, a random window is taken."""
+        if isinstance(reads, SpectrogramSpec):
+            return LogMel.of(reads)
+        if not isinstance(reads, ImageSpec):
+            raise BadInput("--protocols finetune needs an encoder of images or of sound; leave it out.")
+        return View(crop=self.crop, flip=self.flip, size=reads.side)
 
     def epochs(self, samples: int) -> int:
         """Returns the epochs over so many samples that come nearest to the steps, at least one."""
@@ -136,13 +147,13 @@ def fine_tuned(
     source: Source,
     how: Finetune,
     *,
-    image_size: int,
+    reads: InputSpec,
     seed: int,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     workers: int = 0,
 ) -> nn.Module:
-    """Returns a trained copy of the encoder with its head: images (N, C, S, S) -> logits (N, classes).
+    """Returns a trained copy of the encoder with its head: inputs (N, …) -> logits (N, classes).
 
     Encoder and head are trained by `supervised` on the source's labels; the given encoder stays as it is. Raises
     NotFinite if a loss or gradient is not finite.
@@ -151,7 +162,7 @@ def fine_tuned(
     net.to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     synchronize_(net)
     recipe = how.recipe(encoder, len(source))
-    method = Supervised(view=View(crop=how.crop, flip=how.flip, size=image_size))
+    method = Supervised(view=how.view(reads))
     order = {"seed": fold(seed, Stream.FINE_TUNING), "epochs": recipe.epochs, "workers": workers, "device": device}
     stream = batches(source, max(1, recipe.batch // world_size()) * world_size(), **order)
     players = players_of(net, recipe, recipe.batch)

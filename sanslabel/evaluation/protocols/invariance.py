@@ -12,9 +12,11 @@ from torch.nn.functional import normalize
 
 from sanslabel.device import autocast
 from sanslabel.diagnostics import mean_cosine
+from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.representation import Representation, evaluating
+from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.scores import Score
 from sanslabel.sources import Source, ordered
@@ -31,6 +33,10 @@ class Invariance(Protocol):
     """The mean cosine of an image's representation and its changed one's, beside that of unrelated images."""
 
     title = "What stays of a changed image (100 x cosine)"
+
+    def check_comparison(self, comparison: Comparison) -> None:
+        if not isinstance(comparison.images.options["reads"], ImageSpec):
+            raise BadInput("--protocols invariance changes images, and the encoder reads something else; leave it out.")
 
     def measure(self, comparison: Comparison) -> list[Score]:
         images = comparison.images
@@ -59,7 +65,7 @@ def changes(channels: int, size: int) -> dict[str, View | None]:
 
 @torch.no_grad()
 def mean_cosines(
-    representations: Mapping[str, Representation], source: Source, *, image_size: int, seed: int, **options: Any
+    representations: Mapping[str, Representation], source: Source, *, reads: ImageSpec, seed: int, **options: Any
 ) -> dict[str, dict[str, float]]:
     """Returns the mean cosine, times 100, of an image's representation and its changed one's.
 
@@ -68,12 +74,12 @@ def mean_cosines(
     """
     device, dtype = options["device"], options["dtype"]
     drawn = source.subset(permutation(fold(seed, Stream.CHANGES), len(source))[:SAMPLES].sort().values)
-    views = changes(source.channels, image_size)
+    views = changes(reads.channels, reads.side)
     cosines: dict[str, dict[str, list[Tensor]]] = {name: {kind: [] for kind in views} for name in representations}
     features: dict[str, list[Tensor]] = {name: [] for name in representations}
     with evaluating(representations.values()), autocast(device, dtype):
         for loaded in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
-            plain = resize_images(loaded.images(), image_size)
+            plain = resize_images(loaded.images(), reads.side)
             batch = loaded.with_pixels(plain)  # so that the change is the only difference
             changed = {
                 kind: _turned(plain, batch.key) if view is None else view(batch, 0) for kind, view in views.items()
