@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from sanslabel.randomness import fold, permutation
-from sanslabel.sources.idx import read
+from sanslabel.sources.formats.idx import read
 
 SEED = 0
 DATA = Path(__file__).parents[1] / "sanslabel" / "sources" / "data"

@@ -1,4 +1,4 @@
-"""A sign of life from every process of a run, so that one that is lost can be named."""
+"""Signs of life from every process of a run: one that is lost can be named, and one that works long is waited for."""
 
 from __future__ import annotations
 
@@ -6,107 +6,151 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch.distributed as dist
 
-from sanslabel.distributed import rank, world_size
+from sanslabel.distributed import all_reduce_max, rank, world_size
 from sanslabel.errors import ProcessLost
 
 BEAT = 1.0
 """seconds between signs of life"""
 WAITING = "waits for data"
 T = TypeVar("T")
-_now = ["starts"]
+_activity = ["starts"]
 """what this process does, for the others to read"""
 
 
-def followed(items: Iterable[T]) -> Iterator[T]:
-    """The same items; the pulse says meanwhile whether one is waited for or worked on."""
+class Heartbeat:
+    """What a process that works alone gives the others of its run to know, so that they go on waiting for it."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def beat(self) -> None:
+        """Lets the others wait on, if the last sign of life is a second old.
+
+        Each must then come within the time limit of the connection, as `work_while_others_wait` does.
+        """
+        if time.monotonic() - self.last >= BEAT:
+            all_reduce_max(1)
+            self.last = time.monotonic()
+
+
+def work_while_others_wait(work: Callable[[Heartbeat], T] | None) -> T | None:
+    """Returns what `work` returns, once the last process of the run that has some has done it.
+
+    Every process must call this at the same time; None is for those without work. None waits longer than another's next
+    beat takes, and so none gives up.
+    """
+    result = None if work is None else work(Heartbeat())
+    while all_reduce_max(0)[0]:
+        pass
+    return result
+
+
+def with_activity(items: Iterable[T]) -> Iterator[T]:
+    """Yields the items; meanwhile the other processes can read whether this one waits for an item or works on one."""
     iterator, count = iter(items), 0
     while True:
-        _now[:] = [f"{WAITING}, {count} steps after its start"]
+        _activity[:] = [f"{WAITING}, {count} steps after its start"]
         try:
             item = next(iterator)
         except StopIteration:
             return
         finally:
             count += 1
-            _now[:] = [f"works on step {count} after its start"]
+            _activity[:] = [f"works on step {count} after its start"]
         yield item
 
 
 @contextmanager
-def beating() -> Iterator[None]:
-    """Within it, this process of several tells the others that it lives, and an error of their connection becomes
-    ProcessLost, which names the one that died, hangs, or is waited for."""
-    others = _Others(dist.distributed_c10d._get_default_store())
-    thread = threading.Thread(target=others.beat, daemon=True)
+def signs_of_life() -> Iterator[None]:
+    """Context manager in which this process of several tells the others that it lives.
+
+    Raises ProcessLost in place of an error of their connection; it names the process that died, hangs, or is waited
+    for.
+    """
+    processes = _Processes(dist.distributed_c10d._get_default_store())
+    thread = threading.Thread(target=processes.send, daemon=True)
     thread.start()
     try:
         yield
     except RuntimeError as error:
-        words = str(error).partition("\n")[0]
-        hung = "timed out" in words.lower()
-        if not (hung or isinstance(error, dist.DistError) or any(word in words for word in ("Connection", "gloo"))):
-            raise  # an error of its own
-        if not (lost := others.lost(hung)):
+        message = str(error).partition("\n")[0]
+        hung = "timed out" in message.lower()
+        if not (hung or isinstance(error, dist.DistError) or any(word in message for word in ("Connection", "gloo"))):
+            raise  # not an error of the connection
+        if not (lost := processes.lost(hung)):
             raise
         raise ProcessLost(
-            f"lost {'; '.join(lost)}. This process gave up ({words}); start all again to go on from the last "
+            f"lost {'; '.join(lost)}. This process gave up ({message}); start all again to go on from the last "
             "checkpoint."
         ) from error
     finally:
-        others.ended.set()
+        processes.ended.set()
         thread.join(BEAT)
 
 
-class _Others:
-    """What the processes tell each other through the store that they met at."""
+class _Sign(NamedTuple):
+    """A sign of life."""
+
+    number: str
+    """of the beat, from 1 on"""
+    name: str
+    """the process, with its machine"""
+    activity: str
+
+
+class _Processes:
+    """The processes of a run, as they show themselves in the store that they met at."""
 
     def __init__(self, store: dist.Store) -> None:
         self.store = store.clone()  # pyright: ignore[reportAttributeAccessIssue]
         self.ended, self.names = threading.Event(), dict[int, str]()
 
-    def beat(self) -> None:
-        own, count = f"process {rank()} ({os.getpid()} on {socket.gethostname()})", 0
+    def send(self) -> None:
+        """Sends signs of life until the run has ended."""
+        name, count = f"process {rank()} ({os.getpid()} on {socket.gethostname()})", 0
         while not self.ended.wait(BEAT if count else 0):
             count += 1
-            with suppress(RuntimeError):  # the store went with the process that held it
-                self.store.set(f"pulse/{rank()}", f"{count}\n{own}\n{_now[0]}")
-                if len(self.names) < world_size():  # remembered, since a store that hangs tells no names
-                    self.names |= {other: name for other, (_, name, _) in self.heard().items() if name}
+            with suppress(RuntimeError):  # the store went with the process that had it
+                self.store.set(f"pulse/{rank()}", "\n".join(_Sign(str(count), name, _activity[0])))
+                if len(self.names) < world_size():  # kept, since a store that hangs answers no more
+                    self.names |= {other: sign.name for other, sign in self.received().items() if sign.name}
 
     def lost(self, hung: bool) -> list[str]:
-        """Those that give no sign of life any more, with what they did last; or else, where something hung, those that
-        the others wait for."""
-        heard: list[dict[int, tuple[str, str, str]]] = []
+        """Returns the processes that give no sign of life any more, with what they did last.
 
-        def listen() -> None:
+        If there are none and something hung, it returns those that the others wait for.
+        """
+        received: list[dict[int, _Sign]] = []
+
+        def receive() -> None:
             with suppress(RuntimeError):
-                heard.append(self.heard())
+                received.append(self.received())
                 time.sleep(3 * BEAT)
-                heard.append(self.heard())
+                received.append(self.received())
 
-        thread = threading.Thread(target=listen, daemon=True)
+        thread = threading.Thread(target=receive, daemon=True)
         thread.start()
         thread.join(6 * BEAT)
-        if len(heard) < 2:  # the store does not answer, and so neither does the process that holds it
+        if len(received) < 2:  # the store does not answer, and so neither does the process that has it
             agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             return ["torchrun, which started this process" if agent else self.names.get(0, "process 0")]
-        before, after = heard
-        lost = [other for other in before if before[other][0] == after[other][0]]
+        before, after = received
+        lost = [other for other in before if before[other].number == after[other].number]
         if hung and not lost:
-            lost = [other for other in after if after[other][2].startswith(WAITING)]
-        return [f"{self.names.get(other, f'process {other}')}, which {after[other][2]}" for other in lost]
+            lost = [other for other in after if after[other].activity.startswith(WAITING)]
+        return [f"{self.names.get(other, f'process {other}')}, which {after[other].activity}" for other in lost]
 
-    def heard(self) -> dict[int, tuple[str, str, str]]:
-        """Of each process the number of its last beat, its name and what it did then. RuntimeError without a store."""
-        found = {}
+    def received(self) -> dict[int, _Sign]:
+        """Returns the last sign of life of each process. Raises RuntimeError without a store."""
+        signs = {}
         for other in range(world_size()):
             key = f"pulse/{other}"
-            words = self.store.get(key).decode() if self.store.check([key]) else "0\n\nwas never heard of"
-            found[other] = tuple(words.split("\n"))
-        return found
+            message = self.store.get(key).decode() if self.store.check([key]) else "0\n\nnever gave a sign of life"
+            signs[other] = _Sign(*message.split("\n"))
+        return signs

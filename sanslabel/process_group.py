@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from sanslabel.errors import BadInput
-from sanslabel.heartbeat import beating
+from sanslabel.heartbeat import signs_of_life
 
 TIMEOUT = 600.0
 """seconds that a process waits for another before it gives up"""
@@ -41,7 +41,7 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
     store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     dist.init_process_group(backend, store=store, rank=meeting.rank, world_size=meeting.processes, timeout=wait)
     try:
-        with beating():
+        with signs_of_life():
             yield
     finally:
         dist.destroy_process_group()

@@ -18,7 +18,7 @@ from sanslabel.device import to_device
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.source import Loaded, Request, Source
+from sanslabel.sources.source import Loaded, Request, Source, Wanted
 
 DEFLATED = 1032
 """the highest number of bytes that one byte of deflate can stand for"""
@@ -115,12 +115,12 @@ class Arrays(Source):
         }
 
 
-def arrays_of_images(name: str, splits: Splits, split: str) -> Arrays:
+def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> Arrays:
     """Returns the samples of one split, or of "all".
 
     Labels become positions in `classes`: in the names that the files state, else in the sorted values of all splits.
-    Raises BadInput for labels and images of different numbers, for empty arrays, and for splits that do not fit
-    together.
+    Raises BadInput for labels and images of different numbers, for empty arrays, for splits that do not fit together,
+    and if they have other channels than are wanted.
     """
     images, labels, file_rows = [], [], []
     for stored_split, (read, values, file) in splits.stored.items():
@@ -143,6 +143,10 @@ def arrays_of_images(name: str, splits: Splits, split: str) -> Arrays:
     pixels = np.concatenate(images) if len(images) > 1 else images[0]  # one split is not copied
     positions = torch.from_numpy(np.concatenate(labels))
     channels, height, width = pixels.shape[1:]
+    if wanted.channels not in (None, channels):
+        raise BadInput(
+            f"{name}: {wanted.channels} channels are asked for, its images have {channels}; convert the images."
+        )
     return Arrays(
         name=name,
         split=split,

@@ -1,7 +1,7 @@
-"""Decoded pictures of a folder, kept in main memory for one run or on disk for all that come.
+"""Decoded pictures, kept in main memory for one run or on disk for all that come.
 
-A cache takes no more of its place than it leaves free there; pictures that do not fit are decoded each time. Batches
-are the same bits with a cache and without, and nothing that goes wrong with one stops a run.
+A cache uses at most half of the free space; pictures that do not fit are decoded each time. Batches are the same bits
+with a cache and without, and nothing that goes wrong with one stops a run.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import socket
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import PIL
@@ -29,15 +30,17 @@ from torch import Tensor
 
 from sanslabel.console import errors
 from sanslabel.device import cores
-from sanslabel.distributed import all_reduce_max, gather_objects, rank
+from sanslabel.distributed import gather_objects, rank
 from sanslabel.errors import BadInput
+from sanslabel.heartbeat import Heartbeat, work_while_others_wait
 from sanslabel.memory_limits import free_memory, main_memory
 from sanslabel.settings import Cache
 from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
-from sanslabel.sources.folder import Folder, status, zeros
-from sanslabel.sources.listing import SETTLED, cache_folder
-from sanslabel.sources.picture import VERSION, Unreadable, picture
+from sanslabel.sources.images import ImagesFrom, zeros
+from sanslabel.sources.picture import VERSION, Unreadable
+from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.source import Request, Source
+from sanslabel.sources.stores.listing import SETTLED, cache_folder
 from sanslabel.sources.workers import load_each
 
 PIECE = 16
@@ -46,181 +49,183 @@ container may have 64 MiB"""
 ALONE = 64 << 20
 """bytes of pictures up to which one process decodes them in less time than others take to start"""
 LISTED = 10_000
-"""files that are asked for their status at a time"""
-BEAT, PAUSE = 1.0, 10.0
-"""seconds after which other processes of the run are told of, and a person"""
-T = TypeVar("T")
+"""files whose status is read at a time"""
+POLL = 1.0
+"""seconds after which a process looks again whether another one has made the cache"""
 
 
 class _File(NamedTuple):
-    """Of decoded pictures, whole."""
+    """A finished file of decoded pictures."""
 
     descriptor: int
     path: str
-    """where other processes of this machine find it while this one holds it open"""
+    """where other processes of this machine find it while this one has it open"""
 
 
 def kinds() -> list[Cache]:
-    """That the system can have."""
+    """Returns the kinds of cache that the system can have."""
     if not hasattr(os, "preadv"):
         return []
     return ["ram", "disk"] if hasattr(os, "memfd_create") else ["disk"]
 
 
 def fitting(source: Source, epochs: int) -> Cache:
-    """Main memory for pictures that are read more than once and take, as a sample says, up to a quarter of it and half
-    of what is free. A disk is not filled unasked."""
-    if epochs < 2 or not isinstance(source, Folder) or "ram" not in kinds():
+    """Returns the kind of cache for a run that asks for none in particular.
+
+    Pictures that are read more than once are kept in main memory if, as a sample says, they take up to a quarter of it
+    and half of what is free. A disk is not filled unasked.
+    """
+    if epochs < 2 or source.pictures is None or "ram" not in kinds():
         return "none"
-    return "ram" if source.decoded_bytes <= min(main_memory() // 4, free_memory() // 2) else "none"
+    return "ram" if source.pictures.decoded_bytes <= min(main_memory() // 4, free_memory() // 2) else "none"
 
 
 def cached(source: Source, kind: Cache, workers: int) -> Source:
-    """The source with its pictures decoded beforehand, once on each machine, by all of its cores unless `workers` is 0.
-    Other processes of the run wait for it. A source that need not decode stays as it is."""
-    if kind == "none" or not isinstance(source, Folder):
+    """Returns the source with its pictures decoded beforehand, once on each machine.
+
+    All cores decode them unless `workers` is 0. Other processes of the run wait for it. A source that need not decode
+    stays as it is. If there can be no cache, a warning says why, and pictures are decoded each time.
+    """
+    pictures = source.pictures
+    if kind == "none" or pictures is None:
         return source
     machine = _machine()
     first = gather_objects([machine]).index(machine)
-    own = None
-    for found in _together(_made(source, kind, workers) if rank() == first else iter(())):
-        own = found or own
-    path = gather_objects([own.path if own else None])[first]
+    made = work_while_others_wait(partial(_made, pictures, kind, workers) if rank() == first else None)
+    path = gather_objects([made.path if made else None])[first]
     if path is None:
         return source
     try:
-        decoded = Decoded(own.descriptor if own else os.open(path, os.O_RDONLY))
+        decoded = Decoded(made.descriptor if made else os.open(path, os.O_RDONLY))
     except (OSError, ValueError) as error:
-        _tell_of_none(source, kind, error)
+        _warn_of_none(pictures, kind, error)
         decoded = None
-    gather_objects([None])  # whoever holds it has waited for those who open it
-    found = replace(source, decoded=decoded)
-    if own and decoded and found.decodes and decoded.unfitting:
+    gather_objects([None])  # the process that has it open has waited for those who open it
+    with_cache = source.with_pictures(replace(pictures, decoded=decoded))
+    if made and decoded and with_cache.decodes and decoded.unfitting:
         place = "main memory" if kind == "ram" else "disk"
-        again = "" if kind == "ram" else f"; with more room, remove {path} to have it made anew"
+        remedy = "" if kind == "ram" else f"; with more room, remove {path} to have it made anew"
         warnings.warn(
-            f"{source.name}: {decoded.unfitting:,} of {len(source):,} pictures are decoded each time, since a cache"
-            f" takes no more of the {place} than it leaves free{again}",
+            f"{source.name}: {decoded.unfitting:,} of {len(pictures):,} pictures are decoded each time, since a cache"
+            f" uses at most half of the free {place}{remedy}",
             stacklevel=2,
         )
-    return found
-
-
-def _together(items: Iterator[T]) -> Iterator[T | None]:
-    """The items, and None for as long as other processes have some: none waits longer than another's next item takes,
-    and so none gives up."""
-    end = object()
-    while all_reduce_max(int((item := next(items, end)) is not end))[0]:
-        yield None if item is end else item  # pyright: ignore[reportReturnType]
+    return with_cache
 
 
 def _machine() -> str:
-    """Of processes that can open each other's open files."""
+    """Returns the name of the machine: processes of one name can open each other's open files."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
     return socket.gethostname()
 
 
-def _made(folder: Folder, kind: Cache, workers: int) -> Iterator[_File | None]:
-    """Now and then None, and at the end the file; nothing if there can be none."""
+def _made(pictures: ImagesFrom, kind: Cache, workers: int, heartbeat: Heartbeat) -> _File | None:
+    """Returns the finished file; None, with a warning, if there can be none."""
     try:
         if kind not in kinds():
             raise OSError(errno.ENOTSUP, f"not on {platform.system()}")
-        yield from (_in_memory if kind == "ram" else _on_disk)(folder, workers)
-    except (OSError, BadInput, RuntimeError, MemoryError) as error:  # of worker processes that die, or have no room
-        _tell_of_none(folder, kind, error)
+        return (_in_memory if kind == "ram" else _on_disk)(pictures, workers, heartbeat)
+    except (OSError, BadInput, RuntimeError, MemoryError) as error:  # worker processes die, or have no room
+        _warn_of_none(pictures, kind, error)
+        return None
 
 
-def _tell_of_none(folder: Folder, kind: Cache, error: Exception) -> None:
+def _warn_of_none(pictures: ImagesFrom, kind: Cache, error: Exception) -> None:
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
     warnings.warn(
-        f"{folder.name}: --cache {kind} cannot be had ({reason}); pictures are decoded each time", stacklevel=2
+        f"{pictures.name}: --cache {kind} is not possible ({reason}); pictures are decoded each time", stacklevel=2
     )
 
 
-def _in_memory(folder: Folder, workers: int) -> Iterator[_File | None]:
-    """A file without a name, which is gone with the last process that has it open."""
+def _in_memory(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File:
+    """Returns a file without a name, which is gone with the last process that has it open."""
     descriptor = os.memfd_create("sanslabel", os.MFD_CLOEXEC)
     try:
-        yield from _decoded(folder, descriptor, lambda taken: (taken, free_memory()), workers)
-        yield _File(descriptor, f"/proc/{os.getpid()}/fd/{descriptor}")
+        _decode(pictures, descriptor, lambda taken: (taken, free_memory()), workers, heartbeat)
     except BaseException:
         os.close(descriptor)
         raise
+    return _File(descriptor, f"/proc/{os.getpid()}/fd/{descriptor}")
 
 
-def _on_disk(folder: Folder, workers: int) -> Iterator[_File | None]:
-    """A file in the user's cache folder, of an earlier run or made now, under another name until it is whole. Who makes
-    it holds a lock on it, which the system releases however that process ends."""
-    place = cache_folder() / "pictures" / (yield from _key(folder))
-    part = place.with_suffix(".part")
+def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File | None:
+    """Returns a file in the user's cache folder, of an earlier run or made now.
+
+    Until it is finished it has another name. Whoever makes it has a lock on it, which the system releases however that
+    process ends.
+    """
+    place = cache_folder() / "pictures" / _key(pictures, heartbeat)
+    unfinished = place.with_suffix(".part")
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    told = False
+    announced = False
     while True:
-        if (found := _opened(place)) is not None:
-            yield found
-            return
-        if (descriptor := _claimed(part)) is not None:
+        if (file := _open_file(place)) is not None:
+            return file
+        if (descriptor := _claimed(unfinished)) is not None:
             break
-        if not told:
-            told = True
-            print(f"{folder.name}: waiting for another process, which decodes these pictures", file=errors())
-        time.sleep(BEAT)
-        yield None
+        if not announced:
+            announced = True
+            print(f"{pictures.name}: waiting for another process, which decodes these pictures", file=errors())
+        time.sleep(POLL)
+        heartbeat.beat()
     try:
-        found = _opened(place)  # by one that has ended since
-        if found is None:
-            _make_room(place.parent, folder.decoded_bytes)
-            yield from _decoded(folder, descriptor, lambda _: _space(place.parent), workers)
-            os.rename(part, place)
+        file = _open_file(place)  # by one that has ended since
+        if file is None:
+            _make_room(place.parent, pictures.decoded_bytes)
+            _decode(pictures, descriptor, lambda _: _space(place.parent), workers, heartbeat)
+            os.rename(unfinished, place)
             _locked(descriptor, shared=True)  # what is opened now shares it
-            found = _opened(place)
-        yield found
+            file = _open_file(place)
+        return file
     finally:
-        if _is_at(descriptor, part):
-            part.unlink()
+        if _is_at(descriptor, unfinished):
+            unfinished.unlink()
         os.close(descriptor)
 
 
-def _claimed(part: Path) -> int | None:
-    """The file, open, for whoever is to fill it; None where another process does."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _claimed(unfinished: Path) -> int | None:
+    """Returns the file, open, for the process that is to fill it; None if another process does."""
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     claimed = False
     try:
-        claimed = _locked(descriptor) and _is_at(descriptor, part)
+        claimed = _locked(descriptor) and _is_at(descriptor, unfinished)
     finally:
         if not claimed:
             os.close(descriptor)
     return descriptor if claimed else None
 
 
-def _key(folder: Folder) -> Generator[None, None, str]:
-    """Of all that decides the pixels. A file that has changed within the last two seconds may do so again under the
-    same time: that is waited for. None once a second."""
-    said = yield from _status(folder)
-    if (left := int(said.max()) + SETTLED - time.time_ns()) > 0:
+def _key(pictures: ImagesFrom, heartbeat: Heartbeat) -> str:
+    """Returns a name made of all that decides the pixels.
+
+    A file that has changed within the last two seconds may do so again under the same time, so that they pass first.
+    """
+    status = _status(pictures, heartbeat)
+    if (left := int(status.max()) + SETTLED - time.time_ns()) > 0:
         time.sleep(min(left, SETTLED) / 1e9)
-        said = yield from _status(folder)
+        status = _status(pictures, heartbeat)
     codecs = [features.version(name) for name in ("jpg", "libtiff", "webp")]
     made_by = (FORMAT, VERSION, PIL.__version__, codecs, torch.__version__, platform.machine())
-    of = (os.fspath(folder.root.resolve()), folder.fingerprint, folder.side, folder.channels)
-    return hashlib.sha256(repr((made_by, of)).encode(errors="surrogateescape") + said.tobytes()).hexdigest()
+    location = os.fspath(pictures.store.location.resolve())
+    data = (location, pictures.fingerprint, pictures.side, pictures.channels)
+    return hashlib.sha256(repr((made_by, data)).encode(errors="surrogateescape") + status.tobytes()).hexdigest()
 
 
-def _status(folder: Folder) -> Generator[None, None, np.ndarray]:
-    """Of all files, of which there may be many on a slow disk."""
-    found, last = [status(folder.root, [])], time.monotonic()
-    for begin in range(0, len(folder), LISTED):
-        found.append(status(folder.root, folder.paths[begin : begin + LISTED]))
-        if time.monotonic() - last > BEAT:
-            yield None
-            last = time.monotonic()
-    return np.concatenate(found)
+def _status(pictures: ImagesFrom, heartbeat: Heartbeat) -> np.ndarray:
+    """Returns the status of all files, of which there may be many on a slow disk, (N, 3) int64."""
+    status = []
+    for begin in range(0, len(pictures), LISTED):
+        status.append(pictures.store.status(begin, begin + LISTED))
+        heartbeat.beat()
+    return np.concatenate(status)
 
 
-def _opened(place: Path) -> _File | None:
-    """The file there, marked as used now and held against those who make room; None where there is none. One that is
-    damaged is told of and removed."""
+def _open_file(place: Path) -> _File | None:
+    """Returns the file there, or None.
+
+    It is marked as used now and locked against those who make room. A damaged one is removed, with a warning.
+    """
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -239,7 +244,7 @@ def _opened(place: Path) -> _File | None:
 
 
 def _locked(descriptor: int, shared: bool = False) -> bool:
-    """Whether the file is held from now on until it is closed; not if another process holds it, both shared aside."""
+    """Locks the file until it is closed, and returns False if another process has it locked, both shared aside."""
     import fcntl  # which Windows has not
 
     try:
@@ -250,7 +255,7 @@ def _locked(descriptor: int, shared: bool = False) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file still has that name."""
+    """Returns True if the open file still has that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
@@ -258,7 +263,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _space(caches: Path) -> tuple[int, int]:
-    """Bytes that all caches in the folder take, and those free on its disk."""
+    """Returns the bytes that all caches in the folder take, and those free on its disk."""
     taken = 0
     for path in caches.iterdir():
         with suppress(FileNotFoundError):
@@ -267,10 +272,13 @@ def _space(caches: Path) -> tuple[int, int]:
 
 
 def _make_room(caches: Path, wanted: int) -> None:
-    """Removes what killed processes have left, and then the caches that were not used for the longest, until one of so
-    many bytes fits or none is left but those that somebody reads, which would free nothing."""
-    for part in caches.glob("*.part"):
-        _remove_unused(part)
+    """Removes what killed processes have left, and then caches until one of so many bytes fits.
+
+    Those that were not used for the longest go first. Those that somebody reads stay, since removing them would free
+    nothing.
+    """
+    for unfinished in caches.glob("*.part"):
+        _remove_unused(unfinished)
     used = {}
     for path in caches.iterdir():
         with suppress(FileNotFoundError):
@@ -292,37 +300,44 @@ def _remove_unused(path: Path) -> None:
 
 
 def _fits(more: int, taken: int, free: int) -> bool:
-    """Whether what is taken stays within what is left free."""
+    """Returns True if caches stay within half of the space, what they take and what is free together."""
     return taken + more <= free - more
 
 
-def _decoded(folder: Folder, descriptor: int, space: Callable[[int], tuple[int, int]], workers: int) -> Iterator[None]:
-    """Fills the file with the folder's pictures in their order, as far as they fit: `space` says for the bytes in it
-    what is taken of its place and what is free there. None once a second."""
-    file, last = Unfinished(descriptor, len(folder), folder.channels), time.monotonic()
-    rows = [list(range(begin, min(begin + PIECE, len(folder)))) for begin in range(0, len(folder), PIECE)]
-    processes = cores() if workers and folder.decoded_bytes > ALONE else 0
-    with (
-        closing(load_each(_Decoder(folder), (Request(torch.tensor(chosen)) for chosen in rows), processes)) as pieces,
-        _shown(folder) as show,
-    ):
-        for chosen, piece in zip(rows, pieces, strict=True):
+def _decode(
+    pictures: ImagesFrom,
+    descriptor: int,
+    space: Callable[[int], tuple[int, int]],
+    workers: int,
+    heartbeat: Heartbeat,
+) -> None:
+    """Fills the file with the pictures in their order, as far as they fit.
+
+    space: returns for the bytes in the file what is taken of its place, and what is free there.
+    """
+    file = Unfinished(descriptor, len(pictures), pictures.channels)
+    pieces = torch.arange(len(pictures)).split(PIECE)
+    processes = cores() if workers and pictures.decoded_bytes > ALONE else 0
+    loaded = load_each(_Decoder(pictures), map(Request, pieces), processes)
+    synced = time.monotonic()
+    with closing(loaded), shown_progress(pictures.name, len(pictures)) as show:
+        for index, piece in zip(pieces, loaded, strict=True):
             if not _fits(piece.pixels.nbytes, *space(file.size)):
                 break
             try:
-                file.append(chosen, piece.pixels.numpy().data, piece.table, piece.reasons)
+                file.append(index.tolist(), piece.pixels.numpy().data, piece.table, piece.reasons)
             except OSError:  # others have filled the place meanwhile
                 break
-            show(chosen[-1] + 1)
-            if time.monotonic() - last > BEAT:
+            show(int(index[-1]) + 1)
+            if time.monotonic() - synced > 1:
                 os.fsync(descriptor)  # a little each time, so that the last one does not take minutes
-                yield None
-                last = time.monotonic()
+                synced = time.monotonic()
+            heartbeat.beat()
     file.finish()
 
 
 class _Piece(NamedTuple):
-    """Pictures one behind the other, (bytes,) uint8, with their part of a file's table and the reasons by row."""
+    """Pictures one behind the other, (bytes,) uint8, with their rows of a file's table and the reasons by row."""
 
     pixels: Tensor
     table: np.ndarray
@@ -331,59 +346,32 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Decodes what a folder would replace, too."""
+    """What decodes pictures without replacing those that cannot be read."""
 
-    folder: Folder
+    pictures: ImagesFrom
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.pictures.name
 
     def id(self, index: int) -> str:
-        return self.folder.id(index)
+        return self.pictures.id(index)
 
     def load(self, request: Request) -> _Piece:
         index = request.index.tolist()
-        table, reasons, parts, end = np.zeros(len(index), TABLE), dict[int, str](), [np.empty(0, np.uint8)], 0
+        table, reasons, decoded, end = np.zeros(len(index), TABLE), dict[int, str](), [np.empty(0, np.uint8)], 0
         for position, row in enumerate(index):
             try:
-                pixels = picture(self.folder.root / self.folder.paths[row], self.folder.channels, self.folder.side)
+                pixels = self.pictures.decode(row)
             except Unreadable as error:
                 # What the system refuses now it may give later; a damaged file stays damaged.
                 passing = isinstance(cause := error.__cause__, MemoryError) or getattr(cause, "errno", None) is not None
                 table[position]["offset"] = ABSENT if passing else UNREADABLE
                 reasons[row] = str(error)
                 continue
-            parts.append(np.ascontiguousarray(pixels).ravel())
-            table[position] = (end, *pixels.shape[1:], zlib.crc32(parts[-1].data))
+            decoded.append(np.ascontiguousarray(pixels).ravel())
+            table[position] = (end, *pixels.shape[1:], zlib.crc32(decoded[-1].data))
             end += pixels.size
-        pixels = zeros(max(1, end))[:end]  # a worker process shares it, and no memory of no bytes is to be had
-        np.concatenate(parts, out=pixels.numpy())
+        pixels = zeros(max(1, end))[:end]  # a worker process shares it, and there is no memory of no bytes
+        np.concatenate(decoded, out=pixels.numpy())
         return _Piece(pixels, table, reasons)
-
-
-@contextmanager
-def _shown(folder: Folder) -> Iterator[Callable[[int], None]]:
-    """Yields `show(pictures done)`: a bar on a terminal, elsewhere a line every ten seconds."""
-    screen = errors()
-    if rank() > 0:
-        yield lambda done: None
-    elif screen.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=Console(file=screen), transient=True) as bar:
-            task = bar.add_task(f"{folder.name}: decoding", total=len(folder))
-            yield lambda done: bar.update(task, completed=done)
-    else:
-        start = last = time.monotonic()
-
-        def show(done: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= PAUSE:
-                last, left = now, (now - start) / done * (len(folder) - done)
-                print(f"{folder.name}: {done:,} of {len(folder):,} decoded  {left:.0f} s left", file=screen)
-
-        yield show

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sanslabel.sources.picture import Unreadable
+from sanslabel.sources.stores.store import Unreadable
 
 FORMAT = 1
 TABLE = np.dtype([("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("check", "<u4")])

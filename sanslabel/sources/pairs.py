@@ -18,7 +18,7 @@ from sanslabel.sources.order import Grouped, Order
 from sanslabel.sources.source import Loaded, Replaced, Request, Source
 
 if TYPE_CHECKING:
-    from sanslabel.sources.folder import Folder
+    from sanslabel.sources.images import ImagesFrom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,10 +65,10 @@ class Pairs(Source):
         return self.base.decodes
 
     @property
-    def pictures(self) -> Folder | None:
+    def pictures(self) -> ImagesFrom | None:
         return self.base.pictures
 
-    def with_pictures(self, pictures: Folder) -> Self:
+    def with_pictures(self, pictures: ImagesFrom) -> Self:
         return replace(self, base=self.base.with_pictures(pictures))
 
     @cached_property

@@ -16,7 +16,7 @@ from sanslabel.randomness import permutation
 from sanslabel.sources.order import Order, Shuffled
 
 if TYPE_CHECKING:
-    from sanslabel.sources.folder import Folder
+    from sanslabel.sources.images import ImagesFrom
 
 
 class Request(NamedTuple):
@@ -26,6 +26,15 @@ class Request(NamedTuple):
     """(n,) int64, rows of the source"""
     key: int = 0
     """the key of the epoch; a draw for a row comes from `fold(key, row)` alone"""
+
+
+class Wanted(NamedTuple):
+    """The shape of pictures that a run asks a format for; None leaves it open."""
+
+    image_size: int | None = None
+    """the side that files of images are trained at, in pixels, which bounds what is decoded"""
+    channels: int | None = None
+    """the channels that files of images are converted to, and that arrays must have"""
 
 
 class Replaced(NamedTuple):
@@ -116,7 +125,7 @@ class Source(ABC):
         return False
 
     @property
-    def pictures(self) -> Folder | None:
+    def pictures(self) -> ImagesFrom | None:
         """Returns the image files that this source decodes, which a cache can keep; None if there are none."""
         return None
 
@@ -145,7 +154,7 @@ class Source(ABC):
         """Returns the source with its samples on the device if it is resident, else itself."""
         return self
 
-    def with_pictures(self, pictures: Folder) -> Self:
+    def with_pictures(self, pictures: ImagesFrom) -> Self:
         """Returns the source with other `pictures`: the same ones with a cache."""
         return self
 

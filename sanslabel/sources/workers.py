@@ -162,7 +162,7 @@ def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: in
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__name__, "sanslabel.sources.folder"])  # once, not once a worker: 2 s each
+        context.set_forkserver_preload([__name__, "sanslabel.sources.images"])  # once, not once a worker: 2 s each
     return DataLoader(
         _Worker(source),
         batch_sampler=requested,  # pyright: ignore[reportArgumentType]

@@ -21,7 +21,7 @@ from sanslabel.distributed import all_reduce_max, on_first_process, rank, world_
 from sanslabel.engine import Player, Record, optimize, players_of
 from sanslabel.errors import Collapsed, DiskError, bad_input_as
 from sanslabel.given import start_from_
-from sanslabel.heartbeat import followed
+from sanslabel.heartbeat import with_activity
 from sanslabel.methods.method import Method, Networks
 from sanslabel.randomness import Stream, fold
 from sanslabel.recipe import Recipe
@@ -121,7 +121,7 @@ class Session:
             report=bad.add,
         )
         # Several processes stop together, after a step.
-        stream = received.until_signal(stream) if world_size() == 1 else followed(stream)
+        stream = received.until_signal(stream) if world_size() == 1 else with_activity(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
 
     def save(self, done: int) -> None:

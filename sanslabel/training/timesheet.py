@@ -103,7 +103,7 @@ class Timesheet:
 
     @property
     def _slow_data(self) -> str:
-        kept = getattr(self.source, "decoded", None) is not None
+        kept = (pictures := self.source.pictures) is not None and pictures.decoded is not None
         if not self.source.decodes:
             if kept and self.plan.cache == "disk":
                 return f"{SLOW_DATA}: keep pictures in main memory (--cache ram), or XDG_CACHE_HOME on a faster disk"

@@ -9,10 +9,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
 
+from sanslabel import heartbeat
 from sanslabel.distributed import gather_objects
 from sanslabel.sources import batches, open_source
 from sanslabel.sources import cache as module
-from sanslabel.sources import folder as folder_module
+from sanslabel.sources import images as images_module
 
 CPU = torch.device("cpu")
 
@@ -22,7 +23,7 @@ def compare(number: int, store: str, root: str, kind: str) -> None:
     source = open_source(root, image_size=8)
     whole = [batch for _, batch in batches(source, 8, seed=1, epochs=2, device=CPU)]
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=2)
-    decode, decoded = module.picture, []
+    decode, decoded = images_module.picture, []
 
     def counted(*asked):
         decoded.append(asked)
@@ -31,9 +32,10 @@ def compare(number: int, store: str, root: str, kind: str) -> None:
     def refuse(*_):
         raise AssertionError("decoded again")
 
-    module.picture, folder_module.picture, module.SETTLED, module.BEAT, module.PIECE = counted, refuse, 0, 0.0, 3
+    images_module.picture, module.SETTLED, heartbeat.BEAT, module.PIECE = counted, 0, 0.0, 3
     found = module.cached(source, kind, 0)  # pyright: ignore[reportArgumentType]
     assert gather_objects([len(decoded)]) == [24, 0]
+    images_module.picture = refuse
     for (_, batch), expected in zip(batches(found, 8, seed=1, epochs=2, device=CPU), whole, strict=True):
         mine = slice(4 * number, 4 * number + 4)
         assert torch.equal(batch.index, expected.index[mine])

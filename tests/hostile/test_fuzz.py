@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save
 
 import sanslabel
-import sanslabel.sources.folder
+import sanslabel.sources.images
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
 from sanslabel.evaluation.feature_cache import FeatureCache

@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from sanslabel.sources import batches, open_source
+from sanslabel.heartbeat import Heartbeat
+from sanslabel.sources import batches, open_source, progress
 from sanslabel.sources import cache as module
-from sanslabel.sources import folder as folder_module
+from sanslabel.sources import images as images_module
 from sanslabel.sources.cache import cached, fitting
-from sanslabel.sources.folder import Folder
+from sanslabel.sources.images import ImagesFrom
 
 CPU = torch.device("cpu")
 BAD = ("a/03.png", "a/04.png", "b/20.png")
@@ -46,24 +47,19 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def opened(root, image_size=16, **options) -> Folder:
+def opened(root, image_size=16, **options) -> ImagesFrom:
     source = open_source(root, image_size=image_size, **options)
-    assert isinstance(source, Folder)
+    assert isinstance(source, ImagesFrom)
     return source
 
 
 def key(source) -> str:
-    def found():
-        said.append((yield from module._key(source)))
-
-    said = []
-    list(found())
-    return said[0]
+    return module._key(source, Heartbeat())
 
 
-def kept(source, kind, workers=0) -> Folder:
+def kept(source, kind, workers=0) -> ImagesFrom:
     found = cached(source, kind, workers)
-    assert isinstance(found, Folder)
+    assert isinstance(found, ImagesFrom)
     return found
 
 
@@ -99,7 +95,7 @@ def test_batches_are_the_same_bits(photos, kind, monkeypatch, assert_same):
     assert [name for name, _ in expected[1]] == sorted(BAD)
     assert any(batch.images().sizes is not None for _, batch in expected[0])
     found = kept(source, kind)
-    monkeypatch.setattr(folder_module, "picture", refuse)
+    monkeypatch.setattr(images_module, "picture", refuse)
     assert_same(read(found), expected)
     assert_same(read(found, start=5), (expected[0][5:], read(found, start=5)[1]))
     assert not found.decodes
@@ -119,7 +115,7 @@ def test_worker_processes_make_it_and_read_it(photos, kind, monkeypatch, assert_
     monkeypatch.setattr(module, "PIECE", 1)
     monkeypatch.setattr(module, "_fits", lambda *_: next(fits))
     with pytest.warns(
-        UserWarning, match=r"photos: 30 of 60 pictures are decoded each time, since a cache takes no more"
+        UserWarning, match=r"photos: 30 of 60 pictures are decoded each time, since a cache uses at most half"
     ):
         found = kept(source, kind, workers=1)
     assert found.decodes
@@ -133,8 +129,7 @@ def test_a_second_run_reads_what_the_first_has_left(photos, cache, monkeypatch, 
     (file,) = files(cache)
     assert file.stat().st_mode & 0o077 == 0
     os.utime(file, ns=(1, 1))
-    monkeypatch.setattr(module, "picture", refuse)
-    monkeypatch.setattr(folder_module, "picture", refuse)
+    monkeypatch.setattr(images_module, "picture", refuse)
     found = kept(opened(photos, channels=3), "disk")
     assert_same(read(found), expected)
     assert file.stat().st_mtime_ns > 1  # used now
@@ -252,7 +247,7 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
         found = kept(source, kind)
     assert_same(read(found), expected)
     monkeypatch.setattr(os, "pwrite", lambda *_: full(0, b"", 10**9))
-    with pytest.warns(UserWarning, match=rf"--cache {kind} cannot be had \(No space left on device\)"):
+    with pytest.warns(UserWarning, match=rf"--cache {kind} is not possible \(No space left on device\)"):
         assert kept(opened(photos, channels=1), kind).decoded is None
     assert kind == "ram" or [path.suffix for path in files(cache)] == [""]
 
@@ -260,30 +255,31 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
 @pytest.mark.parametrize("lacking", ["memfd_create", "preadv"])
 def test_other_systems_go_without(photos, lacking, monkeypatch):
     monkeypatch.delattr(os, lacking)
-    with pytest.warns(UserWarning, match=r"--cache ram cannot be had \(not on "):
+    with pytest.warns(UserWarning, match=r"--cache ram is not possible \(not on "):
         assert kept(opened(photos), "ram").decoded is None
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told_of(photos, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="--cache disk cannot be had"):
+    with pytest.warns(UserWarning, match="--cache disk is not possible"):
         assert kept(opened(photos), "disk").decoded is None
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.EIO, "Input/output error"), MemoryError()])
 def test_what_the_system_refuses_is_asked_for_again(photos, monkeypatch, reason, assert_same):
     """A network that is away while the cache is made must not make its files unreadable for ever."""
-    source, decode = opened(photos), module.picture
+    source, decode = opened(photos), images_module.picture
     expected = read(source)
 
-    def away(path, *rest):
-        if path.name in {"10.jpg", "11.png"}:
-            raise module.Unreadable("it cannot be had") from reason
-        return decode(path, *rest)
+    def away(file, *rest):
+        if source.id(file.args[0]) in {"a/10.jpg", "a/11.png"}:
+            raise module.Unreadable("it is away") from reason
+        return decode(file, *rest)
 
-    monkeypatch.setattr(module, "picture", away)
-    found = kept(source, "ram")
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "picture", away)
+        found = kept(source, "ram")
     assert found.decoded is not None
     assert (found.decoded.absent, found.decoded.unfitting) == (2, 0)
     assert_same(read(found), expected)
@@ -317,7 +313,7 @@ def test_what_cannot_be_made_is_done_without(photos, monkeypatch, workers, asser
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = kept(source, "ram", workers)
-    assert re.match(rf"photos: --cache ram cannot be had \({why}", str(said[-1].message))
+    assert re.match(rf"photos: --cache ram is not possible \({why}", str(said[-1].message))
     assert found.decoded is None
     monkeypatch.undo()
     assert_same(read(found), expected)
@@ -357,7 +353,7 @@ def test_an_interrupted_build_clears_away(photos, cache, monkeypatch):
 
 
 def test_who_comes_while_it_is_made_waits(photos, cache, monkeypatch, capsys):
-    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(module, "POLL", 0.05)
     source = opened(photos)
     place = cache / "pictures" / key(source)
     place.parent.mkdir(parents=True)
@@ -417,7 +413,7 @@ def test_a_disk_that_knows_no_locks_leaves_nothing_open(photos, cache, monkeypat
 
     before = set(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(module, "_locked", unknown)
-    with pytest.warns(UserWarning, match=r"--cache disk cannot be had \(Function not implemented\)"):
+    with pytest.warns(UserWarning, match=r"--cache disk is not possible \(Function not implemented\)"):
         assert kept(opened(photos), "disk").decoded is None
     assert set(os.listdir("/proc/self/fd")) == before
 
@@ -442,7 +438,7 @@ def test_main_memory_is_taken_where_there_is_plenty_and_it_pays(photos, monkeypa
 
 
 def test_progress_is_told_in_lines_where_there_is_no_terminal(photos, monkeypatch, capsys):
-    monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
     monkeypatch.setattr(module, "PIECE", 20)
     kept(opened(photos), "ram")
     lines = capsys.readouterr().err.splitlines()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from sanslabel import sources
 from sanslabel.batch import Facts
 from sanslabel.errors import BadInput
 from sanslabel.sources import Arrays, Request, open_source, splits
+from sanslabel.sources.formats import embedded
 
 
 def test_fashion_is_the_balanced_subset_it_says():
@@ -20,7 +20,7 @@ def test_fashion_is_the_balanced_subset_it_says():
     assert len(test) == 2000
     assert torch.bincount(train.labels).tolist() == [800] * 10
     assert torch.bincount(test.labels).tolist() == [200] * 10
-    assert train.classes == test.classes == sources.open_source("fashion", "all").classes
+    assert train.classes == test.classes == open_source("fashion", "all").classes
     assert train.classes[:2] == ("T-shirt/top", "trouser")
     assert splits("fashion") == ("train", "test")
     # What published numbers on this set refer to.
@@ -70,7 +70,7 @@ def test_a_subset_keeps_names_and_rows_together():
 
 
 def test_fashion_mnist_is_found_or_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_FASHION_MNIST", tmp_path / "set")
+    monkeypatch.setattr(embedded, "_FASHION_MNIST", tmp_path / "set")
     with pytest.raises(BadInput, match="apt-get install dataset-fashion-mnist"):
         open_source("fashion-mnist")
     (tmp_path / "set").mkdir()
@@ -89,7 +89,7 @@ def test_names_and_paths_that_do_not_exist(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="no such file or folder"):
         splits(tmp_path / "missing")
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(BadInput, match=r"notes.txt is neither a folder nor an .npy or .npz file"):
+    with pytest.raises(BadInput, match=r"notes.txt is neither a folder nor an .npy, .npz or .tar file"):
         open_source("notes.txt")
     with pytest.raises(BadInput, match="digits: 3 channels are asked for, its images have 1"):
         open_source("digits", channels=3)

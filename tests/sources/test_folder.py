@@ -11,7 +11,7 @@ from PIL import Image
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.sources import Request, open_source, splits
-from sanslabel.sources.folder import Folder
+from sanslabel.sources.images import ImagesFrom
 
 RANDOM = np.random.default_rng(0)
 
@@ -24,9 +24,9 @@ def saved(root, *paths, size=(12, 10), grey=False):
     return root
 
 
-def opened(*arguments, **options) -> Folder:
+def opened(*arguments, **options) -> ImagesFrom:
     source = open_source(*arguments, **options)
-    assert isinstance(source, Folder)
+    assert isinstance(source, ImagesFrom)
     return source
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sanslabel.errors import BadInput
-from sanslabel.sources import listing as module
-from sanslabel.sources.listing import listing
+from sanslabel.sources.stores import listing as module
+from sanslabel.sources.stores.listing import listing
 
 
 def touched(root: Path, *paths: str) -> Path:

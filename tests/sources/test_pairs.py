@@ -9,7 +9,7 @@ from sanslabel.errors import BadInput
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import Stream, bits, fold
 from sanslabel.sources import Pairs, Request, batches, open_source
-from sanslabel.sources.folder import Folder
+from sanslabel.sources.images import ImagesFrom
 
 CPU = torch.device("cpu")
 
@@ -100,7 +100,7 @@ def test_a_partner_that_cannot_be_read_gives_way_to_the_sample(tmp_path):
     for row in (1, 5):
         (tmp_path / f"{row:02}.png").write_bytes(b"damaged")
     folder = open_source(tmp_path)
-    assert isinstance(folder, Folder)
+    assert isinstance(folder, ImagesFrom)
     pairs = paired(folder, 2, 1)  # 0 with 1, 2 with 3, 4 with 5 and so on
     loaded = pairs.load(Request(torch.arange(12), 3))
     assert loaded.index.tolist() == [0, 2, 2, 3, 4, 6, 6, 7, 8, 9, 10, 11]

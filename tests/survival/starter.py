@@ -15,7 +15,7 @@ import torch._dynamo
 
 import sanslabel.evaluation
 from sanslabel import checkpoint, cli, engine
-from sanslabel.sources.folder import Folder
+from sanslabel.sources.images import ImagesFrom
 from sanslabel.training import run, session
 
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ def hold(place: str, mark: Path, seconds: float) -> None:
                             os.kill(worker.pid, signal.SIGSTOP)
                         mark.touch()
                     else:
-                        Folder.load = held(Folder.load, mark, 1, seconds)
+                        ImagesFrom.load = held(ImagesFrom.load, mark, 1, seconds)
 
         session.optimize = starved
 

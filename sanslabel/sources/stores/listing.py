@@ -16,25 +16,29 @@ from sanslabel.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 UNREAD = frozenset({".heic", ".heif"})
-"""of pictures that are told of, since telephones make them"""
+"""suffixes of pictures that a warning counts, since telephones make them"""
 
 FORMAT = 1
 REMEMBERED_FROM = 1000
-"""files; listing fewer takes some ten milliseconds"""
+"""number of files from which on a listing is kept; listing fewer takes some ten milliseconds"""
 SETTLED = 2_000_000_000
-"""ns; a folder changed later than this before it was listed may change again under the same time stamp"""
+"""ns; a folder that was changed so shortly before it was listed may change again under the same time stamp"""
 
 
 class _Folders(NamedTuple):
+    """The folders below the root, whose times tell whether files have come or gone."""
+
     paths: list[str]
     times: np.ndarray
     """(M,) int64, time of last change in ns, read before the folder was"""
 
 
 def listing(root: Path) -> list[str]:
-    """All files with an image's suffix, at any depth: paths relative to the folder, with forward slashes, sorted.
-    Hidden files and folders are left out, links are followed, and each folder counts once, however many links lead to
-    it."""
+    """Returns all files with an image's suffix, at any depth, sorted.
+
+    They are paths relative to the folder, with forward slashes. Hidden files and folders are left out and links are
+    followed; a folder counts once, however many links lead to it. Raises BadInput if a folder cannot be listed.
+    """
     memory = _memory(root)
     remembered = _remembered(root, memory)
     if remembered is not None:
@@ -47,7 +51,7 @@ def listing(root: Path) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """The user's, for what can be made again."""
+    """Returns the user's folder for files that can be made again."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(home, "sanslabel")
 
@@ -55,15 +59,15 @@ def cache_folder() -> Path:
 def _walked(root: Path) -> tuple[list[str], _Folders]:
     files: list[str] = []
     folders: list[tuple[str, int]] = []
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     pending, links, unread = [""], [], 0
     while pending or links:
         folder = pending.pop() if pending else links.pop()  # links last: the path without one is the folder's name
         try:
             status = os.stat(root / folder)
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             folders.append((folder, status.st_mtime_ns))
             with os.scandir(root / folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
@@ -87,22 +91,22 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
 
 
 def _memory(root: Path) -> Path:
-    """Where the listing of this folder is remembered."""
+    """Returns the file that the listing of this folder is remembered in."""
     return cache_folder() / "listings" / (hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
 
 
 def _remembered(root: Path, memory: Path) -> list[str] | None:
-    """The listing of an earlier run, if no folder in it has changed since."""
+    """Returns the listing of an earlier run, if no folder in it has changed since."""
     try:
         with memory.open("rb") as file, np.load(file, allow_pickle=False) as content:
             if int(content["format"]) != FORMAT:
                 return None
-            times, folders = content["folder_times"].tolist(), _strings(content["folders"])
+            times, folders = content["folder_times"].tolist(), unpacked_strings(content["folders"])
             for folder, changed in zip(folders, times, strict=True):
                 if os.stat(root / folder).st_mtime_ns != changed:
                     return None
-            return _strings(content["paths"])
-    except Exception:  # none there, or not whole in whatever way: list again
+            return unpacked_strings(content["paths"])
+    except Exception:  # none there, or not intact in whatever way: list again
         return None
 
 
@@ -114,8 +118,8 @@ def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
             np.savez(
                 file,
                 format=np.array(FORMAT),
-                paths=_bytes(files),
-                folders=_bytes(folders.paths),
+                paths=packed_strings(files),
+                folders=packed_strings(folders.paths),
                 folder_times=folders.times,
             )
         os.replace(temporary, memory)
@@ -124,10 +128,11 @@ def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
             temporary.unlink()
 
 
-def _bytes(strings: list[str]) -> np.ndarray:
-    """Names as the file system has them, which need not be valid text, with a zero after each."""
+def packed_strings(strings: list[str]) -> np.ndarray:
+    """Returns names as the file system has them, which need not be valid text, with a zero after each, as uint8."""
     return np.frombuffer(b"".join(os.fsencode(string) + b"\0" for string in strings), np.uint8)
 
 
-def _strings(content: np.ndarray) -> list[str]:
+def unpacked_strings(content: np.ndarray) -> list[str]:
+    """Returns the names that `packed_strings` has packed."""
     return os.fsdecode(content.tobytes()).split("\0")[:-1]

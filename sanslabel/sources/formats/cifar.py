@@ -1,5 +1,8 @@
-"""The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky 2009): records of one label byte, or of two (CIFAR-100:
-coarse, then fine, which is the one used), and 3 x 32 x 32 bytes of pixels, channel by channel."""
+"""The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky 2009).
+
+A record has one byte of label, in CIFAR-100 two (coarse, then fine, which is the one used), and 3 x 32 x 32 bytes of
+pixels, channel by channel.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,29 @@ import numpy as np
 
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.arrays import Splits, Stored, checked_labels
+from sanslabel.sources.arrays import Arrays, Splits, Stored, arrays_of_images, checked_labels
+from sanslabel.sources.source import Wanted
 
 _PIXELS = 3 * 32 * 32
 _NAMES = 1 << 16
-"""bytes of the names of classes, at most: CIFAR-100's take 1,000"""
+"""bytes of the names of classes, at most; CIFAR-100's take 1,000"""
 
 
-def cifar(folder: Path) -> Splits:
-    """The splits whose files are in the folder; none if it holds no CIFAR files."""
+def splits(data: str | Path) -> tuple[str, ...] | None:
+    """Returns the splits of a folder of CIFAR's files; None for anything else."""
+    folder = Path(data)
+    return (tuple(stored_in(folder).stored) or None) if folder.is_dir() else None
+
+
+def open_source(data: str | Path, split: str, wanted: Wanted) -> Arrays | None:
+    """Returns the images of a split, or of "all"; None if the folder holds no CIFAR files."""
+    folder = Path(data)
+    stored = stored_in(folder)
+    return arrays_of_images(folder.resolve().name, stored, split, wanted) if stored.stored else None
+
+
+def stored_in(folder: Path) -> Splits:
+    """Returns the splits whose files are in the folder; none if it holds no CIFAR files."""
     ten = {"train": sorted(folder.glob("data_batch_*.bin")), "test": sorted(folder.glob("test_batch.bin"))}
     hundred = {"train": sorted(folder.glob("train.bin")), "test": sorted(folder.glob("test.bin"))}
     files, label_bytes, names = (
@@ -37,13 +54,13 @@ def cifar(folder: Path) -> Splits:
 
 def _classes(path: Path) -> tuple[str, ...]:
     with bad_input_as(path, "fetch it again, or remove it"), path.open("rb") as file:
-        if len(said := file.read(_NAMES + 1)) > _NAMES:
+        if len(names := file.read(_NAMES + 1)) > _NAMES:
             raise BadInput(f"{path} is no list of a hundred names; fetch it again, or remove it.")
-        return tuple(said.decode().split())
+        return tuple(names.decode().split())
 
 
 def _records(path: Path, label_bytes: int) -> np.ndarray:
-    """(N, label bytes + 3072), mapped from the file."""
+    """Returns the records of a file, (N, label bytes + 3072) uint8, mapped from it. Raises BadInput."""
     with bad_input_as(path, "fetch it again"):
         size, record = path.stat().st_size, label_bytes + _PIXELS
         if size == 0 or size % record:

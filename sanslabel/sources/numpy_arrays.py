@@ -1,0 +1,52 @@
+"""Arrays in NumPy's format, read without trust, and what makes images of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from sanslabel.errors import BadInput
+from sanslabel.sources.arrays import Bytes, content
+
+
+def read_array(file: Bytes, limit: int, path: Path) -> np.ndarray:
+    """Returns the array in a stream of at most `limit` bytes, beyond which its header is not believed.
+
+    Raises BadInput for anything but plain numbers and text: other objects are pickles.
+    """
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise BadInput(f"{path} has arrays of named fields; save plain ones.")
+    shape, transposed, dtype = header(file)
+    if dtype.kind not in "biufcUS" or dtype.itemsize == 0:  # objects are pickles
+        raise BadInput(f"{path} holds {dtype}, which is no kind of number or text; save plain arrays.")
+    flat = content(file, math.prod(shape) * dtype.itemsize, limit, path).view(dtype)
+    return flat.reshape(shape[::-1]).transpose() if transposed else flat.reshape(shape)
+
+
+def as_images(array: np.ndarray, where: str) -> np.ndarray:
+    """Returns (N, C, H, W), uint8 or float32, from (N, H, W), (N, H, W, C) or (N, C, H, W).
+
+    Channels are the shorter of the second and the last axis, the last if they are equal: images with fewer rows or
+    columns than channels cannot be told apart. Raises BadInput, with `where`, for other shapes, types and values.
+    """
+    if array.ndim not in (3, 4):
+        raise BadInput(
+            f"{where}: images must have shape (N, H, W), (N, H, W, C) or (N, C, H, W), not {array.shape}; reshape them."
+        )
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.shape[3] <= array.shape[1]:
+        array = array.transpose(0, 3, 1, 2)
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind != "f":
+        raise BadInput(f"{where}: images must be uint8, or float in [0, 1], not {array.dtype}; convert them.")
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # also false for what is not a number
+        raise BadInput(
+            f"{where}: float images must lie in [0, 1], not from {array.min():g} to {array.max():g}; rescale them."
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)

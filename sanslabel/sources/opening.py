@@ -1,0 +1,83 @@
+"""Opens data by path or name, with the one format that reads it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+from sanslabel.discovery import module_names
+from sanslabel.errors import BadInput, suggestion
+from sanslabel.sources import formats
+from sanslabel.sources.source import Source, Wanted
+
+Split = Literal["train", "test", "all"]
+
+
+class Format(Protocol):
+    """The module of a format."""
+
+    @staticmethod
+    def splits(data: str | Path) -> tuple[str, ...] | None: ...
+
+    @staticmethod
+    def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None: ...
+
+
+def open_source(
+    data: str | Path, split: Split = "train", *, image_size: int | None = None, channels: int | None = None
+) -> Source:
+    """Returns the samples of a split of `data`, the name of a set (`names`) or a path.
+
+    A path is an .npy or .npz file, a tar archive, or a folder with IDX files (MNIST's names, gzipped or not), with
+    CIFAR's binary files, with tar archives or with images. "train" is everything if there is no test split.
+    `image_size` is the side in pixels that files of images are trained at, and bounds what is decoded. `channels`
+    converts files of images, and must fit arrays.
+
+    Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
+    """
+    format, available = _format_of(data)
+    if split != "all" and split not in available:
+        raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
+    source = format.open_source(data, split, Wanted(image_size, channels))
+    if source is None:
+        raise BadInput(f"{data}: the format of its splits does not open it; mend {format}.")
+    return source
+
+
+def splits(data: str | Path) -> tuple[str, ...]:
+    """Returns which of "train" and "test" there are. Reads no images; raises BadInput as `open_source` does."""
+    return _format_of(data)[1]
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the sets that all formats know; a folder that is called so is meant by ./fashion."""
+    return tuple(name for format in _formats().values() for name in getattr(format, "NAMES", ()))
+
+
+@cache
+def _formats() -> dict[str, Format]:
+    """Returns all formats by name."""
+    found = module_names(formats.__path__)
+    return {name: cast(Format, import_module(f"{formats.__name__}.{name}")) for name in found}
+
+
+def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:
+    """Returns the format that reads the data, and their splits. Raises BadInput if there is none, or several."""
+    named = [format for format in _formats().values() if isinstance(data, str) and data in getattr(format, "NAMES", ())]
+    if named and (available := named[0].splits(data)):
+        return named[0], available
+    for fallback in (False, True):
+        claims = {
+            name: available
+            for name, format in _formats().items()
+            if getattr(format, "FALLBACK", False) == fallback and (available := format.splits(data)) is not None
+        }
+        if len(claims) > 1:
+            raise BadInput(f"{data} is read by several formats ({', '.join(claims)}); keep files of one format in it.")
+        for name, available in claims.items():
+            return _formats()[name], available
+    if Path(data).exists():
+        raise BadInput(f"{data} is neither a folder nor an .npy, .npz or .tar file; give one of these.")
+    raise BadInput(f"{data}: no such file or folder, and no set of that name; {suggestion(str(data), list(names()))}")

@@ -1,0 +1,40 @@
+"""How far decoding has come, on a terminal or in lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sanslabel.console import errors
+from sanslabel.distributed import rank
+
+PAUSE = 10.0
+"""seconds between lines"""
+
+
+@contextmanager
+def shown_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Context manager that yields `show(pictures done)`: a bar on a terminal, elsewhere a line every ten seconds."""
+    screen = errors()
+    if rank() > 0:
+        yield lambda done: None
+    elif screen.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=Console(file=screen), transient=True) as bar:
+            task = bar.add_task(f"{name}: decoding", total=total)
+            yield lambda done: bar.update(task, completed=done)
+    else:
+        start = last = time.monotonic()
+
+        def show(done: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= PAUSE:
+                last, left = now, (now - start) / done * (total - done)
+                print(f"{name}: {done:,} of {total:,} decoded  {left:.0f} s left", file=screen)
+
+        yield show

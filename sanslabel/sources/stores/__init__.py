@@ -1,0 +1,1 @@
+"""Stores answer names and bytes: files in a folder, or members of archives."""
