@@ -62,7 +62,7 @@ def open_weights(source: str) -> Given:
         run = path if path.is_dir() and not (path / WEIGHTS).exists() else None
         file = path if not path.is_dir() else path / WEIGHTS if run is None else _exported(path)
         if file.suffix.lower() in PICKLES:
-            raise _pickle(file)
+            raise _pickle_refused(file)
         if not file.exists():
             raise BadInput(f"{source}: there is no such file or folder; {known}.")
         if file.stat().st_size > main_memory():
@@ -91,11 +91,11 @@ def _exported(folder: Path) -> Path:
     if (folder / "config.json").is_file():
         return checkpoint.encoder_file(folder)
     if pickles := sorted(file for file in folder.iterdir() if file.suffix.lower() in PICKLES):
-        raise _pickle(pickles[0])
+        raise _pickle_refused(pickles[0])
     raise BadInput(f"{folder}: no weights here (no config.json, no {WEIGHTS}); name the folder of a finished run.")
 
 
-def _pickle(path: Path) -> BadInput:
+def _pickle_refused(path: Path) -> BadInput:
     return BadInput(
         f"{path}: pickles are not read, since they can run code; store the tensors as .safetensors "
         "(safetensors.torch.save_file) and name that file."

@@ -45,6 +45,10 @@ def sheet(source=None, workers=0, cache="none", precision="float32", **spent: fl
     return Timesheet(Watch(**spent), plan, source)
 
 
+def data(decodes: bool, decoded: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(decodes=decodes, pictures=SimpleNamespace(decoded=decoded))
+
+
 def clock(step: int) -> Clock:
     return Clock(0, step // 10, step, 100, 10)
 
@@ -99,12 +103,12 @@ def test_what_takes_much_is_advised_about():
 @pytest.mark.parametrize(
     ("source", "cache", "workers", "way", "no_way"),
     [
-        (SimpleNamespace(decodes=True, decoded=None), "none", 2, "--workers 4), or keep .*--cache ram", "room"),
-        (SimpleNamespace(decodes=True, decoded=None), "none", 8, "keep what was decoded", "--workers"),
-        (SimpleNamespace(decodes=True, decoded="some"), "ram", 2, "--workers 4), or make room", "--cache"),
-        (SimpleNamespace(decodes=False, decoded="all"), "disk", 2, "--cache ram.*faster disk", "--workers"),
-        (SimpleNamespace(decodes=False, decoded="all"), "ram", 2, "other programs", "disk"),
-        (SimpleNamespace(decodes=False), "none", 0, "other programs", "disk"),
+        (data(decodes=True), "none", 2, "--workers 4), or keep .*--cache ram", "room"),
+        (data(decodes=True), "none", 8, "keep what was decoded", "--workers"),
+        (data(decodes=True, decoded="some"), "ram", 2, "--workers 4), or make room", "--cache"),
+        (data(decodes=False, decoded="all"), "disk", 2, "--cache ram.*faster disk", "--workers"),
+        (data(decodes=False, decoded="all"), "ram", 2, "other programs", "disk"),
+        (SimpleNamespace(decodes=False, pictures=None), "none", 0, "other programs", "disk"),
     ],
 )
 def test_slow_data_is_advised_about_by_where_it_lies(source, cache, workers, way, no_way, monkeypatch):
