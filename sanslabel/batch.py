@@ -1,4 +1,4 @@
-"""What flows through a run: the batch, the state of training, and what is known of the data."""
+"""Batches of named signals, the clock of training, and facts about the data."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ T = TypeVar("T", bound=tuple[Tensor | None, ...])
 
 
 class Images(NamedTuple):
-    """Pictures on canvases of one size."""
+    """Images on canvases of one size."""
 
     pixels: Tensor
-    """(N, C, H, W), uint8 or floating in [0, 1]; zeros to the right of and below smaller pictures"""
+    """(N, C, H, W), uint8 or floating in [0, 1]; zeros to the right of and below smaller images"""
     sizes: Tensor | None = None
-    """(N, 2) int64, true height and width; None if every picture fills its canvas"""
+    """(N, 2) int64, true height and width; None if every image fills its canvas"""
 
 
 class Audio(NamedTuple):
     """Sounds."""
 
     waves: Tensor
-    """(N, C, T), floating in [-1, 1]; zeros after the end of shorter ones"""
+    """(N, C, T), floating in [-1, 1]; zeros after the end of shorter sounds"""
     lengths: Tensor | None = None
-    """(N,) int64, true number of samples; None if all have T"""
+    """(N,) int64, true length in samples of the wave; None if all have T"""
 
 
 class Tokens(NamedTuple):
@@ -39,14 +39,14 @@ class Tokens(NamedTuple):
     ids: Tensor
     """(N, T) int64, 0 after the end"""
     lengths: Tensor
-    """(N,) int64"""
+    """(N,) int64, number of tokens"""
 
 
 class Labels(NamedTuple):
-    """Classes."""
+    """Classes, which only supervised references and evaluation read."""
 
     ids: Tensor
-    """(N,) int64, -1 where there is none; only supervised references read them"""
+    """(N,) int64, -1 for samples without a label"""
 
 
 class Boxes(NamedTuple):
@@ -55,7 +55,7 @@ class Boxes(NamedTuple):
     corners: Tensor
     """(N, M, 4), left, top, right and bottom in pixels"""
     ids: Tensor
-    """(N, M) int64, the class or track of each box, -1 where there is no box"""
+    """(N, M) int64, the class or track of each box, -1 for places without a box"""
 
 
 Signal = Images | Audio | Tokens | Labels | Boxes
@@ -70,26 +70,26 @@ class Batch(NamedTuple):
     """Samples as the loader returns them, on the device that trains. Fields are read by name, never by position."""
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
-    """(N,) int64, the sample's row in its source"""
+    """(N,) int64, the sample's place in its source"""
     key: Tensor
     """(N,) int64, the hash of (seed, epoch, index): every draw for a sample comes from it"""
     signals: Mapping[str, Signal]
-    """what was loaded of each sample: "image", "partner", "audio", "source", "target", "label", "boxes" """
+    """signals of the samples by name: "image", "partner", "audio", "source", "target", "label", "boxes" """
     group: Tensor | None = None
     """(N,) int64, the clip, track or document: samples of one group are no negatives of each other"""
     dtype: torch.dtype = torch.float32
-    """that views of stored integers are computed in"""
+    """dtype in which views of stored integers are computed"""
 
     @classmethod
     def of_images(
         cls, pixels: Tensor, index: Tensor, key: Tensor, labels: Tensor | None = None, sizes: Tensor | None = None
     ) -> Batch:
-        """Returns a batch of pictures (N, C, H, W), with labels (N,) and true sizes (N, 2) where they are given."""
+        """Returns a batch of images (N, C, H, W), with labels (N,) and true sizes (N, 2) if they are given."""
         signals: dict[str, Signal] = {"image": Images(pixels, sizes)}
         return cls(index, key, signals if labels is None else signals | {"label": Labels(labels)})
 
     def with_pixels(self, pixels: Tensor) -> Batch:
-        """Returns the batch with other pictures (N, C, H, W), which fill their canvas, and without partners."""
+        """Returns the batch with other images (N, C, H, W), which fill their canvas, and without partners."""
         others = {name: signal for name, signal in self.signals.items() if name != "partner"}
         return self._replace(signals={**others, "image": Images(pixels)})
 
@@ -99,12 +99,12 @@ class Batch(NamedTuple):
         return self.index.device
 
     def images(self, stream: int = 0) -> Images:
-        """Returns what the view of a stream is drawn from: the sample's picture, and in odd streams the picture of its
-        partner if the source pairs samples."""
+        """Returns the images that the view of a stream is drawn from: the samples' images, or in odd streams those of
+        their partners if the source pairs samples."""
         return cast(Images, self.signals["partner" if stream % 2 and "partner" in self.signals else "image"])
 
     def labels(self) -> Tensor:
-        """Returns the class of each sample, (N,) int64, -1 where there is none."""
+        """Returns the class of each sample, (N,) int64, -1 for samples without a label."""
         return cast(Labels, self.signals["label"]).ids
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -118,14 +118,15 @@ class Batch(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """The state of training before a step."""
+    """The time of a step in a run."""
 
     seed: int
     epoch: int
+    """epochs completed before this one, from 0"""
     step: int
     """optimizer steps done before this one, from 0"""
     steps: int
-    """in the whole run"""
+    """optimizer steps of the run"""
     steps_per_epoch: int
 
     @property
@@ -140,23 +141,23 @@ class Clock(NamedTuple):
 
     @property
     def epochs(self) -> float:
-        """Returns the epochs done, with the fraction of this one."""
+        """Returns the epochs done, including the fraction of this one."""
         return self.step / self.steps_per_epoch
 
 
 class Facts(NamedTuple):
-    """What is known of the data before the first batch."""
+    """Facts about the data that are known before the first batch."""
 
     samples: int | None
-    """None if a stream does not state it"""
+    """number of samples; None if a stream does not state it"""
     inputs: Mapping[str, InputSpec]
-    """the shape of each signal as the encoder reads it"""
+    """the shape of each signal as an encoder reads it"""
     classes: int = 0
-    """0 if there are no labels"""
+    """number of classes; 0 if there are no labels"""
 
     @property
     def image(self) -> ImageSpec:
-        """Returns the shape of pictures."""
+        """Returns the shape of the images."""
         return cast(ImageSpec, self.inputs["image"])
 
     def counted(self, method: str) -> int:
@@ -164,11 +165,12 @@ class Facts(NamedTuple):
         it."""
         if self.samples is None:
             raise BadInput(
-                f"{method} remembers every sample, and this stream has no known number of them; choose another."
+                f"{method} remembers every sample, and the number of samples of this stream is not known; choose "
+                "another method."
             )
         return self.samples
 
     @classmethod
     def of_images(cls, samples: int | None, channels: int, height: int, width: int, classes: int = 0) -> Facts:
-        """Returns the facts of a data set of pictures."""
+        """Returns the facts of a data set of images."""
         return cls(samples, {"image": ImageSpec(channels=channels, height=height, width=width)}, classes)

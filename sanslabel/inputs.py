@@ -1,4 +1,4 @@
-"""Specifications of inputs: the shapes of the pictures, spectrograms and texts that encoders read.
+"""Specifications of inputs: the shapes of the images, spectrograms and texts that encoders read.
 
 A specification is frozen and made of integers, so that it can be stored as JSON. A source announces one for each of its
 signals, and an encoder is built for one: `encoders.build(name, **spec.arguments)`.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """Pictures of `channels` x `height` x `width` pixels."""
+    """Images of `channels` x `height` x `width` pixels."""
+
+    argument_names: ClassVar = ("channels", "image_size")
 
     channels: int
     height: int
@@ -32,7 +34,7 @@ class ImageSpec:
 
     @property
     def arguments(self) -> dict[str, int]:
-        """Returns the arguments of `encoders.build` for square pictures of the shorter side."""
+        """Returns the arguments of `encoders.build` for square images of the shorter side."""
         return {"channels": self.channels, "image_size": self.side}
 
     @classmethod
@@ -45,6 +47,8 @@ class ImageSpec:
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramSpec:
     """Logarithms of `mels` frequency bands at `frames` points of time, of sound with `rate` samples a second."""
+
+    argument_names: ClassVar = ("mels", "frames", "rate")
 
     mels: int
     frames: int
@@ -64,12 +68,14 @@ class SpectrogramSpec:
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
-        return cls(mels=arguments["mels"], frames=arguments["frames"], rate=arguments["rate"])
+        return cls(**{name: arguments[name] for name in cls.argument_names})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSpec:
     """Texts of up to `length` tokens from a vocabulary of `vocabulary` tokens."""
+
+    argument_names: ClassVar = ("vocabulary", "length")
 
     vocabulary: int
     length: int
@@ -87,7 +93,7 @@ class TextSpec:
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
-        return cls(vocabulary=arguments["vocabulary"], length=arguments["length"])
+        return cls(**{name: arguments[name] for name in cls.argument_names})
 
 
 InputSpec = ImageSpec | SpectrogramSpec | TextSpec

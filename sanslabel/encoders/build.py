@@ -16,10 +16,11 @@ from sanslabel import encoders
 from sanslabel.discovery import module_file, module_names
 from sanslabel.encoders.encoder import Encoder
 from sanslabel.errors import BadInput, bad_input_as, suggestion
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import ImageSpec, SpectrogramSpec, TextSpec
 
 DEFAULTS = {"channels": 3, "image_size": 224}
-"""of encoders of images"""
+"""shape of the input of encoders of images"""
+INPUTS = {ImageSpec: "images", SpectrogramSpec: "spectrograms", TextSpec: "texts"}
 
 
 @cache
@@ -71,6 +72,7 @@ def build(name: str, **options: Any) -> Encoder:
     arguments = _arguments(encoder)
     for option in options:
         if option not in arguments:
+            _check_kind(name, encoder, option)
             known = [key for key, argument in arguments.items() if argument.kind is Parameter.KEYWORD_ONLY]
             raise BadInput(f"--encoder {name}: there is no option {option!r}: {suggestion(option, known)}")
     options = {key: value for key, value in DEFAULTS.items() if key in arguments} | options
@@ -110,6 +112,13 @@ def _required(encoder: type[Encoder]) -> list[str]:
     """Returns the options that have no default."""
     arguments = _arguments(encoder).items()
     return [key for key, a in arguments if a.kind is Parameter.KEYWORD_ONLY and a.default is Parameter.empty]
+
+
+def _check_kind(name: str, encoder: type[Encoder], option: str) -> None:
+    """Raises BadInput if an option that the encoder does not have states the shape of another kind of input."""
+    for kind, noun in INPUTS.items():
+        if kind is not encoder.input and option in kind.argument_names:
+            raise BadInput(f"--encoder {name}: reads {INPUTS[encoder.input]}, not {noun}; choose another encoder.")
 
 
 def _check_images(name: str, encoder: type[Encoder], channels: int, image_size: int) -> None:

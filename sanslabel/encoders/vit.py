@@ -14,72 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sanslabel.encoders.attention import Block, initialize_
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.encoders.tokens import at, sincos_positions
 from sanslabel.errors import BadInput, suggestion
-
-
-def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Returns a soft look-up in a key-value store, for every query at once: softmax(Q Kᵀ / √d) V.
-
-    The store has T pairs of a key and a value. A dictionary returns the value whose key equals the query. Here every
-    key answers in proportion to its similarity to the query. The softmax of their dot products over the keys weighs the
-    values, and the weighted mean is the result, so that gradients reach queries, keys and values. The dot product of
-    two vectors of d independent numbers of variance 1 has variance d. Dividing by √d keeps the softmax from saturating.
-
-    queries, keys, values: (N, heads, T, d), a store for each head -> (N, heads, T, d).
-    Vaswani et al. 2017, "Attention is all you need", eq. 1.
-    """
-    # The choice is by device and dtype alone. On CPUs in bf16 the fused kernel's backward is slow for short sequences.
-    # Forward + backward of 512 samples, 3 heads, d = 64, on 2 threads: T = 50 takes 48 ms as written out here and 170
-    # fused, T = 65 67 and 249. In fp32 fused is faster (T = 50: 63 and 47 ms; T = 65: 85 and 68), as it is everywhere
-    # for the forward pass alone, and it never keeps the T x T weights.
-    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
-        scores = queries @ keys.mT / math.sqrt(queries.shape[-1])  # (N, heads, T, T)
-        return scores.softmax(dim=-1) @ values
-    return F.scaled_dot_product_attention(queries, keys, values)
-
-
-class Attention(nn.Module):
-    """Self-attention: every token writes one key and value into each head's store, and reads each by one query."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        queries, keys, values = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        values = attention(queries, keys, values)  # (N, heads, T, d)
-        return self.proj(values.transpose(1, 2).flatten(2))  # (N, T, D)
-
-
-class Mlp(nn.Module):
-    """Two layers that work on each token by itself."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
-
-
-class Block(nn.Module):
-    """Attention between tokens, then an MLP on each token, both added to their input. (N, T, D) -> (N, T, D)"""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, 4 * width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
 
 
 class PatchEmbed(nn.Module):
@@ -283,14 +221,6 @@ def transformer(encoder: Encoder, method: str) -> VisionTransformer:
             f"would read the edges of the gaps; choose one of {', '.join(SHAPES)}."
         )
     return encoder
-
-
-def initialize_(module: nn.Module) -> None:
-    """Draws timm's start of a transformer's linear layers."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
 
 
 def interpolated(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

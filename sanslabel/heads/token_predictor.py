@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sanslabel.encoders.attention import Block, initialize_
 from sanslabel.encoders.tokens import sincos_positions
-from sanslabel.encoders.vit import Block, initialize_
 from sanslabel.errors import BadInput
 
 HEAD = 32

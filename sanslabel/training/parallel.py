@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.vit import Block
+from sanslabel.encoders.attention import Block
 from sanslabel.errors import BadInput
 from sanslabel.memory import without_statistics
 

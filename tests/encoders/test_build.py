@@ -69,6 +69,10 @@ def test_a_file_in_a_folder_of_one_s_own_is_an_encoder(folder):
         encoders.build("bands", mels=5)
     with pytest.raises(BadInput, match="no encoder 'band': did you mean bands"):
         encoders.build("band")
+    with pytest.raises(BadInput, match="--encoder bands: reads spectrograms, not images; choose another"):
+        encoders.build("bands", channels=1, image_size=8)
+    with pytest.raises(BadInput, match="--encoder conv: reads images, not spectrograms; choose another"):
+        encoders.build("conv", **spec.arguments)
 
 
 def test_the_folders_are_named_by_the_environment():
@@ -106,6 +110,7 @@ def test_every_class_declares_its_names():
 )
 def test_a_specification_comes_back_from_its_arguments(spec):
     assert type(spec).of_arguments(spec.arguments) == spec
+    assert tuple(spec.arguments) == spec.argument_names
     assert len(torch.zeros(2, *spec.shape)) == 2
 
 

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from sanslabel import encoders
-from sanslabel.encoders.vit import attention
+from sanslabel.encoders.attention import attention
 from sanslabel.errors import BadInput
 
 MICRO = {"embed_dim": 128, "depth": 6, "num_heads": 4, "num_classes": 0}
