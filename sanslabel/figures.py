@@ -96,7 +96,7 @@ EMBEDDING = (
         better="higher",
         meaning=(
             "The number of directions that matter: the exponential of the entropy of the singular values (RankMe). A "
-            "rank far below `full_rank` is a dimensional collapse."
+            "rank far below the largest possible one is a dimensional collapse."
         ),
         short="rank",
     ),

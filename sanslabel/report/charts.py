@@ -14,32 +14,36 @@ HEIGHT = 180
 """height of a chart in pixels"""
 LABELED = 12
 """classes up to which a confusion matrix shows its counts as text"""
-LEGEND = alt.Legend(orient="bottom", columns=2, labelLimit=260, symbolOpacity=1)
+DECADES = alt.Axis(format=".0e", tickCount=5)
+"""axis of a logarithmic scale; without a count it has nine lines in each decade"""
+LEGEND: dict[str, Any] = {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolOpacity": 1}
+"""place and size of legends"""
 
 
 class Chart(NamedTuple):
     """A figure of the page."""
 
     title: str
-    words: str
-    """caption, which also serves people who do not see the chart"""
+    words: Sequence[str]
+    """lines of the caption, which also serves people who do not see the chart"""
     spec: Mapping[str, Any]
     """Vega-Lite"""
 
 
-def chart(title: str, words: str, drawing: Any, height: int = HEIGHT) -> Chart:
+def chart(title: str, words: str | Sequence[str], drawing: Any, height: int = HEIGHT) -> Chart:
     """Returns a chart that is as wide as its place on the page. The drawing is altair's."""
+    words = [words] if isinstance(words, str) else words
     return Chart(title, words, drawing.properties(width="container", height=height, description=title).to_dict())
 
 
-def range_of(points: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a sentence with the first and last value of each curve, and the range between."""
+def ranges(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a sentence for each curve, with its first and last value and the range between."""
     sentences = []
     for curve in dict.fromkeys(point["curve"] for point in points):
         values = [point["value"] for point in points if point["curve"] == curve]
         ends = f"{values[0]:.3g} at first, {values[-1]:.3g} at last"
-        sentences.append(f"{curve}: {ends}, from {min(values):.3g} to {max(values):.3g}")
-    return "; ".join(sentences) + "."
+        sentences.append(f"{curve}: {ends}, from {min(values):.3g} to {max(values):.3g}.")
+    return sentences
 
 
 def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
@@ -61,7 +65,7 @@ def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
                 tooltip=[alt.Tooltip("curve:N", title="run"), "stage:O", "value:Q"],
             )
         )
-        yield chart("Accuracy of a linear probe on each stage", range_of(points), drawing)
+        yield chart("Accuracy of a linear probe on each stage", ranges(points), drawing)
 
 
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Chart:
@@ -71,8 +75,9 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Chart:
         for i, row in enumerate(counts)
         for j, count in enumerate(row)
     ]
+    fitting = len(classes) <= LABELED and all(len(name) < 9 for name in classes)
     base = alt.Chart(alt.Data(values=cells)).encode(
-        x=alt.X("predicted:N", title="predicted", sort=list(classes)),
+        x=alt.X("predicted:N", title="predicted", sort=list(classes), axis=alt.Axis(labelAngle=0 if fitting else -90)),
         y=alt.Y("true:N", title="true", sort=list(classes)),
     )
     layers = base.mark_rect().encode(
@@ -103,7 +108,7 @@ def histogram(energies: Mapping[str, Sequence[float]], unit: str) -> Chart:
         .encode(
             x=alt.X("energy:Q", bin=alt.Bin(maxbins=60), title=f"energy ({unit})" if unit else "energy"),
             y=alt.Y("count():Q", stack=None, title="images"),
-            color=alt.Color("set:N", title=None, legend=LEGEND),
+            color=alt.Color("set:N", title=None, legend=alt.Legend(**LEGEND)),
         )
     )
     words = "; ".join(f"{name}: mean {sum(x) / len(x):.4g}" for name, x in energies.items()) + "."
@@ -130,7 +135,7 @@ def spectrum(values: Sequence[float]) -> Chart:
         .mark_line()
         .encode(
             x=alt.X("direction:Q", title="direction"),
-            y=alt.Y("value:Q", title="singular value", scale=alt.Scale(type="log"), axis=alt.Axis(format=".0e")),
+            y=alt.Y("value:Q", title="singular value", scale=alt.Scale(type="log"), axis=DECADES),
         )
     )
     small = next((point["direction"] for point in points if point["value"] < 0.01), None)
@@ -154,7 +159,7 @@ def scatter(x: Sequence[float], y: Sequence[float], groups: Mapping[str, Sequenc
         .encode(
             x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False)),
             y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False)),
-            color=alt.Color("group:N", title=None, scale=alt.Scale(scheme="tableau20"), legend=LEGEND),
+            color=alt.Color("group:N", title=None, scale=alt.Scale(scheme="tableau20"), legend=alt.Legend(**LEGEND)),
         )
     )
     drawing = drawing.add_params(choice if len(groups) > 1 else alt.param(name="colored", value=first))

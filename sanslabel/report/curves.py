@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from sanslabel.figures import FIGURES, Figure, figure_of, keys_of, name_of
-from sanslabel.report.charts import LEGEND, Chart, chart, range_of
+from sanslabel.report.charts import LEGEND, Chart, chart, ranges
 from sanslabel.report.snapshot import Snapshot
 
 POINTS = 400
@@ -26,7 +26,8 @@ def curves(runs: Sequence[Snapshot]) -> Iterator[Chart]:
             points = [point for run in runs if method in ("", run.plan.method) for point in _points(run, figure.name)]
             title = f"{figure.title} of {method}" if method and len(methods) > 1 else figure.title
             if points:
-                yield chart(title, f"{_explanation(figure)} {range_of(points)}", _lines(points, figure.unit))
+                drawing = _lines(points, figure.unit, [run.name for run in runs])
+                yield chart(title, [_explanation(figure), *ranges(points)], drawing)
 
 
 def _drawn(runs: Sequence[Snapshot]) -> list[Figure]:
@@ -40,9 +41,9 @@ def _points(run: Snapshot, name: str) -> list[dict[str, Any]]:
     points = []
     for key in dict.fromkeys(key for line in run.lines for key in keys_of(line, name)):
         lines = [line for line in run.lines if isinstance(line.get(key), int | float)]
-        curve = f"{run.name} {key.rpartition('/')[0]}".strip()
-        every = len(lines) // POINTS + 1
-        points += [{"step": line["step"], "value": line[key], "curve": curve} for line in lines[::every]]
+        player, every = key.rpartition("/")[0], len(lines) // POINTS + 1
+        names = {"run": run.name, "player": player, "curve": f"{run.name} {player}".strip()}
+        points += [{"step": line["step"], "value": line[key], **names} for line in lines[::every]]
     return points
 
 
@@ -52,15 +53,23 @@ def _explanation(figure: Figure) -> str:
     return figure.meaning + better
 
 
-def _lines(points: Sequence[Mapping[str, Any]], unit: str) -> alt.Chart:
-    several = len({point["curve"] for point in points}) > 1
+def _lines(points: Sequence[Mapping[str, Any]], unit: str, runs: Sequence[str]) -> alt.Chart:
+    """Returns lines in a color for each run, the same in all charts, and a dash for each player."""
+    drawn = [run for run in runs if any(point["run"] == run for point in points)]
+    players = sorted({point["player"] for point in points})
     return (
         alt.Chart(alt.Data(values=points))
         .mark_line(clip=True)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")),
             y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False)),
-            color=alt.Color("curve:N", title=None, legend=LEGEND if several else None),
+            color=alt.Color("run:N", title=None, scale=alt.Scale(domain=runs), legend=_legend(drawn)),
+            strokeDash=alt.StrokeDash("player:N", title=None, scale=alt.Scale(domain=players), legend=_legend(players)),
             tooltip=[alt.Tooltip("curve:N", title="run"), "step:Q", alt.Tooltip("value:Q", format=".4g")],
         )
     )
+
+
+def _legend(names: Sequence[str]) -> alt.Legend | None:
+    """Returns a legend of these names, or None if there is nothing to tell apart."""
+    return alt.Legend(**LEGEND, values=[name for name in names if name]) if len(names) > 1 else None

@@ -42,10 +42,11 @@ class Page:
     def figure(self, chart: Chart) -> str:
         """Returns the HTML of a chart with its title and caption."""
         name = f"chart-{len(self.specs)}"
+        caption = "<br>".join(map(escape, chart.words))
         self.specs[name] = chart.spec
         return (
             f'<figure><strong>{escape(chart.title)}</strong><div class="chart" id="{name}" role="img" '
-            f'aria-label="{escape(chart.title)}"></div><figcaption>{escape(chart.words)}</figcaption></figure>'
+            f'aria-label="{escape(chart.title)}"></div><figcaption>{caption}</figcaption></figure>'
         )
 
     def grid(self, charts: Iterable[Chart]) -> str:
