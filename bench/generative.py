@@ -38,13 +38,18 @@ from sanslabel.evaluation import pixels, scores_of_features
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
-from sanslabel.generation.energies import auroc, compressed_nats, scored, slope
-from sanslabel.generation.quality import frechet_distance, nats, precision_recall
-from sanslabel.generation.samples import drawn
-from sanslabel.generation.trained import BATCH, Trained
+from sanslabel.generation.complexity import compressed_nats
+from sanslabel.generation.distances import frechet_distance, precision_recall
+from sanslabel.generation.energies import auroc, image_energies, slope
+from sanslabel.generation.model import BATCH, Model
+from sanslabel.generation.quality import density_bounds
+from sanslabel.generation.samples import sampled_images
 from sanslabel.methods.ebgan import EBGAN
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
+from sanslabel.run_config import Plan
+from sanslabel.run_folder import RunFolder
+from sanslabel.serialization import to_plain
 from sanslabel.sources import Request, Source, batches, open_source
 from sanslabel.views import Corruption, corrupted, resized
 
@@ -85,7 +90,7 @@ class Moment:
 
     epoch: int
     core_seconds: int
-    model: Trained
+    model: Model
 
 
 @cache
@@ -121,12 +126,30 @@ def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]
     scaling = ((0.5,),) * 2 if signed else train.standardization()
     encoder = encoders.build(**kind, channels=1, image_size=28, scaling=scaling)
     net = method.networks(encoder, train.facts(28)).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
-    said = {"data": data(), "image_size": 28, "encoder": encoder.config, "workers": 0}
+    plan = Plan(
+        data=data(),
+        fingerprint=train.fingerprint,
+        samples=len(train),
+        method=type(method).__name__,
+        hyperparameters=to_plain(method),
+        recipe=to_plain(recipe),
+        encoder=encoder.config,
+        image_size=28,
+        epochs=epochs[-1],
+        batch=recipe.batch,
+        chunk=None,
+        workers=0,
+        seed=seed,
+        world_size=1,
+        device=str(CPU),
+        precision=fast_precision(CPU),
+        threads=torch.get_num_threads(),
+    )
     began, found = process_time(), []
 
     def look(epoch: int) -> None:
         if epoch in epochs:
-            model = Trained(Path(), method, deepcopy(net).eval(), said, CPU)
+            model = Model(RunFolder(Path(), plan, {}, None), method, deepcopy(net).eval(), CPU)
             found.append(Moment(epoch, round(process_time() - began), model))
 
     look(0)
@@ -139,8 +162,8 @@ def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]
     return found
 
 
-def energies(model: Trained, of: Tensor) -> Tensor:
-    return model.made(lambda part: model.method.energies(model.net, part), of)
+def energies(model: Model, of: Tensor) -> Tensor:
+    return model.apply(lambda part: model.method.energy_of(model.net, part), of)
 
 
 def latents(seed: int) -> Iterator[Row]:
@@ -157,9 +180,9 @@ def latents(seed: int) -> Iterator[Row]:
         way = moments(name, seed, **numbers)
         for moment in way if representation == "VAE" else way[-1:]:
             encoder, *_ = moment.model.method.encoders(moment.model.net).values()
-            codes = [moment.model.told({"": encoder}, source(split))[0][""] for split in ("train", "test")]
+            codes = [moment.model.measure({"": encoder}, source(split))[0][""] for split in ("train", "test")]
             about = {"representation": representation, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
-            yield about | segregation(*codes, seed) | {"nats": nats(moment.model, source("test"), seed)}
+            yield about | segregation(*codes, seed) | {"nats": density_bounds(moment.model, source("test"), seed)}
 
 
 def segregation(on_train: Tensor, on_test: Tensor, seed: int) -> Row:
@@ -191,7 +214,7 @@ def denoising(seed: int) -> Iterator[Row]:
         model = moment.model
         noisy = corrupted(clean, key, kind, amount, 1)
         with model.computing():
-            made = model.method.reconstructed(model.net, (clean + 1) / 2, key)["reconstruction"].float()
+            made = model.method.reconstruct(model.net, (clean + 1) / 2, key)["reconstruction"].float()
         filtered = [torch.from_numpy(median_filter(noisy.numpy(), (1, 1, size, size))) for size in (3, 5, 7)]
         one, two, both = (energies(model, x) for x in (first, second, torch.maximum(first, second)))
         yield {
@@ -228,7 +251,7 @@ def adversaries(seed: int) -> Iterator[Row]:
     for name in ("ebgan", "dcgan"):
         for moment in moments(name, seed):
             model = moment.model if moment.epoch else settled(moment.model, seed)
-            fake = drawn(model, count, seed)
+            fake = sampled_images(model, count, seed)
             features = seen(fake)
             precision, recall = precision_recall(real, features)
             row = {"method": name, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
@@ -245,7 +268,7 @@ def adversaries(seed: int) -> Iterator[Row]:
             yield row
 
 
-def settled(model: Trained, seed: int) -> Trained:
+def settled(model: Model, seed: int) -> Model:
     """With BatchNorm's statistics, which know no image yet, taken from images."""
     net = deepcopy(model.net).train()
     for norm in (m for m in net.modules() if isinstance(m, _BatchNorm)):
@@ -253,8 +276,8 @@ def settled(model: Trained, seed: int) -> Trained:
         norm.momentum = None  # the mean over all batches
     for step in range(20):
         with model.computing():
-            model.method.energies(net, images("train", BATCH, key=step))
-            model.method.sampled(net, fold(torch.arange(BATCH), seed, step))
+            model.method.energy_of(net, images("train", BATCH, key=step))
+            model.method.sample(net, fold(torch.arange(BATCH), seed, step))
     return replace(model, net=net.eval())
 
 
@@ -264,7 +287,7 @@ def outliers(seed: int) -> Iterator[Row]:
         *_, moment = moments(name, seed)
         steepness = slope(moment.model)
         found = {
-            key: auroc(*(scored(moment.model, x, s)[0] for x in (source("test"), foreign)))
+            key: auroc(*(image_energies(moment.model, x, s)[0] for x in (source("test"), foreign)))
             for key, s in (("plain", None), ("less complexity", steepness))
         }
         yield {"method": name, "slope": steepness} | found

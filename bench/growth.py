@@ -96,7 +96,7 @@ def queue(k: int, device: torch.device) -> Iterator[Work]:
     remembered, q, key = Queue(k, 128).to(device), _drawn(256, 128, device), _drawn(256, 128, device).detach()
 
     def step() -> None:
-        losses.info_nce(q, key, remembered.rows, 0.2).backward()
+        losses.info_nce(q, key, remembered.embeddings, 0.2).backward()
         remembered.push_(key)
 
     yield step
@@ -105,7 +105,7 @@ def queue(k: int, device: torch.device) -> Iterator[Work]:
 @trained
 def softmax_over_bank(n: int, device: torch.device) -> Iterator[Work]:
     bank, q, own = Bank(n, 128).to(device), _drawn(256, 128, device), torch.arange(256, device=device)
-    yield lambda: losses.instance_discrimination(q, bank.rows, own, 0.1).backward()
+    yield lambda: losses.instance_discrimination(q, bank.embeddings, own, 0.1).backward()
 
 
 @trained

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
@@ -32,6 +32,9 @@ FORMAT = 1
 
 LARGEST_JSON, LARGEST_HEADER = 1 << 22, 1 << 22
 """the most bytes of a JSON file, and of the JSON at the head of a safetensors file: enough for 30,000 tensors"""
+
+RENAMED_TENSORS = {"rows": "embeddings", "next": "cursor", "part": "tile_projector", "whole": "joint_projector"}
+"""components of the names of tensors that had another name in earlier checkpoints: queues and banks, PIRL's heads"""
 
 Tensors = Mapping[str, Tensor]
 
@@ -91,7 +94,24 @@ def newest(folder: Path) -> Path | None:
 def load_networks_(net: nn.Module, checkpoint: Path) -> None:
     """Loads the networks of a checkpoint. Raises BadInput if they are other networks."""
     path = checkpoint / "networks.safetensors"
-    load_strictly_(net, read_tensors(path), path)
+    load_strictly_(net, with_new_names(read_tensors(path), net.state_dict()), path)
+
+
+def with_new_names(tensors: Tensors, known: Collection[str]) -> dict[str, Tensor]:
+    """Returns tensors of a checkpoint under the names of today, for checkpoints that have earlier ones.
+
+    known: the names that today's networks have, which stay as they are. The memory of an optimizer has its player and
+    slot before the name, as player/slot/name.
+    """
+    return {_new_name(name, known): tensor for name, tensor in tensors.items()}
+
+
+def _new_name(name: str, known: Collection[str]) -> str:
+    prefix, _, of_tensor = name.rpartition("/")
+    if of_tensor in known:
+        return name
+    renamed = ".".join(RENAMED_TENSORS.get(component, component) for component in of_tensor.split("."))
+    return f"{prefix}/{renamed}" if prefix else renamed
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

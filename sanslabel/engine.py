@@ -130,6 +130,7 @@ def _without_graph(objective: Objective) -> Objective:
         terms={k: v.detach() for k, v in objective.terms.items()},
         embedding=None if objective.embedding is None else objective.embedding.detach(),
         positive=None if objective.positive is None else objective.positive.detach(),
+        generated=None if objective.generated is None else tuple(image.detach() for image in objective.generated),
         images={k: v.detach() for k, v in objective.images.items()},
     )
 

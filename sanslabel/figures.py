@@ -263,6 +263,13 @@ TERMS = (
     term("energy_fake", "Energy of samples", "The mean energy of generated samples.", better=""),
     term("pull_away", "Similarity of samples", "The mean squared cosine of the codes of different samples."),
     term("invariance", "Invariance", "The distance of the embeddings of two views of an image."),
+    term("variance", "Variance hinge", "By how much the standard deviations of the dimensions fall short of 1."),
+    term("covariance", "Covariance", "The squared covariances of different dimensions."),
+    term("redundancy", "Redundancy", "The squared correlations of different dimensions."),
+    term("distance", "Distance from the target", "The distance of predicted tokens from those of the teacher."),
+    term("image_nll", "Loss of images", "The loss of finding an image's embedding in the bank from the image."),
+    term("transformed_nll", "Loss of transformed images", "The same loss from the shuffled or rotated image."),
+    term("energy", "Energy that the generator lowers", "The mean energy of generated samples in the generator's step."),
     term("sigreg", "SIGReg", "The distance of the embedding from a standard normal distribution."),
 )
 DATA = (

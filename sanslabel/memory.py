@@ -1,4 +1,4 @@
-"""What a method remembers between steps: modules made of buffers and of weights that no gradient reaches.
+"""Memories that methods keep between steps: modules made of buffers, and of weights that no gradient reaches.
 
 Whatever is written to them was gathered from all processes before, and is written after the yield.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,35 @@ from sanslabel.randomness import integers
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
-    """A copy of the student that no gradient reaches; `ema_` lets it follow. It runs in training mode, with BatchNorm
-    statistics of its own, as the momentum encoders of MoCo and BYOL do."""
+    """Returns a copy of the student that no gradient reaches; `follow_` moves it. It runs in training mode, with
+    BatchNorm statistics of its own, as the momentum encoders of MoCo and BYOL do."""
     return deepcopy(student).requires_grad_(False)
+
+
+def add_teacher_(net: nn.Module, momentum: float | None) -> None:
+    """Gives the networks a teacher, a copy of what they hold so far; does nothing if the momentum is None."""
+    if momentum is not None:
+        net.teacher = teacher_of(net)
+
+
+def follow_(net: nn.Module, momentum: float | None) -> None:
+    """Moves the networks' teacher toward them, by `ema_`; does nothing if the momentum is None."""
+    if momentum is not None:
+        ema_(net.get_submodule("teacher"), net, momentum)
 
 
 @torch.no_grad()
 def ema_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """teacher <- momentum · teacher + (1 - momentum) · student, over the teacher's parameters and the student's of the
-    same names: 1 leaves the teacher, 0 copies."""
-    names, slow = zip(*teacher.named_parameters(), strict=True)
-    torch._foreach_lerp_(slow, [student.get_parameter(name) for name in names], 1 - momentum)
+    """Moves a teacher: teacher <- momentum · teacher + (1 - momentum) · student, over the teacher's parameters and the
+    student's of the same names. A momentum of 1 leaves the teacher, 0 copies the student."""
+    names, parameters = zip(*teacher.named_parameters(), strict=True)
+    torch._foreach_lerp_(parameters, [student.get_parameter(name) for name in names], 1 - momentum)
 
 
 @contextmanager
 def without_statistics(module: nn.Module) -> Iterator[None]:
-    """A pass that leaves BatchNorm's running statistics alone, such as one that is made again to save memory."""
+    """Context manager for a pass that leaves BatchNorm's running statistics alone, such as one that is repeated to save
+    memory."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     live = [m._buffers for m in norms]
     for m, buffers in zip(norms, live, strict=True):
@@ -47,70 +61,93 @@ def without_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def filling(net: nn.Module) -> Iterator[None]:
-    """A pass that only fills a memory: it has no gradient, and leaves BatchNorm's running statistics alone, since there
-    is no loss that would refuse what is not finite."""
+    """Context manager for a pass that only fills a memory. It has no gradient and leaves BatchNorm's running statistics
+    alone, since there is no loss that would refuse a value that is not finite."""
     with torch.no_grad(), without_statistics(net):
         yield
+
+
+class Frozen(nn.Module):
+    """A given network, in evaluation mode, that no gradient reaches. Like data it is input of a run: it moves between
+    devices with the networks that hold it, but is no part of their state, and no checkpoint contains it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._given = (network.requires_grad_(False).eval(),)  # a module in a tuple is not registered as a child
+
+    @property
+    def network(self) -> Any:
+        """The given network."""
+        return self._given[0]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **options: Any) -> Any:
+        return self.network(*args, **options)
 
 
 class Queue(nn.Module):
     """The last `length` embeddings, of unit length, first in, first out; random directions at first (He et al. 2020,
     section 3.2)."""
 
-    rows: Tensor
-    next: Tensor
+    embeddings: Tensor
+    cursor: Tensor
 
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("rows", normalize(torch.randn(length, width), dim=1))  # (K, D)
-        self.register_buffer("next", torch.zeros((), dtype=torch.int64))  # the row to be written next
+        self.register_buffer("embeddings", normalize(torch.randn(length, width), dim=1))  # (K, D)
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.int64))  # index of the oldest embedding
 
     @torch.no_grad()
     def push_(self, z: Tensor) -> None:
-        """(N, D): takes the place of the oldest rows; of more than the queue holds, the last ones stay."""
-        z = normalize(z.to(self.rows.dtype)[-len(self.rows) :], dim=1)
-        places = (self.next + torch.arange(len(z), device=z.device)) % len(self.rows)
-        self.rows.index_copy_(0, places, z)
-        self.next.copy_((self.next + len(z)) % len(self.rows))
+        """Replaces the oldest embeddings by z, (N, D). If N is above K, the last K of z stay."""
+        z = normalize(z.to(self.embeddings.dtype)[-len(self.embeddings) :], dim=1)
+        index = (self.cursor + torch.arange(len(z), device=z.device)) % len(self.embeddings)
+        self.embeddings.index_copy_(0, index, z)
+        self.cursor.copy_((self.cursor + len(z)) % len(self.embeddings))
 
 
 class Bank(nn.Module):
-    """The embedding of every sample as it was when last seen, of unit length; random directions at first (Wu et al.
-    2018, section 3.2)."""
+    """The last embedding of every sample, of unit length; random directions at first (Wu et al. 2018, section 3.2)."""
 
-    rows: Tensor
+    embeddings: Tensor
 
     def __init__(self, samples: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("rows", normalize(torch.randn(samples, width), dim=1))  # (n, D)
+        self.register_buffer("embeddings", normalize(torch.randn(samples, width), dim=1))  # (n, D)
 
-    def drawn(self, key: Tensor, count: int, stream: int) -> Tensor:
-        """(N,) keys -> (N, count) int64, places of rows drawn by chance with replacement."""
-        return integers(key, count, len(self.rows), stream)
+    def random_index(self, key: Tensor, count: int, stream: int) -> Tensor:
+        """Returns indexes of embeddings, drawn uniformly with replacement: (N,) keys -> (N, count) int64."""
+        return integers(key, count, len(self.embeddings), stream)
 
     @torch.no_grad()
     def partition(self, temperature: float) -> Tensor:
-        """Z = n · mean of exp(m·m'/τ) over pairs of rows, up to 256 x 4096 of them -> ()."""
-        some, others = self.rows.chunk(2)
-        return len(self.rows) * (some[:256] @ others[:4096].T / temperature).exp().mean()
+        """Returns Z, (): n times the mean of exp(m·m'/τ) over pairs of embeddings, up to 256 x 4096 of them."""
+        some, others = self.embeddings.chunk(2)
+        return len(self.embeddings) * (some[:256] @ others[:4096].T / temperature).exp().mean()
 
     @torch.no_grad()
     def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:
-        """rows[index] <- n(momentum · rows[index] + (1 - momentum) · n(z)). Rows of z that are not finite are passed
-        over: where a memory is filled without a loss, nothing else would refuse them. Of a sample that is in the batch
-        twice, in the place of one that cannot be read, the first counts: which one would be a matter of chance.
+        """Writes m[index] <- n(momentum · m[index] + (1 - momentum) · n(z)), where n normalizes.
+
+        Embeddings that are not finite are skipped: where a memory is filled without a loss, nothing else would refuse
+        them. If a sample is in the batch twice, in place of one that cannot be read, the first counts: otherwise the
+        order of writing would decide.
 
         index: (N,) int64; z: (N, D).
         """
         z = z[_first(index)]
-        old = self.rows[index]
+        old = self.embeddings[index]
         new = normalize(torch.lerp(normalize(z.to(old.dtype), dim=1), old, momentum), dim=1)
-        self.rows.index_copy_(0, index, torch.where(new.isfinite().all(dim=1, keepdim=True), new, old))
+        self.embeddings.index_copy_(0, index, torch.where(new.isfinite().all(dim=1, keepdim=True), new, old))
 
 
 def _first(index: Tensor) -> Tensor:
-    """(N,) -> (N,) int64, where each entry stands for the first time. By sorting: comparing all with all takes 37 ms at
-    N = 4,096, this 0.2."""
+    """Returns for each entry the position of its first occurrence: (N,) -> (N,) int64. It sorts, which takes 0.2 ms at
+    N = 4,096; comparing all pairs takes 37."""
     ordered, order = index.sort(stable=True)
     return order[torch.searchsorted(ordered, index)]
 
@@ -126,5 +163,5 @@ class Center(nn.Module):
 
     @torch.no_grad()
     def update_(self, logits: Tensor, momentum: float = 0.9) -> None:
-        """mean <- momentum · mean + (1 - momentum) · mean of the rows. logits: (N, K)."""
+        """Updates mean <- momentum · mean + (1 - momentum) · mean of the logits (N, K)."""
         self.mean.lerp_(logits.to(self.mean.dtype).mean(dim=0), 1 - momentum)

@@ -109,6 +109,14 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "AdamW": {"rate": "lr"},
     "LARS": {"rate": "lr"},
     "View": {"part_of": "crop_of"},
+    "BarlowTwins": {"teacher": "teacher_momentum"},
+    "DeepCluster": {"teacher": "teacher_momentum"},
+    "NPID": {"teacher": "teacher_momentum"},
+    "PIRL": {"teacher": "teacher_momentum"},
+    "SimCLR": {"teacher": "teacher_momentum"},
+    "SimSiam": {"teacher": "teacher_momentum"},
+    "SwAV": {"teacher": "teacher_momentum"},
+    "VICReg": {"teacher": "teacher_momentum"},
 }
 """fields of dataclasses that have a new name since format 1: class -> old name -> new name"""
 

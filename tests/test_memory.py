@@ -46,23 +46,23 @@ def lengths(rows: torch.Tensor) -> torch.Tensor:
 
 def test_a_queue_is_first_in_first_out():
     queue = Queue(6, 3)
-    start = queue.rows.clone()
+    start = queue.embeddings.clone()
     torch.testing.assert_close(lengths(start), torch.ones(6))
     first, second = torch.randn(4, 3), torch.randn(4, 3)
     queue.push_(first)
-    assert torch.equal(queue.rows[:4], normalize(first, dim=1))
-    assert torch.equal(queue.rows[4:], start[4:]), "exactly as many rows change as were pushed"
-    assert queue.next == 4
+    assert torch.equal(queue.embeddings[:4], normalize(first, dim=1))
+    assert torch.equal(queue.embeddings[4:], start[4:]), "exactly as many rows change as were pushed"
+    assert queue.cursor == 4
     queue.push_(second)  # wraps: the oldest rows are the random ones and the first of the batch before
-    assert torch.equal(queue.rows[[4, 5, 0, 1]], normalize(second, dim=1))
-    assert torch.equal(queue.rows[2:4], normalize(first, dim=1)[2:])
-    assert queue.next == 2
+    assert torch.equal(queue.embeddings[[4, 5, 0, 1]], normalize(second, dim=1))
+    assert torch.equal(queue.embeddings[2:4], normalize(first, dim=1)[2:])
+    assert queue.cursor == 2
 
 
 def test_a_queue_keeps_the_last_of_a_batch_that_is_longer():
     queue, z = Queue(3, 2), torch.randn(8, 2)
     queue.push_(z)
-    assert torch.equal(queue.rows, normalize(z[5:], dim=1))
+    assert torch.equal(queue.embeddings, normalize(z[5:], dim=1))
 
 
 def test_after_enough_pushes_nothing_random_is_left():
@@ -71,72 +71,72 @@ def test_after_enough_pushes_nothing_random_is_left():
         pushed.append(torch.randn(3, 2))
         queue.push_(pushed[-1])
     last = normalize(torch.cat(pushed)[-10:], dim=1)
-    assert sorted(queue.rows.tolist()) == sorted(last.tolist())
+    assert sorted(queue.embeddings.tolist()) == sorted(last.tolist())
 
 
 def test_memories_are_state_and_no_gradient_reaches_them():
     queue, bank = Queue(4, 2), Bank(5, 2)
-    assert set(queue.state_dict()) == {"rows", "next"}
-    assert set(bank.state_dict()) == {"rows"}
+    assert set(queue.state_dict()) == {"embeddings", "cursor"}
+    assert set(bank.state_dict()) == {"embeddings"}
     assert not list(queue.parameters()) + list(bank.parameters())
     z = torch.randn(2, 2, requires_grad=True)
     queue.push_(z)
     bank.write_(torch.tensor([0, 3]), z, 0.5)
-    assert not queue.rows.requires_grad
-    assert not bank.rows.requires_grad
+    assert not queue.embeddings.requires_grad
+    assert not bank.embeddings.requires_grad
     other = Queue(4, 2)
     other.load_state_dict(queue.state_dict())
-    assert torch.equal(other.rows, queue.rows)
-    assert other.next == 2
+    assert torch.equal(other.embeddings, queue.embeddings)
+    assert other.cursor == 2
 
 
 def test_a_bank_forgets_by_its_momentum():
     bank, index, z = Bank(6, 3), torch.tensor([4, 1]), 5 * torch.randn(2, 3)
-    start = bank.rows.clone()
+    start = bank.embeddings.clone()
     bank.write_(index, z, 1.0)
-    torch.testing.assert_close(bank.rows, start)
+    torch.testing.assert_close(bank.embeddings, start)
     bank.write_(index, z, 0.5)
-    torch.testing.assert_close(bank.rows[index], normalize(0.5 * start[index] + 0.5 * normalize(z, dim=1), dim=1))
+    torch.testing.assert_close(bank.embeddings[index], normalize(0.5 * start[index] + 0.5 * normalize(z, dim=1), dim=1))
     bank.write_(index, z)
-    torch.testing.assert_close(bank.rows[index], normalize(z, dim=1))
-    torch.testing.assert_close(lengths(bank.rows), torch.ones(6))
+    torch.testing.assert_close(bank.embeddings[index], normalize(z, dim=1))
+    torch.testing.assert_close(lengths(bank.embeddings), torch.ones(6))
     untouched = [0, 2, 3, 5]
-    assert torch.equal(bank.rows[untouched], start[untouched])
+    assert torch.equal(bank.embeddings[untouched], start[untouched])
 
 
 def test_a_bank_passes_over_what_is_not_finite():
     bank, z = Bank(4, 2), torch.tensor([[torch.nan, 1.0], [torch.inf, 0.0], [3.0, 4.0]])
-    start = bank.rows.clone()
+    start = bank.embeddings.clone()
     bank.write_(torch.tensor([0, 1, 2]), z, 0.0)
-    assert torch.equal(bank.rows[[0, 1, 3]], start[[0, 1, 3]])
-    torch.testing.assert_close(bank.rows[2], torch.tensor([0.6, 0.8]))
+    assert torch.equal(bank.embeddings[[0, 1, 3]], start[[0, 1, 3]])
+    torch.testing.assert_close(bank.embeddings[2], torch.tensor([0.6, 0.8]))
 
 
 def test_of_a_sample_that_is_in_the_batch_twice_the_first_counts():
     bank, z = Bank(4, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     bank.write_(torch.tensor([2, 0, 2, 2]), z)
-    assert bank.rows[[2, 0]].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert bank.embeddings[[2, 0]].tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
 def test_the_first_of_each_sample_is_found_among_many():
     index = torch.randint(0, 300, (500,), generator=torch.Generator().manual_seed(0))
     bank, z = Bank(300, 4), torch.randn(500, 4)
-    start, first = bank.rows.clone(), {}
+    start, first = bank.embeddings.clone(), {}
     for position, sample in enumerate(index.tolist()):
         first.setdefault(sample, position)
     bank.write_(index, z)
     for sample in range(300):
         row = normalize(z[first[sample]], dim=0) if sample in first else start[sample]
-        torch.testing.assert_close(bank.rows[sample], row)
+        torch.testing.assert_close(bank.embeddings[sample], row)
 
 
 def test_rows_of_a_bank_are_drawn_from_keys_alike():
     bank = Bank(50, 4)
     keys = torch.arange(200)
-    drawn = bank.drawn(keys, 30, stream=3)
+    drawn = bank.random_index(keys, 30, stream=3)
     assert drawn.shape == (200, 30)
-    assert torch.equal(bank.drawn(keys[7:9], 30, stream=3), drawn[7:9]), "whatever else is in the batch"
-    assert not torch.equal(bank.drawn(keys, 30, stream=4), drawn)
+    assert torch.equal(bank.random_index(keys[7:9], 30, stream=3), drawn[7:9]), "whatever else is in the batch"
+    assert not torch.equal(bank.random_index(keys, 30, stream=4), drawn)
     counts = drawn.flatten().bincount(minlength=50)
     assert counts.sum() == 6000
     assert ((counts - 120).abs() < 5 * 120**0.5).all()
@@ -148,7 +148,7 @@ def test_the_partition_of_a_random_bank_is_that_of_the_sphere():
     assert Bank(9000, 3).partition(0.5).item() == pytest.approx(9000 * math.sinh(2) / 2, rel=0.02)
     assert Bank(9000, 128).partition(0.2).item() == pytest.approx(9000 * math.exp(25 / 256), rel=0.01)
     bank = Bank(5, 3)
-    pairs = [math.exp(float(bank.rows[i] @ bank.rows[j]) / 0.3) for i in range(3) for j in range(3, 5)]
+    pairs = [math.exp(float(bank.embeddings[i] @ bank.embeddings[j]) / 0.3) for i in range(3) for j in range(3, 5)]
     assert bank.partition(0.3).item() == pytest.approx(5 * sum(pairs) / 6, rel=1e-5)
 
 

@@ -51,13 +51,13 @@ class HalfDead(SimCLR):
 
 
 class OneImage(DCGAN):
-    def decoded(self, net, codes):
-        return super().decoded(net, codes[:1].expand_as(codes))
+    def decode(self, net, codes):
+        return super().decode(net, codes[:1].expand_as(codes))
 
 
 class OneImageByEnergy(EBGAN):
-    def decoded(self, net, codes):
-        return super().decoded(net, codes[:1].expand_as(codes))
+    def decode(self, net, codes):
+        return super().decode(net, codes[:1].expand_as(codes))
 
 
 def small(method: str, **numbers):

@@ -1,8 +1,19 @@
-"""What a trained model makes and says of single images: samples, reconstructions, energies, and how good they are."""
+"""Generation: samples, reconstructions and energies of single images by a trained model, and their quality."""
 
 from sanslabel.generation.energies import Energies, energies
+from sanslabel.generation.picture import Picture
 from sanslabel.generation.quality import Quality, quality
 from sanslabel.generation.samples import interpolation, reconstructions, samples
 from sanslabel.generation.surface import surface
 
-__all__ = ["Energies", "Quality", "energies", "interpolation", "quality", "reconstructions", "samples", "surface"]
+__all__ = [
+    "Energies",
+    "Picture",
+    "Quality",
+    "energies",
+    "interpolation",
+    "quality",
+    "reconstructions",
+    "samples",
+    "surface",
+]

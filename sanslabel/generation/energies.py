@@ -1,42 +1,37 @@
-"""The energy of single images, as an outlier score: low for what is like the training data."""
+"""The energy of single images, as an outlier score: low for images like the training data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from io import BytesIO
-from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sanslabel.checkpoint import replacing
 from sanslabel.errors import BadInput
-from sanslabel.generation.trained import Trained, trained
+from sanslabel.generation.complexity import compressed_nats
+from sanslabel.generation.model import Model, open_model
+from sanslabel.methods.abilities import HasEnergy
 from sanslabel.sources import Source
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-CODERS = ({"format": "PNG", "optimize": True}, {"format": "WEBP", "lossless": True})
-"""of `compressed_nats`"""
 
 
 @dataclass(frozen=True)
 class Energies:
-    """What `energies` found."""
+    """A table of energies that was written."""
 
     path: Path
     count: int
+    """images in the table"""
     unreadable: int
     """images that could not be read, and have no energy"""
     median: float
+    """the median energy of the first set"""
     auroc: float | None
     """the probability that an image of the foreign set has the higher energy; None without such a set"""
     slope: float | None
-    """of the correction by complexity, energy for a nat of compressed size; None without it"""
+    """the energy that each nat of compressed size takes off; None without the correction by complexity"""
 
 
 def energies(
@@ -48,95 +43,84 @@ def energies(
     out: str | Path | None = None,
     device: str | None = None,
 ) -> Energies:
-    """Writes the energy of every image of `data` and of a foreign set `against`, sorted, the lowest first, with the
-    columns set, id and energy: to a .csv or .parquet file, by default RUN/energies.csv. Images that cannot be read are
-    left out and counted.
+    """Writes the energy of every image of `data`, and of a foreign set `against`, sorted from the lowest.
 
-    data: by default what the run was trained on. Of both sets the test split, where there is one.
-    complexity: takes off what an image costs as such, since simple images cost little by any model: the nats of its
-        lossless compression (Serrà et al. 2020), times the slope of energy over these in the training data. (The paper
-        has no slope: its energies are nats of the same eight bits.)
-    BadInput for a method without energies of single images, DiskError.
+    The table has the columns set, id and energy. It is a .csv or .parquet file, by default RUN/energies.csv. Images
+    that cannot be read are left out and counted.
+
+    data: by default those of the run. Of both sets the test split is read, if there is one.
+    complexity: subtracts the nats of an image's lossless compression, times the slope of energy over these in the
+        training data, since simple images have low energy by any model (Serrà et al. 2020). The paper has no slope: its
+        energies are nats of the same eight bits.
+    Raises BadInput if the method has no energy of single images, DiskError.
     """
-    model = trained(run, device)
-    path = Path(out) if out is not None else model.run / "energies.csv"
-    if path.suffix not in (".csv", ".parquet"):
-        raise BadInput(f"--out {path}: energies are written as .csv or .parquet.")
-    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv.')
-    chosen = data if data is not None else model.said["data"]
+    model = open_model(run, HasEnergy, device=device)
+    path = _table_path(Path(out) if out is not None else model.run.path / "energies.csv")
+    chosen = data if data is not None else model.plan.data
     sets = {str(chosen): model.source(chosen)}
     if against is not None:
         sets[str(against)] = model.source(against)
         if len({source.fingerprint for source in sets.values()}) < 2:
             raise BadInput(f"--against {against}: is the same set; name a foreign one.")
-    steepness = slope(model) if complexity else None
-    names, ids, found = [], [], []
+    correction = slope(model) if complexity else None
+    names, ids, values = [], [], []
     for name, source in sets.items():
-        values, rows = scored(model, source, steepness)
-        names += [name] * len(rows)
-        ids += [source.id(int(row)) for row in rows]
-        found.append(values)
-    order = torch.cat(found).argsort(stable=True).tolist()
-    _write(path, [names[i] for i in order], [ids[i] for i in order], torch.cat(found)[order].tolist())
+        energy, index = image_energies(model, source, correction)
+        names += [name] * len(index)
+        ids += [source.id(i) for i in index.tolist()]
+        values.append(energy)
+    order = torch.cat(values).argsort(stable=True).tolist()
+    _write(path, [names[i] for i in order], [ids[i] for i in order], torch.cat(values)[order].tolist())
     return Energies(
         path=path,
         count=len(ids),
         unreadable=sum(map(len, sets.values())) - len(ids),
-        median=found[0].median().item(),
-        auroc=auroc(found[0], found[1]) if against is not None else None,
-        slope=steepness,
+        median=values[0].median().item(),
+        auroc=auroc(values[0], values[1]) if against is not None else None,
+        slope=correction,
     )
 
 
-def scored(model: Trained, source: Source, slope: float | None = None) -> tuple[Tensor, Tensor]:
-    """The energies (n,) of a source, and the rows (n,) that could be read."""
-    found, rows = _measured(model, source, sizes=slope is not None)
-    return found["energy"] if slope is None else found["energy"] - slope * found["size"], rows
+def image_energies(model: Model, source: Source, slope: float | None = None) -> tuple[Tensor, Tensor]:
+    """Returns the energies (n,) of a source, less `slope` times the compressed size, and the index (n,) of the images
+    that could be read."""
+    values, index = _measures(model, source, sizes=slope is not None)
+    return values["energy"] if slope is None else values["energy"] - slope * values["size"], index
 
 
 def auroc(inside: Tensor, outside: Tensor) -> float:
-    """The probability that one of `outside` (m,) is above one of `inside` (n,), a tie counting half (Mann-Whitney)."""
+    """Returns the probability that one of `outside` (m,) is above one of `inside` (n,); a tie counts half
+    (Mann-Whitney)."""
     ordered = inside.double().sort().values
     below = torch.searchsorted(ordered, outside.double()).double()
     up_to = torch.searchsorted(ordered, outside.double(), right=True).double()
     return ((below + up_to).mean() / (2 * len(inside))).item()
 
 
-def compressed_nats(images: Tensor) -> Tensor:
-    """The size of each image, (N, C, H, W) in [0, 1] -> (N,), as eight bits a number: of PNG and lossless WebP the
-    smaller. Simple images can be large for one coder: the more of them, the better the bound on complexity."""
-    from PIL import Image
-
-    pixels = (images.float() * 255).round().to("cpu", torch.uint8)
-    if pixels.shape[1] == 3:
-        pictures = [Image.fromarray(part.numpy()) for part in pixels.permute(0, 2, 3, 1).contiguous()]
-    else:  # the channels one below the other
-        pictures = [Image.fromarray(part.numpy()) for part in pixels.flatten(1, 2)]
-    smallest = [min(_bytes(picture, **coder) for coder in CODERS) for picture in pictures]
-    return torch.tensor(smallest, device=images.device) * (8 * log(2))
+def slope(model: Model) -> float:
+    """Returns the slope of energy over compressed size in the training data, by least squares."""
+    values, _ = _measures(model, model.source(split="train"), sizes=True)
+    centered = values["size"] - values["size"].mean()
+    return ((centered * values["energy"]).sum() / centered.square().sum().clamp(min=1e-12)).item()
 
 
-def _bytes(picture: Image, **coder: Any) -> int:
-    file = BytesIO()
-    picture.save(file, **coder)
-    return file.tell()
-
-
-def slope(model: Trained) -> float:
-    """Of the least squares of energy over compressed size in the training data."""
-    found, _ = _measured(model, model.source(split="train"), sizes=True)
-    centered = found["size"] - found["size"].mean()
-    return ((centered * found["energy"]).sum() / centered.square().sum().clamp(min=1e-12)).item()
-
-
-def _measured(model: Trained, source: Source, sizes: bool) -> tuple[dict[str, Tensor], Tensor]:
-    """The "energy" of every image (n,), with its "size" where that is asked for, and the rows (n,)."""
-    functions = {"energy": lambda images: model.method.energies(model.net, images)[:, None]}
+def _measures(model: Model, source: Source, sizes: bool) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns the "energy" of every image, (n,), its "size" if requested, and the index (n,) of these images."""
+    method = model.require(HasEnergy)
+    functions = {"energy": lambda images: method.energy_of(model.net, images)[:, None]}
     if sizes:
         functions["size"] = lambda images: compressed_nats(images)[:, None]
-    found, rows = model.told(functions, source)
-    return {name: values[:, 0].double() for name, values in found.items()}, rows
+    values, index = model.measure(functions, source)
+    return {name: column[:, 0].double() for name, column in values.items()}, index
+
+
+def _table_path(path: Path) -> Path:
+    """Returns the path of the table. Raises BadInput if it cannot be written in this format."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"--out {path}: energies are written as .csv or .parquet; name a file that ends so.")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv file.')
+    return path
 
 
 def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> None:

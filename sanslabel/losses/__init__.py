@@ -2,7 +2,7 @@
 configuration."""
 
 from sanslabel.losses.adversarial import deception, discrimination
-from sanslabel.losses.barlow_twins import barlow_twins
+from sanslabel.losses.barlow_twins import barlow_twins, barlow_twins_terms
 from sanslabel.losses.dino import dino
 from sanslabel.losses.gaussian_kl import gaussian_kl, kl_by_dimension, sampled_kl
 from sanslabel.losses.info_nce import info_nce
@@ -18,11 +18,12 @@ from sanslabel.losses.sigreg import sigreg
 from sanslabel.losses.sinkhorn import sinkhorn
 from sanslabel.losses.smooth_l1 import smooth_l1
 from sanslabel.losses.squared_error import squared_error
-from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg
+from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg, vicreg_terms
 
 __all__ = [
     "Negatives",
     "barlow_twins",
+    "barlow_twins_terms",
     "bernoulli_nll",
     "candidate_scores",
     "chance",
@@ -49,4 +50,5 @@ __all__ = [
     "squared_error",
     "variance_hinge",
     "vicreg",
+    "vicreg_terms",
 ]

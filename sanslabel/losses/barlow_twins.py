@@ -1,24 +1,43 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from sanslabel.losses.precision import in_float32
 
 
+class BarlowTwinsTerms(NamedTuple):
+    """The two terms of Barlow Twins, () each, without their weights."""
+
+    invariance: Tensor
+    """Σᵢ (1 - Cᵢᵢ)²"""
+    redundancy: Tensor
+    """Σ_{i≠j} Cᵢⱼ²"""
+
+
+@in_float32
+def barlow_twins_terms(a: Tensor, b: Tensor) -> BarlowTwinsTerms:
+    """Returns the terms of `barlow_twins`, without their weights. a, b: (N, D), two views of the same N samples."""
+    a, b = _standardized(a), _standardized(b)
+    n, d = a.shape
+    diagonal = (a * b).mean(dim=0)  # (D,)
+    # ‖ÂᵀB̂‖² = tr(ÂÂᵀ B̂B̂ᵀ): the smaller products do. At N = 128, D = 8192 they are N x N in place of 256 MiB.
+    squares = (a.T @ b).square().sum() if d <= n else ((a @ a.T) * (b @ b.T)).sum()
+    return BarlowTwinsTerms((1 - diagonal).square().sum(), squares / n**2 - diagonal.square().sum())
+
+
 @in_float32
 def barlow_twins(a: Tensor, b: Tensor, redundancy: float = 0.0051) -> Tensor:
-    """The correlation of the views' dimensions is to be the identity: equal dimensions agree, different ones differ.
+    """Returns how far the correlations of the views' dimensions are from the identity: equal dimensions should agree,
+    and different ones differ.
 
     a, b: (N, D), two views of the same N samples -> (), summed over the D x D correlations.
     Σᵢ (1 - Cᵢᵢ)² + λ Σ_{i≠j} Cᵢⱼ², C = ÂᵀB̂/N of standardized columns (biased variance, ε = 1e-5 as in BatchNorm). D at
     collapse. Zbontar et al. 2021, eq. 1-2.
     """
-    a, b = _standardized(a), _standardized(b)
-    n, d = a.shape
-    diagonal = (a * b).mean(dim=0)  # (D,)
-    # ‖ÂᵀB̂‖² = tr(ÂÂᵀ B̂B̂ᵀ): the smaller products do. At N = 128, D = 8192 they are N x N in the place of 256 MiB.
-    squares = (a.T @ b).square().sum() if d <= n else ((a @ a.T) * (b @ b.T)).sum()
-    return (1 - diagonal).square().sum() + redundancy * (squares / n**2 - diagonal.square().sum())
+    terms = barlow_twins_terms(a, b)
+    return terms.invariance + redundancy * terms.redundancy
 
 
 def _standardized(z: Tensor) -> Tensor:

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import ast
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sanslabel.discovery import defined_class, module_file, module_names, search_path
 from sanslabel.errors import BadInput, suggestion
 
 if TYPE_CHECKING:
     from sanslabel.methods.method import Method
 
-_FOLDER = Path(__file__).parent
+__path__ = search_path(__path__, "methods")
 
 
-@cache
 def names() -> list[str]:
-    """Of all methods, without importing any."""
-    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem not in {"__init__", "method"})
+    """Returns the names of all methods, without importing any."""
+    return module_names(__path__, without=("abilities", "method"))
 
 
 def sentence(name: str) -> str:
-    """What the method's file says of it in its first line, without importing it."""
-    docstring = ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_bytes())) or name
+    """Returns the first line of the method's file, without importing it."""
+    docstring = ast.get_docstring(ast.parse(module_file(__path__, name).read_bytes())) or name
     return docstring.splitlines()[0]
 
 
 def method_class(name: str) -> type[Method]:
-    """The class that the method's file defines; BadInput for a name that has no file."""
+    """Returns the class that the method's file defines. Raises BadInput if no file has this name."""
     if name not in names():
         raise BadInput(f"There is no method {name!r}: {suggestion(name, names())}")
     from sanslabel.methods.method import Method
 
-    module = import_module(f"{__name__}.{name}")
-    (found,) = [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
-    ]
-    return found
+    return defined_class(import_module(f"{__name__}.{name}"), Method)

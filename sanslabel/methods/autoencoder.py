@@ -1,42 +1,44 @@
-"""Autoencoder: a narrow code must be enough to paint the image again."""
+"""Autoencoder: a narrow code must be enough to reconstruct the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import NonNegative, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder, LinearCode
 from sanslabel.heads.decoders import decoder, reconstruction
 from sanslabel.losses import squared_error
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(Method):
-    """An autoencoder (Hinton and Salakhutdinov 2006). Energy of an image: the mean squared error of its reconstruction,
-    in [-1, 1], and what its code costs where `sparsity` is above 0. Trained end to end with Adam and ReLU, and
-    not layer by layer as Boltzmann machines first."""
+    """An autoencoder (Hinton and Salakhutdinov 2006). The energy of an image is the mean squared error of its
+    reconstruction, in [-1, 1], plus the cost of its code if `sparsity` is above 0. It is trained end to end with Adam
+    and ReLU. The paper first trains layer by layer, as Boltzmann machines."""
 
-    family = "generative"
+    family = Family.GENERATIVE
     energy = "the squared error of an image's reconstruction from its code"
     prevents_collapse = "a code too narrow, or too costly, for images that are not like the data"
     paper = "Reducing the Dimensionality of Data with Neural Networks"
     year = 2006
-    positive, weights = ("code", "filters"), ("sparsity",)
+    unit: ClassVar[str] = ""
 
-    code: int | None = 30
-    """numbers in the code; None takes the encoder's representation for it"""
-    sparsity: float = 0.0
-    """factor of the mean absolute number in the code; with it, codes may be wide"""
-    filters: int = 64
-    """channels of the decoder's last maps, where the encoder is convolutional"""
+    code: Annotated[int | None, Positive] = 30
+    """width of the code; None takes the encoder's representation as the code"""
+    sparsity: Annotated[float, NonNegative] = 0.0
+    """weight of the mean absolute value of the code; with it, codes may be wide"""
+    filters: Annotated[int, Positive] = 64
+    """channels of the decoder's last maps, if the encoder is convolutional"""
     view: views.View = views.WHOLE
 
     recipe = Recipe(
@@ -54,8 +56,8 @@ class Autoencoder(Method):
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
-        coded = encoder if self.code is None else LinearCode.on(encoder, self.code)
-        return Networks(encoder=coded, decoder=decoder(coded, self.filters))
+        encoder = encoder if self.code is None else LinearCode.on(encoder, self.code)
+        return Networks(encoder=encoder, decoder=decoder(encoder, self.filters))
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         y = 2 * self.view(batch, 0) - 1
@@ -68,16 +70,16 @@ class Autoencoder(Method):
             images={"input": (y[:8] + 1) / 2, "reconstruction": (r[:8] + 1) / 2},
         )
 
-    def coded(self, net: Networks, images: Tensor) -> Tensor:
+    def encode(self, net: Networks, images: Tensor) -> Tensor:
         return net.encoder(images)
 
-    def decoded(self, net: Networks, codes: Tensor) -> Tensor:
+    def decode(self, net: Networks, codes: Tensor) -> Tensor:
         return (net.decoder(codes).tanh() + 1) / 2
 
-    def energies(self, net: Networks, images: Tensor) -> Tensor:
+    def energy_of(self, net: Networks, images: Tensor) -> Tensor:
         y = 2 * images - 1
         code, r = reconstruction(net.encoder, net.decoder, y)
         return squared_error(r, y) + self.sparsity * code.float().abs().mean(dim=1)
 
-    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
-        return {"reconstruction": self.decoded(net, net.encoder(images))}
+    def reconstruct(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        return {"reconstruction": self.decode(net, net.encoder(images))}

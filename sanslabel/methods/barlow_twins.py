@@ -1,42 +1,46 @@
-"""Barlow Twins: each dimension of the embedding agrees between views, and no two dimensions say the same."""
+"""Barlow Twins: each dimension of the embedding agrees between views, and no two dimensions are correlated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from sanslabel import losses, views
+from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
-from sanslabel.memory import ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.losses import barlow_twins_terms
+from sanslabel.memory import add_teacher_, follow_
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Group, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class BarlowTwins(Method):
-    """Redundancy reduction (Zbontar et al. 2021), after H. Barlow's principle for neurons. Energy of a pair: how far
-    the correlation of a dimension with itself, from view to view over the batch, is from 1. Defaults are the authors'
-    code: a projector of three layers without bias; the views go through the network one after the other."""
+    """Redundancy reduction (Zbontar et al. 2021), after H. Barlow's principle for neurons. A dimension is correlated
+    with itself from view to view, over the batch; the energy of a pair is how far these correlations are from 1.
+    Defaults are the authors' code. Its projector has three layers without bias. The views go through the network one
+    after the other."""
 
-    family = "redundancy reduction"
+    family = Family.REDUNDANCY_REDUCTION
     energy = "1 minus the correlation of each dimension between two views, squared"
     prevents_collapse = "dimensions are standardized over the batch, and correlations of different ones pushed to 0"
     paper = "Barlow Twins: Self-Supervised Learning via Redundancy Reduction"
     year = 2021
-    positive = ("width", "layers")
+    embeds_views = True
 
     redundancy: float = 0.0051
-    """λ, of the squared correlations of different dimensions"""
-    width: int = 8192
-    """of all layers of the projector; accuracy grows with it"""
-    layers: int = 3
-    """of the projector"""
-    teacher: float | None = None
-    """momentum of a second encoder that embeds the second view; the paper has none"""
+    """λ, weight of the squared correlations of different dimensions"""
+    width: Annotated[int, Positive] = 8192
+    """width of all layers of the projector; accuracy grows with it"""
+    layers: Annotated[int, Count] = 3
+    """number of layers in the projector"""
+    teacher_momentum: Annotated[float | None, Fraction] = None
+    """momentum of a teacher that embeds the second view; the paper has none"""
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
@@ -60,21 +64,20 @@ class BarlowTwins(Method):
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         net = Networks(encoder=encoder, projector=mlp(encoder.width, *[self.width] * self.layers))
-        if self.teacher is not None:
-            net.teacher = teacher_of(net)
+        add_teacher_(net, self.teacher_momentum)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         first, second = self.view.input(batch, 0), self.view.input(batch, 1)
-        partner = net if self.teacher is None else net.teacher
         a = gather(net.projector(net.encoder(*first)))  # (N, D)
-        b = gather(partner.projector(partner.encoder(*second)))
+        b = gather(net.partner.projector(net.partner.encoder(*second)))
+        invariance, redundancy = barlow_twins_terms(a, b)
         yield Objective(
-            losses.barlow_twins(a, b, self.redundancy),
+            invariance + self.redundancy * redundancy,
+            terms={"invariance": invariance, "redundancy": redundancy},
             embedding=a,
             positive=b,
-            images={"first view": first.images, "second view": second.images},
+            pair=(first, second),
             trivial=float(self.width),
         )
-        if self.teacher is not None:
-            ema_(net.teacher, net, self.teacher)
+        follow_(net, self.teacher_momentum)

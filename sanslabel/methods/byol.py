@@ -1,18 +1,20 @@
-"""BYOL: a network predicts what its own slow average makes of another view, without negatives."""
+"""BYOL: a network predicts how its own slow average embeds another view, without negatives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
 from sanslabel.losses import negative_cosine
-from sanslabel.memory import ema_
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.memory import follow_
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine
@@ -20,25 +22,28 @@ from sanslabel.schedules import cosine
 
 @dataclass(frozen=True, kw_only=True)
 class BYOL(Method):
-    """Bootstrap your own latent (Grill et al. 2020). Energy of a pair: the squared distance between the prediction of
-    the student, which the paper calls online network, and the embedding of the teacher, its target network, both of
-    unit length. Defaults are the authors' code for 1000 epochs of ImageNet: two layers in projector and predictor, a
-    teacher with a random start of its own that normalizes by its own batch, each view seen by both, one at a time."""
+    """Bootstrap your own latent (Grill et al. 2020). The energy of a pair is the squared distance between the student's
+    prediction and the teacher's embedding, both of unit length. The paper calls the student online network and the
+    teacher target network.
 
-    family = "distillation"
+    Defaults are the authors' code for 1000 epochs of ImageNet. Projector and predictor have two layers. The teacher has
+    a random start of its own and normalizes by its own batch. Both networks embed each view, one at a time."""
+
+    family = Family.DISTILLATION
     energy = "the squared distance between a prediction and the teacher's embedding"
     prevents_collapse = "the teacher follows slowly, without a gradient, and the student alone has a predictor"
     paper = "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning"
     year = 2020
     needs = "a momentum teacher"
-    positive = ("hidden", "width")
+    embeds_views = True
 
-    momentum: float = 0.996
-    """τ of the teacher at the start, which a cosine takes to 1; the authors have 0.97 for 40 epochs, 0.99 for 300"""
-    hidden: int = 4096
+    momentum: Annotated[float, Fraction] = 0.996
+    """τ, momentum of the teacher at the start, which a cosine takes to 1; the authors have 0.97 for 40 epochs, 0.99 for
+    300"""
+    hidden: Annotated[int, Positive] = 4096
     """width of the hidden layers of projector and predictor"""
-    width: int = 256
-    """of the embedding"""
+    width: Annotated[int, Positive] = 256
+    """width of the embedding"""
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
@@ -76,7 +81,7 @@ class BYOL(Method):
             (2 + 2 * negative_cosine(p, u)) + (2 + 2 * negative_cosine(q, t)),
             embedding=gather(a),
             positive=gather(b),
-            images={"first view": first.images, "second view": second.images},
+            pair=(first, second),
             trivial=0.0,
         )
-        ema_(net.teacher, net, cosine(clock.progress, self.momentum, 1.0))
+        follow_(net, cosine(clock.progress, self.momentum, 1.0))

@@ -1,16 +1,18 @@
-"""CPC: the patches in the upper rows of an image predict those some rows below, which must be found among others."""
+"""CPC: from the patches in the upper rows of an image, patches some rows below are predicted and found among others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
+from typing import Annotated
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Positive
 from sanslabel.diagnostics import share_of_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
@@ -18,7 +20,7 @@ from sanslabel.encoders.patches import patches, standardized
 from sanslabel.errors import BadInput
 from sanslabel.heads import RowContext
 from sanslabel.losses import Negatives, candidate_scores, predictive_coding
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
@@ -27,32 +29,32 @@ VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), crop_of="square", flip=0.5, g
 
 @dataclass(frozen=True, kw_only=True)
 class CPC(Method):
-    """Representation learning with contrastive predictive coding (van den Oord, Li and Vinyals 2018). Energy of context
-    and patch: minus the dot product of what is predicted with the patch's embedding. Patches overlap by half, 7x7 of 64
-    pixels in an image of 256; those within an image are standardized one by one, as the encoder reads them afterwards.
-    BatchNorm in the encoder shares its statistics among all patches of the batch, those to be found included; they are
-    the same for every candidate, and embeddings have a LayerNorm of their own."""
+    """Representation learning with contrastive predictive coding (van den Oord, Li and Vinyals 2018). The energy of
+    context and patch is minus the dot product of the prediction with the patch's embedding.
 
-    family = "contrastive"
+    Patches overlap by half, 7x7 of 64 pixels in an image of 256. Each is standardized by itself, as it is for the
+    encoder afterwards. BatchNorm in the encoder shares its statistics among all patches of the batch, candidates
+    included. They are the same for every candidate, and embeddings have a LayerNorm of their own."""
+
+    family = Family.CONTRASTIVE
     energy = "minus the dot product of prediction and patch"
     prevents_collapse = "other patches of the image and of other images are negatives"
     paper = "Representation Learning with Contrastive Predictive Coding"
     year = 2018
     needs = "a grid of patches that an encoder can read"
-    positive = ("nearest", "hidden", "blocks")
 
-    nearest: int = 2
-    """rows from the context down to the first prediction; patches one row apart overlap, so that 1 is no task"""
+    nearest: Annotated[int, Positive] = 2
+    """rows from the context down to the first prediction; patches one row apart overlap, so that 1 would be no task"""
     farthest: int = 5
-    """rows down to the last prediction, where the grid has so many"""
+    """rows down to the last prediction, if the grid has so many"""
     negatives: Negatives = "both"
     """other patches of the same image, patches of other images, or both"""
-    hidden: int = 256
+    hidden: Annotated[int, Positive] = 256
     """channels within the blocks of the context network"""
-    blocks: int = 5
-    """of the context network, each of which sees one row more"""
+    blocks: Annotated[int, Count] = 5
+    """blocks of the context network, each of which reads one row more"""
     view: views.View = VIEW
-    """256 of 300 pixels of the shorter side; the paper takes all color away, which encoders of color would then miss"""
+    """256 of 300 pixels of the shorter side; the paper removes all color, so that an encoder would not learn it"""
 
     recipe = Recipe(encoder="resnet50", optimizer=AdamW(lr=2e-4), batch=512, epochs=200)
     small = Recipe(
@@ -69,13 +71,13 @@ class CPC(Method):
         unit = max(2, encoder.config.get("patch", 1))
         size = unit * max(-(-4 // unit), -(-side // (4 * unit)))  # a quarter; at least 4, or the encoder's patches
         encoder.read_patches_(size, stride=size // 2)
-        rows = (side - size) // (size // 2) + 1
-        if rows <= self.nearest:
+        grid = (side - size) // (size // 2) + 1
+        if grid <= self.nearest:
             raise BadInput(
-                f"cpc: {rows} rows of patches of {size} pixels have none {self.nearest} rows below another; give "
+                f"cpc: {grid} rows of patches of {size} pixels have none {self.nearest} rows below another; give "
                 "larger images (--image-size), an encoder with smaller patches, or a smaller --method.nearest."
             )
-        steps = range(self.nearest, min(self.farthest, rows - 1) + 1)
+        steps = range(self.nearest, min(self.farthest, grid - 1) + 1)
         net = Networks(
             encoder=encoder,
             norm=nn.LayerNorm(encoder.width),
@@ -88,18 +90,14 @@ class CPC(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        parts = standardized(patches(view, *net.encoder.patches))  # (N, P, C, s, s)
-        representation = net.encoder(parts.flatten(0, 1)).unflatten(0, parts.shape[:2])  # (N, P, D)
+        pieces = standardized(patches(view, *net.encoder.patches))  # (N, P, C, s, s)
+        representation = net.encoder(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])  # (N, P, D)
         z = net.norm(representation)
-        rows = round(z.shape[1] ** 0.5)
-        context = net.context(z.mT.unflatten(2, (rows, rows))).permute(0, 2, 3, 1)  # (N, R, R, D), of rows <= i
-        below = list(enumerate(net.predictors, self.nearest))
-        predicted = torch.cat([w(context[:, :-k]).flatten(1, 2) for k, w in below], dim=1)  # (N, Q, D)
-        place = torch.arange(rows * rows, device=z.device)
-        positive = torch.cat([place[k * rows :] for k, _ in below])  # (Q,)
+        predicted, positive = self.predictions(net, z)  # (N, Q, D), (Q,)
         predicted, z = gather(predicted), gather(z)
+        count = len(z) * z.shape[1]
+        candidates = {"both": count, "same": z.shape[1], "other": count - z.shape[1] + 1}[self.negatives]
         scores, right = candidate_scores(predicted[:16].detach(), z.detach(), positive, self.negatives)
-        candidates = {"both": z[..., 0].numel(), "same": len(place), "other": z[1:, :, 0].numel() + 1}
         yield Objective(
             predictive_coding(predicted, z, positive, self.negatives),
             terms={
@@ -107,7 +105,17 @@ class CPC(Method):
                 "share_of_tenth": share_of_tenth(scores.scatter(1, right[:, None], float("-inf"))),
             },
             embedding=gather(representation.mean(dim=1)),
-            images={"view": view, "patches": parts[0]},
-            trivial=log(candidates[self.negatives]),
-            negatives=candidates[self.negatives] - 1,
+            images={"view": view, "patches": pieces[0]},
+            trivial=log(candidates),
+            negatives=candidates - 1,
         )
+
+    def predictions(self, net: Networks, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns a prediction for every patch and every distance to a row below, (N, Q, D), and the positions that are
+        predicted, (Q,). z: (N, P, D), the embeddings of a square grid of P patches."""
+        side = round(z.shape[1] ** 0.5)
+        context = net.context(z.mT.unflatten(2, (side, side))).permute(0, 2, 3, 1)  # (N, R, R, D), of rows <= i
+        below = list(enumerate(net.predictors, self.nearest))
+        predicted = torch.cat([predictor(context[:, :-k]).flatten(1, 2) for k, predictor in below], dim=1)
+        place = torch.arange(side * side, device=z.device)
+        return predicted, torch.cat([place[k * side :] for k, _ in below])

@@ -1,15 +1,17 @@
-"""DCGAN: a discriminator tells data from what a generator makes of noise, and the generator deceives it."""
+"""DCGAN: a discriminator tells data from generated images, and a generator learns to deceive it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import log
+from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import DCGAN as Discriminator
 from sanslabel.encoders import Encoder
@@ -17,7 +19,7 @@ from sanslabel.errors import BadInput
 from sanslabel.heads.decoders import Generator
 from sanslabel.losses import deception, discrimination
 from sanslabel.memory import without_statistics
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import normal
 from sanslabel.recipe import Recipe
@@ -29,22 +31,24 @@ ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 
 @dataclass(frozen=True, kw_only=True)
 class DCGAN(Method):
-    """Deep convolutional adversarial networks (Radford et al. 2016). Energy of an image: minus the logit of being data.
-    Data and samples pass one after the other, each with BatchNorm statistics of its own, and the generator descends
-    -ln D(G(z)). Start and rates are the paper's; kernels of 4, 64 filters and normal latents are those of PyTorch's
-    example at 64 pixels (the authors' code has 5, 128 and uniform ones). Smaller images have fewer stages."""
+    """Deep convolutional adversarial networks (Radford et al. 2016). The energy of an image is minus the logit of being
+    data. Data and generated images pass one after the other, each with BatchNorm statistics of its own. The generator
+    descends -ln D(G(z)).
 
-    family = "generative"
+    Initial weights and learning rates are the paper's. Kernels of 4, 64 filters and normal latents are those of
+    PyTorch's example at 64 pixels; the authors' code has 5, 128 and uniform ones. Smaller images have fewer stages."""
+
+    family = Family.GENERATIVE
     energy = "minus the logit of being data"
-    prevents_collapse = "samples are told from data; nothing keeps all samples from being one"
+    prevents_collapse = "generated images are told from data; nothing keeps all of them from being the same"
     paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
     year = 2016
     needs = "a discriminator for its encoder, `dcgan`"
-    positive = ("noise", "filters")
+    unit: ClassVar[str] = ""
 
-    noise: int = 100
-    """numbers in a latent"""
-    filters: int = 64
+    noise: Annotated[int, Positive] = 100
+    """width of a latent"""
+    filters: Annotated[int, Positive] = 64
     """channels of the generator's last maps"""
     view: views.View = views.WHOLE
 
@@ -65,42 +69,45 @@ class DCGAN(Method):
             raise BadInput(
                 f"DCGAN trains a discriminator of its own, not {encoder.config['name']}; leave --encoder out."
             )
-        head = nn.Linear(encoder.width, 1, bias=False)  # the last convolution, over all of the map
+        head = nn.Linear(encoder.width, 1, bias=False)  # the last convolution, which covers its map
         nn.init.normal_(head.weight, 0.0, 0.02)
         channels, size = encoder.config["channels"], encoder.config["image_size"]
         generator = Generator(self.noise, channels, size, self.filters)
         return Networks(critic=Networks(encoder=encoder, head=head), generator=generator)
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        real, fake = self.view(batch, 0), self.decoded(net, normal(batch.key, self.noise, LATENT))
+        real, fake = self.view(batch, 0), self.sample(net, batch.key)
         h = net.critic.encoder(real)
         of_real = gather(net.critic.head(h).squeeze(1))
-        with without_statistics(net.critic):  # those of BatchNorm are the data's, whose energies are asked for later
-            of_fake = gather(self._logits(net, fake.detach()))
+        with without_statistics(net.critic):  # BatchNorm's statistics are the data's, whose energies are used later
+            of_fake = gather(self.logits(net, fake.detach()))
         yield Objective(
             discrimination(of_real, of_fake),
             player="critic",
             terms={"real": of_real.sigmoid().mean(), "fake": of_fake.sigmoid().mean()},
             embedding=gather(h),
-            images={"data": real[:8], "samples": fake[:8]},
+            generated=(fake[:8], real[:8]),
             trivial=2 * log(2),
         )
         with without_statistics(net.critic):
-            of_fake = gather(self._logits(net, fake))
+            of_fake = gather(self.logits(net, fake))
         yield Objective(deception(of_fake), player="generator", trivial=log(2))
 
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
         return {"critic": net.critic.encoder}
 
-    def latents(self, net: Networks, key: Tensor) -> Tensor:
+    def prior(self, net: Networks, key: Tensor) -> Tensor:
         return normal(key, self.noise, LATENT)
 
-    def decoded(self, net: Networks, codes: Tensor) -> Tensor:
+    def decode(self, net: Networks, codes: Tensor) -> Tensor:
         return (net.generator(codes).tanh() + 1) / 2
 
-    def energies(self, net: Networks, images: Tensor) -> Tensor:
-        return -self._logits(net, images).float()
+    def sample(self, net: Networks, key: Tensor) -> Tensor:
+        return self.decode(net, self.prior(net, key))
 
-    def _logits(self, net: Networks, images: Tensor) -> Tensor:
-        """Of being data, (N,)."""
+    def energy_of(self, net: Networks, images: Tensor) -> Tensor:
+        return -self.logits(net, images).float()
+
+    def logits(self, net: Networks, images: Tensor) -> Tensor:
+        """Returns the logits of being data, (N,)."""
         return net.critic.head(net.critic.encoder(images)).squeeze(1)

@@ -1,74 +1,67 @@
-"""DINO: small and large crops must tell how a slow teacher sorts the whole picture into outputs of its own making."""
+"""DINO: from each crop, the student predicts how a slow teacher distributes the image over outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import log
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Fraction, Positive
 from sanslabel.diagnostics import usage
 from sanslabel.distributed import all_reduce_mean, gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import Directions, mlp
-from sanslabel.memory import Center, ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.memory import Center, follow_, teacher_of
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine, linear
 
-SMALL = dict(
-    outputs=1024,
-    hidden=512,
-    norm=True,
-    first_teacher_temperature=0.02,  # a short run stays at ln K with 0.04
-    teacher_temperature=0.02,
-    momentum=0.99,
-    view=replace(views.DINO, global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=4),
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class DINO(Method):
-    """Self-distillation with no labels (Caron et al. 2021). Energy of a pair: the cross-entropy between the teacher's
-    distribution for one crop, centered and sharpened, and the student's for another; the teacher sees the two global
-    crops alone. Defaults are the authors' run of 100 epochs with ViT-S/16, without its stochastic depth."""
+    """Self-distillation with no labels (Caron et al. 2021). The energy of a pair is the cross-entropy between the
+    teacher's distribution for one crop, centered and sharpened, and the student's for another. The teacher sees only
+    the two global crops. Defaults are the authors' run of 100 epochs with ViT-S/16, without its stochastic depth."""
 
-    family = "distillation"
+    family = Family.DISTILLATION
     energy = "the cross-entropy between the teacher's and the student's distribution"
-    prevents_collapse = "the teacher is centered, lest one output takes all, and sharpened, lest all are alike"
+    prevents_collapse = "centering keeps one output from taking all images, and sharpening the outputs from being equal"
     paper = "Emerging Properties in Self-Supervised Vision Transformers"
     year = 2021
     needs = "multi-crop and a momentum teacher"
-    positive = ("outputs", "hidden", "bottleneck", "temperature", "teacher_temperature", "first_teacher_temperature")
-    fractions = ("momentum", "center_momentum")
+    embeds_views = True
 
-    outputs: int = 65536
+    outputs: Annotated[int, Positive] = 65536
     """K"""
-    hidden: int = 2048
+    hidden: Annotated[int, Positive] = 2048
     """width of the projector's two hidden layers"""
-    bottleneck: int = 256
+    bottleneck: Annotated[int, Positive] = 256
     """width of the embedding that is compared with one direction per output"""
     norm: bool = False
     """BatchNorm in the projector, which helps convolutional encoders"""
-    temperature: float = 0.1
+    temperature: Annotated[float, Positive] = 0.1
     """τ of the student"""
-    first_teacher_temperature: float = 0.04
+    first_teacher_temperature: Annotated[float, Positive] = 0.04
     """τ of the teacher in the first epoch"""
-    teacher_temperature: float = 0.04
-    """τ of the teacher from the last of `sharp_epochs` on, to which it goes in a line; 0.07 for 300 epochs"""
+    teacher_temperature: Annotated[float, Positive] = 0.04
+    """τ of the teacher after `sharp_epochs`, which it reaches in a line; 0.07 for 300 epochs"""
     sharp_epochs: int = 30
+    """epochs in which the teacher's temperature changes"""
     centering: bool = True
-    """whether the mean logits are taken off the teacher's; without it one output takes all"""
-    center_momentum: float = 0.9
-    momentum: float = 0.996
-    """of the teacher at the start, which a cosine takes to 1"""
+    """the mean logits are subtracted from the teacher's; without it one output takes all"""
+    center_momentum: Annotated[float, Fraction] = 0.9
+    """momentum of the mean logits"""
+    momentum: Annotated[float, Fraction] = 0.996
+    """momentum of the teacher at the start, which a cosine takes to 1"""
     frozen_epochs: float = 1.0
-    """during which the directions of the outputs stay"""
+    """epochs in which the directions of the outputs stay as they are"""
     view: views.MultiCrop = views.DINO
 
     recipe = Recipe(
@@ -83,7 +76,22 @@ class DINO(Method):
         clip=3.0,
         clip_each=True,
     )
-    small = Recipe(optimizer=AdamW(lr=2e-3, weight_decay=1e-4), epochs=20, warmup=2, hyperparameters=SMALL)
+    small = Recipe(
+        encoder="conv",
+        optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
+        batch=256,
+        epochs=20,
+        warmup=2,
+        hyperparameters=dict(
+            outputs=1024,
+            hidden=512,
+            norm=True,
+            first_teacher_temperature=0.02,  # a short run stays at ln K with 0.04
+            teacher_temperature=0.02,
+            momentum=0.99,
+            view=replace(views.DINO, global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=4),
+        ),
+    )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = encoder.width, self.hidden, self.hidden, self.bottleneck
@@ -97,27 +105,30 @@ class DINO(Method):
         crops = self.view.inputs(batch)
         z = net.projector(torch.cat(views.forward_by_size(net.encoder, crops)))  # (V N, D)
         student = net.directions(z, clock.epochs < self.frozen_epochs).unflatten(0, (len(crops), -1))  # (V, N, K)
-        globally = net.teacher.projector(torch.cat(views.forward_by_size(net.teacher.encoder, crops[:2])))
-        logits = net.teacher.directions(globally).unflatten(0, (2, -1))  # (2, N, K)
-        warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
-        temperature = linear(warm, self.first_teacher_temperature, self.teacher_temperature)
-        target = ((logits - net.center.mean) / temperature).softmax(dim=-1)
+        of_teacher = net.teacher.projector(torch.cat(views.forward_by_size(net.teacher.encoder, crops[:2])))
+        logits = net.teacher.directions(of_teacher).unflatten(0, (2, -1))  # (2, N, K)
+        target = ((logits - net.center.mean) / self.sharpness(clock)).softmax(dim=-1)
         loss = gather(losses.dino(student, target, self.temperature)).mean()
-        entropy, used = (
-            all_reduce_mean(torch.special.entr(target).sum(dim=-1).mean()),
-            usage(all_reduce_mean(target.mean(dim=(0, 1)))),
-        )
+        entropy = all_reduce_mean(torch.special.entr(target).sum(dim=-1).mean())
+        mean_target = all_reduce_mean(target.mean(dim=(0, 1)))  # (K,)
+        n = len(batch.index)
         yield Objective(
             loss,
-            terms={"teacher_entropy": entropy, "kl": loss.detach() - entropy, "usage": used},
-            embedding=gather(z[: len(batch.index)]),
-            positive=gather(z[len(batch.index) : 2 * len(batch.index)]),
-            images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
+            terms={"teacher_entropy": entropy, "kl": loss.detach() - entropy, "usage": usage(mean_target)},
+            embedding=gather(z[:n]),
+            positive=gather(z[n : 2 * n]),
+            pair=(crops[0], crops[1]),
+            images={"last view": crops[-1].images},
             trivial=log(self.outputs),
         )
         if self.centering:
             net.center.update_(gather(logits.mean(dim=(0, 1))[None]), self.center_momentum)
-        ema_(net.teacher, net, cosine(clock.progress, self.momentum, 1.0))
+        follow_(net, cosine(clock.progress, self.momentum, 1.0))
+
+    def sharpness(self, clock: Clock) -> float:
+        """Returns τ of the teacher in this epoch."""
+        warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
+        return linear(warm, self.first_teacher_temperature, self.teacher_temperature)
 
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
         return {"teacher": net.teacher.encoder, "student": net.encoder}

@@ -1,21 +1,23 @@
-"""Jigsaw: the network tells in which order it is shown the tiles of an image."""
+"""Jigsaw: the network predicts in which order the tiles of an image are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
+from typing import Annotated
 
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import mlp
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
 from sanslabel.recipe import Recipe
@@ -25,32 +27,32 @@ VIEW = views.View(flip=0.5, grayscale=0.66, without_rgb="omit")
 
 @dataclass(frozen=True, kw_only=True)
 class Jigsaw(Method):
-    """Unsupervised learning of visual representations by solving jigsaw puzzles (Noroozi and Favaro 2016). Energy of
-    shuffled tiles and a permutation: minus the permutation's logit. The tiles are apart and standardized one by one, so
-    that neither edges nor brightness put them together. Defaults are the paper's, with the views and the width of a
-    tile's embedding from the common ResNet-50 reference. A tile's embedding does not depend on where it is shown, so
-    embeddings are shuffled in place of tiles."""
+    """Unsupervised learning of visual representations by solving jigsaw puzzles (Noroozi and Favaro 2016). The energy
+    of shuffled tiles and a permutation is minus the permutation's logit. There are gaps between tiles, and each is
+    standardized by itself, so that neither edges nor brightness reveal the order.
 
-    family = "pretext"
+    Defaults are the paper's; the views and the width of a tile's embedding are from the common ResNet-50 reference. A
+    tile's embedding does not depend on where the tile is shown, so embeddings are shuffled in place of tiles."""
+
+    family = Family.PRETEXT
     energy = "minus the logit of the permutation that was made"
     prevents_collapse = "permutations must be told apart"
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles"
     year = 2016
     needs = "3x3 tiles that an encoder can read"
-    positive = ("width", "hidden", "shuffles")
 
     permutations: int = 1000
-    """how many there are to be told apart, the most unlike ones of 9!"""
-    width: int = 1000
-    """of a tile's embedding"""
-    hidden: int = 4096
-    """of the layer that sees all tiles"""
-    shuffles: int = 1
-    """permutations drawn for each image; the paper has one. Tiles are encoded once, so that more cost little."""
+    """how many permutations there are to choose from, those of 9! that differ most"""
+    width: Annotated[int, Positive] = 1000
+    """width of a tile's embedding"""
+    hidden: Annotated[int, Positive] = 4096
+    """width of the layer that reads all tiles"""
+    shuffles: Annotated[int, Positive] = 1
+    """permutations drawn for each image; the paper has one. Tiles are encoded once, so more of them cost little"""
     tile: int | None = None
-    """side in pixels; None is three quarters of a third of the image"""
+    """side of a tile in pixels; None is three quarters of a third of the image"""
     view: views.View = VIEW
-    """color would fit tiles by the lens's aberration, so that it mostly goes"""
+    """two of three images are gray, since chromatic aberration would reveal the order of colored tiles"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -88,13 +90,14 @@ class Jigsaw(Method):
         view = self.view(batch, 0)  # (N, C, S, S)
         tiles = standardized(views.tiles(view, batch.key, net.encoder.patches.size, 0))  # (N, 9, C, s, s)
         representation = net.encoder(tiles.flatten(0, 1))  # (9N, D)
-        parts = net.head(representation).unflatten(0, (-1, 9))  # (N, 9, width)
+        embeddings = net.head(representation).unflatten(0, (-1, 9))  # (N, 9, width)
         drawn = integers(batch.key, self.shuffles, self.permutations, 1)  # (N, shuffles)
-        shown = views.shuffled(parts.repeat_interleave(self.shuffles, dim=0), net.permutations[drawn].flatten(0, 1))
-        logits, drawn = gather(net.classifier(shown.flatten(1))).float(), gather(drawn.flatten())
+        order = net.permutations[drawn].flatten(0, 1)  # (N shuffles, 9)
+        shuffled = views.shuffled(embeddings.repeat_interleave(self.shuffles, dim=0), order)
+        logits, permutation = gather(net.classifier(shuffled.flatten(1))).float(), gather(drawn.flatten())
         yield Objective(
-            cross_entropy(logits, drawn),  # of (N shuffles, permutations)
-            terms={"accuracy": (logits.argmax(dim=1) == drawn).float().mean()},
+            cross_entropy(logits, permutation),  # of (N shuffles, permutations)
+            terms={"accuracy": (logits.argmax(dim=1) == permutation).float().mean()},
             embedding=gather(representation.unflatten(0, (-1, 9)).mean(dim=1)),
             images={"view": view, "tiles": tiles[0]},
             trivial=log(self.permutations),

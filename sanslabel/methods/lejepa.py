@@ -1,23 +1,25 @@
-"""LeJEPA: crops of an image meet at one point, and all images together are to be a round Gaussian cloud."""
+"""LeJEPA: the crops of an image share one embedding, and all embeddings together follow a normal distribution."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel import losses, views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.randomness import normal
 from sanslabel.recipe import Recipe
-from sanslabel.views import forward_by_size
 
 LOCAL = replace(views.WEAK, crop=(0.05, 0.3), saturation=0.2, solarize=0.2)
 CROPS = views.MultiCrop(global_crop=replace(LOCAL, crop=(0.3, 1.0)), local_crop=LOCAL)
@@ -25,27 +27,27 @@ CROPS = views.MultiCrop(global_crop=replace(LOCAL, crop=(0.3, 1.0)), local_crop=
 
 @dataclass(frozen=True, kw_only=True)
 class LeJEPA(Method):
-    """A joint embedding with sketched isotropic Gaussian regularization (Balestriero and LeCun 2025). Energy of a crop:
-    its squared distance from the mean of the global crops. No teacher, no predictor and no stopped gradient. Defaults
-    are the authors' for ImageNet; a local crop has 3/7 of the side, 96 pixels of 224, where theirs has 98."""
+    """A joint embedding with sketched isotropic Gaussian regularization (Balestriero and LeCun 2025). The energy of a
+    crop is its squared distance from the mean of the global crops. There is no teacher, no predictor and no stopped
+    gradient. Defaults are the authors' for ImageNet. A local crop has 3/7 of the side, 96 pixels of 224; theirs has
+    98."""
 
-    family = "redundancy reduction"
+    family = Family.REDUNDANCY_REDUCTION
     energy = "the squared distance of a crop from the mean of the global ones"
-    prevents_collapse = "projections on random directions are held to the standard normal distribution"
+    prevents_collapse = "projections on random directions are kept near the standard normal distribution"
     paper = "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics"
     year = 2025
     needs = "multi-crop"
-    positive = ("directions", "hidden", "width")
-    fractions = ("regularization",)
+    embeds_views = True
 
-    regularization: float = 0.05
-    """λ, of SIGReg, which includes the factor N; 1 - λ is the weight of the distance"""
-    directions: int = 1024
+    regularization: Annotated[float, Fraction] = 0.05
+    """λ, weight of SIGReg, which includes the factor N; 1 - λ is the weight of the distance"""
+    directions: Annotated[int, Positive] = 1024
     """M, drawn anew in every step, the same on all processes"""
-    hidden: int = 2048
+    hidden: Annotated[int, Positive] = 2048
     """width of the projector's two hidden layers"""
-    width: int = 64
-    """D, of the embedding; 16 to 128 in the paper"""
+    width: Annotated[int, Positive] = 64
+    """D, width of the embedding; 16 to 128 in the paper"""
     view: views.MultiCrop = CROPS
 
     recipe = Recipe(
@@ -71,18 +73,23 @@ class LeJEPA(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         crops = self.view.inputs(batch)
-        embeddings = net.projector(torch.cat(forward_by_size(net.encoder, crops))).float()  # (V N, D)
-        z = torch.stack([gather(part) for part in embeddings.chunk(len(crops))])  # (V, N, D)
-        numbers = normal(batch.key.new_full((1,), clock.key), self.directions * self.width, stream=0)
-        directions = normalize(numbers.view(self.directions, self.width), dim=1)  # (M, D)
+        embeddings = net.projector(torch.cat(views.forward_by_size(net.encoder, crops))).float()  # (V N, D)
+        z = torch.stack([gather(embedding) for embedding in embeddings.chunk(len(crops))])  # (V, N, D)
+        directions = self.random_directions(batch.key, clock)
         invariance = (z - z[:2].mean(dim=0)).square().mean()
-        # The views of an image are not independent of each other, so that each view is a sample of its own.
-        gaussianity = torch.stack([losses.sigreg(view, directions) for view in z]).mean()
+        # The views of an image depend on each other, so each view of the batch is a sample of its own.
+        sigreg = torch.stack([losses.sigreg(view, directions) for view in z]).mean()
         yield Objective(
-            (1 - self.regularization) * invariance + self.regularization * gaussianity,
-            terms={"invariance": invariance, "sigreg": gaussianity},
+            (1 - self.regularization) * invariance + self.regularization * sigreg,
+            terms={"invariance": invariance, "sigreg": sigreg},
             embedding=z[0],
             positive=z[1],
-            images={"first view": crops[0].images, "second view": crops[1].images, "last view": crops[-1].images},
+            pair=(crops[0], crops[1]),
+            images={"last view": crops[-1].images},
             trivial=self.regularization * 0.402048 * z.shape[1],
         )
+
+    def random_directions(self, key: Tensor, clock: Clock) -> Tensor:
+        """Returns M directions of unit length, (M, D), on the device of the keys: a function of the step alone."""
+        numbers = normal(key.new_full((1,), clock.key), self.directions * self.width, stream=0)
+        return normalize(numbers.view(self.directions, self.width), dim=1)

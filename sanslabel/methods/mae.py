@@ -1,16 +1,18 @@
-"""MAE: a transformer sees a quarter of an image's patches, and a small one paints the others from what it says."""
+"""MAE: a transformer reads a quarter of an image's patches, and a small decoder predicts the pixels of the others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import painted, patches
@@ -18,34 +20,47 @@ from sanslabel.encoders.tokens import at
 from sanslabel.encoders.vit import transformer
 from sanslabel.heads.token_predictor import TokenPredictor
 from sanslabel.losses import patch_reconstruction
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 
 CROPS = replace(views.RECONSTRUCTION, crop=(0.2, 1.0))
 
 
+class Prediction(NamedTuple):
+    """What the decoder predicts of masked patches."""
+
+    tokens: Tensor
+    """(N, K, D) of the visible patches"""
+    predicted: Tensor
+    """(N, M, P), the pixels of the masked patches, as the decoder predicts them"""
+    pixels: Tensor
+    """(N, M, P), the true ones"""
+    visible: Tensor
+    """(N, K) int64"""
+    masked: Tensor
+    """(N, M) int64"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MAE(Method):
-    """Masked autoencoders (He et al. 2022). Energy of an image: the squared error of its masked patches' pixels, told
-    from the others. Defaults are the authors' code for ViT-B/16, but for the class token, which stays out of the
-    decoder here, and for uniform Xavier weights."""
+    """Masked autoencoders (He et al. 2022). The energy of an image is the squared error of its masked patches' pixels,
+    predicted from the others. Defaults are the authors' code for ViT-B/16 with two differences: the class token stays
+    out of the decoder, and Xavier weights are uniform."""
 
-    family = "generative"
+    family = Family.GENERATIVE
     energy = "the squared error of the masked patches, given the visible ones"
     prevents_collapse = "the targets are pixels, which do not move"
     paper = "Masked Autoencoders Are Scalable Vision Learners"
     year = 2022
     needs = "a transformer"
-    positive = ("decoder_width", "decoder_depth")
-    fractions = ("ratio",)
 
-    ratio: float = 0.75
-    """of the patches that are masked"""
-    decoder_width: int = 512
-    decoder_depth: int = 8
+    ratio: Annotated[float, Fraction] = 0.75
+    """fraction of the patches that are masked"""
+    decoder_width: Annotated[int, Positive] = 512
+    decoder_depth: Annotated[int, Count] = 8
     normalized: bool = True
-    """whether the pixels of each patch are brought to mean 0 and variance 1 to be the target"""
+    """targets are the pixels of each patch with mean 0 and variance 1"""
     view: views.View = CROPS
 
     recipe = Recipe(
@@ -74,41 +89,41 @@ class MAE(Method):
         return Networks(encoder=vit, decoder=decoder)
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
-        images, size = self.view(batch, 0), net.encoder.patch
-        tokens, prediction, pixels, keep, masked = self._told(net, images, batch.key)
-        loss = gather(patch_reconstruction(prediction, pixels, self.normalized)).mean()
-        constant = gather(patch_reconstruction(torch.zeros_like(prediction), pixels, self.normalized)).mean()
-        few, told = images[:8], self._pixels(prediction, pixels)[:8]
+        images = self.view(batch, 0)
+        tokens, predicted, pixels, visible, masked = self.predict(net, images, batch.key)
+        loss = gather(patch_reconstruction(predicted, pixels, self.normalized)).mean()
+        constant = gather(patch_reconstruction(torch.zeros_like(predicted), pixels, self.normalized)).mean()
+        few, patch = images[:8], net.encoder.patch
         yield Objective(
             loss,
             terms={"explained": 1 - loss / constant},
             embedding=gather(tokens.mean(dim=1)),
             images={
                 "view": few,
-                "masked": views.visible(few, keep[:8], size),
-                "reconstruction": painted(few, masked[:8], told, size),
+                "masked": views.visible(few, visible[:8], patch),
+                "reconstruction": painted(few, masked[:8], self.shown(predicted, pixels)[:8], patch),
             },
         )
 
-    def reconstructed(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
-        _, prediction, pixels, keep, masked = self._told(net, images, key)
-        size = net.encoder.patch
-        told = painted(images, masked, self._pixels(prediction, pixels), size)
-        return {"masked": views.visible(images, keep, size), "reconstruction": told}
+    def predict(self, net: Networks, images: Tensor, key: Tensor) -> Prediction:
+        """Returns what the decoder predicts of the patches that are masked for each key. images: (N, C, H, W)."""
+        grid, patch = net.encoder.grid_of(images), net.encoder.patch
+        visible = views.kept_patches(key, prod(grid), self.ratio, 1)
+        masked = views.other_patches(visible, prod(grid))
+        tokens = net.encoder.tokens(images, visible)[:, 1:]
+        predicted = net.decoder(tokens, visible, masked, grid)
+        return Prediction(tokens, predicted, at(patches(images, patch, patch).flatten(2), masked), visible, masked)
 
-    def _told(self, net: Networks, images: Tensor, key: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Tokens of the visible patches (N, K, D), prediction and pixels of the masked ones (N, M, P) each, and which
-        are visible (N, K) and masked (N, M)."""
-        grid, size = net.encoder.grid_of(images), net.encoder.patch
-        keep = views.kept_patches(key, prod(grid), self.ratio, 1)
-        masked = views.other_patches(keep, prod(grid))
-        tokens = net.encoder.tokens(images, keep)[:, 1:]
-        prediction = net.decoder(tokens, keep, masked, grid)
-        return tokens, prediction, at(patches(images, size, size).flatten(2), masked), keep, masked
+    def reconstruct(self, net: Networks, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        _, predicted, pixels, visible, masked = self.predict(net, images, key)
+        patch = net.encoder.patch
+        reconstruction = painted(images, masked, self.shown(predicted, pixels), patch)
+        return {"masked": views.visible(images, visible, patch), "reconstruction": reconstruction}
 
-    def _pixels(self, prediction: Tensor, pixels: Tensor) -> Tensor:
-        """What is predicted, in [0, 1]: with the true mean and deviation of each patch where those were taken out."""
+    def shown(self, predicted: Tensor, pixels: Tensor) -> Tensor:
+        """Returns the prediction as pixels in [0, 1], (N, M, P). If targets were normalized, it has the true mean and
+        deviation of each patch."""
         if self.normalized:
             variance, mean = torch.var_mean(pixels.float(), dim=2, keepdim=True)
-            prediction = prediction * (variance + 1e-6).sqrt() + mean
-        return prediction.detach().clamp(0, 1)
+            predicted = predicted * (variance + 1e-6).sqrt() + mean
+        return predicted.detach().clamp(0, 1)

@@ -5,58 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import log
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.device import to_device
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather, local_slice, world_size
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
 from sanslabel.losses import info_nce
-from sanslabel.memory import Queue, ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.memory import Queue, follow_, teacher_of
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import fold, permutation
 from sanslabel.recipe import Recipe
-from sanslabel.views import EncoderInput, ghost_batches
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoCo(Method):
-    """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b), its numbers for ImageNet. Version 1
-    has one layer, τ = 0.07 and no blur. Energy of a pair: minus the cosine of a query, the student's embedding, and a
-    key, the teacher's. Both are normalized in groups of the batch, of which a query and its key share none but by
-    chance: over the same samples, BatchNorm's statistics would tell which key is the query's."""
+    """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b) with its settings for ImageNet.
+    Version 1 has one layer, τ = 0.07 and no blur. The energy of a pair is minus the cosine of a query, the student's
+    embedding, and a key, the teacher's.
 
-    family = "contrastive"
+    Queries and keys are normalized in groups of the batch, and a query shares a group with its key only by chance. Over
+    the same samples, BatchNorm's statistics would reveal which key is the query's."""
+
+    family = Family.CONTRASTIVE
     energy = "minus the cosine of a view and the teacher's embedding of another"
     prevents_collapse = "a queue of earlier keys are negatives"
     paper = "Momentum Contrast for Unsupervised Visual Representation Learning"
     year = 2020
     needs = "a momentum teacher"
-    positive = ("temperature", "queue", "width", "hidden", "layers", "groups")
+    embeds_views = True
 
-    temperature: float = 0.2
+    temperature: Annotated[float, Positive] = 0.2
     """τ"""
-    momentum: float = 0.999
-    """m, of the teacher"""
-    queue: int = 65_536
-    """K, how many keys are remembered; all that there are samples where those are fewer"""
+    momentum: Annotated[float, Fraction] = 0.999
+    """m, momentum of the teacher"""
+    queue: Annotated[int, Positive] = 65_536
+    """K, how many keys are remembered; at most the number of samples"""
     symmetric: bool = False
-    """whether each view is query and key in turn, and the loss their mean: twice the work and the keys of a step"""
-    groups: int = 8
-    """in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the whole batch. Many processes share each
-    group: a process's part of the batch must be a multiple of their number"""
-    width: int = 128
-    """of the embedding"""
-    hidden: int = 2048
+    """each view is query and key in turn, and the loss is their mean: twice the work and the keys of a step"""
+    groups: Annotated[int, Positive] = 8
+    """groups in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the batch as one group. Several
+    processes share each group: a process's share of the batch must be a multiple of this number"""
+    width: Annotated[int, Positive] = 128
+    """width of the embedding"""
+    hidden: Annotated[int, Positive] = 2048
     """width of the projector's hidden layers"""
-    layers: int = 2
-    """of the projector, which has no BatchNorm"""
+    layers: Annotated[int, Count] = 2
+    """number of layers in the projector, which has no BatchNorm"""
     view: views.AnyView = views.WEAK
 
     recipe = Recipe(
@@ -89,26 +92,26 @@ class MoCo(Method):
         first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         pairs = [(first, second), (second, first)][: 1 + self.symmetric]
         queries = [
-            gather(net.projector(ghost_batches(net.encoder, query, self.groups))) for query, _ in pairs
+            gather(net.projector(views.ghost_batches(net.encoder, query, self.groups))) for query, _ in pairs
         ]  # (N, D) each
         keys = [self.keys(net.teacher, key, fold(clock.key, i)) for i, (_, key) in enumerate(pairs)]
-        past = net.queue.rows  # (K, D)
-        losses = [info_nce(q, k, past, self.temperature) for q, k in zip(queries, keys, strict=True)]
+        negatives = net.queue.embeddings  # (K, D)
+        losses = [info_nce(q, k, negatives, self.temperature) for q, k in zip(queries, keys, strict=True)]
         yield Objective(
             torch.stack(losses).mean(),
-            terms={"hardest_tenth": hardest_tenth(queries[0], past, self.temperature)},
+            terms={"hardest_tenth": hardest_tenth(queries[0], negatives, self.temperature)},
             embedding=queries[0],
             positive=keys[0],
-            images={"first view": first.images, "second view": second.images},
-            trivial=log(1 + len(past)),
-            negatives=len(past),
+            pair=(first, second),
+            trivial=log(1 + len(negatives)),
+            negatives=len(negatives),
         )
         net.queue.push_(torch.cat(keys))
-        ema_(net.teacher, net, self.momentum)
+        follow_(net, self.momentum)
 
     @torch.no_grad()
-    def keys(self, teacher: Networks, view: EncoderInput, key: int) -> Tensor:
-        """The teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
+    def keys(self, teacher: Networks, view: views.EncoderInput, key: int) -> Tensor:
+        """Returns the teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
         order = to_device(permutation(key, len(view.images) * world_size()), view.images.device)
-        mixed = view.select(lambda tensor: local_slice(gather(tensor)[order]))
-        return gather(teacher.projector(ghost_batches(teacher.encoder, mixed, self.groups)))[order.argsort()]
+        shuffled = view.select(lambda tensor: local_slice(gather(tensor)[order]))
+        return gather(teacher.projector(views.ghost_batches(teacher.encoder, shuffled, self.groups)))[order.argsort()]

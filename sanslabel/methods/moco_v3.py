@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import log
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
 from sanslabel.losses import instance_discrimination
-from sanslabel.memory import ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.memory import follow_, teacher_of
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.schedules import cosine
@@ -25,33 +27,35 @@ from sanslabel.schedules import cosine
 
 @dataclass(frozen=True, kw_only=True)
 class MoCoV3(Method):
-    """Momentum contrast without a queue, for transformers (Chen, Xie and He 2021). Energy of a pair: minus the cosine
-    of the student's prediction, the query, and the teacher's embedding, the key. Defaults are the authors' code for
-    ViTs on ImageNet; theirs have fixed sines for positions, and ViT-S 12 heads. For a ResNet-50 it has τ = 1, crops
-    from 0.2, two layers in the projector, no BatchNorm at the end of the predictor, and LARS of rate 0.3."""
+    """Momentum contrast without a queue, for transformers (Chen, Xie and He 2021). The energy of a pair is minus the
+    cosine of the student's prediction, the query, and the teacher's embedding, the key.
 
-    family = "contrastive"
+    Defaults are the authors' code for ViTs on ImageNet; theirs have fixed sines for positions, and ViT-S 12 heads. For
+    a ResNet-50 they have τ = 1, crops from 0.2 and LARS with a learning rate of 0.3. The projector then has two layers,
+    and the predictor does not end in BatchNorm."""
+
+    family = Family.CONTRASTIVE
     energy = "minus the cosine of a prediction and the teacher's embedding of another view"
     prevents_collapse = "the teacher's embeddings of every other image of the batch are negatives"
     paper = "An Empirical Study of Training Self-Supervised Vision Transformers"
     year = 2021
     needs = "a momentum teacher"
-    positive = ("temperature", "width", "hidden", "layers")
+    embeds_views = True
 
-    temperature: float = 0.2
+    temperature: Annotated[float, Positive] = 0.2
     """τ; the loss is scaled by 2τ, so that it takes the same learning rate for every τ"""
-    momentum: float = 0.99
-    """m of the teacher at the start, which a cosine takes to 1; 0.996 for 1000 epochs"""
-    width: int = 256
-    """of embedding and prediction"""
-    hidden: int = 4096
+    momentum: Annotated[float, Fraction] = 0.99
+    """m, momentum of the teacher at the start, which a cosine takes to 1; 0.996 for 1000 epochs"""
+    width: Annotated[int, Positive] = 256
+    """width of embedding and prediction"""
+    hidden: Annotated[int, Positive] = 4096
     """width of the hidden layers of projector and predictor"""
-    layers: int = 3
-    """of the projector; the predictor has two"""
+    layers: Annotated[int, Count] = 3
+    """number of layers in the projector; the predictor has two"""
     predictor_norm: bool = True
     """BatchNorm without scale at the end of the predictor, as the projector always has it"""
     frozen_patches: bool = True
-    """whether a transformer's first layer, the map of patches, stays as it starts, which keeps training stable"""
+    """a transformer's first layer, the map of patches, stays as it starts, which keeps training stable"""
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
@@ -90,15 +94,17 @@ class MoCoV3(Method):
         first, second = self.view.input(batch, 0), self.view.input(batch, 1)
         queries = [gather(net.predictor(net.projector(net.encoder(*view)))) for view in (first, second)]  # (N, D) each
         keys = [gather(net.teacher.projector(net.teacher.encoder(*view))) for view in (second, first)]
-        own = torch.arange(len(keys[0]), device=keys[0].device)
-        one, other = (instance_discrimination(q, k, own, self.temperature) for q, k in zip(queries, keys, strict=True))
+        positives = torch.arange(len(keys[0]), device=keys[0].device)
+        one, other = (
+            instance_discrimination(q, k, positives, self.temperature) for q, k in zip(queries, keys, strict=True)
+        )
         yield Objective(
             2 * self.temperature * (one + other),
-            terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, excluded=own)},
+            terms={"hardest_tenth": hardest_tenth(queries[0], keys[0], self.temperature, excluded=positives)},
             embedding=queries[0],
             positive=keys[0],
-            images={"first view": first.images, "second view": second.images},
-            trivial=4 * self.temperature * log(len(own)),
-            negatives=len(own) - 1,
+            pair=(first, second),
+            trivial=4 * self.temperature * log(len(positives)),
+            negatives=len(positives) - 1,
         )
-        ema_(net.teacher, net, cosine(clock.progress, self.momentum, 1.0))
+        follow_(net, cosine(clock.progress, self.momentum, 1.0))

@@ -1,10 +1,11 @@
-"""Relative position: of two neighboring patches the network tells where the second lies from the first."""
+"""Relative position: from two neighboring patches, the network predicts on which side of the first the second lies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
+from typing import Annotated
 
 import torch
 from torch import nn
@@ -12,11 +13,12 @@ from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import Dropout
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
@@ -25,30 +27,31 @@ VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), crop_of="square", grayscale=0
 
 @dataclass(frozen=True, kw_only=True)
 class RelativePosition(Method):
-    """Unsupervised visual representation learning by context prediction (Doersch, Gupta and Efros 2015). Energy of two
-    patches and a direction: minus the direction's logit. The center of 3x3 patches is paired with all its 8 neighbors.
-    Patches are apart, at random places in their cells, and standardized one by one. Defaults are those of the authors
-    of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019)."""
+    """Unsupervised visual representation learning by context prediction (Doersch, Gupta and Efros 2015). The energy of
+    two patches and a direction is minus the direction's logit. The center of 3x3 patches is paired with all its 8
+    neighbors.
 
-    family = "pretext"
+    There are gaps between patches, each lies at a random place in its cell, and each is standardized by itself.
+    Defaults are those of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019)."""
+
+    family = Family.PRETEXT
     energy = "minus the logit of the neighbor's direction"
     prevents_collapse = "eight directions must be told apart"
     paper = "Unsupervised Visual Representation Learning by Context Prediction"
     year = 2015
     needs = "3x3 patches that an encoder can read"
-    positive = ("width", "hidden")
-    fractions = ("dropout",)
 
-    width: int = 1000
-    """of a patch's embedding"""
-    hidden: int = 4096
-    """of the layer that sees both patches"""
-    dropout: float = 0.5
-    """after that layer"""
+    width: Annotated[int, Positive] = 1000
+    """width of a patch's embedding"""
+    hidden: Annotated[int, Positive] = 4096
+    """width of the layer that reads both patches"""
+    dropout: Annotated[float, Fraction] = 0.5
+    """probability of dropout after that layer"""
     tile: int | None = None
     """side of a patch in pixels; None is three quarters of a third of the image"""
     view: views.View = VIEW
-    """255 of 292 pixels of the shorter side; color would tell places by aberration, so that it mostly goes"""
+    """255 of 292 pixels of the shorter side; two of three images are gray, since chromatic aberration would reveal
+    places"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -88,9 +91,10 @@ class RelativePosition(Method):
         view = self.view(batch, 0)  # (N, C, S, S)
         tiles = standardized(views.tiles(view, batch.key, net.encoder.patches.size, 0))  # (N, 9, C, s, s)
         representation = net.encoder(tiles.flatten(0, 1))  # (9N, D)
-        parts = net.head(representation).unflatten(0, (-1, 9))  # (N, 9, width)
-        neighbors = torch.cat([parts[:, :4], parts[:, 5:]], dim=1)  # (N, 8, width), row by row around the center
-        pairs = torch.cat([parts[:, 4:5].expand_as(neighbors), neighbors], dim=2)  # (N, 8, 2 width)
+        embeddings = net.head(representation).unflatten(0, (-1, 9))  # (N, 9, width)
+        center = embeddings[:, 4:5]
+        neighbors = torch.cat([embeddings[:, :4], embeddings[:, 5:]], dim=1)  # (N, 8, width), row by row
+        pairs = torch.cat([center.expand_as(neighbors), neighbors], dim=2)  # (N, 8, 2 width)
         logits = gather(net.classifier(pairs.flatten(0, 1))).float()  # (8N, 8)
         direction = torch.arange(8, device=logits.device).repeat(len(logits) // 8)
         yield Objective(

@@ -1,4 +1,4 @@
-"""Rotation: the network tells by how many quarters an image was turned."""
+"""Rotation: the network predicts by how many quarter turns an image was rotated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
@@ -23,14 +23,15 @@ VIEW = views.View(flip=0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Method):
-    """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). Energy of
-    an image and a turn: minus the turn's logit. All four copies of an image are in the batch. Crops are square and are
-    turned after they were resized, which treats rows and columns alike, so that interpolation tells no angle. Images
-    without an upright position teach nothing, nor does a view that turns some upside down."""
+    """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). The
+    energy of an image and a rotation is minus the rotation's logit. All four copies of an image are in the batch.
 
-    family = "pretext"
-    energy = "minus the logit of the turn that was made"
-    prevents_collapse = "four turns must be told apart"
+    Crops are square and are rotated after they were resized. Resizing treats rows and columns alike, so interpolation
+    reveals no angle. Images without an upright position teach nothing, nor does a view that turns some upside down."""
+
+    family = Family.PRETEXT
+    energy = "minus the logit of the rotation that was made"
+    prevents_collapse = "four rotations must be told apart"
     paper = "Unsupervised Representation Learning by Predicting Image Rotations"
     year = 2018
     needs = "images with an upright position"
@@ -46,7 +47,7 @@ class Rotation(Method):
         epochs=105,
         warmup=5,
     )
-    """of the common ResNet-50 reference; the authors' is an AlexNet"""
+    """the training of the common ResNet-50 reference; the authors' is for an AlexNet"""
     small = Recipe(
         encoder="conv",
         optimizer=AdamW(lr=3e-3, weight_decay=1e-4),
@@ -60,14 +61,14 @@ class Rotation(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), the turns of a sample next to each other
+        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), those of a sample next to each other
         representation = net.encoder(copies)  # (4N, D)
         logits = gather(net.classifier(representation)).float()  # (4N, 4)
-        turn = torch.arange(4, device=logits.device).repeat(len(logits) // 4)
+        rotation = torch.arange(4, device=logits.device).repeat(len(logits) // 4)
         yield Objective(
-            cross_entropy(logits, turn),
-            terms={"accuracy": (logits.argmax(dim=1) == turn).float().mean()},
+            cross_entropy(logits, rotation),
+            terms={"accuracy": (logits.argmax(dim=1) == rotation).float().mean()},
             embedding=gather(representation[::4]),
-            images={"view": view, "turns": copies[:4]},
+            images={"view": view, "rotations": copies[:4]},
             trivial=log(4),
         )

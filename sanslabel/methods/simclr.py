@@ -1,52 +1,53 @@
-"""SimCLR: a sample's two views must find each other among all views of the batch."""
+"""SimCLR: two views of a sample must find each other among all views of the batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import log
+from typing import Annotated
 
 import torch
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
 from sanslabel.losses import nt_xent
-from sanslabel.memory import ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.memory import add_teacher_, follow_
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
-from sanslabel.views import concatenate
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimCLR(Method):
-    """A simple framework for contrastive learning (Chen et al. 2020). Energy of a pair: minus the cosine of its
-    embeddings. Defaults are the authors' code for ImageNet: three layers of width 2048 to 128 with BatchNorm after
-    each, the last one included; both views go through the network in one pass."""
+    """A simple framework for contrastive learning (Chen et al. 2020). The energy of a pair is minus the cosine of its
+    embeddings. Defaults are the authors' code for ImageNet. Its projector has three layers of width 2048 to 128, with
+    BatchNorm after each of them. Both views go through the network in one pass."""
 
-    family = "contrastive"
+    family = Family.CONTRASTIVE
     energy = "minus the cosine of two views"
     prevents_collapse = "every other image of the batch is a negative"
     paper = "A Simple Framework for Contrastive Learning of Visual Representations"
     year = 2020
-    positive = ("temperature", "hidden", "width", "layers")
+    embeds_views = True
 
-    temperature: float = 0.1
+    temperature: Annotated[float, Positive] = 0.1
     """τ; 0.5 in the paper's CIFAR-10 table"""
-    hidden: int = 2048
+    hidden: Annotated[int, Positive] = 2048
     """width of the projector's hidden layers"""
-    width: int = 128
-    """of the embedding"""
-    layers: int = 3
-    """of the projector"""
+    width: Annotated[int, Positive] = 128
+    """width of the embedding"""
+    layers: Annotated[int, Count] = 3
+    """number of layers in the projector"""
     norm: bool = True
     """BatchNorm in the projector"""
-    teacher: float | None = None
-    """momentum of a second encoder that embeds the second view; the paper has none"""
+    teacher_momentum: Annotated[float | None, Fraction] = None
+    """momentum of a teacher that embeds the second view; the paper has none"""
     view: views.AnyView = views.SIMCLR
 
     recipe = Recipe(
@@ -69,26 +70,24 @@ class SimCLR(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
         net = Networks(encoder=encoder, projector=mlp(*widths, norm=self.norm, final_norm=self.norm))
-        if self.teacher is not None:
-            net.teacher = teacher_of(net)
+        add_teacher_(net, self.teacher_momentum)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         first, second = self.view.input(batch, 0), self.view.input(batch, 1)
-        if self.teacher is None:
-            a, b = net.projector(net.encoder(*concatenate(first, second))).chunk(2)  # (N, D) each
+        if self.teacher_momentum is None:
+            a, b = net.projector(net.encoder(*views.concatenate(first, second))).chunk(2)  # (N, D) each
         else:
-            a, b = net.projector(net.encoder(*first)), net.teacher.projector(net.teacher.encoder(*second))
+            a, b = net.projector(net.encoder(*first)), net.partner.projector(net.partner.encoder(*second))
         a, b = gather(a), gather(b)
-        same_image = torch.arange(len(a), device=a.device)
+        positives = torch.arange(len(a), device=a.device)
         yield Objective(
             nt_xent(a, b, self.temperature),
-            terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, excluded=same_image)},
+            terms={"hardest_tenth": hardest_tenth(a, b, self.temperature, excluded=positives)},
             embedding=a,
             positive=b,
-            images={"first view": first.images, "second view": second.images},
+            pair=(first, second),
             trivial=log(2 * len(a) - 1),
             negatives=2 * len(a) - 2,
         )
-        if self.teacher is not None:
-            ema_(net.teacher, net, self.teacher)
+        follow_(net, self.teacher_momentum)

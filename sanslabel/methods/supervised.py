@@ -1,4 +1,4 @@
-"""Supervised: the labels themselves, as the ceiling that methods without labels are held against."""
+"""Supervised: the network predicts the labels, as a reference for methods that learn without them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supervised(Method):
-    """Cross-entropy of a linear classifier on the representation. Energy of image and label: minus the label's logit.
-    Samples without a label (-1) are left out of the loss."""
+    """A linear classifier on the representation, trained by cross-entropy. The energy of an image and a label is minus
+    the label's logit. Samples without a label (-1) are left out of the loss."""
 
-    family = "supervised"
+    family = Family.SUPERVISED
     energy = "minus the label's logit"
     prevents_collapse = "the labels"
     paper = "Deep Residual Learning for Image Recognition"
@@ -32,7 +32,7 @@ class Supervised(Method):
     needs = "labels"
 
     smoothing: float = 0.0
-    """of the labels; 0 in the paper"""
+    """smoothing of the labels; 0 in the paper"""
     view: views.AnyView | views.LogMel = views.RECONSTRUCTION
 
     recipe = Recipe(

@@ -1,50 +1,53 @@
-"""VICReg: views agree, every dimension of the embedding varies, and no two dimensions say the same."""
+"""VICReg: views agree, every dimension of the embedding varies, and no two dimensions carry the same information."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
-from sanslabel import losses, views
+from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
+from sanslabel.constraints import Count, Fraction, Positive
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.heads import mlp
-from sanslabel.memory import ema_, teacher_of
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.losses import vicreg_terms
+from sanslabel.memory import add_teacher_, follow_
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class VICReg(Method):
-    """Variance, invariance and covariance regularization (Bardes, Ponce and LeCun 2022). Energy of a pair: the squared
-    distance of its embeddings. Defaults are the authors' code: an expander of three layers of width 8192, biases under
-    BatchNorm and none in the last layer; the views go through the network one after the other."""
+    """Variance, invariance and covariance regularization (Bardes, Ponce and LeCun 2022). The energy of a pair is the
+    squared distance of its embeddings. Defaults are the authors' code. Its expander has three layers of width 8192,
+    with biases under BatchNorm and none in the last layer. The views go through the network one after the other."""
 
-    family = "redundancy reduction"
+    family = Family.REDUNDANCY_REDUCTION
     energy = "the squared distance of two views"
     prevents_collapse = "a hinge keeps each dimension's standard deviation at 1, and covariances are pushed to 0"
     paper = "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning"
     year = 2022
-    positive = ("width", "layers")
+    embeds_views = True
 
     invariance: float = 25.0
-    """λ, of the mean squared difference"""
+    """λ, weight of the mean squared difference"""
     variance: float = 25.0
-    """μ, of the hinge on standard deviations; halved over the two views"""
+    """μ, weight of the hinge on standard deviations, which is halved over the two views"""
     covariance: float = 1.0
-    """ν, of the squared covariances over D; summed over the two views"""
-    width: int = 8192
-    """of all layers of the projector, which the paper calls expander"""
-    layers: int = 3
-    """of the projector"""
+    """ν, weight of the squared covariances over D, which are summed over the two views"""
+    width: Annotated[int, Positive] = 8192
+    """width of all layers of the projector, which the paper calls expander"""
+    layers: Annotated[int, Count] = 3
+    """number of layers in the projector"""
     norm: bool = True
     """BatchNorm in the projector"""
-    teacher: float | None = None
-    """momentum of a second encoder that embeds the second view; the paper has none"""
+    teacher_momentum: Annotated[float | None, Fraction] = None
+    """momentum of a teacher that embeds the second view; the paper has none"""
     view: views.AnyView = views.BYOL
-    """the authors' code has the views of BYOL"""
+    """the views of BYOL, as in the authors' code"""
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
@@ -67,21 +70,20 @@ class VICReg(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *[self.width] * self.layers]
         net = Networks(encoder=encoder, projector=mlp(*widths, norm=self.norm, bias=True))
-        if self.teacher is not None:
-            net.teacher = teacher_of(net)
+        add_teacher_(net, self.teacher_momentum)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         first, second = self.view.input(batch, 0), self.view.input(batch, 1)
-        partner = net if self.teacher is None else net.teacher
         a = gather(net.projector(net.encoder(*first)))  # (N, D)
-        b = gather(partner.projector(partner.encoder(*second)))
+        b = gather(net.partner.projector(net.partner.encoder(*second)))
+        invariance, variance, covariance = vicreg_terms(a, b)
         yield Objective(
-            losses.vicreg(a, b, self.invariance, self.variance, self.covariance),
+            self.invariance * invariance + self.variance * variance + self.covariance * covariance,
+            terms={"invariance": invariance, "variance": variance, "covariance": covariance},
             embedding=a,
             positive=b,
-            images={"first view": first.images, "second view": second.images},
+            pair=(first, second),
             trivial=self.variance * 0.99,
         )
-        if self.teacher is not None:
-            ema_(net.teacher, net, self.teacher)
+        follow_(net, self.teacher_momentum)

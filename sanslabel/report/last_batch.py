@@ -45,5 +45,5 @@ def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
                 objective = next(method.step(session.net, batch, clock), None)
             if objective is not None:  # a step may only fill a memory
                 images = resize_images(batch.map(lambda tensor: tensor[:SHOWN]).images(), plan.image_size)
-                return {"image": images} | {name: strip[:SHOWN] for name, strip in objective.images.items()}
+                return {"image": images} | {name: strip[:SHOWN] for name, strip in objective.pictures.items()}
     return {}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sanslabel.generation.grid import grid
+from sanslabel.generation.picture import grid
 
 THUMBNAIL = 32
 """side of a thumbnail in pixels, at most"""

@@ -20,6 +20,7 @@ from sanslabel.figures import FIGURES
 from sanslabel.json_lines import json_line, read_figures, read_json_lines
 from sanslabel.methods.method import Objective
 from sanslabel.verdict import WINDOW, Verdict, verdict
+from sanslabel.views import EncoderInput
 
 WATCHED = 16
 """images whose variation is measured: enough to see whether they differ"""
@@ -73,13 +74,18 @@ def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
     figures = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
     if objective.embedding is not None:
         figures |= diagnostics.measures(objective.embedding, objective.positive)
-    images = objective.images
-    if {"first view", "second view"} <= images.keys():
-        first, second = (images[name][:WATCHED].float() for name in ("first view", "second view"))
+    if objective.pair is not None:
+        first, second = (_numbers(view)[:WATCHED].float() for view in objective.pair)
         figures["view_difference"] = (first - second).abs().mean()
-    if {"data", "samples"} <= images.keys():
-        figures["sample_variation"] = diagnostics.variation(images["samples"]) / diagnostics.variation(images["data"])
+    if objective.generated is not None:
+        generated, data = map(diagnostics.variation, objective.generated)
+        figures["sample_variation"] = generated / data
     return figures
+
+
+def _numbers(view: EncoderInput | Tensor) -> Tensor:
+    """Returns the numbers that an encoder reads of a view."""
+    return view if isinstance(view, Tensor) else view.images
 
 
 class BadSamples:

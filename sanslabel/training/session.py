@@ -144,12 +144,14 @@ class Session:
         if newest is None:
             return 0
         path = newest / "networks.safetensors"
-        state, saved = self.net.state_dict(), checkpoint.read_tensors(path)
+        state = self.net.state_dict()
+        saved = checkpoint.with_new_names(checkpoint.read_tensors(path), state)
         sharded = {name: lying_like(value, state[name]) for name, value in saved.items() if name in state}
         checkpoint.load_strictly_(self.net, saved | sharded, path)
         path = newest / "optimizers.safetensors"
         with bad_input_as(path, "start a new run"):
-            load_optimizer_state_(self.net, self.players, checkpoint.read_tensors(path))
+            memories = checkpoint.with_new_names(checkpoint.read_tensors(path), state)
+            load_optimizer_state_(self.net, self.players, memories)
         return checkpoint.read_state(newest)["step"]
 
 

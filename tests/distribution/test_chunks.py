@@ -12,19 +12,20 @@ import torch.multiprocessing as mp
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
 from sanslabel.engine import optimize, players_of
-from sanslabel.methods.method import JOINT_EMBEDDING
 from sanslabel.optimizers import SGD
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.parallel import chunk_
 
 BATCH = 48
+JOINT_EMBEDDING = {"contrastive", "clustering", "redundancy reduction", "distillation"}
+"""families whose losses compare embeddings"""
 
 
 def variants() -> list[tuple[str, dict]]:
     chosen = [name for name in methods.names() if methods.method_class(name).family in JOINT_EMBEDDING]
-    teachers = [n for n in chosen if "teacher" in {f.name for f in fields(methods.method_class(n))}]
-    return [(name, {}) for name in chosen] + [(name, {"teacher": 0.9}) for name in teachers]
+    teachers = [n for n in chosen if "teacher_momentum" in {f.name for f in fields(methods.method_class(n))}]
+    return [(name, {}) for name in chosen] + [(name, {"teacher_momentum": 0.9}) for name in teachers]
 
 
 def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:

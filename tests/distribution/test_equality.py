@@ -34,8 +34,8 @@ def variants() -> list[tuple[str, dict]]:
     found = []
     for name in methods.names():
         found.append((name, {}))
-        if "teacher" in {f.name for f in fields(methods.method_class(name))}:
-            found.append((name, {"teacher": 0.9}))
+        if "teacher_momentum" in {f.name for f in fields(methods.method_class(name))}:
+            found.append((name, {"teacher_momentum": 0.9}))
     return [*found, ("moco", {"groups": 4}), ("relative_position", {"dropout": 0.5}), ("npid", {"negatives": 16})]
 
 

@@ -59,7 +59,7 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(capsys, tmp_path, m
         (("energy", "dae", "--toy", "spiral", "--data", "digits"), "--toy draws a plane"),
         (("energy", "simclr", "--toy", "spiral"), "SimCLR has small and paper"),
         (("quality", "nowhere", "nowhere"), "no run here"),
-        (("energy", "dae", "--toy", "spiral", "--out", "plane.csv"), "written as .png"),
+        (("energy", "dae", "--toy", "spiral", "--out", "plane.csv"), "written as PNG"),
         (("train", "vae", "--encoder", "coded"), "name that one"),
         (("train", "vae", "--encoder", "dcgan", "--encoder-options", "filters=x"), "filters is x"),
         (("train", "dae", "--method.amount", "1.0"), "a probability from 0 to below 1"),

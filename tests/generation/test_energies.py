@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from sanslabel.errors import BadInput
 from sanslabel.generation import energies
-from sanslabel.generation.energies import auroc, compressed_nats, scored
-from sanslabel.generation.trained import trained
+from sanslabel.generation.complexity import compressed_nats
+from sanslabel.generation.energies import auroc, image_energies
+from sanslabel.generation.model import open_model
 from sanslabel.sources import Request, open_source
 
 
@@ -36,8 +37,8 @@ def test_a_table_of_energies_sorted_from_the_lowest(runs, noise, tmp_path, metho
     assert len({(row["set"], row["id"]) for row in rows}) == len(rows)
     labels = [row["set"] != "digits" for row in rows]
     assert found.auroc == pytest.approx(roc_auc_score(labels, values))
-    model = trained(runs(method))
-    own, _ = scored(model, test)
+    model = open_model(runs(method))
+    own, _ = image_energies(model, test)
     assert found.median == pytest.approx(own.median().item())
     if method in ("autoencoder", "dae", "vae"):
         assert found.auroc > 0.9, "noise is not like digits"
@@ -93,19 +94,19 @@ def test_complexity_of_colors_and_of_other_channels():
 def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
     for method in ("vae", "autoencoder"):
         found = energies(runs(method), complexity=True)
-        model, train, test = trained(runs(method)), open_source("digits", "train"), open_source("digits", "test")
-        values, rows = scored(model, train)
+        model, train, test = open_model(runs(method)), open_source("digits", "train"), open_source("digits", "test")
+        values, rows = image_energies(model, train)
         sizes = compressed_nats(train.load(Request(rows)).images.pixels.float() / 255).double()
         slope, _ = np.polyfit(sizes.numpy(), values.numpy(), 1)
         assert found.slope == pytest.approx(slope, rel=1e-4)
-        plain, rows = scored(model, test)
-        less, _ = scored(model, test, 2.0)
+        plain, rows = image_energies(model, test)
+        less, _ = image_energies(model, test, 2.0)
         sizes = compressed_nats(test.load(Request(rows)).images.pixels.float() / 255).double()
         torch.testing.assert_close(less, plain - 2 * sizes, rtol=1e-5, atol=1e-3)
 
 
 def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
-    with pytest.raises(BadInput, match="SimCLR is no generative method"):
+    with pytest.raises(BadInput, match="SimCLR cannot give single images an energy; train one of autoencoder, dae"):
         energies(runs("simclr"))
     with pytest.raises(BadInput, match="the same set"):
         energies(runs("vae"), against="digits")

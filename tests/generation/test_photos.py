@@ -36,11 +36,11 @@ def test_photos_are_modeled_sampled_and_scored(photos, tmp_path, method, numbers
     run = sanslabel.train(photos, method=method, out=tmp_path / "run", **options)
     assert len(run.bad_samples()) == 1
     if method != "autoencoder":
-        assert size_of(samples(run.path, count=4))[2] == "RGB"
+        assert size_of(samples(run.path, count=4).path)[2] == "RGB"
     if method in ("autoencoder", "vae"):
-        assert size_of(interpolation(run.path, rows=2, data=photos))[2] == "RGB"
+        assert size_of(interpolation(run.path, rows=2, data=photos).path)[2] == "RGB"
     if method in ("autoencoder", "dae", "vae"):
-        wide, tall, _ = size_of(reconstructions(run.path, count=4))
+        wide, tall, _ = size_of(reconstructions(run.path, count=4).path)
         rows = 3 if method == "dae" else 2
         assert wide / tall == pytest.approx((4 * 29 + 2) / (rows * 29 + 2), rel=0.01)
     found = energies(run.path, complexity=True)

@@ -7,8 +7,8 @@ import sanslabel
 from sanslabel.checkpoint import load_encoder
 from sanslabel.errors import BadInput
 from sanslabel.generation import quality
-from sanslabel.generation.quality import frechet_distance, precision_recall
-from sanslabel.generation.trained import trained
+from sanslabel.generation.distances import frechet_distance, precision_recall
+from sanslabel.generation.model import open_model
 from sanslabel.sources import Request, open_source
 
 
@@ -69,10 +69,10 @@ def test_a_run_by_the_eyes_of_another(runs):
     assert str(runs("simclr")) in found.encoder
     one, many = found.bounds.values()
     assert many < one, "more draws are a tighter bound"
-    model, test = trained(runs("vae")), open_source("digits", "test")
+    model, test = open_model(runs("vae")), open_source("digits", "test")
     images = test.load(Request(torch.arange(len(test)))).images.pixels.float() / 255
     with torch.no_grad():
-        energy = model.method.energies(model.net, images).mean().item()
+        energy = model.method.energy_of(model.net, images).mean().item()
     assert one == pytest.approx(energy, rel=0.2)
     assert "negative evidence lower bound" in found.bounds
     assert quality(runs("dcgan"), runs("simclr"), count=100).bounds == {}
@@ -81,11 +81,11 @@ def test_a_run_by_the_eyes_of_another(runs):
 def test_samples_and_data_are_seen_in_one_precision(runs, tmp_path):
     """Training images that come back as samples are the training images, also of a run in bfloat16."""
     run = runs("vae", precision="bfloat16")
-    model, eye = trained(run), load_encoder(runs("simclr"))
+    model, eye = open_model(run), load_encoder(runs("simclr"))
     source = open_source("digits", "train").subset(torch.arange(300))
     images = source.load(Request(torch.arange(300))).images.pixels.float() / 255
-    features = model.told({"": eye}, source)[0][""]
-    torch.testing.assert_close(model.made(eye, images), features, rtol=1e-5, atol=1e-5)
+    features = model.measure({"": eye}, source)[0][""]
+    torch.testing.assert_close(model.apply(eye, images), features, rtol=1e-5, atol=1e-5)
 
 
 def test_few_images_and_an_encoder_of_other_images_are_refused(runs, tmp_path):

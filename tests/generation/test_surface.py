@@ -17,13 +17,13 @@ def seen(path) -> Image.Image:
 @pytest.mark.parametrize("method", ["autoencoder", "dae", "vae", "ebgan"])
 def test_the_energy_of_the_plane_is_drawn(tmp_path, method):
     run = sanslabel.train("moons", method=method, recipe="toy", epochs=1, out=tmp_path / method)
-    path = surface(run.path)
+    path = surface(run.path).path
     assert path == run.path / "energy.png"
     picture = seen(path)
     assert picture.width > 500
     assert len(np.unique(np.asarray(picture.convert("L")))) > 50
     first = path.read_bytes()
-    assert surface(run.path).read_bytes() == first
+    assert surface(run.path).path.read_bytes() == first
 
 
 def test_images_are_no_plane_and_methods_of_views_have_no_toy_recipe(runs, tmp_path):

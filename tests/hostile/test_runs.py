@@ -17,7 +17,7 @@ from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput, DiskError, SanslabelError
 from sanslabel.evaluation import evaluate
 from sanslabel.evaluation.protocols.knn import KNN
-from sanslabel.generation.trained import trained
+from sanslabel.generation.model import open_model
 from sanslabel.sources import open_source
 
 SMALL = {"encoder": {"name": "mlp", "hidden": [16, 8]}, "epochs": 1, "batch": 512}
@@ -56,7 +56,7 @@ def edited(path, **changes):
 
 ENTRIES = {
     "resume": sanslabel.resume,
-    "generate": trained,
+    "generate": open_model,
     "load": sanslabel.load_encoder,
     "evaluate": lambda run: evaluate(run, protocols=(KNN(draws=1),), baselines=False),
 }
@@ -204,7 +204,7 @@ def test_a_run_file_that_asks_for_what_is_not_or_too_much(run, changes):
 
 def test_networks_that_the_machine_has_no_memory_for(run, monkeypatch):
     monkeypatch.setattr("sanslabel.run_folder.main_memory", lambda: 1000)
-    for entry in (sanslabel.resume, trained):
+    for entry in (sanslabel.resume, open_model):
         with pytest.raises(BadInput, match=r"run\.json.*more than this machine's memory"):
             entry(run)
 

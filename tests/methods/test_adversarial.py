@@ -126,8 +126,8 @@ def test_samples_beyond_the_margin_leave_the_critic_alone():
     """Each by itself: with a margin between the samples' energies those below it alone are pushed."""
     net, batch = networks(METHODS["ebgan"]), batch_of()
     method = METHODS["ebgan"]
-    fake = method.decoded(net, normal(batch.key, method.noise, 1)).detach()
-    of_real, of_fake = (method._cost(net, images)[1] for images in (batch.images().pixels, fake))
+    fake = method.decode(net, normal(batch.key, method.noise, 1)).detach()
+    of_real, of_fake = (method.codes_and_energy(net, images)[1] for images in (batch.images().pixels, fake))
     weights = list(net.critic.parameters())
     margin = of_fake.median().item() + 1e-9
     for bound, kept in ((of_fake.min().item() / 2, 0), (margin, int((of_fake < margin).sum()))):
@@ -142,13 +142,13 @@ def test_samples_beyond_the_margin_leave_the_critic_alone():
 @both
 def test_what_a_trained_one_can_do(method):
     net, images = networks(method).eval(), batch_of().images().pixels
-    assert method.latents(net, torch.arange(3)).shape == (3, 8)
-    made = method.sampled(net, torch.arange(5))
+    assert method.prior(net, torch.arange(3)).shape == (3, 8)
+    made = method.sample(net, torch.arange(5))
     assert made.shape == (5, 1, 8, 8)
     assert made.min() >= 0
     assert made.max() <= 1
-    torch.testing.assert_close(made[3:], method.sampled(net, torch.tensor([3, 4])))
-    energies = method.energies(net, images)
+    torch.testing.assert_close(made[3:], method.sample(net, torch.tensor([3, 4])))
+    energies = method.energy_of(net, images)
     assert energies.shape == (16,)
     assert energies.dtype == torch.float32
     assert list(method.encoders(net)) == ["critic"]

@@ -9,8 +9,9 @@ import sanslabel
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.errors import BadInput
-from sanslabel.generation.trained import trained
+from sanslabel.generation.model import open_model
 from sanslabel.losses import squared_error
+from sanslabel.methods.abilities import Samples, require
 from sanslabel.methods.autoencoder import Autoencoder
 from sanslabel.methods.dae import DAE
 from sanslabel.methods.method import Networks
@@ -44,7 +45,7 @@ def test_without_corruption_the_loss_is_the_error_of_the_image_itself(method):
     (objective,) = method.step(net, batch, CLOCK)
     y = 2 * batch.images().pixels - 1
     torch.testing.assert_close(objective.loss, (by_hand(net, y) - y).square().mean())
-    torch.testing.assert_close(method.energies(net, batch.images().pixels).mean(), objective.loss)
+    torch.testing.assert_close(method.energy_of(net, batch.images().pixels).mean(), objective.loss)
 
 
 @pytest.mark.parametrize("kind", ["mask", "gaussian", "dropout"])
@@ -56,7 +57,7 @@ def test_the_target_of_a_corrupted_image_is_the_clean_one(kind):
     noisy = corrupted(y, batch.key, kind, 0.4, 1)
     assert not torch.allclose(noisy, y)
     torch.testing.assert_close(objective.loss, (by_hand(net, noisy) - y).square().mean())
-    energies = method.energies(net, batch.images().pixels)
+    energies = method.energy_of(net, batch.images().pixels)
     torch.testing.assert_close(energies, squared_error(by_hand(net, y), y), msg="an energy is of the image as it is")
 
 
@@ -90,7 +91,7 @@ def test_a_sparse_code_costs_its_mean_absolute_number():
     y = 2 * batch.images().pixels - 1
     expected = (by_hand(net, y) - y).square().mean() + 0.3 * net.encoder(batch.images().pixels).abs().mean()
     torch.testing.assert_close(objective.loss, expected)
-    torch.testing.assert_close(method.energies(net, batch.images().pixels).mean(), expected)
+    torch.testing.assert_close(method.energy_of(net, batch.images().pixels).mean(), expected)
 
 
 def test_codes_are_the_encoders_own_or_a_layer_on_it():
@@ -104,22 +105,22 @@ def test_codes_are_the_encoders_own_or_a_layer_on_it():
 def test_every_encoder_has_a_decoder(name):
     method = replace(DAE(), filters=8)
     net, images = networks(method, name), batch_of().images().pixels
-    made = method.reconstructed(net, images, torch.arange(16))
+    made = method.reconstruct(net, images, torch.arange(16))
     assert list(made) == ["corrupted", "reconstruction"]
     assert all(part.shape == images.shape and part.min() >= 0 and part.max() <= 1 for part in made.values())
     torch.testing.assert_close(
-        method.decoded(net, method.coded(net, images)), (by_hand(net, 2 * images - 1) + 1) / 2, atol=1e-5, rtol=1e-4
+        method.decode(net, method.encode(net, images)), (by_hand(net, 2 * images - 1) + 1) / 2, atol=1e-5, rtol=1e-4
     )
 
 
 def test_samples_are_functions_of_their_keys():
     method = DAE(chain=3)
     net = networks(method).eval()
-    whole = method.sampled(net, torch.arange(6))
+    whole = method.sample(net, torch.arange(6))
     assert whole.shape == (6, 1, 8, 8)
-    torch.testing.assert_close(whole[2:4], method.sampled(net, torch.tensor([2, 3])))
-    with pytest.raises(BadInput, match="Autoencoder has no distribution over codes"):
-        Autoencoder().sampled(networks(Autoencoder()), torch.arange(6))
+    torch.testing.assert_close(whole[2:4], method.sample(net, torch.tensor([2, 3])))
+    with pytest.raises(BadInput, match="Autoencoder cannot make new images; train one of dae, dcgan, ebgan, vae"):
+        require(Autoencoder(), Samples)
 
 
 def test_a_denoiser_points_back_to_the_data(trained_toy):
@@ -132,7 +133,7 @@ def test_a_denoiser_points_back_to_the_data(trained_toy):
     with torch.no_grad():
         moved = by_hand(net, points)
         near, far = (
-            method.energies(net, (torch.cat([points[:, :1], height * torch.ones(4, 1, 1, 1)], 1) + 1) / 2)
+            method.energy_of(net, (torch.cat([points[:, :1], height * torch.ones(4, 1, 1, 1)], 1) + 1) / 2)
             for height in (0.0, 0.3)
         )
     assert (moved[:, 1].flatten().abs() < 0.5 * off.abs()).all()
@@ -140,7 +141,7 @@ def test_a_denoiser_points_back_to_the_data(trained_toy):
 
 
 def test_words_that_are_none_of_a_number_s():
-    with pytest.raises(BadInput, match="there are mask, gaussian, dropout"):
+    with pytest.raises(BadInput, match="choose one of mask, gaussian, dropout"):
         DAE(corruption="salt")
     with pytest.raises(BadInput, match="a deviation of 0 or more"):
         networks(DAE(corruption="gaussian", amount=-0.1))
@@ -150,19 +151,19 @@ def test_a_dae_refuses_two_images_laid_over_each_other(tmp_path):
     """The pixelwise maximum of two garments is none: its energy is above the mean of the two."""
     method = DAE(amount=0.1)
     run = sanslabel.train("fashion", method=method, epochs=45, out=tmp_path / "run")
-    model = trained(run.path)
+    model = open_model(run.path)
     test = model.source()
     one, two = (test.load(Request(permutation(8, len(test))[:400])).images.pixels.float() / 255).chunk(2)
 
     def above(net: Networks) -> tuple[float, float]:
         with torch.no_grad():
-            a, b, both = (method.energies(net, x) for x in (one, two, torch.maximum(one, two)))
+            a, b, both = (method.energy_of(net, x) for x in (one, two, torch.maximum(one, two)))
         return (both > (a + b) / 2).float().mean().item(), (both > torch.maximum(a, b)).float().mean().item()
 
     of_mean, of_both = above(model.net)
     print(f"above the mean of the two: {of_mean:.1%}; above both: {of_both:.1%}")
     assert of_mean >= 0.9
     torch.manual_seed(0)
-    encoder = encoders.build(**model.said["encoder"])
+    encoder = encoders.build(**model.plan.encoder)
     untrained = method.networks(encoder, test.facts(28))
     assert above(untrained)[0] < 0.6, "before it has learned, it refuses nothing"

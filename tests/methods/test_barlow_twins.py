@@ -27,6 +27,7 @@ def told(a: torch.Tensor, b: torch.Tensor, batch, **numbers):
     """The objective of networks that say a, then b."""
     answers = iter((a, b))
     net = SimpleNamespace(encoder=lambda images, *_: images, projector=lambda x: next(answers))
+    net.partner = net
     return next(small(**numbers).step(net, batch, None))
 
 
@@ -89,7 +90,7 @@ def test_biases_and_norms_have_the_rate_of_the_authors():
 
 
 def test_the_teacher_embeds_the_second_view(first_batches):
-    method = small(teacher=0.5)
+    method = small(teacher_momentum=0.5)
     net = networks(method)
     before = net.teacher.projector[0].weight.clone()
     records = list(optimize(method, net, players_of(net, BarlowTwins.small, 32), first_batches()[:1]))

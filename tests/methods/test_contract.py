@@ -2,11 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, fields, replace
+from functools import cache
 from hashlib import sha256
+from inspect import getsourcelines
 from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,10 +20,10 @@ from torch.utils._pytree import tree_leaves
 from sanslabel import encoders, methods
 from sanslabel.batch import Batch
 from sanslabel.encoders import Encoder
-from sanslabel.engine import optimize, players_of
+from sanslabel.engine import Record, optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES
-from sanslabel.methods.method import Method
+from sanslabel.methods.method import Family, Method
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Pairs, Request, open_source
@@ -28,6 +33,12 @@ from sanslabel.views.color import means
 
 STEPS, BATCH = 6, 64
 """of a run: two epochs of three steps, since some methods only fill their memory in the first"""
+STOPS = (1, 2, 3)
+"""the steps after which the state of a run is copied"""
+SMALL = {"name": "dcgan", "filters": 8}
+"""in place of conv: it has BatchNorm, too, and a hundredth of the weights"""
+NARROW = 64
+"""width of heads, at most"""
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +47,72 @@ def digits():
 
 
 def variants() -> list[tuple[str, dict]]:
-    """Every method as its small recipe has it, with a teacher where it takes one, and with masked patches in place of
-    crops where it embeds views."""
-    found = []
+    """Every method as its small recipe has it, with a teacher if it takes one, and with masked patches in place of
+    crops if it embeds views."""
+    cases = []
     for name in methods.names():
-        found.append((name, {}))
-        numbers = {f.name: f.default for f in fields(methods.method_class(name))}
-        if "teacher" in numbers:
-            found.append((name, {"teacher": 0.9}))
-        if methods.method_class(name).embeds_views():
-            found.append((name, {"masked": 2}))  # of 8 pixels a side: 16 patches, of which 4 are left
-    return found
+        cases.append((name, {}))
+        if "teacher_momentum" in {f.name for f in fields(methods.method_class(name))}:
+            cases.append((name, {"teacher_momentum": 0.9}))
+        if methods.method_class(name).embeds_views:
+            cases.append((name, {"masked": 2}))  # of 8 pixels a side: 16 patches, of which 4 are left
+    return cases
 
 
 every_method = pytest.mark.parametrize(
-    ("name", "numbers"), variants(), ids=lambda v: v if isinstance(v, str) else "-".join(v)
+    ("name", "changes"), variants(), ids=lambda v: v if isinstance(v, str) else "-".join(v)
 )
 
 
-def method_of(name: str, numbers: dict) -> tuple[Method, Recipe]:
+def method_of(name: str, changes: dict) -> tuple[Method, Recipe]:
     chosen = methods.method_class(name)
-    numbers = dict(numbers)
-    patch = numbers.pop("masked", None)
-    method = replace(chosen.under(chosen.small), **numbers)
+    changes = dict(changes)
+    patch = changes.pop("masked", None)
+    method = replace(chosen.under(chosen.small), **changes)
     return (method.masked(patch) if patch else method).sized(8), chosen.small
 
 
-def session(source, name, numbers, *, start=0, dtype=torch.float32, spoil=None):
-    """Networks, players and records of a short run."""
-    method, recipe = method_of(name, numbers)
-    torch.manual_seed(0)
-    encoder = encoders.build(**encoders.encoder_options(recipe.encoder), channels=source.channels, image_size=8)
-    net = method.networks(encoder, source.facts(8)).train()
-    sides = players_of(net, recipe, BATCH)
-    stream = batches(source, BATCH, seed=1, epochs=2, start=start, device=torch.device("cpu"))
-    if spoil is not None:
-        stream = spoiled(stream, spoil)
-    return method, net, sides, optimize(method, net, sides, stream, dtype)
+class Session:
+    """A short run of a method with narrow heads."""
+
+    def __init__(self, source, name, changes, *, start=0, dtype=torch.float32, spoil=None, encoder=None):
+        self.method, recipe = method_of(name, changes)
+        heads = {f.name for f in fields(self.method)} & {"hidden", "width", "decoder_width"}
+        wide = {head for head in heads if (getattr(self.method, head) or 0) > NARROW}
+        self.method = replace(self.method, **dict.fromkeys(wide, NARROW))
+        torch.manual_seed(0)
+        small = encoder or (SMALL if recipe.encoder == "conv" else recipe.encoder)
+        encoder = encoders.build(**encoders.encoder_options(small), channels=source.channels, image_size=8)
+        self.net = self.method.networks(encoder, source.facts(8)).train()
+        self.players = players_of(self.net, recipe, BATCH)
+        self.batches = list(batches(source, BATCH, seed=1, epochs=2, start=start, device=torch.device("cpu")))
+        stream = iter(self.batches) if spoil is None else spoiled(self.batches, spoil)
+        self.records = optimize(self.method, self.net, self.players, stream, dtype)
+
+    def state(self) -> tuple[dict, dict]:
+        """A copy of the networks' and the optimizers' state."""
+        optimizers = {name: deepcopy(player.optimizer.state_dict()) for name, player in self.players.items()}
+        return deepcopy(self.net.state_dict()), optimizers
+
+    def load_(self, state: tuple[dict, dict]) -> None:
+        self.net.load_state_dict(state[0])
+        for name, player in self.players.items():
+            player.optimizer.load_state_dict(deepcopy(state[1][name]))
+
+    def digest(self) -> str:
+        """Of all that a run remembers."""
+        total = sha256()
+        for name, value in self.tensors():
+            total.update(name.encode())
+            total.update(value.detach().contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from sorted(self.net.state_dict().items())
+        for name, player in sorted(self.players.items()):
+            for i, slots in enumerate(player.optimizer.state.values()):
+                for slot, value in sorted(slots.items()):
+                    yield f"{name}/{i}/{slot}", value
 
 
 def spoiled(stream, step):
@@ -85,75 +125,102 @@ def spoiled(stream, step):
         yield clock, batch
 
 
-def tensors(net, sides) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from sorted(net.state_dict().items())
-    for side, player in sorted(sides.items()):
-        for i, slots in enumerate(player.optimizer.state.values()):
-            for slot, value in sorted(slots.items()):
-                yield f"{side}/{i}/{slot}", value
+class Trained(NamedTuple):
+    """What a session was before and after its six steps, which several tests read."""
+
+    session: Session
+    before: dict[str, torch.Tensor]
+    records: list[Record]
+    digests: list[str]
+    """after each step"""
+    states: dict[int, tuple[dict, dict]]
+    """after the steps of `STOPS`"""
+    waited: list[list[str]]
+    """operations that waited for the device in each step; watched in bfloat16 alone"""
 
 
-def digest(net, sides) -> str:
-    """Of all that a run remembers."""
-    total = sha256()
-    for name, value in tensors(net, sides):
-        total.update(name.encode())
-        total.update(value.detach().contiguous().numpy().tobytes())
-    return total.hexdigest()
+@pytest.fixture(scope="module")
+def trained(digits, waits) -> Callable[..., Trained]:
+    """The function that trains a method for six steps, each method and precision once."""
+
+    @cache
+    def train(name: str, changes: tuple, dtype: torch.dtype) -> Trained:
+        session = Session(digits, name, dict(changes), dtype=dtype)
+        before = {k: v.clone() for k, v in session.net.state_dict().items()}
+        records, digests, states, waited = [], [], {}, []
+        given = [x for _, batch in session.batches for x in tree_leaves(batch) if isinstance(x, torch.Tensor)]
+        watched = dtype == torch.bfloat16
+        with waits(*session.net.parameters(), *session.net.buffers(), *given) if watched else nullcontext() as seen:
+            for step, record in enumerate(session.records, 1):
+                records.append(record)
+                if seen is not None:
+                    waited.append(list(seen.found))
+                    seen.found.clear()
+                else:
+                    digests.append(session.digest())
+                    if step in STOPS:
+                        states[step] = session.state()
+        return Trained(session, before, records, digests, states, waited)
+
+    return lambda name, changes, dtype=torch.float32: train(name, tuple(changes.items()), dtype)
 
 
 @every_method
-def test_it_says_what_it_is(name, numbers):
+def test_it_describes_itself(name, changes):
     chosen = methods.method_class(name)
-    method, _ = method_of(name, numbers)
+    method, _ = method_of(name, changes)
     assert chosen.__mro__[1:3] == (Method, Method.__mro__[1]), "a method inherits from Method alone"
-    assert chosen.family
+    assert isinstance(chosen.family, Family)
     assert chosen.energy
     assert chosen.prevents_collapse
     assert chosen.paper
     assert 1980 < chosen.year < 2100
     assert isinstance(chosen.recipe, Recipe)
+    assert "image" in chosen.signals
     assert methods.sentence(name).endswith(".")
-    assert all(f.default is not f.default_factory for f in fields(method)), "every number has a default"
+    assert all(f.default is not f.default_factory for f in fields(method)), "every field has a default"
+    lines, _ = getsourcelines(chosen.step)
+    assert len(lines) < 35
     with pytest.raises(FrozenInstanceError):
         setattr(method, fields(method)[0].name, None)
 
 
 @every_method
-def test_its_numbers_survive_a_file(name, numbers):
-    for method in (method_of(name, numbers)[0], methods.method_class(name)()):
+def test_its_hyperparameters_survive_a_file(name, changes):
+    for method in (method_of(name, changes)[0], methods.method_class(name)()):
         assert from_plain(type(method), json.loads(json.dumps(to_plain(method)))) == method
 
 
 @every_method
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_trains(digits, name, numbers, dtype):
-    _, net, _, records = session(digits, name, numbers, dtype=dtype)
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    for record in islice(records, STEPS):
+def test_it_trains(trained, name, changes, dtype):
+    session, before, records, *_ = trained(name, changes, dtype)
+    assert len(records) == STEPS
+    for record in records:
         assert not record.refused
         for objective, norm in zip(record.objectives, record.norms, strict=True):
-            assert measured(objective, norm).keys() <= FIGURES.keys(), "sanslabel/figures.py explains each"
             assert objective.loss.dtype == torch.float32
             assert objective.loss.ndim == 0
             assert torch.isfinite(objective.loss)
-            for image in objective.images.values():
+            for image in objective.pictures.values():
                 assert image.ndim == 4
                 assert image.min() >= 0
                 assert image.max() <= 1
-    after = net.state_dict()
-    trained = {name for name, p in net.named_parameters() if p.requires_grad}
-    assert not [k for k in trained if torch.equal(before[k], after[k])], "every trained part moves"
+            assert measured(objective, norm).keys() <= FIGURES.keys(), "sanslabel/figures.py explains each"
+    after = session.net.state_dict()
+    moved = {name for name, p in session.net.named_parameters() if p.requires_grad}
+    assert not [k for k in moved if torch.equal(before[k], after[k])], "every trained part moves"
     assert {v.dtype for v in after.values()} <= {torch.float32, torch.int64}
 
 
 @every_method
-def test_it_exports_encoders(digits, name, numbers):
-    method, net, *_ = session(digits, name, numbers)
-    exported = method.encoders(net)
+def test_it_exports_encoders(digits, name, changes):
+    session = Session(digits, name, changes, encoder=methods.method_class(name).small.encoder)
+    exported = session.method.encoders(session.net)
     assert all(isinstance(encoder, Encoder) for encoder in exported.values())
-    assert ("teacher" in exported) == hasattr(net, "teacher")
-    assert hasattr(net, "teacher") or "teacher" not in numbers
+    assert ("teacher" in exported) == hasattr(session.net, "teacher")
+    assert hasattr(session.net, "teacher") or "teacher_momentum" not in changes
+    assert session.net.partner is (session.net.teacher if hasattr(session.net, "teacher") else session.net)
     assert len({id(e) for e in exported.values()}) == len(exported)
     for encoder in exported.values():  # what a run writes down is enough to make it again
         again = encoders.build(**json.loads(json.dumps(encoder.config)))
@@ -163,9 +230,8 @@ def test_it_exports_encoders(digits, name, numbers):
 
 
 @every_method
-def test_no_gradient_reaches_a_teacher(digits, name, numbers):
-    _, net, _, records = session(digits, name, numbers)
-    list(islice(records, STEPS))
+def test_no_gradient_reaches_a_teacher(trained, name, changes):
+    net = trained(name, changes).session.net
     teacher = [p for name, p in net.named_parameters() if name.startswith("teacher.")]
     assert bool(teacher) == hasattr(net, "teacher")
     assert not any(p.requires_grad for p in teacher)
@@ -173,66 +239,50 @@ def test_no_gradient_reaches_a_teacher(digits, name, numbers):
 
 
 @every_method
-def test_a_spoiled_step_leaves_no_trace(digits, name, numbers):
-    _, net, sides, records = session(digits, name, numbers, spoil=3)
-    digests = [(digest(net, sides), record.refused) for record in islice(records, STEPS)]
-    assert [refused for _, refused in digests] == [False, False, False, True, False, False]
-    assert digests[3][0] == digests[2][0]
-    assert digests[4][0] != digests[3][0]
+def test_a_spoiled_step_leaves_no_trace(digits, trained, name, changes):
+    session = Session(digits, name, changes, start=2, spoil=3)
+    session.load_(trained(name, changes).states[2])
+    steps = [(session.digest(), record.refused) for record in session.records]
+    assert [refused for _, refused in steps] == [False, True, False, False]
+    assert steps[0][0] == trained(name, changes).digests[2]
+    assert steps[1][0] == steps[0][0]
+    assert steps[2][0] != steps[1][0]
 
 
 @every_method
-def test_a_step_waits_for_the_device_once_at_each_update(digits, waits, name, numbers):
+def test_a_step_waits_for_the_device_once_at_each_update(trained, name, changes):
     """Beside what is written down of it now and then."""
-    method, recipe = method_of(name, numbers)
-    torch.manual_seed(0)
-    encoder = encoders.build(**encoders.encoder_options(recipe.encoder), channels=1, image_size=8)
-    net = method.networks(encoder, digits.facts(8)).train()
-    sides = players_of(net, recipe, BATCH)
-    stream = list(batches(digits, BATCH, seed=1, epochs=2, device=torch.device("cpu")))
-    given = [leaf for _, batch in stream for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
-    with waits(*net.parameters(), *net.buffers(), *given) as seen:
-        for record in optimize(method, net, sides, iter(stream), torch.bfloat16):
-            assert seen.found == ["_local_scalar_dense"] * len(record.objectives), record.clock.step
-            seen.found.clear()
+    run = trained(name, changes, torch.bfloat16)
+    for record, waited in zip(run.records, run.waited, strict=True):
+        assert waited == ["_local_scalar_dense"] * len(record.objectives), record.clock.step
 
 
 @every_method
-def test_its_state_is_all_there_is(digits, name, numbers):
+def test_its_state_is_all_there_is(digits, trained, name, changes):
     """Networks and optimizers put into a fresh session continue to the same bits, wherever the first one stopped."""
-    _, net, sides, records = session(digits, name, numbers)
-    states = []
-    for _ in islice(records, STEPS):
-        optimizers = {side: deepcopy(player.optimizer.state_dict()) for side, player in sides.items()}
-        states.append((deepcopy(net.state_dict()), optimizers, digest(net, sides)))
+    first = trained(name, changes)
     for stop in (1, 3):
-        _, net, sides, records = session(digits, name, numbers, start=stop)
-        net.load_state_dict(states[stop - 1][0])
-        for side, player in sides.items():
-            player.optimizer.load_state_dict(states[stop - 1][1][side])
-        for step, _ in zip(range(stop, STEPS), records, strict=False):
-            assert digest(net, sides) == states[step][2]
+        session = Session(digits, name, changes, start=stop)
+        session.load_(first.states[stop])
+        assert [session.digest() for _ in session.records] == first.digests[stop:]
 
 
 @every_method
-def test_the_same_seed_gives_the_same_bits(digits, name, numbers):
-    digests = []
-    for _ in "ab":
-        torch.rand(3)
-        _, net, sides, records = session(digits, name, numbers)
-        list(islice(records, 4))
-        digests.append(digest(net, sides))
-    assert digests[0] == digests[1]
+def test_the_same_seed_gives_the_same_bits(digits, trained, name, changes):
+    torch.rand(3)
+    session = Session(digits, name, changes)
+    list(islice(session.records, 4))
+    assert session.digest() == trained(name, changes).digests[3]
 
 
-@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views()])
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views])
 def test_it_trains_on_pairs_unchanged(digits, name, monkeypatch):
     """Views of odd streams are drawn from the sample's partner, and no method has a line for that."""
-    streams, images = set(), Batch.images
+    losses, streams, images = [], set(), Batch.images
     monkeypatch.setattr(Batch, "images", lambda batch, stream=0: streams.add(stream) or images(batch, stream))
-    losses = []
     for reach in (0, 2):  # of 0, the sample is its own partner
-        _, _, _, records = session(Pairs(base=digits, group=torch.arange(len(digits)) // 4, reach=reach), name, {})
+        pairs = Pairs(base=digits, group=torch.arange(len(digits)) // 4, reach=reach)
+        records = Session(pairs, name, {}).records
         losses.append([o.loss.item() for record in islice(records, 4) for o in record.objectives])
         assert losses[-1]
         assert all(map(math.isfinite, losses[-1]))
@@ -246,18 +296,13 @@ def test_a_method_of_transformers_says_why_a_convnet_does_not_do(digits, name):
         method.networks(encoders.build("conv", channels=1, image_size=8), digits.facts(8))
 
 
-@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views()])
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views])
 def test_masked_patches_are_dropped_tokens_to_a_transformer(digits, name, monkeypatch):
     """What a patch shows that the view has masked changes nothing, not even by the color that fills it."""
     losses = []
     for offset in (0.0, 0.5):
         monkeypatch.setattr("sanslabel.views.masks.means", lambda images, o=offset: means(images) * 0 + o)
-        method, recipe = method_of(name, {"masked": 2})
-        torch.manual_seed(0)
-        encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
-        net = method.networks(encoder, digits.facts(8)).train()
-        stream = batches(digits, BATCH, seed=1, epochs=2, device=torch.device("cpu"))
-        records = optimize(method, net, players_of(net, recipe, BATCH), stream)
+        records = Session(digits, name, {"masked": 2}, encoder={"name": "vit_micro", "patch": 2}).records
         losses.append([o.loss.item() for record in islice(records, 4) for o in record.objectives])
     assert losses[0]
     assert losses[0] == losses[1]
@@ -265,14 +310,10 @@ def test_masked_patches_are_dropped_tokens_to_a_transformer(digits, name, monkey
 
 def test_a_new_file_is_a_new_method(tmp_path, monkeypatch):
     """Nothing but the file is needed: it is found and listed, and the tests above train it."""
-    source = (methods._FOLDER / "simclr.py").read_text().replace("class SimCLR", "class Brandnew")
+    (folder, *_) = methods.__path__
+    source = Path(folder, "simclr.py").read_text().replace("class SimCLR", "class Brandnew")
     (tmp_path / "brandnew.py").write_text(source)
-    monkeypatch.setattr(methods, "_FOLDER", tmp_path)
     monkeypatch.setattr(methods, "__path__", [str(tmp_path)])
-    methods.names.cache_clear()
-    try:
-        assert methods.names() == ["brandnew"]
-        assert methods.method_class("brandnew").__name__ == "Brandnew"
-        assert methods.sentence("brandnew").startswith("SimCLR")
-    finally:
-        methods.names.cache_clear()
+    assert methods.names() == ["brandnew"]
+    assert methods.method_class("brandnew").__name__ == "Brandnew"
+    assert methods.sentence("brandnew").startswith("SimCLR")

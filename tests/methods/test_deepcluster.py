@@ -62,16 +62,16 @@ def test_the_first_epoch_fills_the_memory_and_moves_nothing(run):
     assert record.objectives == []
     weights = [p.detach().clone() for p in net.parameters()]
     for bank in net.banks:
-        seen = bank.rows.any(dim=1)
+        seen = bank.embeddings.any(dim=1)
         assert seen.sum() == 32
         assert seen[record.batch.index].all()
-        torch.testing.assert_close(bank.rows[seen].norm(dim=1), torch.ones(32))
+        torch.testing.assert_close(bank.embeddings[seen].norm(dim=1), torch.ones(32))
     assert (net.clusters[0].assignments == -1).all()
     net, record = next(steps)
     assert record.objectives == []
     for p, before in zip(net.parameters(), weights, strict=True):
         assert torch.equal(p, before)
-    assert not torch.equal(net.banks[0].rows, net.banks[1].rows), "one for each global crop"
+    assert not torch.equal(net.banks[0].embeddings, net.banks[1].embeddings), "one for each global crop"
 
 
 def test_samples_are_grouped_at_the_end_of_every_epoch_and_those_never_seen_are_not(run):
@@ -88,7 +88,7 @@ def test_each_head_groups_the_memory_of_its_crop_from_a_start_of_its_own(run):
     net, record = list(islice(run(small(), epochs=2), 2))[-1]
     assert len(net.clusters) == 3
     for head, crop in enumerate((0, 1, 0)):
-        expected = spherical_kmeans(net.banks[crop].rows, 10, fold(record.clock.key, head))
+        expected = spherical_kmeans(net.banks[crop].embeddings, 10, fold(record.clock.key, head))
         assert torch.equal(net.clusters[head].centroids, expected.centroids)
         assert torch.equal(net.clusters[head].assignments, expected.assignments)
     assert not torch.equal(net.clusters[0].centroids, net.clusters[2].centroids)
@@ -158,7 +158,7 @@ def test_it_learns_without_collapse(trained):
 
 
 def test_a_teachers_embeddings_are_clustered_and_it_follows(first_batches):
-    method = small(teacher=0.75)
+    method = small(teacher_momentum=0.75)
     torch.manual_seed(0)
     net = method.networks(encoders.build("conv", channels=1, image_size=8), Facts.of_images(64, 1, 8, 8, 0)).train()
     with torch.no_grad():
@@ -167,7 +167,7 @@ def test_a_teachers_embeddings_are_clustered_and_it_follows(first_batches):
     slow = net.teacher.projector[-1].weight.clone()
     (clock, batch), *_ = first_batches(2)
     assert list(method.step(net, batch, clock)) == []
-    rows = net.banks[0].rows[batch.index]
+    rows = net.banks[0].embeddings[batch.index]
     with torch.no_grad():
         crop = method.view.inputs(batch)[0]
         expected = net.teacher.projector(net.teacher.encoder(*crop))

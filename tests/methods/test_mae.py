@@ -47,8 +47,8 @@ def test_what_masked_patches_show_reaches_the_loss_as_target_alone():
     keep = views.kept_patches(batch.key, 16, 0.75, 1)
     assert keep.shape == (6, 4)
     changed = batch.with_pixels(views.visible(batch.images().pixels, keep, 2))
-    tokens, prediction, pixels, kept, masked = PLAIN._told(net, batch.images().pixels, batch.key)
-    other = PLAIN._told(net, changed.images().pixels, batch.key)
+    tokens, prediction, pixels, kept, masked = PLAIN.predict(net, batch.images().pixels, batch.key)
+    other = PLAIN.predict(net, changed.images().pixels, batch.key)
     assert torch.equal(kept, keep)
     assert masked.shape == (6, 12)
     assert torch.equal(tokens, other[0])
@@ -58,7 +58,7 @@ def test_what_masked_patches_show_reaches_the_loss_as_target_alone():
 
 def test_pixels_stand_where_they_are_predicted():
     net, images = net_of(PLAIN), batch_of().images().pixels
-    *_, pixels, _, masked = PLAIN._told(net, images, batch_of().key)
+    *_, pixels, _, masked = PLAIN.predict(net, images, batch_of().key)
     for n in range(6):
         for m in range(12):
             row, column = divmod(int(masked[n, m]), 4)
@@ -71,15 +71,15 @@ def test_reconstructions_are_images_again(normalized, monkeypatch):
     """A decoder that knew the targets would give the image back, whatever the targets were."""
     method = replace(PLAIN, normalized=normalized)
     net, images = net_of(method), batch_of().images().pixels
-    told = MAE._told
+    predict = MAE.predict
 
     def knowing(self, net, images, key):
-        tokens, _, pixels, keep, masked = told(self, net, images, key)
+        tokens, _, pixels, keep, masked = predict(self, net, images, key)
         centered = (pixels - pixels.mean(2, keepdim=True)) / (pixels.var(2, keepdim=True) + 1e-6).sqrt()
         return tokens, centered if normalized else pixels, pixels, keep, masked
 
-    monkeypatch.setattr(MAE, "_told", knowing)
-    made = method.reconstructed(net, images, batch_of().key)["reconstruction"]
+    monkeypatch.setattr(MAE, "predict", knowing)
+    made = method.reconstruct(net, images, batch_of().key)["reconstruction"]
     torch.testing.assert_close(made, images, atol=1e-5, rtol=0)
     (objective,) = method.step(net, batch_of(), CLOCK)
     assert objective.loss.item() == pytest.approx(0, abs=1e-9)
@@ -90,10 +90,10 @@ def test_reconstructions_keep_what_is_visible_and_are_the_same_each_time():
     net, images = net_of(PLAIN), batch_of().images().pixels
     losses_at(net, 0.0)
     key = torch.arange(6)
-    again = PLAIN.reconstructed(net, images, key)["reconstruction"]
+    again = PLAIN.reconstruct(net, images, key)["reconstruction"]
     keep = views.kept_patches(key, 16, 0.75, 1)
     torch.testing.assert_close(views.visible(again, keep, 2) == again, views.visible(images, keep, 2) == images)
-    assert torch.equal(PLAIN.reconstructed(net, images, key)["reconstruction"], again)
+    assert torch.equal(PLAIN.reconstruct(net, images, key)["reconstruction"], again)
 
 
 def test_positions_stay_and_patches_are_the_representation():

@@ -39,27 +39,27 @@ def networks(method: MoCo, samples: int = 100):
 def test_a_step_replaces_exactly_its_keys_in_the_queue_after_the_update(symmetric, rows):
     method = replace(SMALL, symmetric=symmetric)
     net = networks(method)
-    start = net.queue.rows.clone()
+    start = net.queue.embeddings.clone()
     step = method.step(net, BATCH, CLOCK)
     next(step)
-    assert torch.equal(net.queue.rows, start)
+    assert torch.equal(net.queue.embeddings, start)
     step.close()
-    assert torch.equal(net.queue.rows, start), "a refused step leaves no trace"
+    assert torch.equal(net.queue.embeddings, start), "a refused step leaves no trace"
     with torch.no_grad():
         views = [method.view(BATCH, stream) for stream in (1, 0)][: 1 + symmetric]
         keys = [normalize(net.teacher.projector(net.teacher.encoder(view)), dim=1) for view in views]
     list(method.step(net, BATCH, CLOCK))
-    torch.testing.assert_close(net.queue.rows[:rows], torch.cat(keys))
-    assert torch.equal(net.queue.rows[rows:], start[rows:])
-    assert net.queue.next == rows
+    torch.testing.assert_close(net.queue.embeddings[:rows], torch.cat(keys))
+    assert torch.equal(net.queue.embeddings[rows:], start[rows:])
+    assert net.queue.cursor == rows
     for k in range(1, 4):
         list(method.step(net, BATCH, CLOCK._replace(step=k)))
-    assert not (net.queue.rows == start).all(dim=1).any(), "none of the random rows is left"
+    assert not (net.queue.embeddings == start).all(dim=1).any(), "none of the random rows is left"
 
 
 def test_a_queue_is_never_longer_than_the_data():
-    assert len(networks(SMALL, samples=100).queue.rows) == 32
-    assert len(networks(replace(SMALL, queue=65_536), samples=100).queue.rows) == 100
+    assert len(networks(SMALL, samples=100).queue.embeddings) == 32
+    assert len(networks(replace(SMALL, queue=65_536), samples=100).queue.embeddings) == 100
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -70,7 +70,7 @@ def test_collapse_gives_the_log_of_all_candidates(symmetric):
         for head in (net.projector, net.teacher.projector):
             head[-1].weight.zero_()
             head[-1].bias.fill_(1.0)
-        net.queue.rows.copy_(normalize(torch.ones_like(net.queue.rows), dim=1))
+        net.queue.embeddings.copy_(normalize(torch.ones_like(net.queue.embeddings), dim=1))
     (objective,) = method.step(net, BATCH, CLOCK)
     assert objective.loss.item() == pytest.approx(log(33), rel=1e-5)
     assert objective.trivial == pytest.approx(log(33))
@@ -81,7 +81,7 @@ def test_the_symmetric_loss_is_the_mean_of_both_directions():
     first, second = (SMALL.view(BATCH, stream) for stream in (0, 1))
     q, r = (net.projector(net.encoder(view)) for view in (first, second))
     k, s = (net.teacher.projector(net.teacher.encoder(view)) for view in (second, first))
-    one, other = info_nce(q, k, net.queue.rows, 0.2), info_nce(r, s, net.queue.rows, 0.2)
+    one, other = info_nce(q, k, net.queue.embeddings, 0.2), info_nce(r, s, net.queue.embeddings, 0.2)
     assert next(SMALL.step(net, BATCH, CLOCK)).loss.item() == pytest.approx((one + other).item() / 2, rel=1e-5)
     asymmetric = replace(SMALL, symmetric=False)
     assert next(asymmetric.step(net, BATCH, CLOCK)).loss.item() == pytest.approx(one.item(), rel=1e-5)
@@ -189,7 +189,7 @@ def _two_processes(rank: int, store: str) -> None:
         (objective,) = method.step(ours, mine, CLOCK)
         objective.loss.backward()
         torch.testing.assert_close(objective.loss, expected.loss)
-        torch.testing.assert_close(ours.queue.rows, alone.queue.rows)
+        torch.testing.assert_close(ours.queue.embeddings, alone.queue.embeddings)
         for p, q in zip(ours.projector.parameters(), alone.projector.parameters(), strict=True):
             torch.testing.assert_close(distributed.all_reduce_mean(p.grad), q.grad)
     finally:

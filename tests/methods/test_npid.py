@@ -36,11 +36,11 @@ def embedded(method: NPID, net, batch: Batch) -> torch.Tensor:
 
 def test_the_first_epoch_fills_the_bank_and_trains_nothing():
     net, batch = networks(SMALL), batch_of(3, 0, 11, 7)
-    start = net.bank.rows.clone()
+    start = net.bank.embeddings.clone()
     assert list(SMALL.step(net, batch, FILLS)) == []
-    torch.testing.assert_close(net.bank.rows[batch.index], embedded(SMALL, net, batch))
+    torch.testing.assert_close(net.bank.embeddings[batch.index], embedded(SMALL, net, batch))
     rest = [i for i in range(20) if i not in (3, 0, 11, 7)]
-    assert torch.equal(net.bank.rows[rest], start[rest])
+    assert torch.equal(net.bank.embeddings[rest], start[rest])
 
 
 def test_images_that_are_not_finite_leave_no_trace_while_it_fills():
@@ -59,32 +59,32 @@ def test_a_run_of_one_epoch_trains_all_the_same():
 
 def test_the_bank_is_written_after_the_update_alone():
     net, batch = networks(SMALL), batch_of(3, 0, 11, 7)
-    start = net.bank.rows.clone()
+    start = net.bank.embeddings.clone()
     step = SMALL.step(net, batch, TRAINS)
     z = normalize(next(step).embedding.detach(), dim=1)
-    assert torch.equal(net.bank.rows, start)
+    assert torch.equal(net.bank.embeddings, start)
     step.close()
-    assert torch.equal(net.bank.rows, start), "a refused step leaves no trace"
+    assert torch.equal(net.bank.embeddings, start), "a refused step leaves no trace"
     list(SMALL.step(net, batch, TRAINS))
-    torch.testing.assert_close(net.bank.rows[batch.index], normalize(0.5 * start[batch.index] + 0.5 * z, dim=1))
-    assert torch.equal(net.bank.rows[[1, 2, 4]], start[[1, 2, 4]])
+    torch.testing.assert_close(net.bank.embeddings[batch.index], normalize(0.5 * start[batch.index] + 0.5 * z, dim=1))
+    assert torch.equal(net.bank.embeddings[[1, 2, 4]], start[[1, 2, 4]])
 
 
 @pytest.mark.parametrize("momentum", [0.0, 1.0])
 def test_momentum_one_keeps_the_bank_and_zero_copies(momentum):
     method, batch = replace(SMALL, momentum=momentum), batch_of(3, 0, 11, 7)
     net = networks(method)
-    start = net.bank.rows.clone()
+    start = net.bank.embeddings.clone()
     (objective,) = method.step(net, batch, TRAINS)
     expected = start[batch.index] if momentum else normalize(objective.embedding.detach(), dim=1)
-    torch.testing.assert_close(net.bank.rows[batch.index], expected)
+    torch.testing.assert_close(net.bank.embeddings[batch.index], expected)
 
 
 def test_images_find_themselves_in_the_bank():
     method, batch = replace(SMALL, view=views.View()), batch_of(*range(20))
     net = networks(method)
     list(method.step(net, batch, FILLS))
-    nearest = (embedded(method, net, batch) @ net.bank.rows.T).argmax(dim=1)
+    nearest = (embedded(method, net, batch) @ net.bank.embeddings.T).argmax(dim=1)
     assert torch.equal(nearest, batch.index)
 
 
@@ -104,7 +104,7 @@ def collapse_(net) -> None:
     with torch.no_grad():
         net.projector[-1].weight.zero_()
         net.projector[-1].bias.fill_(1.0)
-        net.bank.rows.copy_(normalize(torch.ones_like(net.bank.rows), dim=1))
+        net.bank.embeddings.copy_(normalize(torch.ones_like(net.bank.embeddings), dim=1))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -125,7 +125,7 @@ def test_z_is_that_of_the_filled_bank_then_frozen_and_part_of_the_state():
     start = net.partition.clone()
     for half in (range(10), range(10, 20)):
         list(method.step(net, batch_of(*half), FILLS))
-    pairs = (net.bank.rows[:10] @ net.bank.rows[10:].T / method.temperature).exp()
+    pairs = (net.bank.embeddings[:10] @ net.bank.embeddings[10:].T / method.temperature).exp()
     filled = net.partition.clone()
     assert filled.item() == pytest.approx(20 * pairs.mean().item(), rel=1e-5)
     assert filled > 5 * start, "embeddings are all alike at the start"
@@ -165,15 +165,15 @@ def test_shared_negatives_are_drawn_anew_in_each_step():
 
 
 def test_a_teachers_embedding_enters_the_bank():
-    method, batch = replace(SMALL, teacher=1.0, momentum=0.0), batch_of(3, 0, 11, 7)
+    method, batch = replace(SMALL, teacher_momentum=1.0, momentum=0.0), batch_of(3, 0, 11, 7)
     net = networks(method)
     with torch.no_grad():
         net.projector[-1].weight.mul_(-1)
     (objective,) = method.step(net, batch, TRAINS)
     with torch.no_grad():
         expected = normalize(net.teacher.projector(net.teacher.encoder(method.view(batch, 0))), dim=1)
-    torch.testing.assert_close(net.bank.rows[batch.index], expected)
-    assert (net.bank.rows[batch.index] * normalize(objective.embedding, dim=1)).sum(dim=1).max() < 0.9
+    torch.testing.assert_close(net.bank.embeddings[batch.index], expected)
+    assert (net.bank.embeddings[batch.index] * normalize(objective.embedding, dim=1)).sum(dim=1).max() < 0.9
 
 
 def test_numbers_out_of_range_are_refused():

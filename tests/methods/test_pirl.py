@@ -45,17 +45,21 @@ def test_without_the_tiles_it_is_npid(negatives):
         temperature=method.temperature, negatives=negatives, shared=True, width=method.width, view=method.view
     )
     net, other = networks(method), networks(theirs)
-    other.load_state_dict({k: v for k, v in net.state_dict().items() if k.split(".")[0] not in {"part", "whole"}})
+    other.load_state_dict(
+        {k: v for k, v in net.state_dict().items() if k.split(".")[0] not in {"tile_projector", "joint_projector"}}
+    )
     for clock in (FILLS, TRAINS):
         yields = zip(method.step(net, BATCH, clock), theirs.step(other, BATCH, clock), strict=True)
         for objective, expected in yields:
             assert objective.loss.item() == pytest.approx(expected.loss.item(), rel=1e-6)
             assert objective.trivial == expected.trivial
             torch.testing.assert_close(gradients(net, objective, "encoder"), gradients(other, expected, "encoder"))
-    torch.testing.assert_close(net.bank.rows, other.bank.rows)
+    torch.testing.assert_close(net.bank.embeddings, other.bank.embeddings)
 
 
-@pytest.mark.parametrize(("weight", "idle", "moved"), [(1.0, "projector", "part"), (0.0, "part", "projector")])
+@pytest.mark.parametrize(
+    ("weight", "idle", "moved"), [(1.0, "projector", "tile_projector"), (0.0, "tile_projector", "projector")]
+)
 def test_a_side_without_weight_has_no_gradient(weight, idle, moved):
     method = replace(SMALL, weight=weight)
     net = networks(method)
@@ -66,14 +70,14 @@ def test_a_side_without_weight_has_no_gradient(weight, idle, moved):
 
 def test_the_bank_is_written_once_after_the_update_with_the_image():
     net = networks(SMALL)
-    start = net.bank.rows.clone()
+    start = net.bank.embeddings.clone()
     step = SMALL.step(net, BATCH, TRAINS)
     f = normalize(next(step).embedding.detach(), dim=1)
-    assert torch.equal(net.bank.rows, start)
+    assert torch.equal(net.bank.embeddings, start)
     assert list(step) == []
-    torch.testing.assert_close(net.bank.rows[BATCH.index], normalize(0.5 * start[BATCH.index] + 0.5 * f, dim=1))
-    assert torch.equal(net.bank.rows[[1, 2, 4]], start[[1, 2, 4]])
-    assert not net.bank.rows.requires_grad
+    torch.testing.assert_close(net.bank.embeddings[BATCH.index], normalize(0.5 * start[BATCH.index] + 0.5 * f, dim=1))
+    assert torch.equal(net.bank.embeddings[[1, 2, 4]], start[[1, 2, 4]])
+    assert not net.bank.embeddings.requires_grad
 
 
 @pytest.mark.parametrize("transform", ["tiles", "rotation"])
@@ -81,10 +85,10 @@ def test_collapse_gives_the_log_of_all_samples(transform):
     method = replace(SMALL, transform=transform)
     net = networks(method, samples=50)
     with torch.no_grad():
-        for head in (net.projector, net.part if transform == "rotation" else net.whole):
+        for head in (net.projector, net.tile_projector if transform == "rotation" else net.joint_projector):
             head[-1].weight.zero_()
             head[-1].bias.fill_(1.0)
-        net.bank.rows.copy_(normalize(torch.ones_like(net.bank.rows), dim=1))
+        net.bank.embeddings.copy_(normalize(torch.ones_like(net.bank.embeddings), dim=1))
     (objective,) = method.step(net, BATCH, TRAINS)
     assert objective.loss.item() == pytest.approx(log(50), rel=1e-5)
     assert objective.trivial == pytest.approx(log(50))
@@ -92,7 +96,7 @@ def test_collapse_gives_the_log_of_all_samples(transform):
 
 def test_parts_are_the_standardized_tiles_each_sample_in_an_order_of_its_own():
     batch = batch_of(*range(50))
-    parts = SMALL.parts(batch, 1)
+    parts = SMALL.transformed(batch, 1)
     plain = standardized(views.tiles(SMALL.pieces(batch, 1), batch.key, 4, 1))
     assert parts.shape == plain.shape == (50, 9, 1, 4, 4)
     same = (parts[:, :, None] == plain[:, None]).all(dim=(3, 4, 5))  # (N, place, tile)
@@ -100,7 +104,7 @@ def test_parts_are_the_standardized_tiles_each_sample_in_an_order_of_its_own():
     assert (same.sum(dim=2) == 1).all()
     order = same.int().argmax(dim=2)
     assert len({tuple(row) for row in order.tolist()}) == 50
-    torch.testing.assert_close(SMALL.parts(batch_of(7, 8), 1), parts[7:9])  # whatever else is in the batch
+    torch.testing.assert_close(SMALL.transformed(batch_of(7, 8), 1), parts[7:9])  # whatever else is in the batch
 
 
 def test_the_order_of_tiles_matters_unless_the_head_is_symmetric(monkeypatch):
@@ -115,14 +119,14 @@ def test_the_order_of_tiles_matters_unless_the_head_is_symmetric(monkeypatch):
     one, other = losses(net)
     assert one != pytest.approx(other, rel=1e-4)
     with torch.no_grad():
-        net.whole[-1].weight.copy_(net.whole[-1].weight[:, : method.width].repeat(1, 9))
+        net.joint_projector[-1].weight.copy_(net.joint_projector[-1].weight[:, : method.width].repeat(1, 9))
     one, other = losses(net)
     assert one == pytest.approx(other, rel=1e-5)
 
 
 def test_rotation_turns_whole_images_by_every_quarter():
     method, batch = replace(SMALL, transform="rotation"), batch_of(*range(50))
-    parts = method.parts(batch, 1)
+    parts = method.transformed(batch, 1)
     assert parts.shape == (50, 1, 1, 12, 12)
     every = views.rotations(method.pieces(batch, 1))
     quarters = (every == parts).all(dim=(2, 3, 4)).int()
@@ -132,21 +136,21 @@ def test_rotation_turns_whole_images_by_every_quarter():
 
 @pytest.mark.parametrize(("size", "patch", "tile"), [(8, 1, 2), (28, 1, 8), (28, 4, 8), (64, 8, 16), (64, 1, 16)])
 def test_tiles_fit_images_and_transformers(size, patch, tile):
-    assert SMALL.parts(batch_of(3, 4, size=size), patch).shape == (2, 9, 1, tile, tile)
+    assert SMALL.transformed(batch_of(3, 4, size=size), patch).shape == (2, 9, 1, tile, tile)
 
 
 def test_the_papers_tiles_are_64_of_85_pixels():
     method = replace(PIRL(), pieces=replace(PIRL().pieces, size=255))
-    assert method.sized(224).parts(batch_of(3, 4, size=32), 1).shape == (2, 9, 1, 64, 64)
+    assert method.sized(224).transformed(batch_of(3, 4, size=32), 1).shape == (2, 9, 1, 64, 64)
     with pytest.raises(BadInput, match="at most 85"):
-        replace(method, tile=86).parts(batch_of(3), 1)
+        replace(method, tile=86).transformed(batch_of(3), 1)
     with pytest.raises(BadInput, match="weight"):
         PIRL(weight=1.1)
 
 
 def test_hidden_layers_are_of_both_heads():
     net = networks(replace(SMALL, hidden=24))
-    for head in (net.projector, net.part):
+    for head in (net.projector, net.tile_projector):
         assert [m.out_features for m in head if isinstance(m, torch.nn.Linear)] == [24, 16]
 
 
@@ -156,10 +160,10 @@ def test_where_nothing_is_told_apart_noise_contrastive_estimation_costs_what_cha
     method = replace(SMALL, negatives=count, temperature=0.5)
     net = networks(method)
     with torch.no_grad():
-        for head in (net.projector, net.part, net.whole):
+        for head in (net.projector, net.tile_projector, net.joint_projector):
             head[-1].weight.zero_()
             head[-1].bias.fill_(1.0)
-        net.bank.rows.fill_(16**-0.5)
+        net.bank.embeddings.fill_(16**-0.5)
         net.partition.fill_(20 * torch.tensor(2.0).exp())
     (objective,) = method.step(net, BATCH, TRAINS)
     assert objective.loss.item() == pytest.approx(expected, rel=3e-5)  # a sum over K in float32
@@ -167,16 +171,16 @@ def test_where_nothing_is_told_apart_noise_contrastive_estimation_costs_what_cha
 
 
 def test_a_teacher_writes_the_bank_and_follows():
-    method = replace(SMALL, teacher=0.75)
+    method = replace(SMALL, teacher_momentum=0.75)
     net = networks(method)
     with torch.no_grad():
         net.projector[-1].weight.neg_()  # so that student and teacher disagree
         net.projector[-1].bias.neg_()
-    start, slow = net.bank.rows.clone(), net.teacher.projector[-1].weight.clone()
+    start, slow = net.bank.embeddings.clone(), net.teacher.projector[-1].weight.clone()
     step = method.step(net, BATCH, TRAINS)
     f = normalize(next(step).embedding.detach(), dim=1)
     assert list(step) == []
     torch.testing.assert_close(
-        net.bank.rows[BATCH.index], normalize(0.5 * start[BATCH.index] - 0.5 * f, dim=1), atol=1e-4, rtol=1e-3
+        net.bank.embeddings[BATCH.index], normalize(0.5 * start[BATCH.index] - 0.5 * f, dim=1), atol=1e-4, rtol=1e-3
     )
     torch.testing.assert_close(net.teacher.projector[-1].weight, 0.75 * slow + 0.25 * net.projector[-1].weight)

@@ -68,7 +68,7 @@ def test_the_recipe_leaves_biases_and_norms_out_of_decay_and_trust():
 
 def test_a_teacher_embeds_the_second_view_and_follows(first_batches):
     (clock, batch), *_ = first_batches()
-    method = replace(METHOD, teacher=0.9)
+    method = replace(METHOD, teacher_momentum=0.9)
     net = networks(method)
     with torch.no_grad():
         first, second = method.view(batch, 0), method.view(batch, 1)

@@ -103,7 +103,7 @@ def test_the_predictor_s_rate_stays_while_the_others_fall(first_batches):
 
 
 def test_a_teacher_s_embeddings_may_be_predicted_in_place_of_its_own(first_batches):
-    method = small(teacher=0.0)
+    method = small(teacher_momentum=0.0)
     net = networks(method)
     assert not hasattr(net.teacher, "predictor")
     next(optimize(method, net, players_of(net, SimSiam.small, 32), first_batches()))

@@ -104,23 +104,23 @@ def test_the_queue_takes_part_once_full_and_late_enough(first_batches):
     net = networks(method)
     z = torch.randn(32, 16)
     alone = sinkhorn(net.prototypes(z))
-    longer = sinkhorn(net.prototypes(torch.cat([net.queues[1].rows, z])))[-32:]
+    longer = sinkhorn(net.prototypes(torch.cat([net.queues[1].embeddings, z])))[-32:]
     assert not torch.allclose(alone, longer)
     for epoch, step, expected in ((2, 2, alone), (3, 1, alone), (3, 2, longer)):
         assert torch.equal(method.code(net, z, 1, Clock(0, epoch, step, 100, 2)), expected)
     clock, batch = first_batches()[0]
     step = method.step(net, batch, clock)
     first = next(step).embedding
-    assert net.queues[0].next == 0
+    assert net.queues[0].cursor == 0
     assert next(step, None) is None
-    torch.testing.assert_close(net.queues[0].rows[:32], normalize(first.detach(), dim=1))
-    assert [len(queue.rows) for queue in networks(small(queue=1000)).queues] == [64, 64]
+    torch.testing.assert_close(net.queues[0].embeddings[:32], normalize(first.detach(), dim=1))
+    assert [len(queue.embeddings) for queue in networks(small(queue=1000)).queues] == [64, 64]
     assert len(networks(small()).queues) == 0
 
 
 def test_codes_come_from_the_teacher_where_there_is_one(first_batches):
     clock, batch = first_batches()[0]
-    method = small(teacher=0.9)
+    method = small(teacher_momentum=0.9)
     net = networks(method)
     assert not [name for name, _ in net.teacher.named_parameters() if name.startswith(("prototypes", "queues"))]
     with torch.no_grad():

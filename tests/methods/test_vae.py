@@ -89,7 +89,7 @@ def test_energies_have_no_noise():
         net.encoder(images), net.log_var(h)
     )
     for _ in "ab":
-        torch.testing.assert_close(METHOD.energies(net, images), expected)
+        torch.testing.assert_close(METHOD.energy_of(net, images), expected)
 
 
 def test_gaussian_pixels():
@@ -100,7 +100,7 @@ def test_gaussian_pixels():
     torch.testing.assert_close(
         objective.loss, gaussian_nll(torch.full_like(batch.images().pixels, 0.5), batch.images().pixels, 0.1).mean()
     )
-    assert torch.equal(method.decoded(net, torch.randn(3, 4)), torch.full((3, 1, 8, 8), 0.5))
+    assert torch.equal(method.decode(net, torch.randn(3, 4)), torch.full((3, 1, 8, 8), 0.5))
 
 
 def test_wild_log_variances_stay_finite():
@@ -116,13 +116,13 @@ def test_mean_and_trunk_are_exported_and_samples_come_from_the_prior(name):
     exported = method.encoders(net)
     assert list(exported) == ["mean", "student"]
     assert exported["mean"].width == 4
-    z = method.latents(net, torch.arange(4000))
+    z = method.prior(net, torch.arange(4000))
     assert z.mean().abs() < 0.05
     assert z.std().item() == pytest.approx(1, abs=0.02), "the prior is normal, not uniform"
-    torch.testing.assert_close(method.sampled(net, torch.arange(5)), net.decoder(z[:5]).sigmoid())
+    torch.testing.assert_close(method.sample(net, torch.arange(5)), net.decoder(z[:5]).sigmoid())
     images = batch_of(4).images().pixels
-    torch.testing.assert_close(method.coded(net, images), exported["mean"](images))
+    torch.testing.assert_close(method.encode(net, images), exported["mean"](images))
     assert torch.equal(
-        method.reconstructed(net, images, torch.arange(4))["reconstruction"],
-        method.decoded(net, method.coded(net, images)),
+        method.reconstruct(net, images, torch.arange(4))["reconstruction"],
+        method.decode(net, method.encode(net, images)),
     )

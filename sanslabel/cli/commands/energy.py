@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> None:
     elif (flags.out or "").lower().endswith(".png"):
         from sanslabel.generation import surface
 
-        print(surface(flags.run, out=flags.out, seed=flags.seed, device=flags.device))
+        print(surface(flags.run, out=flags.out, seed=flags.seed, device=flags.device).path)
     else:
         _write(flags)
 
@@ -51,13 +51,13 @@ def _draw_toy(flags: Any) -> None:
     if flags.data or flags.against or flags.complexity:
         raise BadInput("--toy draws a plane; leave out --data, --against and --complexity, which are for images.")
     from sanslabel.generation import surface
-    from sanslabel.generation.surface import check
+    from sanslabel.generation.surface import check_drawable
     from sanslabel.training.run import train
 
-    check(flags.out or "energy.png")  # what cannot be drawn is refused before the training, not after it
+    check_drawable(flags.out or "energy.png")  # what cannot be drawn is refused before the training, not after it
     options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
     trained = train(flags.toy, method=flags.run, **options)
-    print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device))
+    print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device).path)
 
 
 def _write(flags: Any) -> None:

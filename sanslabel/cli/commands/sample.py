@@ -43,10 +43,10 @@ def run(arguments: list[str]) -> None:
     common = {"out": flags.out, "seed": flags.seed, "device": flags.device}
     count = {} if flags.n is None else {"rows" if flags.interpolate else "count": flags.n}
     if flags.interpolate:
-        print(interpolation(flags.run, data=flags.data, **count, **common))
+        print(interpolation(flags.run, data=flags.data, **count, **common).path)
     elif flags.reconstruct:
-        print(reconstructions(flags.run, data=flags.data, **count, **common))
+        print(reconstructions(flags.run, data=flags.data, **count, **common).path)
     elif flags.data is not None:
         raise BadInput("--data is not used for plain samples; add --reconstruct or --interpolate.")
     else:
-        print(samples(flags.run, **count, **common))
+        print(samples(flags.run, **count, **common).path)

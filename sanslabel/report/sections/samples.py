@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput, SanslabelError
-from sanslabel.generation.samples import drawn
-from sanslabel.generation.trained import Trained, trained
+from sanslabel.generation.model import Model, open_model
+from sanslabel.generation.samples import sampled_images
+from sanslabel.methods.abilities import HasEnergy, Samples
 from sanslabel.report import charts, pictures
 from sanslabel.report.page import Page, note, strips
 from sanslabel.report.snapshot import Snapshot
@@ -24,46 +25,38 @@ WITHOUT_DATA, MOST = 32, 1000
 def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) -> Iterator[str]:
     """Yields samples, and a histogram of energies, for a generative method with a checkpoint."""
     try:
-        model = trained(run.folder, "cpu")
+        model = open_model(run.folder, device="cpu")
     except BadInput:
         return
+    method = model.method
+    if not isinstance(method, Samples | HasEnergy):
+        return
     log(f"Drawing samples of {run.name}")
-    data = None
+    data = generated = None
     try:
         data = _data(model)
     except SanslabelError as error:
         yield note(f"Without data: {error}")
-    generated = _generated(model, WITHOUT_DATA if data is None else min(MOST, len(data)), seed)
-    if generated is not None:
+    if isinstance(method, Samples):
+        generated = sampled_images(model, WITHOUT_DATA if data is None else min(MOST, len(data)), seed)
         yield strips({"samples": pictures.row(generated[:SHOWN])})
-    if energies := _energies(model, {"data": data, "samples": generated}):
-        yield page.grid([charts.histogram(energies, model.method.unit)])
+    if isinstance(method, HasEnergy) and (energies := _energies(model, {"data": data, "samples": generated})):
+        yield page.grid([charts.histogram(energies, method.unit)])
 
 
-def _data(model: Trained) -> Tensor:
+def _data(model: Model) -> Tensor:
     """Returns images of the size that the model makes, (n, C, H, W), of the test split if there is one."""
-    source = model.source(split=None)
+    source = model.source()
     few = source.subset(torch.arange(min(MOST, len(source))))
-    pixels, _ = model.told({"": lambda x: x.flatten(1)}, few)
+    pixels, _ = model.measure({"": lambda x: x.flatten(1)}, few)
     return pixels[""].view(-1, model.channels, model.size, model.size)
 
 
-def _generated(model: Trained, count: int, seed: int) -> Tensor | None:
-    """Returns samples, or None if the method makes none."""
-    try:
-        return drawn(model, count, seed)
-    except BadInput:
-        return None
-
-
-def _energies(model: Trained, sets: dict[str, Tensor | None]) -> dict[str, list[float]]:
-    """Returns the finite energies of each set of images; none if the method gives images no energy."""
-    energies = {}
-    try:
-        for name, images in sets.items():
-            if images is not None:
-                values = model.made(lambda x: model.method.energies(model.net, x), images).tolist()
-                energies[name] = [value for value in values if isfinite(value)]
-    except BadInput:
-        return {}
+def _energies(model: Model, sets: dict[str, Tensor | None]) -> dict[str, list[float]]:
+    """Returns the finite energies of each set of images."""
+    method, energies = model.require(HasEnergy), {}
+    for name, images in sets.items():
+        if images is not None:
+            values = model.apply(lambda x: method.energy_of(model.net, x), images).tolist()
+            energies[name] = [value for value in values if isfinite(value)]
     return {name: values for name, values in energies.items() if values}

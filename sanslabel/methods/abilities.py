@@ -1,0 +1,105 @@
+"""Abilities: what a trained method can do with single images, beyond the representation that every method learns.
+
+An ability is a protocol. A method has it by defining its functions; it inherits from none. All of these functions take
+the method's networks in evaluation mode, and images (n, C, H, W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from sanslabel import methods
+from sanslabel.errors import BadInput
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Makes new images."""
+
+    def sample(self, net: nn.Module, key: Tensor) -> Tensor:
+        """Returns a new image for each key: (n,) -> (n, C, H, W)."""
+        ...
+
+
+@runtime_checkable
+class HasPrior(Protocol):
+    """Makes images of codes that come from a known distribution."""
+
+    def prior(self, net: nn.Module, key: Tensor) -> Tensor:
+        """Returns a code from the distribution for each key: (n,) -> (n, D)."""
+        ...
+
+    def decode(self, net: nn.Module, codes: Tensor) -> Tensor:
+        """Returns the image of each code: (n, D) -> (n, C, H, W)."""
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Has a code for each image, and an image for each code."""
+
+    def encode(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Returns the code of each image: (n, C, H, W) -> (n, D)."""
+        ...
+
+    def decode(self, net: nn.Module, codes: Tensor) -> Tensor:
+        """Returns the image of each code: (n, D) -> (n, C, H, W)."""
+        ...
+
+
+@runtime_checkable
+class HasEnergy(Protocol):
+    """Has an energy for single images, which is low for images like the training data."""
+
+    unit: str
+    """the unit of the energy; empty if it has none"""
+
+    def energy_of(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Returns the energy of each image: (n, C, H, W) -> (n,) float32."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Makes an image again from a part of it, or from its code."""
+
+    def reconstruct(self, net: nn.Module, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
+        """Returns pictures by name, (n, C, H, W) each: what the networks read of each image, if that is not all of it,
+        then "reconstruction". Random corruptions are drawn from the keys (n,)."""
+        ...
+
+
+@runtime_checkable
+class HasDensity(Protocol):
+    """Bounds the log density of single images."""
+
+    def elbo(self, net: nn.Module, images: Tensor, key: Tensor) -> Tensor:
+        """Returns ln p(x, z) - ln q(z | x) in nats for a code z that is drawn from the key: (n,).
+
+        Its mean over keys is the evidence lower bound of ln p(x). The logarithm of the mean of exp(elbo) over more keys
+        is a tighter bound (Burda et al. 2016).
+        """
+        ...
+
+
+VERBS = {
+    Samples: "make new images",
+    HasPrior: "make images of random codes",
+    Encodes: "turn images into codes and back",
+    HasEnergy: "give single images an energy",
+    Reconstructs: "reconstruct images",
+    HasDensity: "bound the density of images",
+}
+"""what a method with the ability can do, for errors"""
+A = TypeVar("A")
+
+
+def require(method: Any, ability: type[A]) -> A:
+    """Returns the method if it has the ability. Raises BadInput with the names of the methods that have it."""
+    if isinstance(method, ability):
+        return method
+    capable = ", ".join(name for name in methods.names() if isinstance(methods.method_class(name)(), ability))
+    raise BadInput(f"{type(method).__name__} cannot {VERBS[ability]}; train one of {capable}.")
