@@ -31,63 +31,70 @@ CLASSES, PENALTY = 10, 1e-2
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Yields the result of each case on a device."""
     yield neighbors(device)
     yield probe(device)
     yield features(device)
 
 
-def clusters(rows: int, width: int, spread: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(rows, width) around ten centers, which are the same for all seeds, and whose each is."""
+def clusters(count: int, width: int, spread: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns points (count, width) around ten centers, which are the same for all seeds, and their classes."""
     centers = torch.randn(CLASSES, width, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(rows) % CLASSES
-    noise = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(count) % CLASSES
+    noise = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
     return (centers[labels] + spread * noise).to(device), labels.to(device)
 
 
 def neighbors(device: torch.device) -> dict[str, Any]:
+    """Returns the times and accuracies of the neighbors' vote, here and by peers that are installed."""
     bank, labels = clusters(60_000, 128, 5.0, 1, device)
-    queries, own = clusters(1_000, 128, 5.0, 2, device)
-    sides = {"here": lambda: predictions(bank, labels, queries, classes=CLASSES)}
+    queries, truth = clusters(1_000, 128, 5.0, 2, device)
+    contenders = {"here": lambda: predictions(bank, labels, queries, classes=CLASSES)}
     if imported("lightly") is not None and imported("pytorch_lightning") is not None:
         from lightly.utils.benchmarking.knn import knn_predict
 
-        sides["lightly"] = lambda: knn_predict(
+        contenders["lightly"] = lambda: knn_predict(
             normalize(queries, dim=1), normalize(bank, dim=1).T, labels, CLASSES, knn_k=20, knn_t=0.07
         )[:, 0]
     if imported("sklearn") is not None and device.type == "cpu":
         from sklearn.neighbors import KNeighborsClassifier
 
         def weights(distances: np.ndarray) -> np.ndarray:
-            return np.exp((1 - distances**2 / 2) / 0.07)  # of unit vectors: the cosine's
+            return np.exp((1 - distances**2 / 2) / 0.07)  # the cosine of unit vectors
 
-        found = KNeighborsClassifier(20, weights=weights, algorithm="brute")
-        found.fit(normalize(bank, dim=1).numpy(), labels.numpy())
-        sides["scikit-learn"] = lambda: torch.from_numpy(found.predict(normalize(queries, dim=1).numpy()))
-    return _compared("neighbors", sides, own, device)
+        peer = KNeighborsClassifier(20, weights=weights, algorithm="brute")
+        peer.fit(normalize(bank, dim=1).numpy(), labels.numpy())
+        contenders["scikit-learn"] = lambda: torch.from_numpy(peer.predict(normalize(queries, dim=1).numpy()))
+    return _compared("neighbors", contenders, truth, device)
 
 
 def probe(device: torch.device) -> dict[str, Any]:
+    """Returns the times and accuracies of a linear probe, here and by scikit-learn if it is installed."""
     points, labels = clusters(8_000, 256, 4.0, 1, device)
-    test, own = clusters(2_000, 256, 4.0, 2, device)
-    sides = {"here": lambda: fitted(points, labels, classes=CLASSES, penalty=PENALTY).predictions(test)}
+    test, truth = clusters(2_000, 256, 4.0, 2, device)
+    contenders = {"here": lambda: fitted(points, labels, classes=CLASSES, penalty=PENALTY).predictions(test)}
     if imported("sklearn") is not None and device.type == "cpu":
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (len(points) * PENALTY), max_iter=1000))
-        sides["scikit-learn"] = lambda: torch.from_numpy(
+        contenders["scikit-learn"] = lambda: torch.from_numpy(
             model.fit(points.numpy(), labels.numpy()).predict(test.numpy())
         )
-    return _compared("linear probe", sides, own, device)
+    return _compared("linear probe", contenders, truth, device)
 
 
-def _compared(case: str, sides: dict[str, Callable[[], Tensor]], own: Tensor, device: torch.device) -> dict[str, Any]:
-    right = {name: (call() == own).double().mean().item() for name, call in sides.items()}
-    return {"case": case, "seconds": median_seconds(sides, device, rounds=5), "accuracy": right}
+def _compared(
+    case: str, contenders: dict[str, Callable[[], Tensor]], truth: Tensor, device: torch.device
+) -> dict[str, Any]:
+    """Returns the median time and the accuracy of each contender, which returns predicted classes."""
+    accuracy = {name: (predict() == truth).double().mean().item() for name, predict in contenders.items()}
+    return {"case": case, "seconds": median_seconds(contenders, device, rounds=5), "accuracy": accuracy}
 
 
 def features(device: torch.device) -> dict[str, Any]:
+    """Returns the images a second of `represent`, and of the encoder's bare forward pass."""
     source = open_source("fashion", "train")
     encoder = encoders.build("conv", channels=1, image_size=28).to(device=device, memory_format=torch.channels_last)
     dtype = getattr(torch, fast_precision(device))
@@ -99,23 +106,25 @@ def features(device: torch.device) -> dict[str, Any]:
             for _ in range(count):
                 encoder(images).float().cpu()
 
-    def whole() -> None:
+    def full_split() -> None:
         represent({"encoder": encoder}, source, reads=source.image, device=device, dtype=dtype, batch=len(images))
 
     encoder.eval()
-    taken = median_seconds({"here": whole, "bare forward": bare}, device)
-    return {"case": "features", "images_per_second": {name: len(source) / t for name, t in taken.items()}}
+    times = median_seconds({"here": full_split, "bare forward": bare}, device)
+    return {"case": "features", "images_per_second": {name: len(source) / t for name, t in times.items()}}
 
 
-def section(found: list[dict[str, Any]]) -> str:
-    compared = [line for line in found if "accuracy" in line]
-    sides = list(dict.fromkeys(side for line in compared for side in line["seconds"]))
-    rows = []
+def section(results: list[dict[str, Any]]) -> str:
+    """Returns the section of docs/performance.md for these results."""
+    compared = [line for line in results if "accuracy" in line]
+    names = list(dict.fromkeys(name for line in compared for name in line["seconds"]))
+    table_rows = []
     for line in compared:
-        took, right = line["seconds"], line["accuracy"]
-        rows.append([line["case"], *(f"{took[s]:.2f} s, {100 * right[s]:.1f} %" if s in took else "" for s in sides)])
-    text = f"## Evaluation\n\n{prose(__doc__)}\n\n{table(['seconds and accuracy', *sides], rows)}\n"
-    for speed in (line["images_per_second"] for line in found if line["case"] == "features"):
+        times, accuracy = line["seconds"], line["accuracy"]
+        cells = (f"{times[name]:.2f} s, {100 * accuracy[name]:.1f} %" if name in times else "" for name in names)
+        table_rows.append([line["case"], *cells])
+    text = f"## Evaluation\n\n{prose(__doc__)}\n\n{table(['seconds and accuracy', *names], table_rows)}\n"
+    for speed in (line["images_per_second"] for line in results if line["case"] == "features"):
         beside = f"{speed['here'] / speed['bare forward']:.2f} of its bare forward pass"
         text += f"\nFeatures of `conv` on 28x28: {speed['here']:,.0f} images a second, {beside}.\n"
     return text

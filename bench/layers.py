@@ -1,8 +1,8 @@
-"""Which stage of an encoder a label is best read off: python -m bench.layers
+"""Accuracy of a linear probe on each stage of an encoder: python -m bench.layers
 
 Trains PIRL, jigsaw, rotation, SimCLR and the supervised reference as `bench.learns` does, on 10,000 images of
-Fashion-MNIST, fits a linear probe to each stage of each encoder and of a random one, and measures it on the 10,000 test
-images. Writes one line per finished run, which a later call skips, and renders docs/layers.md from them.
+Fashion-MNIST. Fits a linear probe to each stage of each encoder and of a random one, and measures it on the 10,000 test
+images. Writes a line for each finished run, which a later call skips, and renders docs/layers.md from them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ COLORS = {
 RESULTS = ROOT / "bench" / "results" / "layers.jsonl"
 TEMPLATE = ROOT / "bench" / "layers.template.md"
 
-Row = dict[str, Any]
+Result = dict[str, Any]
 
 
-def measured(method: str, seed: int, data: str) -> list[Row]:
-    """The accuracy of each stage of a trained encoder, and beside SimCLR's that of a random one."""
+def results_of(method: str, seed: int, data: str) -> list[Result]:
+    """Returns the accuracy of each stage of a trained encoder. With SimCLR's, a random encoder is measured, too."""
     epochs = CPU.special.get(method, CPU.epochs)
     with TemporaryDirectory() as folder:
         run = sanslabel.train(data, method=method, seed=seed, epochs=epochs, out=Path(folder) / "run", device="cpu")
@@ -49,27 +49,27 @@ def measured(method: str, seed: int, data: str) -> list[Row]:
     ]
 
 
-def rendered(rows: list[Row], docs: Path) -> None:
-    """Writes layers.md and layers.png into `docs`."""
-    of = {name: [row["stages"] for row in rows if row["method"] == name] for name in COLORS}
-    stages = range(1, len(next(iter(of.values()))[0]) + 1)
+def render(results: list[Result], docs: Path) -> None:
+    """Writes layers.md and layers.png into the folder `docs`."""
+    accuracies = {name: [r["stages"] for r in results if r["method"] == name] for name in COLORS}
+    stages = range(1, len(next(iter(accuracies.values()))[0]) + 1)
     lines = ["| encoder | " + " | ".join(f"stage {i}" for i in stages) + " | last less best |"]
     lines.append("|---" * (len(stages) + 2) + "|")
-    for name, seeds in of.items():
+    for name, seeds in accuracies.items():
         fall = [s[-1] - max(s) for s in seeds]
         cells = [spread(list(column)) for column in zip(*seeds, strict=True)]
         lines.append(f"| {name} | " + " | ".join([*cells, spread(fall)]) + " |")
     (docs / "layers.md").write_text(TEMPLATE.read_text().replace("{table}", "\n".join(lines)))
-    plot(of, docs / "layers.png")
+    plot(accuracies, docs / "layers.png")
 
 
-def plot(of: dict[str, list[list[float]]], path: Path) -> None:
-    """A curve for each encoder, the mean over seeds, and a band from the lowest to the highest."""
+def plot(accuracies: dict[str, list[list[float]]], path: Path) -> None:
+    """Draws a curve for each encoder, the mean over seeds, and a band from the lowest to the highest."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    for name, seeds in of.items():
+    for name, seeds in accuracies.items():
         columns = list(zip(*seeds, strict=True))
         x, style = range(1, len(columns) + 1), "--" if name in {"random", "supervised"} else "-"
         axes.plot(x, [fmean(c) for c in columns], "o", linestyle=style, color=COLORS[name], label=name)
@@ -84,21 +84,21 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--render", action="store_true", help="only write docs/layers.md")
     flags = parser.parse_args()
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     with TemporaryDirectory() as folder:
         data = None
         for seed in [] if flags.render else flags.seeds:
             for method in METHODS:
-                asked = {"method": method, "seed": seed, "settings": settings(method, CPU)}
-                if any(asked.items() <= row.items() for row in done):
+                run = {"method": method, "seed": seed, "settings": settings(method, CPU)}
+                if any(run.items() <= finished.items() for finished in results):
                     continue
                 data = data or subset(Path(folder), CPU.samples)
-                found = measured(method, seed, data)
+                measured = results_of(method, seed, data)
                 with RESULTS.open("a") as file:
-                    file.writelines(json.dumps(row) + "\n" for row in found)
-                print(found, flush=True)
-                done += found
-    rendered(done, ROOT / "docs")
+                    file.writelines(json.dumps(result) + "\n" for result in measured)
+                print(measured, flush=True)
+                results += measured
+    render(results, ROOT / "docs")
 
 
 if __name__ == "__main__":

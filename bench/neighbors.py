@@ -18,19 +18,20 @@ NEIGHBORS, SCALE, GAP, COLUMNS = 8, 2, 6, 2
 
 
 def nearest(train: Tensor, test: Tensor) -> Tensor:
-    """(n, D) and (q, D) -> (q, NEIGHBORS), by cosine."""
+    """Returns the positions of the nearest training samples by cosine, (n, D) and (q, D) -> (q, NEIGHBORS)."""
     return (normalize(test, dim=1) @ normalize(train, dim=1).T).topk(NEIGHBORS).indices
 
 
 def main(run: str, picture: str) -> None:
+    """Draws test pictures of every class, each with its nearest training pictures by pixels and by the encoder."""
     train, test = open_source("fashion", "train"), open_source("fashion", "test")
-    ways = {"pixels": pixels, "encoder": sanslabel.load_encoder(run)}
+    representations = {"pixels": pixels, "encoder": sanslabel.load_encoder(run)}
     options = {"reads": train.image, "device": torch.device("cpu")}
-    bank, _ = represent(ways, train, **options)
-    asked, _ = represent(ways, test, **options)
-    found = {way: nearest(bank[way], asked[way]) for way in ways}
-    right = {way: train.labels[found[way]] == test.labels[:, None] for way in ways}
-    # The first test picture of every class: chosen by class alone, not by how well it does.
+    bank, _ = represent(representations, train, **options)
+    features, _ = represent(representations, test, **options)
+    neighbors = {name: nearest(bank[name], features[name]) for name in representations}
+    correct = {name: train.labels[neighbors[name]] == test.labels[:, None] for name in representations}
+    # The first test picture of every class, which no result decides.
     queries = [int((test.labels == c).nonzero()[0]) for c in range(len(test.classes))]
 
     side = 28 * SCALE
@@ -48,14 +49,14 @@ def main(run: str, picture: str) -> None:
     for place, query in enumerate(queries):
         left, top = place % COLUMNS * block[0] + GAP, place // COLUMNS * block[1] + GAP
         paste(test.images[query], left, top + cell // 2, None)
-        for line, way in enumerate(ways):
-            for column, index in enumerate(found[way][query].tolist()):
-                color = "#4a8" if right[way][query, column] else "#d22"
+        for line, name in enumerate(representations):
+            for column, index in enumerate(neighbors[name][query].tolist()):
+                color = "#4a8" if correct[name][query, column] else "#d22"
                 paste(train.images[index], left + cell * (column + 1) + 3 * GAP, top + line * cell, color)
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
     canvas.save(picture, optimize=True)
-    for way in ways:
-        print(f"{way}: {right[way].float().mean():.1%} of all neighbors are of the query's class")
+    for name in representations:
+        print(f"{name}: {correct[name].float().mean():.1%} of all neighbors are of the query's class")
 
 
 if __name__ == "__main__":
