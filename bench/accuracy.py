@@ -26,7 +26,7 @@ def result(method: str, seed: int, epochs: int, data: str) -> dict[str, Any]:
     for score in scores:
         name = score.protocol + (f", {score.labels_per_class} a class" if score.labels_per_class else "")
         accuracies.setdefault(score.representation, {})[name] = round(score.value, 2)
-    seconds = round(run.spent.seconds)
+    seconds = round(run.seconds)
     return {"method": method, "data": data, "epochs": epochs, "seed": seed, "seconds": seconds, **accuracies}
 
 

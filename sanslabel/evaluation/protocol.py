@@ -31,7 +31,7 @@ class Protocol(ABC):
     """keys of a score's settings; a new score replaces an earlier one in a file if they have equal values there"""
 
     def __post_init__(self) -> None:
-        check_constraints(self, f"--{self.name}.")
+        check_constraints(self, f"--{self.name.replace('_', '-')}.")
 
     @property
     def name(self) -> str:

@@ -1,15 +1,20 @@
 """Fine-tuning by hand: where it starts from, and which part moves how fast."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from sanslabel import encoders
 from sanslabel.batch import Clock
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, NotFinite
 from sanslabel.evaluation import linear
 from sanslabel.evaluation.protocols.finetune import Finetune, Head, fine_tuned
 from sanslabel.methods.method import Networks
-from sanslabel.sources import open_source
+from sanslabel.randomness import fold
+from sanslabel.sources import batches, open_source
+from sanslabel.views import View
 
 CPU = torch.device("cpu")
 
@@ -65,6 +70,32 @@ def test_a_rate_of_almost_nothing_is_the_probe():
     net = fine_tuned(encoder, probe, source, Finetune(steps=1, lr=1e-12), reads=source.image, seed=0, device=CPU)
     for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
         torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
+
+
+def test_it_is_a_loop_of_cross_entropy_on_crops(generator):
+    """The same bits as the loop that the engine and `supervised` stand for."""
+    source = open_source("digits", "train").subset(torch.arange(300))
+    encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=4).eval()
+    how, probe = Finetune(steps=6, batch=100), probe_of(encoder.width)
+    net = Networks(encoder=deepcopy(encoder), classifier=Head(probe)).train().to(memory_format=torch.channels_last)
+    recipe, view = how.recipe(encoder, len(source)), View(crop=how.crop, flip=how.flip, size=8)
+    optimizer = recipe.optimizers[""].build(recipe.parameter_groups(net, recipe.optimizers[""]))
+    for clock, batch in batches(source, 100, seed=fold(4, 11), epochs=2, device=CPU):
+        logits = net.classifier(net.encoder(view(batch, 0)))
+        optimizer.zero_grad()
+        cross_entropy(logits, batch.labels()).backward()
+        recipe.adjust_(optimizer, clock)
+        optimizer.step()
+    tuned = fine_tuned(encoder, probe, source, how, reads=source.image, seed=4, device=CPU)
+    expected = [*net.encoder.state_dict().values(), *net.classifier.state_dict().values()]
+    assert all(torch.equal(a, b) for a, b in zip(tuned.state_dict().values(), expected, strict=True))
+
+
+def test_a_loss_that_is_not_finite_ends_it_in_a_sentence():
+    source = open_source("digits", "train").subset(torch.arange(100))
+    encoder = encoders.build("mlp", channels=1, image_size=8, hidden=[8])
+    with pytest.raises(NotFinite, match=r"not finite in step \d+; lower --finetune.lr"):
+        fine_tuned(encoder, probe_of(8), source, Finetune(lr=1e30), reads=source.image, seed=0, device=CPU)
 
 
 def test_epochs_come_near_to_the_steps():

@@ -67,6 +67,6 @@ def _with_settings(
     for name, protocol in settings.items():
         changed = [f.name for f in fields(protocol) if getattr(protocol, f.name) != getattr(defaults[name], f.name)]
         if changed and name not in chosen:
-            flag = f"--{name}.{changed[0].replace('_', '-')}"
+            flag = f"--{name}.{changed[0]}".replace("_", "-")
             raise BadInput(f"{flag} is only used with --protocols {name}; add that, or leave the flag out.")
     return [settings.get(name, name) for name in chosen]
