@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from sanslabel.encoders import Encoder
+from sanslabel.encoders import Encoder, resnet, vit
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Residual networks and transformers of few blocks: what a kind of encoder promises holds at any depth."""
+    residual = {name: shape._replace(depths=(1, 1, 1, 1)) for name, shape in resnet.SHAPES.items()}
+    monkeypatch.setattr(resnet, "SHAPES", residual)
+    monkeypatch.setattr(vit, "SHAPES", {name: shape._replace(depth=2) for name, shape in vit.SHAPES.items()})
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_parameters():
 
 
 @pytest.mark.parametrize("name", ["conv", "resnet18", "resnet50"])
-def test_working_in_place_changes_no_gradient(name):
+def test_working_in_place_changes_no_gradient(name, shallow):
     torch.manual_seed(0)
     encoder = encoders.build(name, image_size=16).double()
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64)

@@ -13,6 +13,11 @@ SMALL = ["conv", "resnet18", "resnet50", "vit_micro", "mlp", "dcgan"]
 """One of each kind: what a kind promises holds at all its depths."""
 
 
+def every_kind(test):
+    """Runs a test with an encoder of each kind, of few blocks."""
+    return pytest.mark.usefixtures("shallow")(pytest.mark.parametrize("name", SMALL)(test))
+
+
 def images(channels: int = 3, size: int = 32, count: int = 3) -> torch.Tensor:
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
 
@@ -65,7 +70,7 @@ def test_config_is_what_was_decided():
     assert (config["patch"], config["pool"], config["positions"]) == (4, "mean", "learned")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (5, 28)])
 def test_any_channels_and_small_images(name, channels, size):
     encoder = encoders.build(name, channels=channels, image_size=size)
@@ -75,7 +80,7 @@ def test_any_channels_and_small_images(name, channels, size):
     assert all(p.grad is not None and p.grad.isfinite().all() for key, p in encoder.named_parameters())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_forward_pools_the_last_stage(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32))
     stages = encoder.stages(images())
@@ -85,7 +90,7 @@ def test_forward_pools_the_last_stage(name, perturbed):
         assert encoder.pooled(stage).shape == (3, fields * stage.shape[{2: 1, 3: 2, 4: 1}[stage.ndim]])
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_maps_are_the_stages_that_have_places(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32))
     if name == "mlp":
@@ -104,7 +109,7 @@ def test_maps_are_the_stages_that_have_places(name, perturbed):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(coded.maps(images()), maps, strict=True))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_units_are_blocks_of_transformers_and_else_the_encoder(name):
     with torch.device("meta"):
         encoder = encoders.build(name, image_size=32)
@@ -113,7 +118,7 @@ def test_units_are_blocks_of_transformers_and_else_the_encoder(name):
     assert coded.units() == [coded]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_a_teacher_is_a_deep_copy(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32, scaling=([0.5] * 3, [0.2] * 3)))
     twin = copy.deepcopy(encoder)
@@ -127,7 +132,7 @@ def error(output: torch.Tensor, reference: torch.Tensor) -> float:
     return float((output - reference).square().mean().sqrt() / reference.std())
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_all_dtypes(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32, scaling=([0.5] * 3, [0.2] * 3)))
     reference = encoder(images())
@@ -146,7 +151,7 @@ def test_all_dtypes(name, perturbed):
     assert error(double, reference) < 1e-4
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_gradient_under_bf16_autocast(name):
     torch.manual_seed(0)
     # In training mode, statistics over the last maps' few values would amplify the rounding of a deep network.
@@ -162,7 +167,7 @@ def test_gradient_under_bf16_autocast(name):
     assert torch.cosine_similarity(*gradients, dim=0) > 0.95
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_channels_last(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32, scaling=([0.5] * 3, [0.2] * 3)))
     reference = encoder(images())
@@ -173,7 +178,7 @@ def test_channels_last(name, perturbed):
     assert all(stage.is_contiguous(memory_format=torch.channels_last) for stage in maps)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_scaling_is_configuration(name, perturbed):
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     scaled = perturbed(encoders.build(name, image_size=32, scaling=(mean, std)))
@@ -212,7 +217,7 @@ def test_bad_input(arguments, message):
         encoders.build(**arguments)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@every_kind
 def test_uint8_images_are_refused(name):
     with pytest.raises(BadInput, match=r"torch.uint8: give floats in \[0, 1\]"):
         encoders.build(name, image_size=32)((255 * images()).byte())

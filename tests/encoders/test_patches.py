@@ -45,7 +45,7 @@ def test_each_patch_is_standardized_by_itself():
 
 
 @pytest.mark.parametrize("name", ["conv", "resnet18", "vit_micro"])
-def test_the_mean_over_patches_is_the_loop(name, perturbed):
+def test_the_mean_over_patches_is_the_loop(name, perturbed, shallow):
     encoder = perturbed(encoders.build(name, channels=2, image_size=16))
     encoder.read_patches_(8, 4)
     x = images(3, 2, 16, 20)

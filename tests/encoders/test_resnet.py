@@ -6,11 +6,17 @@ import torchvision
 from torch import nn
 
 from sanslabel import encoders
+from sanslabel.encoders import resnet
 from sanslabel.encoders.resnet import BasicBlock, Bottleneck
 
 
-def reference(name: str, **options) -> nn.Module:
-    network = getattr(torchvision.models, name)(**options)
+def reference(name: str, depths=None) -> nn.Module:
+    """torchvision's network without its classifier; with other numbers of blocks where depths are given."""
+    if depths is None:
+        network = getattr(torchvision.models, name)()
+    else:
+        block = torchvision.models.resnet.Bottleneck if name == "resnet50" else torchvision.models.resnet.BasicBlock
+        network = torchvision.models.ResNet(block, list(depths))
     network.fc = nn.Identity()
     return network
 
@@ -26,9 +32,11 @@ def test_names_and_shapes_are_torchvisions(name):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("training", [False, True])
-def test_same_output_and_gradient_as_torchvision(name, training, perturbed):
+def test_same_output_and_gradient_as_torchvision(name, training, perturbed, monkeypatch):
+    depths = (2, 1, 1, 2)
+    monkeypatch.setattr(resnet, "SHAPES", {name: resnet.SHAPES[name]._replace(depths=depths)})
     ours = perturbed(encoders.build(name, image_size=224)).train(training)
-    theirs = reference(name)
+    theirs = reference(name, depths)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     theirs.train(training)
     images = torch.rand(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
