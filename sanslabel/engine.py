@@ -1,7 +1,7 @@
-"""The loop: one for all methods, and itself a generator.
+"""The training loop, one for all methods, and itself a generator.
 
-It takes what a method's `step` yields, descends it, and hands a `Record` on. Logging, checkpoints and progress are
-plain code in the `for record in optimize(...)` of whoever trains.
+It descends the objectives that a method's `step` yields, and yields a `Record` for each batch. Logging, checkpoints and
+progress are plain code in the caller's `for record in optimize(...)`.
 """
 
 from __future__ import annotations
@@ -29,34 +29,37 @@ class Record(NamedTuple):
     clock: Clock
     batch: Batch
     objectives: list[Objective]
-    """as yielded, without their graphs"""
+    """the objectives in their order, without graphs"""
     norms: list[Tensor]
-    """(), of each objective's gradient before clipping"""
+    """(), the norm of each objective's gradient before clipping"""
     refused: bool
-    """whether a loss or gradient was not finite: the rest of the pass was dropped"""
+    """True if a loss or gradient was not finite: the rest of the pass was dropped"""
 
 
 @dataclass(frozen=True)
 class Player:
-    """A part of the networks, the optimizer that moves it and the recipe that says how."""
+    """Parameters of the networks, the optimizer that moves them, and the recipe that schedules it."""
 
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     scale: float
-    """of the learning rate, for the batch"""
+    """the factor of the learning rate for the size of the batch"""
 
     def descend(self, loss: Tensor, clock: Clock) -> tuple[Tensor, bool]:
-        """Moves the parameters down the loss, unless it or its gradient is not finite. The gradient's norm and whether
-        they were moved. `backward(inputs=…)` keeps one player's loss out of another's gradients."""
+        """Moves the parameters down the loss, unless the loss or its gradient is not finite.
+
+        Returns the gradient's norm, and whether they were moved. `backward(inputs=…)` keeps one player's loss out of
+        another's gradients.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        # Weights that lie in parts are no leaves of the graph; what then reaches other players is dropped by the line
-        # above before it is theirs to use.
-        parted = is_sharded(self.parameters)
+        # Sharded weights are no leaves of the graph, so that a loss then reaches other players, too. The line above
+        # drops those gradients before their player uses them.
+        sharded = is_sharded(self.parameters)
         with timed("backward"):
-            loss.backward(inputs=None if parted else self.parameters)
+            loss.backward(inputs=None if sharded else self.parameters)
             gradients = [p.grad for p in self.parameters if p.grad is not None]
-            if not parted:
+            if not sharded:
                 average_(gradients)
             norm = full_tensor(get_total_norm(gradients))
             finite = bool(all_true(torch.isfinite(loss.detach() + norm)))  # the one wait for the device in a step
@@ -78,13 +81,16 @@ class Player:
 
 
 def players_of(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
-    """The recipe's players over the networks, for a global batch of this size; "" is all of the networks."""
-    found = {}
+    """Returns the recipe's players over the networks, by name; "" is all of the networks.
+
+    batch: the samples in a step, over all processes.
+    """
+    players = {}
     for name, optimizer in recipe.optimizers.items():
         groups = recipe.parameter_groups(net.get_submodule(name), optimizer)
         parameters = [p for group in groups for p in group["params"]]
-        found[name] = Player(parameters, optimizer.build(groups), recipe, recipe.scale(batch))
-    return found
+        players[name] = Player(parameters, optimizer.build(groups), recipe, recipe.scale(batch))
+    return players
 
 
 def optimize(
@@ -94,10 +100,10 @@ def optimize(
     batches: Iterable[tuple[Clock, Batch]],
     precision: torch.dtype = torch.float32,
 ) -> Iterator[Record]:
-    """Trains `net` in place, a record for each batch. Below float32 the method's step runs under autocast; losses and
-    updates stay in float32."""
-    # On a processor one generator draws. torch's own function would note the stack of calls for each accelerator that
-    # nobody has used yet: 0.4 ms, more than all else that is done here besides forward, backward and update.
+    """Trains `net` in place, and yields a record for each batch. Below float32 the method's step runs under autocast;
+    losses and updates stay in float32."""
+    # A processor has one generator. torch.manual_seed would record the stack of calls for each unused accelerator: 0.4
+    # ms, more than everything here besides forward, backward and update.
     statistics = _Statistics(net)
     for clock, batch in timed_waiting(batches):
         batch, device = batch._replace(dtype=precision), batch.device
@@ -109,7 +115,7 @@ def optimize(
         step = method.step(net, batch, clock)
         while not refused:
             with timed("forward"):
-                statistics.keep()
+                statistics.save()
                 with autocast(device, precision):
                     objective = next(step, None)
             if objective is None:
@@ -120,7 +126,7 @@ def optimize(
             if not moved:
                 refused = True
                 step.close()  # pyright: ignore[reportAttributeAccessIssue]
-                statistics.put_back()
+                statistics.restore()
         yield Record(clock, batch, objectives, norms, refused)
 
 
@@ -136,17 +142,19 @@ def _without_graph(objective: Objective) -> Objective:
 
 
 class _Statistics:
-    """BatchNorm's running statistics, which a forward pass moves before its loss is known to be finite."""
+    """The running statistics of BatchNorm, which a forward pass moves before its loss is known to be finite."""
 
     def __init__(self, net: nn.Module) -> None:
         norms = [m for m in net.modules() if isinstance(m, _BatchNorm)]
         self.live = [b for m in norms for b in m.buffers()]
-        self.kept = [b.clone() for b in self.live]
+        self.copies = [b.clone() for b in self.live]
 
-    def keep(self) -> None:
+    def save(self) -> None:
+        """Copies the statistics as they are."""
         if self.live:
-            torch._foreach_copy_(self.kept, self.live)
+            torch._foreach_copy_(self.copies, self.live)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
+        """Puts the copies back."""
         if self.live:
-            torch._foreach_copy_(self.live, self.kept)
+            torch._foreach_copy_(self.live, self.copies)

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other: as torchrun, or srun, has started them."""
+"""The group of processes that torchrun or srun has started for one run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from sanslabel.errors import BadInput
 from sanslabel.heartbeat import signs_of_life
 
 TIMEOUT = 600.0
-"""seconds that a process waits for another before it gives up"""
+"""the default of the seconds that a process waits for another before it gives up"""
 LONGEST = 7 * 24 * 3600.0
+"""the most seconds that it may wait: a week"""
 
 
 @contextmanager
 def joined(timeout: float = TIMEOUT) -> Iterator[None]:
-    """Within it this process is one of those that torchrun or srun has started for the same command, as their variables
-    say; alone, or where it has joined already, nothing happens. Each takes the GPU of its own number on its machine.
-    ProcessLost where another one dies or does not answer for `timeout` seconds."""
+    """Context manager in which this process belongs to the group that torchrun or srun has started, by their variables.
+
+    Nothing happens for a process alone, and for one that has joined already. Each takes the GPU of its number on its
+    machine. Raises ProcessLost if another one dies, or does not answer for `timeout` seconds.
+    """
     meeting = _meeting()
     if meeting is None or dist.is_initialized():
         yield
@@ -37,7 +40,7 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     wait = timedelta(seconds=timeout)
     store = dist.TCPStore(meeting.host, meeting.port, meeting.processes, meeting.holds, wait)
-    # torchrun's store outlives the processes: what those of an earlier start have said in it would mislead these.
+    # torchrun's store outlives the processes: the entries of an earlier start would mislead these.
     store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     dist.init_process_group(backend, store=store, rank=meeting.rank, world_size=meeting.processes, timeout=wait)
     try:
@@ -48,39 +51,41 @@ def joined(timeout: float = TIMEOUT) -> Iterator[None]:
 
 
 def restarted() -> bool:
-    """Whether torchrun or SLURM has started this command anew, after it had failed or was put off."""
+    """Returns True if torchrun or SLURM has restarted this command, after it had failed or was preempted."""
     return any(int(os.environ.get(f"{by}_RESTART_COUNT") or 0) for by in ("TORCHELASTIC", "SLURM"))
 
 
 def may_restart() -> bool:
-    """Whether torchrun was asked to start the command anew when it fails."""
+    """Returns True if torchrun will restart the command when it fails."""
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) > 0
 
 
 class Meeting(NamedTuple):
-    """Where processes meet, and which of them this one is."""
+    """The address at which processes meet, and the number of this one."""
 
     host: str
     port: int
     rank: int
     processes: int
     holds: bool
-    """whether this process holds the store there; with torchrun none does, but its agent"""
+    """True if this process holds the store there; with torchrun its agent does"""
 
 
 def _meeting() -> Meeting | None:
-    """As torchrun or srun say it; None for a single process."""
-    said = os.environ
-    if int(said.get("WORLD_SIZE") or 1) > 1 and "RANK" in said:
-        rank, agent = int(said["RANK"]), said.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        port, processes = int(said["MASTER_PORT"]), int(said["WORLD_SIZE"])
-        return Meeting(said["MASTER_ADDR"], port, rank, processes, rank == 0 and not agent)
-    processes = int(said.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step: srun started them, while a batch script is one
+    """Returns the meeting by the variables of torchrun or srun; None for a single process."""
+    variables = os.environ
+    if int(variables.get("WORLD_SIZE") or 1) > 1 and "RANK" in variables:
+        rank, agent = int(variables["RANK"]), variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        port, processes = int(variables["MASTER_PORT"]), int(variables["WORLD_SIZE"])
+        return Meeting(variables["MASTER_ADDR"], port, rank, processes, rank == 0 and not agent)
+    processes = int(
+        variables.get("SLURM_STEP_NUM_TASKS") or 1
+    )  # of a step, which srun starts
     if processes == 1:
         return None
     # The first of the nodes, which are written as node[03-07,12],other1.
-    (first,) = re.findall(r"^(?:[^,\[]|\[[^]]*])*", said["SLURM_STEP_NODELIST"])
+    (first,) = re.findall(r"^(?:[^,\[]|\[[^]]*])*", variables["SLURM_STEP_NODELIST"])
     host = re.sub(r"\[(\w+)[^]]*]", r"\1", first)
-    port = 20_000 + (int(said["SLURM_JOB_ID"]) + 101 * int(said.get("SLURM_STEP_ID") or 0)) % 20_000
-    rank = int(said["SLURM_PROCID"])
+    port = 20_000 + (int(variables["SLURM_JOB_ID"]) + 101 * int(variables.get("SLURM_STEP_ID") or 0)) % 20_000
+    rank = int(variables["SLURM_PROCID"])
     return Meeting(host, port, rank, processes, rank == 0)

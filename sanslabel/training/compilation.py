@@ -1,4 +1,4 @@
-"""Networks as torch compiles them, applied from outside in place."""
+"""Compiled networks: torch.compile, applied to networks in place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def check_compiler(device: torch.device) -> None:
-    """BadInput where something is missing that torch compiles with."""
+    """Raises BadInput if a C++ compiler, or on CUDA the package triton, is missing."""
     if not any(map(which, filter(None, (os.environ.get("CXX"), *COMPILERS)))):
         raise BadInput("--compile: there is no C++ compiler here; install one (apt install g++), or leave it out.")
     if device.type == "cuda" and find_spec("triton") is None:
@@ -26,16 +26,17 @@ def check_compiler(device: torch.device) -> None:
 
 
 def compile_(net: nn.Module) -> None:
-    """Lets each part of the networks that is called as a whole run as compiled code, from its first call on. State and
-    its names stay. A shape is compiled by itself: batches do not change theirs, and the crops of a multi-crop method
-    have two."""
+    """Compiles each module that is called as a whole, at its first call. The state and its names stay the same.
+
+    Each shape is compiled by itself: those of batches do not change, and the crops of a multi-crop method have two.
+    """
     for unit in _units(net):
         unit.compile(dynamic=False)
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """Returns encoders and heads; of a transformer its blocks, which are alike and compiled once, since methods ask it
-    for tokens, too."""
+    """Yields heads and the units of encoders. A transformer's units are its blocks: they are alike, so that they are
+    compiled once, and methods also read its tokens."""
     for child in module.children():
         if isinstance(child, Networks | nn.ModuleList):
             yield from _units(child)

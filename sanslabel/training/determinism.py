@@ -1,3 +1,5 @@
+"""The conditions of training: everything that is set for the process while a run goes on."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,9 +12,12 @@ from sanslabel.memory_limits import keep_freed_memory
 
 
 @contextmanager
-def reproducible(device: torch.device, frugal: bool = False) -> Iterator[None]:
-    """What training runs under, of all that is set for a process: random numbers that are given back afterwards, the
-    same bits each time, and freed memory that a processor keeps; frugal: unless memory is to be saved."""
-    kept = keep_freed_memory() if device.type == "cpu" and not frugal else nullcontext()
-    with torch.random.fork_rng(range(torch.cuda.device_count())), deterministic_kernels(), kept:
+def reproducible(device: torch.device, saves_memory: bool = False) -> Iterator[None]:
+    """Context manager in which training gives the same bits each time.
+
+    The random generators' states are restored at the end. On a processor, freed memory is kept for reuse unless
+    `saves_memory`.
+    """
+    memory = keep_freed_memory() if device.type == "cpu" and not saves_memory else nullcontext()
+    with torch.random.fork_rng(range(torch.cuda.device_count())), deterministic_kernels(), memory:
         yield

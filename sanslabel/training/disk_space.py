@@ -1,4 +1,4 @@
-"""Whether the disk has room for what a run will save."""
+"""The disk space that a run's checkpoints will take."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from sanslabel.engine import Player
 from sanslabel.errors import DiskError
 from sanslabel.methods.method import Networks
 
-KEPT = 3
-"""checkpoints that lie there at most: two, and the one that is being written"""
+MOST = 3
+"""the most checkpoints on the disk: two, and the one that is being written"""
 
 
 def check_disk_space(run: Path, net: Networks, players: Mapping[str, Player]) -> None:
-    """DiskError where not even one checkpoint fits; a warning where they fit at first but not later."""
-    one = checkpoint_bytes(net, players)
-    wanted = max(1, KEPT - len(checkpoints(run / "checkpoints"))) * one
+    """Raises DiskError if not even one checkpoint fits. Warns if only the first ones fit."""
+    size = checkpoint_bytes(net, players)
+    needed = max(1, MOST - len(checkpoints(run / "checkpoints"))) * size
     free = shutil.disk_usage(run).free
-    if free < one:
+    if free < size:
         raise DiskError(
-            f"{run}: a checkpoint takes {_readable(one)} and the disk has {_readable(free)} left; free some space, or"
+            f"{run}: a checkpoint takes {_readable(size)} and the disk has {_readable(free)} left; free some space, or"
             " choose another --out."
         )
-    if free < wanted:
+    if free < needed:
         warnings.warn(
-            f"{run}: the checkpoints will take {_readable(wanted)} more and the disk has {_readable(free)} left",
+            f"{run}: the checkpoints will take {_readable(needed)} more and the disk has {_readable(free)} left",
             stacklevel=3,
         )
 
 
 def checkpoint_bytes(net: Networks, players: Mapping[str, Player]) -> int:
-    """What networks and optimizers take when all of the optimizers' memories are there."""
+    """Returns the bytes of a checkpoint, with all memories of the optimizers."""
     networks = {local_tensor(value).data_ptr(): value.nbytes for value in net.state_dict().values()}
     memories = sum(
         parameter.nbytes * (2 if isinstance(player.optimizer, torch.optim.AdamW) else 1)  # two moments, or a momentum

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder."""
+"""A lock on a run folder: one process at a time trains in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sanslabel.errors import BadInput, DiskError
 if sys.platform == "win32":
     import msvcrt
 
-    FAR = 1 << 30  # a locked byte cannot be read, and the holder's name is to be
+    FAR = 1 << 30  # a locked byte cannot be read, but the holder's name must be readable
 
     def _take(descriptor: int) -> None:
         os.lseek(descriptor, FAR, os.SEEK_SET)
@@ -31,12 +31,14 @@ else:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system releases when the process dies, however it dies. BadInput where another process
-    does, with its name; DiskError where the folder cannot be made or written."""
+    """Context manager that holds RUN/.lock; the system releases it when the process dies, however it dies.
+
+    Raises BadInput with the name of the process that holds it, and DiskError if the folder cannot be made or written.
+    """
     path = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        # Not what a link of that name leads to, which would be written over.
+        # Without O_NOFOLLOW, the file that a link of that name leads to would be written over.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         raise DiskError(f"{run}: the run folder cannot be written ({error}); choose another --out.") from error
@@ -48,28 +50,31 @@ def locked(run: Path) -> Iterator[None]:
                 f"{run}: is being trained by {_holder(descriptor)}; wait for its end, or stop it."
             ) from error
         except OSError as error:
-            warnings.warn(f"{path}: locks are not to be had here ({error}); start no second run on it", stacklevel=3)
-        _name(descriptor, f"process {os.getpid()} on {socket.gethostname()}")
+            warnings.warn(
+                f"{path}: this file system has no locks ({error}); start no second run on this folder", stacklevel=3
+            )
+        _write_holder(descriptor, f"process {os.getpid()} on {socket.gethostname()}")
         yield
-        _name(descriptor, "")
+        _write_holder(descriptor, "")
     finally:
         os.close(descriptor)  # and with it the lock
 
 
 def refuse_if_locked(run: Path) -> None:
-    """BadInput where a process trains in the folder; writes nothing."""
+    """Raises BadInput if a process trains in the folder. Writes nothing if there is no lock file."""
     if (run / ".lock").exists():
         with locked(run):
             pass
 
 
 def _holder(descriptor: int) -> str:
+    """Returns the name of the process that holds the lock."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     return os.read(descriptor, 200).decode(errors="replace") or "another process"
 
 
-def _name(descriptor: int, holder: str) -> None:
-    """Who holds it, for those who come later; a full disk is no reason to do without a lock."""
+def _write_holder(descriptor: int, holder: str) -> None:
+    """Writes who holds the lock, for the error of others. A full disk does not prevent the lock itself."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sanslabel.engine import Player
 from sanslabel.methods.method import Networks
-from sanslabel.training.sharding import lying_like
+from sanslabel.training.sharding import sharded_like
 
 
 def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, Tensor]:
@@ -61,4 +61,4 @@ def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """Returns the value in the parameter's memory format if it has its shape: fused kernels need both alike."""
     if value.shape != parameter.shape:
         return value.clone()  # a view into the file would keep it open
-    return torch.empty_like(parameter).copy_(lying_like(value, parameter))
+    return torch.empty_like(parameter).copy_(sharded_like(value, parameter))

@@ -1,4 +1,4 @@
-"""Ways to run the same networks on less memory, applied from outside in place."""
+"""The same networks in less memory: chunks and recomputed blocks, applied in place."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from sanslabel.memory import without_statistics
 
 
 def chunk_(net: nn.Module, size: int) -> bool:
-    """Lets every encoder in `net` work through its batch `size` images at a time, and again so in the backward pass:
-    the memory of one chunk, for one more forward pass. That is the gradient cache, and exact without BatchNorm in the
-    encoder; with it each chunk is normalized by itself. Heads are small and see the whole batch, so that their
-    statistics stay exact. Whether any encoder has BatchNorm."""
+    """Lets every encoder in `net` work on `size` images at a time, in the forward and again in the backward pass.
+
+    This is the gradient cache: it takes the memory of one chunk, for one more forward pass. Without BatchNorm in the
+    encoder it is exact; with it, each chunk is normalized by itself. Heads are small and see the full batch, so that
+    their statistics stay exact. Returns True if any encoder has BatchNorm.
+    """
     encoders = [m for m in net.modules() if isinstance(m, Encoder)]
     for encoder in encoders:
         encoder.forward = _Chunked(encoder, size)
@@ -27,34 +29,37 @@ def chunk_(net: nn.Module, size: int) -> bool:
 
 
 class _Chunked:
-    """An encoder's forward, chunk by chunk."""
+    """An encoder's forward pass, chunk by chunk."""
 
     def __init__(self, encoder: Encoder, size: int) -> None:
         self.encoder, self.forward, self.size = encoder, encoder.forward, size
 
     def __call__(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
-        parts = images.split(self.size)
-        kept = [None] * len(parts) if keep is None else keep.split(self.size)
+        chunks = images.split(self.size)
+        keeps = [None] * len(chunks) if keep is None else keep.split(self.size)
         if not torch.is_grad_enabled():
-            return torch.cat([self.forward(p, k, patch) for p, k in zip(parts, kept, strict=True)])
+            return torch.cat([self.forward(c, k, patch) for c, k in zip(chunks, keeps, strict=True)])
         contexts = lambda: (nullcontext(), without_statistics(self.encoder))  # noqa: E731
         return torch.cat(
             [
-                checkpoint(self.forward, p, k, patch, use_reentrant=False, context_fn=contexts)
-                for p, k in zip(parts, kept, strict=True)
+                checkpoint(self.forward, c, k, patch, use_reentrant=False, context_fn=contexts)
+                for c, k in zip(chunks, keeps, strict=True)
             ]
         )
 
 
 def recompute_(net: nn.Module) -> None:
-    """Lets every block of the transformers in `net` keep no more for the backward pass than its input, and be computed
-    again there (activation checkpointing, Chen et al. 2016): the memory of one block and of one input for each, for one
-    more forward pass. Gradients stay as they are. BadInput for encoders that have no blocks."""
+    """Computes every block of the transformers in `net` again in the backward pass (activation checkpointing, Chen et
+    al. 2016).
+
+    It takes the memory of one block and of one input for each, for one more forward pass. Gradients stay the same.
+    Raises BadInput for encoders without blocks.
+    """
     for encoder in (m for m in net.modules() if isinstance(m, Encoder)):
         if not _blocks(encoder):
             raise BadInput(
                 f"--recompute: {encoder.config['name']} has no blocks of attention to compute again; leave it out, or "
-                "take --chunk, which makes room with any encoder."
+                "use --chunk, which saves memory with any encoder."
             )
     for block in _blocks(net):
         block.forward = _Recomputed(block)
@@ -67,7 +72,7 @@ def _blocks(net: nn.Module) -> list[nn.Module]:
 
 
 class _Recomputed:
-    """A block's forward, of which nothing is kept."""
+    """A block's forward pass, which keeps nothing but its input."""
 
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
@@ -75,5 +80,5 @@ class _Recomputed:
     def __call__(self, tokens: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return self.forward(tokens)
-        # A block draws nothing, so that the state of generators need not be kept for it.
+        # A block draws no random numbers, so that the state of generators need not be kept.
         return checkpoint(self.forward, tokens, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore

@@ -1,4 +1,4 @@
-"""How a run shows itself: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAUSE = 10.0
 
 @contextmanager
 def shown(title: str, done: int, steps: int) -> Iterator[Show]:
-    """Yields `show(clock, text)`, to be called after a step with the figures to show."""
+    """Context manager that yields `show(clock, text)`, to be called after a step with the figures to show."""
     screen = errors()
     if rank() > 0:
         yield lambda clock, text: None

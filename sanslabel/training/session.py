@@ -37,7 +37,7 @@ from sanslabel.training.parallel import chunk_, recompute_
 from sanslabel.training.progress import shown
 from sanslabel.training.refusals import LIMIT, Refusals
 from sanslabel.training.run_log import RunLog
-from sanslabel.training.sharding import gathered, lying_like, shard_
+from sanslabel.training.sharding import full_tensors, fully_shard_, sharded_like
 from sanslabel.training.signals import Received, Stopped, StoppedWaiting, stop_signals
 from sanslabel.training.timesheet import Timesheet
 from sanslabel.training.trace import traced
@@ -127,15 +127,15 @@ class Session:
     def save(self, done: int) -> None:
         """Saves a checkpoint with all state after so many steps."""
         files = {
-            "networks": gathered(self.net.state_dict()),
-            "optimizers": gathered(optimizer_state(self.net, self.players)),
+            "networks": full_tensors(self.net.state_dict()),
+            "optimizers": full_tensors(optimizer_state(self.net, self.players)),
         }
         on_first_process(_save, self.run / "checkpoints", done, files)
 
     def export(self) -> None:
         """Exports the encoders of the method."""
         networks = self.method.encoders(self.net)
-        weights = {name: gathered(network.state_dict()) for name, network in networks.items()}
+        weights = {name: full_tensors(network.state_dict()) for name, network in networks.items()}
         on_first_process(checkpoint.save_encoders, self.run, networks, weights)
 
     def restore_(self) -> int:
@@ -146,7 +146,7 @@ class Session:
         path = newest / "networks.safetensors"
         state = self.net.state_dict()
         saved = checkpoint.with_new_names(checkpoint.read_tensors(path), state)
-        sharded = {name: lying_like(value, state[name]) for name, value in saved.items() if name in state}
+        sharded = {name: sharded_like(value, state[name]) for name, value in saved.items() if name in state}
         checkpoint.load_strictly_(self.net, saved | sharded, path)
         path = newest / "optimizers.safetensors"
         with bad_input_as(path, "start a new run"):
@@ -171,7 +171,7 @@ def open_session(run: Path, plan: Plan, method: Method, recipe: Recipe, source: 
     if plan.recompute:
         recompute_(net)
     if plan.sharding == "full":
-        shard_(net, device)
+        fully_shard_(net, device)
     else:  # slices of weights must be contiguous
         net.to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):

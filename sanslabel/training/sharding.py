@@ -1,6 +1,7 @@
-"""Weights, gradients and optimizer state in parts, one on each process, for networks that are too large for one.
+"""Sharded networks: each process holds a slice of weights, gradients and optimizer state, for networks that are too
+large for one.
 
-What does it is torch's FSDP2; its modules take a second to import, and are where they are used.
+This is torch's FSDP2. Its modules take a second to import, so that they are imported where they are used.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from sanslabel.encoders import Encoder
 from sanslabel.methods.method import Networks
 
 
-def shard_(net: Networks, device: torch.device) -> None:
-    """Splits every parameter over the processes: each holds its part, and the whole of a block only while that
-    computes. Gradients arrive averaged. On one process nothing changes."""
+def fully_shard_(net: Networks, device: torch.device) -> None:
+    """Shards every parameter over the processes. A process has the full parameters of a block only while the block
+    computes; gradients arrive averaged. With one process nothing changes."""
     if world_size() == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-    # It warns of what views may come to; no output of a unit is changed in place here, but by ReLU after a layer's own.
+    # It warns that views may be changed in place; here only a ReLU changes outputs, those of the layer before it.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in list(_units(net)):
@@ -35,13 +36,16 @@ def shard_(net: Networks, device: torch.device) -> None:
 
 
 def _units(module: nn.Module, blocks: Set[nn.Module] = frozenset()) -> Iterator[nn.Module]:
-    """Yields what is always called as a whole: blocks and layers of encoders, and heads. An encoder that has parameters
-    beside them comes after them. `blocks` are the units of the encoder that the module belongs to."""
+    """Yields the modules that are always called as a whole: blocks and layers of encoders, and heads. An encoder with
+    parameters outside of these comes after them.
+
+    blocks: the units of the encoder that the module belongs to.
+    """
     if isinstance(module, Encoder):
         blocks = set(module.units())
     for child in module.children():
-        opened = isinstance(child, Networks | Encoder | nn.ModuleList) or not blocks.isdisjoint(child.children())
-        if opened and child not in blocks:
+        container = isinstance(child, Networks | Encoder | nn.ModuleList) or not blocks.isdisjoint(child.children())
+        if container and child not in blocks:
             yield from _units(child, blocks)
         elif any(True for _ in child.parameters()):
             yield child
@@ -49,24 +53,24 @@ def _units(module: nn.Module, blocks: Set[nn.Module] = frozenset()) -> Iterator[
         yield module
 
 
-def gathered(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """All tensors whole, in the first process's main memory; the others get none. One after the other, so that no
-    device holds them all. As they are where none lies in parts."""
+def full_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns the full tensors in the first process's main memory, and none on the others. They are gathered one by
+    one, so that no device holds them all. Tensors are returned unchanged if none is sharded."""
     if not is_sharded(tensors.values()):
         return tensors
-    found = {}
+    gathered = {}
     for name, tensor in tensors.items():
-        full = full_tensor(tensor)  # all must ask
+        full = full_tensor(tensor)  # every process must take part
         if rank() == 0:
-            found[name] = full.cpu()
-    return found
+            gathered[name] = full.cpu()
+    return gathered
 
 
-def lying_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """The tensor in parts where the other one lies so."""
+def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Returns the tensor sharded as the other one is; unchanged if that is not sharded."""
     if not is_sharded([other]):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    of = cast(Any, other)
-    return distribute_tensor(tensor.detach().to(other.device), of.device_mesh, of.placements)
+    model = cast(Any, other)
+    return distribute_tensor(tensor.detach().to(other.device), model.device_mesh, model.placements)

@@ -1,4 +1,4 @@
-"""What a run says of its time: where it went, and what to do where it is not the network that takes it."""
+"""Where the time of a run goes, and how to spend less of it on anything but the network."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from sanslabel.sources.cache import kinds
 from sanslabel.stopwatch import Phase, Stopwatch
 
 PAUSE = 10.0
-"""seconds between entries, at least, so that short epochs share one"""
+"""the fewest seconds between entries, so that short epochs share one"""
 MUCH = 0.15
-"""the share of the time from which on it is told how to spend less of it on something else than the network"""
+"""the share of the time above which there is advice, for anything but the network"""
 NETWORK: tuple[Phase, ...] = ("forward", "backward", "update")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Of the steps since the one before it."""
+    """The time of the steps since the entry before."""
 
     epoch: int
-    """the last one of them, 1 for the first"""
+    """the epoch of the last step, 1 for the first"""
     seconds: float
     shares: Mapping[str, float]
-    """of the network, of views, of waiting for data and of the rest; 1 together"""
+    """the shares of the network, of views, of waiting for data and of the rest; their sum is 1"""
     images_per_second: float
     peak_memory: int
-    """bytes of main memory, up to now"""
+    """the most bytes of main memory so far"""
     device_memory: int
-    """bytes on an accelerator, up to now; 0 elsewhere"""
+    """the most bytes on an accelerator so far; 0 elsewhere"""
 
     @property
     def sentence(self) -> str:
+        """Returns the entry as one line for a person."""
         names = {"network": "network", "views": "views", "waiting": "waiting for data", "rest": "rest"}
         shares = ", ".join(f"{names[name]} {100 * share:.0f} %" for name, share in self.shares.items())
         memory = f"; peak memory {self.peak_memory / 2**30:.1f} GiB" if self.peak_memory else ""
@@ -48,14 +49,14 @@ class Entry:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What a line of metrics.jsonl says of it."""
+        """Returns the entry as figures of a line of metrics.jsonl."""
         shares = {f"share_of_{name}": round(share, 4) for name, share in self.shares.items()}
         return shares | {"peak_memory": self.peak_memory, "device_memory": self.device_memory}
 
 
 class Timesheet:
-    """Entries of a run, by a stopwatch that is held while it goes on. The first step after a start is in none: it waits
-    for worker processes, and for all that torch does once."""
+    """The entries of a run, measured by a stopwatch. The first step after a start is in none: it waits for worker
+    processes, and for all that torch does once."""
 
     def __init__(self, watch: Stopwatch, plan: Plan, source: Source) -> None:
         self.watch, self.plan, self.source = watch, plan, source
@@ -63,36 +64,37 @@ class Timesheet:
 
     @property
     def begun(self) -> bool:
+        """Returns True after the first step."""
         return self.last is not None
 
     def begin(self, clock: Clock) -> None:
-        """To be called after the first step."""
+        """Begins the first entry. It is called after the first step."""
         self.watch.lap()
         self.last = (clock.step, time.monotonic())
 
     def due(self, clock: Clock) -> bool:
-        """Whether the end of this step is that of an epoch that brings an entry."""
+        """Returns True if this step ends an epoch, and enough time has passed for an entry."""
         if self.last is None or clock.step == self.last[0] or (clock.step + 1) % clock.steps_per_epoch:
             return False
         return clock.step + 1 == clock.steps or time.monotonic() - self.last[1] >= PAUSE
 
     def entry(self, clock: Clock) -> Entry:
-        """Of the steps up to this one."""
+        """Returns the entry of the steps up to this one."""
         assert self.last is not None
         (step, then), now = self.last, time.monotonic()
         self.last = (clock.step, now)
         spent = self.watch.lap()
-        network, whole = sum(spent.get(part, 0.0) for part in NETWORK), sum(spent.values()) or 1.0
-        shares = {"network": network / whole} | {
-            part: spent.get(part, 0.0) / whole for part in ("views", "waiting", "rest")
+        network, total = sum(spent.get(phase, 0.0) for phase in NETWORK), sum(spent.values()) or 1.0
+        shares = {"network": network / total} | {
+            phase: spent.get(phase, 0.0) / total for phase in ("views", "waiting", "rest")
         }
         speed = (clock.step - step) * self.plan.batch / (now - then)
         used = device_memory(torch.device(self.plan.device))
         return Entry(clock.epoch + 1, now - then, shares, speed, peak_memory(), used)
 
     def advice(self, entry: Entry) -> Iterator[str]:
-        """A sentence for each thing that takes much of the time besides the network; none of an entry that is too short
-        to tell."""
+        """Yields a sentence for each phase that takes much of the time besides the network. An entry that is too short
+        to show that has none."""
         if entry.seconds < PAUSE:
             return
         cheaper = "" if self.plan.precision == "bfloat16" else ", and --precision bfloat16 makes them cheaper"
@@ -103,17 +105,18 @@ class Timesheet:
 
     @property
     def _slow_data(self) -> str:
-        kept = (pictures := self.source.pictures) is not None and pictures.decoded is not None
+        """Returns what to do about waiting for data, which depends on where the data are."""
+        cached = self.source.pictures is not None and self.source.pictures.decoded is not None
         if not self.source.decodes:
-            if kept and self.plan.cache == "disk":
+            if cached and self.plan.cache == "disk":
                 return f"{SLOW_DATA}: keep pictures in main memory (--cache ram), or XDG_CACHE_HOME on a faster disk"
             return f"{SLOW_DATA} although it lies in main memory: other programs may keep the machine busy"
         more = min(max(2, 2 * self.plan.workers), cores())
         ways = [f"decode in more processes (--workers {more})"] if more > self.plan.workers else []
-        if kept:
+        if cached:
             ways.append("make room for what the cache has left out")
-        elif found := kinds():
-            ways.append(f"keep what was decoded (--cache {' or '.join(found)})")
+        elif choices := kinds():
+            ways.append(f"keep what was decoded (--cache {' or '.join(choices)})")
         return f"{SLOW_DATA}: {', or '.join(ways) or 'copy --data to a faster disk'}"
 
 

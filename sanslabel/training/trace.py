@@ -18,14 +18,17 @@ from sanslabel.distributed import rank
 from sanslabel.errors import DiskError
 
 BEFORE, WARMUP, TRACED = 10, 3, 5
-"""steps that are passed over, those that the profiler warms up with, and those in the trace; fewer in a shorter run"""
+"""steps before the trace, steps for the profiler's warm-up, and steps in the trace; fewer in a shorter run"""
 NAME = "trace.json.gz"
 
 
 @contextmanager
 def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Yields what is to be called after each of so many steps. RUN/trace.json.gz has those from about the tenth on, of
-    the first process, with the parts of a step under the names that a named stopwatch gives them."""
+    """Context manager that yields a function to be called after each of so many steps.
+
+    RUN/trace.json.gz has the first process's steps from about the tenth on. The phases of a step have the names that a
+    named stopwatch gives them.
+    """
     if steps == 0 or rank() > 0:
         yield lambda: None
         return
@@ -35,16 +38,16 @@ def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[],
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Profiler won't be using warmup")  # there are no steps for it
         when = schedule(skip_first=min(BEFORE, steps - active - warmup), wait=0, warmup=warmup, active=active, repeat=1)
-        profiler = profile(activities=kinds, schedule=when, on_trace_ready=lambda found: _write(found, run / NAME))
+        profiler = profile(activities=kinds, schedule=when, on_trace_ready=lambda trace: _write(trace, run / NAME))
     with profiler:
         yield profiler.step
 
 
-def _write(found: profile, path: Path) -> None:
-    """A disk that refuses is told of, and is no reason to stop a run."""
+def _write(trace: profile, path: Path) -> None:
+    """Writes the trace. A disk that refuses brings a warning and does not stop the run."""
     try:
         with replacing(path) as partial, TemporaryDirectory() as folder:
-            found.export_chrome_trace(f"{folder}/{NAME}")
+            trace.export_chrome_trace(f"{folder}/{NAME}")
             copyfile(f"{folder}/{NAME}", partial)
     except DiskError as error:
         warnings.warn(f"{error} Training goes on.", stacklevel=2)

@@ -1,4 +1,4 @@
-"""What a run's figures are handed to besides metrics.jsonl."""
+"""Trackers that receive the figures of a run besides metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sanslabel.errors import BadInput
+from sanslabel.settings import Track
 
-Track = Literal["tensorboard"]
 Tracker = Callable[[Mapping[str, Any]], None]
-"""takes a line of metrics.jsonl"""
+"""a function that takes a line of metrics.jsonl"""
 
 
 def check_tracker(kind: Track | None) -> None:
-    """BadInput where the tracker's package is missing."""
+    """Raises BadInput if the tracker's package is missing."""
     if kind is not None and find_spec(kind) is None:
         raise BadInput(f'--track {kind}: the package is missing; pip install "sanslabel[track]".')
 
 
 @contextmanager
 def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
-    """A tracker of a run that goes on from step `start`; one that fails warns once and is left out from then on."""
+    """Context manager that yields the tracker of a run which goes on from step `start`. One that fails warns once, and
+    is left out from then on."""
     if kind is None:
         yield lambda line: None
         return
@@ -43,7 +44,7 @@ def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
                 if name not in {"step", "epoch"} and isinstance(value, int | float):
                     writer.add_scalar(name, value, line["step"])
             writer.flush()
-        except Exception as error:  # whatever it is, it is no reason to stop a run
+        except Exception as error:  # no failure of a tracker may stop a run
             broken = True
             warnings.warn(f"--track {kind}: failed and is left out from now on ({error!r})", stacklevel=2)
 

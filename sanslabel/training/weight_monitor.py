@@ -1,4 +1,4 @@
-"""What is watched of networks while they are trained, beside their embeddings."""
+"""The weights of networks while they are trained: how they grow, and whether a teacher is a copy."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from sanslabel.methods.method import Networks
 
 
 class WeightMonitor:
-    """Of networks with their first weights, and of their players."""
+    """The figures of weights, compared with those at the start."""
 
     def __init__(self, net: Networks, players: Mapping[str, Player]) -> None:
-        self.net, self.players, self.first = net, players, _norm(net)
+        self.net, self.players, self.norm_at_start = net, players, _norm(net)
 
     def figures(self) -> dict[str, float | bool]:
-        """The learning rate of the first player's first group, how the norm of all trained weights compares with that
-        at the start, and whether a teacher is its student."""
+        """Returns the learning rate of the first player's first group, the norm of all trained weights over that at the
+        start, and whether a teacher shares weights with its student."""
         return {
             "learning_rate": next(iter(self.players.values())).optimizer.param_groups[0]["lr"],
-            "weight_growth": (_norm(self.net) / self.first).item(),
+            "weight_growth": (_norm(self.net) / self.norm_at_start).item(),
             "shared_teacher": shares_weights(self.net),
         }
 
 
 def shares_weights(net: Networks) -> bool:
-    """Whether a weight of the teacher lies where one outside of it does, so that it is no teacher."""
-    places = {True: set(), False: set()}
+    """Returns True if a weight of the teacher has the memory of one outside of it: then it is no teacher."""
+    addresses = {True: set(), False: set()}
     for name, parameter in net.named_parameters(remove_duplicate=False):
-        places[name.startswith("teacher.")].add(local_tensor(parameter).data_ptr())
-    return not places[True].isdisjoint(places[False])
+        addresses[name.startswith("teacher.")].add(local_tensor(parameter).data_ptr())
+    return not addresses[True].isdisjoint(addresses[False])
 
 
 @torch.no_grad()

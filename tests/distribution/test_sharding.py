@@ -17,7 +17,7 @@ from sanslabel.optimizers import LARS, SGD, AdamW
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.parallel import recompute_
-from sanslabel.training.sharding import lying_like, shard_
+from sanslabel.training.sharding import fully_shard_, sharded_like
 
 pytestmark = pytest.mark.faults
 
@@ -45,11 +45,11 @@ def figures(name: str, encoder: str, change: dict, parted: bool) -> list[float]:
     if parted:
         if encoder.startswith("vit"):
             recompute_(net)
-        shard_(net, torch.device("cpu"))
+        fully_shard_(net, torch.device("cpu"))
         assert is_sharded(net.parameters())
         of = max(net.parameters(), key=torch.Tensor.numel)
         assert local_tensor(of).numel() < of.numel()
-        torch.testing.assert_close(full_tensor(lying_like(full_tensor(of), of)), full_tensor(of))
+        torch.testing.assert_close(full_tensor(sharded_like(full_tensor(of), of)), full_tensor(of))
     stream = batches(source, 16, seed=1, epochs=1, device=torch.device("cpu"))
     found = []
     for record in islice(optimize(method, net, players_of(net, recipe, 16), stream), 3):
@@ -76,8 +76,8 @@ def test_weights_in_parts_give_the_same_losses_and_gradients(tmp_path):
 
 def test_on_one_process_nothing_is_parted():
     net = torch.nn.Linear(2, 2)
-    shard_(net, torch.device("cpu"))
+    fully_shard_(net, torch.device("cpu"))
     assert not is_sharded(net.parameters())
     assert full_tensor(net.weight) is net.weight
     assert local_tensor(net.weight) is net.weight
-    assert lying_like(net.weight, net.weight) is net.weight
+    assert sharded_like(net.weight, net.weight) is net.weight
