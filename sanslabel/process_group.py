@@ -78,9 +78,7 @@ def _meeting() -> Meeting | None:
         rank, agent = int(variables["RANK"]), variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         port, processes = int(variables["MASTER_PORT"]), int(variables["WORLD_SIZE"])
         return Meeting(variables["MASTER_ADDR"], port, rank, processes, rank == 0 and not agent)
-    processes = int(
-        variables.get("SLURM_STEP_NUM_TASKS") or 1
-    )  # of a step, which srun starts
+    processes = int(variables.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step, which srun starts
     if processes == 1:
         return None
     # The first of the nodes, which are written as node[03-07,12],other1.
