@@ -42,7 +42,7 @@ class Comparison:
     """called with a sentence on what is done next"""
     given: tuple[Mapping[str, Features], Division] | None = None
     """features that are computed already, with their labels"""
-    _opened: dict[str, Any] = field(default_factory=dict, repr=False)
+    _others: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def images(self) -> LabeledSplit:
@@ -53,6 +53,7 @@ class Comparison:
 
     @cached_property
     def _represented(self) -> tuple[Mapping[str, Features], Division]:
+        """Returns features and labels, which are computed at the first call."""
         if self.given is not None:
             return self.given
         self.announce(self.images)
@@ -117,13 +118,14 @@ class Comparison:
             settings=settings,
         )
 
-    def _open(self, key: str, opened: Callable[[], Any]) -> Any:
-        if key not in self._opened:
-            self._opened[key] = opened()
-        return self._opened[key]
+    def _open(self, key: str, open_other: Callable[[], Any]) -> Any:
+        if key not in self._others:
+            self._others[key] = open_other()
+        return self._others[key]
 
 
 def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
+    """Returns the subject. Raises BadInput if its encoder reads other inputs than those of the split."""
     if subject.encoder.reads != split.options["reads"]:
         raise BadInput(
             f"{subject.folder}: its encoder reads other images; name an encoder of the same image size and channels."

@@ -57,8 +57,8 @@ def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if nearest.shape[1] > k:
         # topk may take any of several equal entries. A stable sort takes the first, but is slow: only if needed.
         tied = (nearest[:, k - 1] == nearest[:, k]).nonzero()[:, 0]
-        for some in tied.split(max(1, BLOCK // 8 // similarity.shape[1])):
-            index[some] = similarity[some].argsort(dim=1, descending=True, stable=True)[:, : k + 1]
+        for block in tied.split(max(1, BLOCK // 8 // similarity.shape[1])):
+            index[block] = similarity[block].argsort(dim=1, descending=True, stable=True)[:, : k + 1]
     index = index[:, :k].sort(dim=1).values
     nearest, order = similarity.gather(1, index).sort(dim=1, descending=True, stable=True)
     return nearest, index.gather(1, order)

@@ -121,4 +121,5 @@ def _labeled(source: Source) -> Source:
 
 
 def _all_equal(indexes: Sequence[Tensor]) -> bool:
+    """Returns True if all are the same positions."""
     return all(torch.equal(indexes[0], index) for index in indexes[1:])

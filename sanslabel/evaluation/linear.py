@@ -77,7 +77,7 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int, penalty: float, to
 
     features: (N, D), labels: (N,) in [0, classes). The bias has no penalty. Scikit-learn's C is 1 / (N · penalty).
     Float64 features are fitted in float64, all others in float32. L-BFGS stops when a step lowers the loss by less than
-    the tolerance: at 1e-6, accuracies are within 0.05 points of those at 1e-9, in 40 % of the steps. One copy of the
+    the tolerance. At 1e-6, accuracies are within 0.05 points of those at 1e-9, in 40 % of the steps. One copy of the
     features is made.
     """
     with _threads_for(features):

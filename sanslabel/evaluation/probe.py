@@ -16,7 +16,7 @@ def chosen_probe(
 ) -> tuple[Probe, dict[str, Any]]:
     """Returns a probe that is fitted with the penalty chosen for it, and how that was chosen.
 
-    features: (N, D); labels: (N,) int64 in [0, classes); few: whether each fifth of the samples is held out in turn,
+    features: (N, D); labels: (N,) int64 in [0, classes). With `few`, each fifth of the samples is held out in turn,
     since few labels cannot spare a fifth for good.
     """
     choice = chosen_penalty(features, labels, classes=classes, rounds=FOLDS if few else 1, seed=seed)

@@ -58,7 +58,7 @@ def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
     """Returns the linear centered kernel alignment (CKA), in %.
 
     ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) for centered X (N, D) and Y (N, E), in Frobenius norms. It is 100 if one equals the other
-    up to a rotation and a scale, and 0 if they have nothing in common or one is constant. Kornblith et al. 2019,
+    up to a rotation and a scale. It is 0 if they have nothing in common or one is constant. Kornblith et al. 2019,
     equation 5.
     """
     x, y = (h.double() - h.double().mean(dim=0) for h in (features, reference))

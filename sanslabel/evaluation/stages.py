@@ -22,8 +22,8 @@ class Readout(nn.Module):
     """One vector for each image, read from one stage of an encoder.
 
     stage: 1 for the first, None for the last. tokens: the class token of a transformer, the mean of its patches, or all
-        patches one after the other; None for what the encoder itself pools. Raises BadInput for a stage or for tokens
-        that the encoder lacks.
+        patches one after the other. Without tokens, the encoder pools the stage itself. Raises BadInput for a stage or
+        for tokens that the encoder lacks.
     images (N, C, H, W) -> (N, D).
     """
 

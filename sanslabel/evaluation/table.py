@@ -65,6 +65,7 @@ def stage_table(scores: Sequence[Score], title: str) -> Table:
 
 
 def _representations(scores: Sequence[Score]) -> list[str]:
+    """Returns the names of the representations, in the order of the scores."""
     return list(dict.fromkeys(s.representation for s in scores))
 
 
@@ -82,6 +83,7 @@ def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table
 
 
 def _cell(score: Score | None) -> str:
+    """Returns a value with its spread, empty where there is none."""
     if score is None or isnan(score.value):
         return ""
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")

@@ -21,8 +21,10 @@ class PlainView(Protocol):
 
 
 def plain_view(spec: InputSpec) -> PlainView:
-    """Returns the view that evaluation takes for an encoder of this input: the largest central square of an image, or
-    the log-mel spectrogram of the central window of a sound. Raises BadInput for texts."""
+    """Returns the view that evaluation takes for an encoder of this input. Raises BadInput for texts.
+
+    Of an image it is the largest central square, of a sound the log-mel spectrogram of the central window.
+    """
     match spec:
         case ImageSpec():
             return View(size=spec.side)

@@ -139,8 +139,8 @@ def to_hertz(mel: Tensor) -> Tensor:
 def mel_bank(mels: int, window: int, rate: int, low: float, high: float) -> Tensor:
     """Returns a bank of triangles over frequency bins, (mels, window / 2 + 1) float64.
 
-    Their corners are equally spaced in mel from `low` to `high`, and each is scaled by 2 / (its width in Hz), so that
-    all have about the same area.
+    Their corners are equally spaced in mel from `low` to `high`. Each is scaled by 2 / (its width in Hz), so that all
+    have about the same area.
     """
     low_mel, high_mel = to_mel(torch.tensor([low, high], dtype=torch.float64)).tolist()
     corners = to_hertz(torch.linspace(low_mel, high_mel, mels + 2, dtype=torch.float64))

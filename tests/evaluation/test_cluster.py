@@ -23,9 +23,9 @@ def test_classes_that_are_directions_agree_wholly(labels):
 
 def test_noise_agrees_by_chance(labels, generator):
     noise = [torch.randn(len(x), 16, generator=generator) for x in labels]
-    found = agreement(noise[0], labels[0], noise[1], labels[1], classes=10, seed=0)
-    assert abs(found.rand) < 3
-    assert found.accuracy < 25
+    agreed = agreement(noise[0], labels[0], noise[1], labels[1], classes=10, seed=0)
+    assert abs(agreed.rand) < 3
+    assert agreed.accuracy < 25
 
 
 def test_labels_take_no_part_in_the_clusters(digits):
@@ -42,15 +42,17 @@ def test_clusters_are_matched_on_training_rows():
     """Test labels that are shifted against the training labels are all wrong, though clusters fit them."""
     labels = torch.arange(4).repeat(20)
     features = F.one_hot(labels, 4).float()
-    found = agreement(features, labels, features, (labels + 1) % 4, classes=4, seed=0)
-    assert found == pytest.approx((100, 100, 0))
+    agreed = agreement(features, labels, features, (labels + 1) % 4, classes=4, seed=0)
+    assert agreed == pytest.approx((100, 100, 0))
 
 
 def test_average_precision_is_that_of_scikit_learn(digits, monkeypatch):
     train, labels, test, test_labels = digits
     cosine = F.normalize(test[:50], dim=1) @ F.normalize(train, dim=1).T
-    each = [average_precision_score(labels == one, row) for one, row in zip(test_labels[:50], cosine, strict=True)]
-    expected = 100 * sum(each) / len(each)
+    precisions = [
+        average_precision_score(labels == one, row) for one, row in zip(test_labels[:50], cosine, strict=True)
+    ]
+    expected = 100 * sum(precisions) / len(precisions)
     assert mean_average_precision(train, labels, test[:50], test_labels[:50]) == pytest.approx(expected, abs=1e-3)
     monkeypatch.setattr(retrieval, "BLOCK", 3 * len(train))
     assert mean_average_precision(train, labels, test[:50], test_labels[:50]) == pytest.approx(expected, abs=1e-3)

@@ -38,22 +38,22 @@ def arrays(tmp_path):
 
 
 def test_scores_of_pixels_random_and_trained(run):
-    heard = []
-    found = evaluate(run, protocols=(KNN(draws=2), Linear(draws=2)), report=heard.append)
-    assert list(dict.fromkeys(s.representation for s in found)) == [
+    sentences = []
+    measured = evaluate(run, protocols=(KNN(draws=2), Linear(draws=2)), report=sentences.append)
+    assert list(dict.fromkeys(s.representation for s in measured)) == [
         "pixels",
         "random encoder",
         "trained encoder (student)",
     ]
-    values = {(s.representation, s.protocol, s.labels_per_class): s.value for s in found}
+    values = {(s.representation, s.protocol, s.labels_per_class): s.value for s in measured}
     assert values["pixels", "knn", None] > 95
     assert values["random encoder", "linear", None] > 85
-    assert heard[0] == "Representing 1,438 + 359 images of digits"
+    assert sentences[0] == "Representing 1,438 + 359 images of digits"
 
 
 def test_the_file_says_what_was_done(run):
     (run / "evaluation" / "digits.json").unlink(missing_ok=True)
-    found = evaluate(run, protocols=(KNN(draws=2),), seed=5)
+    measured = evaluate(run, protocols=(KNN(draws=2),), seed=5)
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert content["format"] == 1
     assert content["data"] == "digits"
@@ -65,7 +65,7 @@ def test_the_file_says_what_was_done(run):
         "sha256": checkpoint.sha256(run / "encoder.safetensors"),
     }
     assert content["fingerprints"] == {split: open_source("digits", split).fingerprint for split in ("train", "test")}
-    assert [s["value"] for s in content["scores"]] == [s.value for s in found]
+    assert [s["value"] for s in content["scores"]] == [s.value for s in measured]
 
     assert content["scores"][0]["settings"] == {"k": 20, "temperature": 0.07}
     assert [p.name for p in (run / "evaluation").iterdir()] == ["digits.json"]
@@ -83,12 +83,12 @@ def test_other_settings_stand_beside_and_the_same_ones_in_place(run):
 
 def test_other_data_of_the_same_name_get_a_file_of_their_own(run, tmp_path):
     images = open_source("digits", "all")
-    for part, rows in {"one": slice(0, 400), "two": slice(400, 800)}.items():
-        (tmp_path / part).mkdir()
+    for name, index in {"one": slice(0, 400), "two": slice(400, 800)}.items():
+        (tmp_path / name).mkdir()
         np.savez(
-            tmp_path / part / "same.npz", images=images.images[rows, 0].numpy(), labels=images.labels[rows].numpy()
+            tmp_path / name / "same.npz", images=images.images[index, 0].numpy(), labels=images.labels[index].numpy()
         )
-        evaluate(run, data=tmp_path / part / "same.npz", protocols=ONE_DRAW, baselines=False)
+        evaluate(run, data=tmp_path / name / "same.npz", protocols=ONE_DRAW, baselines=False)
     assert len(list((run / "evaluation").glob("same*.json"))) == 2
     for file in (run / "evaluation").glob("same*.json"):
         file.unlink()
@@ -100,7 +100,7 @@ def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(run):
     checkpoint.write_json(run / "run.json", plan | {"precision": "bfloat16"}, run_config.FORMAT)
     short = evaluate(run, protocols=(Linear(draws=1),))
     assert json.loads((run / "evaluation" / "digits.json").read_text())["precision"] == "bfloat16"
-    trained = [next(s for s in found if "trained" in s.representation) for found in (exact, short)]
+    trained = [next(s for s in measured if "trained" in s.representation) for measured in (exact, short)]
     assert trained[0].settings != trained[1].settings  # cross-entropies differ in their last digits
     assert trained[0].value == pytest.approx(trained[1].value, abs=1)
 
@@ -149,29 +149,29 @@ def test_pixels_and_random_weights_come_from_the_same_configuration(run, monkeyp
 
 def test_data_without_a_test_split_are_divided(run, arrays):
     labels = np.arange(60) % 3
-    found = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
-    assert {(s.n_train, s.n_test) for s in found if s.labels_per_class is None} == {(48, 12)}
-    assert found[0].split == "a fifth of the labeled images"
+    measured = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
+    assert {(s.n_train, s.n_test) for s in measured if s.labels_per_class is None} == {(48, 12)}
+    assert measured[0].split == "a fifth of the labeled images"
     assert (run / "evaluation" / "few.json").is_file()
 
 
 def test_rows_without_a_label_are_left_out(run, arrays):
     labels = np.where(np.arange(60) < 40, np.arange(60) % 2, -1)
-    found = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
-    assert (found[0].n_train, found[0].n_test) == (32, 8)
+    measured = evaluate(run, data=arrays(labels), protocols=TWO_DRAWS)
+    assert (measured[0].n_train, measured[0].n_test) == (32, 8)
 
 
 def test_scores_of_an_earlier_version_are_kept(run):
     evaluate(run, protocols=ONE_DRAW)
     path = run / "evaluation" / "digits.json"
-    said = json.loads(path.read_text())
-    for score in said["scores"]:
+    content = json.loads(path.read_text())
+    for score in content["scores"]:
         del score["metric"], score["stage"]  # which came later
-    path.write_text(json.dumps(said))
-    count = len(said["scores"])
+    path.write_text(json.dumps(content))
+    count = len(content["scores"])
     evaluate(run, protocols=("cluster",), baselines=False)
     both = json.loads(path.read_text())["scores"]
-    assert both[:count] == said["scores"]
+    assert both[:count] == content["scores"]
     assert [score["protocol"] for score in both[count:]] == ["cluster"] * 3
     evaluate(run, protocols=ONE_DRAW)
     assert len(json.loads(path.read_text())["scores"]) == count + 3, "measured again, not twice"
@@ -183,14 +183,14 @@ def test_a_folder_of_classes(run, tmp_path):
         place = tmp_path / "folder" / f"class{int(images.labels[row])}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images.images[row, 0].numpy()).save(place / f"{row}.png")
-    found = evaluate(run, data=tmp_path / "folder", protocols=TWO_DRAWS)
-    assert found[0].n_train + found[0].n_test == 40
+    measured = evaluate(run, data=tmp_path / "folder", protocols=TWO_DRAWS)
+    assert measured[0].n_train + measured[0].n_test == 40
 
 
 def test_large_images_pixels_are_reduced(run, monkeypatch):
     monkeypatch.setattr(subjects, "PIXELS", 63)
-    found = evaluate(run, protocols=ONE_DRAW)
-    assert found[0].representation == "pixels, reduced to 32x32"
+    measured = evaluate(run, protocols=ONE_DRAW)
+    assert measured[0].representation == "pixels, reduced to 32x32"
 
 
 def test_a_plain_vote_can_be_written(run):
@@ -237,11 +237,11 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     source = open_source("digits", "train")
     options = {"reads": source.image, "device": torch.device("cpu"), "dtype": torch.float32}
     cache = FeatureCache(run / "features")
-    rows = LabeledSplit("digits", source, source, "all", options, cache)
+    index = LabeledSplit("digits", source, source, "all", options, cache)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
-    features, found = represent({"": one}, source, **options)
-    cache.save(cache.file(one, source, options), features[""][1:], found[1:])
-    both, read = rows.features({"one": one, "two": two}, source)
+    features, measured = represent({"": one}, source, **options)
+    cache.save(cache.file(one, source, options), features[""][1:], measured[1:])
+    both, read = index.features({"one": one, "two": two}, source)
     assert torch.equal(read, torch.arange(len(source)))
     assert torch.equal(both["one"], features[""])
     assert len(both["two"]) == len(source)
@@ -250,8 +250,8 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
 def test_a_disk_that_refuses_the_features_is_no_reason_to_stop(run):
     (run / "features").write_text("no folder")
     with pytest.warns(UserWarning, match="Features are not kept"):
-        found = evaluate(run, protocols=ONE_DRAW, baselines=False)
-    assert found
+        measured = evaluate(run, protocols=ONE_DRAW, baselines=False)
+    assert measured
 
 
 def test_what_was_measured_before_an_error_is_kept(run, monkeypatch):
@@ -282,8 +282,8 @@ def test_an_exported_encoder_needs_no_run(run):
 
 def test_the_same_encoder_is_probed_on_another_set(run, arrays):
     other = arrays(np.arange(60) % 2)
-    found = evaluate(run, protocols=(Linear(draws=1), Transfer(data=str(other))))
-    second = [score for score in found if score.protocol == "transfer"]
+    measured = evaluate(run, protocols=(Linear(draws=1), Transfer(data=str(other))))
+    second = [score for score in measured if score.protocol == "transfer"]
     assert [score.representation for score in second] == ["random encoder", "trained encoder (student)"]
     assert {score.settings["data"] for score in second} == {str(other)}
     assert {score.n_train + score.n_test for score in second} == {60}
@@ -297,9 +297,9 @@ def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(quick_run):
     run = quick_run
     before = checkpoint.load_encoder(run).state_dict()
     how = Finetune(steps=100, flip=0.0)  # digits have no mirror images
-    found = evaluate(run, protocols=(Linear(draws=1), how))
-    probed = [s.value for s in found if s.protocol == "linear" and "encoder" in s.representation]
-    tuned = [s for s in found if s.protocol == "finetune"]
+    measured = evaluate(run, protocols=(Linear(draws=1), how))
+    probed = [s.value for s in measured if s.protocol == "linear" and "encoder" in s.representation]
+    tuned = [s for s in measured if s.protocol == "finetune"]
     assert [s.representation for s in tuned] == ["random encoder", "trained encoder (student)"]
     assert all(after.value > with_all for after, with_all in zip(tuned, probed[::2], strict=True))
     assert tuned[0].settings["steps"] == 100
@@ -327,8 +327,8 @@ def test_more_neighbors_than_rows(run, arrays):
     data = arrays(np.arange(60) % 2)
     with pytest.raises(BadInput, match=r"--knn.k 49: .* has 48 images to fit on; give at most as many"):
         evaluate(run, data=data, protocols=(KNN(k=49),))
-    found = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=ONE_DRAW, baselines=False)
-    assert found[0].settings["k"] == 20
+    measured = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=ONE_DRAW, baselines=False)
+    assert measured[0].settings["k"] == 20
 
 
 def test_data_without_labels(run, arrays):
@@ -384,8 +384,8 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path, write_run):
     encoder = encoders.build("conv", channels=1, image_size=8)
     encoder.read_patches_(4, 4)
     write_run(tmp_path, {"student": encoder})
-    found = evaluate(tmp_path, protocols=ONE_DRAW)
-    values = {s.representation: s.value for s in found if s.labels_per_class is None}
+    measured = evaluate(tmp_path, protocols=ONE_DRAW)
+    values = {s.representation: s.value for s in measured if s.labels_per_class is None}
     readings = [f"{name}, {how}" for name in ("random encoder", "trained encoder (student)") for how in READINGS]
     assert list(values) == ["pixels", *readings]
     assert len(set(values.values())) == 5
@@ -395,8 +395,8 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path, write_run):
     settle_(encoder, source, reads=source.image, device=torch.device("cpu"))
     features, _ = represent({"whole": encoder}, source, reads=source.image, device=torch.device("cpu"))
     options = {"reads": source.image, "device": torch.device("cpu")}
-    _, whole = subjects.readouts({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
-    again, _ = represent({"whole": whole}, source, reads=source.image, device=torch.device("cpu"))
+    _, full = subjects.readouts({"x": checkpoint.load_encoder(tmp_path)}, source, options, None, None).values()
+    again, _ = represent({"whole": full}, source, reads=source.image, device=torch.device("cpu"))
     assert torch.equal(features["whole"], again["whole"])
 
 

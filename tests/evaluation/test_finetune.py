@@ -49,18 +49,18 @@ def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
     net = Networks(encoder=encoder, classifier=torch.nn.Linear(encoder.width, 10))
     recipe = how.recipe(encoder, 1000)
     groups = recipe.parameter_groups(net, recipe.optimizers[""])
-    rate = {id(p): group["base_lr"] / how.lr for group in groups for p in group["params"]}
+    factor = {id(p): group["base_lr"] / how.lr for group in groups for p in group["params"]}
     depth = len(encoder.blocks)
     for name, parameter in net.named_parameters():
-        part = name.split(".")
-        if part[0] == "classifier" or part[1] == "norm":
+        words = name.split(".")
+        if words[0] == "classifier" or words[1] == "norm":
             expected = 1.0
-        elif part[1] == "blocks":
-            expected = 0.5 ** (depth - int(part[2]))
+        elif words[1] == "blocks":
+            expected = 0.5 ** (depth - int(words[2]))
         else:
             expected = 0.5 ** (depth + 1)
-        assert rate[id(parameter)] == pytest.approx(expected), name
-    assert len(rate) == len(list(net.parameters()))
+        assert factor[id(parameter)] == pytest.approx(expected), name
+    assert len(factor) == len(list(net.parameters()))
 
 
 def test_a_rate_of_almost_nothing_is_the_probe():
@@ -68,8 +68,8 @@ def test_a_rate_of_almost_nothing_is_the_probe():
     encoder = encoders.build("conv", channels=1, image_size=8).eval()
     probe = probe_of(encoder.width)
     net = fine_tuned(encoder, probe, source, Finetune(steps=1, lr=1e-12), reads=source.image, seed=0, device=CPU)
-    for (name, own), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
-        torch.testing.assert_close(own, tuned, rtol=0, atol=1e-9, msg=name)
+    for (name, before), tuned in zip(encoder.named_parameters(), net[0].parameters(), strict=True):
+        torch.testing.assert_close(before, tuned, rtol=0, atol=1e-9, msg=name)
 
 
 def test_it_is_a_loop_of_cross_entropy_on_crops(generator):
@@ -119,13 +119,13 @@ def test_rates_follow_warm_up_and_cosine():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "sentence"),
+    ("settings", "sentence"),
     [
         ({"steps": 0}, "--finetune.steps 0: must be 1 or more"),
         ({"lr": 0.0}, "--finetune.lr 0.0: must be above 0"),
         ({"flip": 1.5}, "--finetune.flip 1.5: must be from 0 to 1"),
     ],
 )
-def test_numbers_that_cannot_be(numbers, sentence):
+def test_numbers_that_cannot_be(settings, sentence):
     with pytest.raises(BadInput, match=sentence):
-        Finetune(**numbers)
+        Finetune(**settings)

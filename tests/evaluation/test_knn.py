@@ -13,13 +13,13 @@ from sanslabel.evaluation.knn import predictions
 
 def by_loop(train, labels, test, classes, k, temperature):
     """As NPID writes it, one test row at a time; of equal rows the earlier, of equal votes the lower class."""
-    found = []
+    predicted = []
     for row in test:
         cosines = [float(row @ other / (row.norm() * other.norm())) for other in train]
         nearest = sorted(range(len(train)), key=lambda i: (-cosines[i], i))[:k]
         votes = [sum(math.exp(cosines[i] / temperature) for i in nearest if labels[i] == c) for c in range(classes)]
-        found.append(votes.index(max(votes)))
-    return found
+        predicted.append(votes.index(max(votes)))
+    return predicted
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
@@ -27,8 +27,8 @@ def by_loop(train, labels, test, classes, k, temperature):
 def test_predictions_are_those_of_the_loop(generator, k, temperature):
     train, test = (torch.randn(n, 6, generator=generator) for n in (60, 40))
     labels = torch.randint(4, (60,), generator=generator)
-    found = predictions(train, labels, test, classes=4, k=k, temperature=temperature)
-    assert found.tolist() == by_loop(train, labels, test, 4, k, temperature)
+    predicted = predictions(train, labels, test, classes=4, k=k, temperature=temperature)
+    assert predicted.tolist() == by_loop(train, labels, test, 4, k, temperature)
 
 
 @pytest.mark.parametrize("temperature", [0.07, math.inf])
@@ -40,10 +40,10 @@ def test_predictions_are_those_of_scikit_learn(digits, temperature):
 
     peer = KNeighborsClassifier(n_neighbors=20, metric="cosine", algorithm="brute", weights=weights)
     expected = torch.from_numpy(peer.fit(train, labels).predict(test))
-    found = predictions(train, labels, test, classes=10, k=20, temperature=temperature)
+    predicted = predictions(train, labels, test, classes=10, k=20, temperature=temperature)
     # Plain votes tie and equal distances differ by rounding: a row in a hundred may go another way.
-    assert (found == expected).float().mean() > (0.99 if math.isinf(temperature) else 0.997)
-    assert (found == truth).float().mean() > 0.95
+    assert (predicted == expected).float().mean() > (0.99 if math.isinf(temperature) else 0.997)
+    assert (predicted == truth).float().mean() > 0.95
 
 
 def test_every_row_is_its_own_nearest(digits):
@@ -74,10 +74,10 @@ def test_blocks_do_not_matter(digits, monkeypatch):
     assert torch.equal(predictions(train, labels, test, classes=10), expected)
 
 
-@pytest.mark.parametrize("rows", [2, 7, 1000])
-def test_of_equally_near_rows_the_earlier_count(rows, monkeypatch):
+@pytest.mark.parametrize("length", [2, 7, 1000])
+def test_of_equally_near_rows_the_earlier_count(length, monkeypatch):
     """Also where they lie in different parts of the bank."""
-    monkeypatch.setattr(knn, "BLOCK", rows * knn.QUERIES)
+    monkeypatch.setattr(knn, "BLOCK", length * knn.QUERIES)
     train = torch.eye(2).repeat_interleave(300, dim=0)  # 300 copies of each of two directions
     labels = torch.tensor([3] * 5 + [1] * 295 + [0] * 300)
     test = torch.tensor([[1.0, 0.0], [0.9, 0.1]])

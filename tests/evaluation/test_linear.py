@@ -12,12 +12,12 @@ from sanslabel.evaluation.linear import chosen_penalty, fifths, fitted
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-3])
-@pytest.mark.parametrize("rows", [1438, 40])  # more rows than features, and fewer
-def test_the_fit_is_that_of_scikit_learn(digits, penalty, rows):
+@pytest.mark.parametrize("samples", [1438, 40])  # more rows than features, and fewer
+def test_the_fit_is_that_of_scikit_learn(digits, penalty, samples):
     train, labels, test, _ = digits
-    train, labels = train[:rows].double(), labels[:rows]
+    train, labels = train[:samples].double(), labels[:samples]
     scaler = StandardScaler().fit(train)
-    peer = LogisticRegression(C=1 / (rows * penalty), tol=1e-8, max_iter=20_000)
+    peer = LogisticRegression(C=1 / (samples * penalty), tol=1e-8, max_iter=20_000)
     peer.fit(scaler.transform(train), labels)
     probe = fitted(train, labels, classes=10, penalty=penalty, tolerance=1e-13)
     assert probe.weight.dtype == torch.float64
@@ -37,11 +37,11 @@ def test_float32_at_the_default_tolerance_has_the_same_accuracy(digits):
     assert (probe.predictions(test) == exact.predictions(test)).float().mean() > 0.995
 
 
-def overlapping(generator, rows=300, dimensions=12):
+def overlapping(generator, samples=300, dimensions=12):
     """Features in float64 that tell four classes with some doubt, and the classes."""
-    labels = torch.randint(4, (rows,), generator=generator)
+    labels = torch.randint(4, (samples,), generator=generator)
     means = torch.randn(4, dimensions, generator=generator)
-    return (means[labels] + 1.5 * torch.randn(rows, dimensions, generator=generator)).double(), labels
+    return (means[labels] + 1.5 * torch.randn(samples, dimensions, generator=generator)).double(), labels
 
 
 def test_the_fit_is_stationary(generator):
@@ -101,27 +101,27 @@ def test_blocks_do_not_matter(generator, monkeypatch):
 
 def test_parts_are_alike_fixed_by_the_seed_and_mixed():
     labels = torch.tensor([0] * 50 + [1] * 23 + [2] * 4)
-    part = fifths(labels, 0)
-    assert part.bincount().tolist() == [16, 16, 15, 15, 15]
+    fifth = fifths(labels, 0)
+    assert fifth.bincount().tolist() == [16, 16, 15, 15, 15]
     for label, size in ((0, 50), (1, 23), (2, 4)):
-        counts = part[labels == label].bincount(minlength=5)
+        counts = fifth[labels == label].bincount(minlength=5)
         assert counts.max() - counts.min() <= 1
         assert counts.sum() == size
-    assert torch.equal(fifths(labels, 0), part)
-    assert not torch.equal(fifths(labels, 1), part)
-    assert part[:50].diff().abs().sum() > 20  # in no order
+    assert torch.equal(fifths(labels, 0), fifth)
+    assert not torch.equal(fifths(labels, 1), fifth)
+    assert fifth[:50].diff().abs().sum() > 20  # in no order
 
 
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_held_out_figures_are_those_of_separate_fits(generator, rounds):
     """The joint fit of all rounds, against one fit for each on the rows that it keeps."""
     train, labels = overlapping(generator)
-    part = fifths(labels, 3)
+    fifth = fifths(labels, 3)
     choice = chosen_penalty(train, labels, classes=4, rounds=rounds, seed=3, tolerance=1e-12)
     standardized = ((train - train.mean(0)) / train.std(0, correction=0)).numpy()
     entropy, right, count = 0.0, 0, 0
     for fold in range(rounds):
-        kept, out = (part != fold).numpy(), (part == fold).numpy()
+        kept, out = (fifth != fold).numpy(), (fifth == fold).numpy()
         peer = LogisticRegression(C=1 / (kept.sum() * choice.best.penalty), tol=1e-8, max_iter=10_000)
         peer.fit(standardized[kept], labels[kept])
         probability = peer.predict_proba(standardized[out])
@@ -159,20 +159,22 @@ def test_the_penalty_matters_and_is_chosen_well(generator, rounds):
     labels = torch.randint(4, (4400,), generator=generator)
     means = torch.randn(4, 100, generator=generator) * (torch.arange(100) < 20)
     features = means[labels] * 0.4 + torch.randn(4400, 100, generator=generator)
-    train, seen, fresh, truth = features[:400], labels[:400], features[400:], labels[400:]
+    train, known, fresh, truth = features[:400], labels[:400], features[400:], labels[400:]
 
     def accuracy(penalty: float) -> float:
-        return 100 * float((fitted(train, seen, classes=4, penalty=penalty).predictions(fresh) == truth).float().mean())
+        return 100 * float(
+            (fitted(train, known, classes=4, penalty=penalty).predictions(fresh) == truth).float().mean()
+        )
 
-    chosen = accuracy(chosen_penalty(train, seen, classes=4, rounds=rounds, seed=0).best.penalty)
+    chosen = accuracy(chosen_penalty(train, known, classes=4, rounds=rounds, seed=0).best.penalty)
     assert chosen > max(accuracy(10.0**-power) for power in range(-1, 5)) - 2
     assert chosen > accuracy(1e-6) + 5
     assert chosen > accuracy(10) + 30
 
 
 def test_very_few_rows_are_no_error():
-    for rows in (1, 2, 3):
-        features, labels = torch.eye(4)[:rows], torch.arange(rows)
+    for samples in (1, 2, 3):
+        features, labels = torch.eye(4)[:samples], torch.arange(samples)
         choice = chosen_penalty(features, labels, classes=4, rounds=5, seed=0)
         probe = fitted(features, labels, classes=4, penalty=choice.best.penalty)
         assert torch.equal(probe.predictions(features), labels)

@@ -19,7 +19,7 @@ from sanslabel.evaluation.score_file import identity
 from sanslabel.evaluation.table import heading, tables, title_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
-OWN = '''"""nearest_mean: the accuracy of the nearest class mean."""
+USER_PROTOCOL = '''"""nearest_mean: the accuracy of the nearest class mean."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -50,18 +50,18 @@ class NearestMean(Protocol):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def user_protocol(tmp_path, monkeypatch):
     """A person's folder with a protocol, as SANSLABEL_PATH names it."""
     folder = tmp_path / "mine" / "protocols"
     folder.mkdir(parents=True)
-    (folder / "nearest_mean.py").write_text(OWN)
+    (folder / "nearest_mean.py").write_text(USER_PROTOCOL)
     monkeypatch.setattr(protocols, "__path__", [*protocols.__path__, str(folder)])
     yield
     sys.modules.pop("sanslabel.evaluation.protocols.nearest_mean", None)
     protocol_class.cache_clear()
 
 
-def test_a_file_is_a_protocol(own, run):
+def test_a_file_is_a_protocol(user_protocol, run):
     assert "nearest_mean" in names()
     assert sentence("nearest_mean") == "nearest_mean: the accuracy of the nearest class mean."
     kind = protocol_class("nearest_mean")
@@ -78,7 +78,7 @@ def test_a_file_is_a_protocol(own, run):
         kind(shrink=2)
 
 
-def test_its_scores_are_read_without_it(own, run):
+def test_its_scores_are_read_without_it(user_protocol, run):
     evaluate(run, protocols=("nearest_mean",), baselines=False)
     (score,) = json.loads((run / "evaluation" / "digits.json").read_text())["scores"]
     assert identity(score)[-1] == 0.0
@@ -92,7 +92,7 @@ def test_its_scores_are_read_without_it(own, run):
     assert [s["protocol"] for s in content] == ["nearest_mean", "knn", "knn"]
 
 
-def test_its_fields_are_flags(own, run, capsys):
+def test_its_fields_are_flags(user_protocol, run, capsys):
     command.run([str(run), "--protocols", "nearest_mean", "--nearest-mean.shrink", "0.5"])
     content = json.loads((run / "evaluation" / "digits.json").read_text())["scores"]
     assert {score["settings"]["shrink"] for score in content} == {0.5}

@@ -34,24 +34,24 @@ def representations(digits):
 
 def test_drawn_rows_are_so_many_of_each_class():
     labels = torch.tensor([0] * 30 + [1] * 4 + [2] * 50 + [0] * 30)
-    rows = few_labels(labels, 10, 7)
-    assert labels[rows].bincount().tolist() == [10, 4, 10]
-    assert torch.equal(rows, rows.unique())
-    assert torch.equal(rows, few_labels(labels, 10, 7))
-    assert not torch.equal(rows, few_labels(labels, 10, 8))
+    index = few_labels(labels, 10, 7)
+    assert labels[index].bincount().tolist() == [10, 4, 10]
+    assert torch.equal(index, index.unique())
+    assert torch.equal(index, few_labels(labels, 10, 7))
+    assert not torch.equal(index, few_labels(labels, 10, 8))
     singles = torch.cat([few_labels(labels, 1, key) for key in range(300)])
     assert singles[labels[singles] == 0].unique().numel() > 50  # of the 60 rows of class 0
 
 
 def test_all_combinations_are_scored(division, representations):
-    heard = []
+    sentences = []
     protocols = both(draws=3, labels_per_class=4)
-    found = scores_of_features(representations, division, protocols=protocols, report=heard.append)
-    assert [(s.protocol, s.representation, s.labels_per_class) for s in found] == [
+    measured = scores_of_features(representations, division, protocols=protocols, report=sentences.append)
+    assert [(s.protocol, s.representation, s.labels_per_class) for s in measured] == [
         (protocol, name, count) for protocol in ("knn", "linear") for name in ("pixels", "half") for count in (None, 4)
     ]
-    assert heard == [f"Measuring {name}: {p}" for p in ("knn", "linear") for name in ("pixels", "half")]
-    for score in found:
+    assert sentences == [f"Measuring {name}: {p}" for p in ("knn", "linear") for name in ("pixels", "half")]
+    for score in measured:
         assert (score.n_train, score.n_test) == (1438 if score.labels_per_class is None else 40, 359)
         assert (score.spread is None) == (score.labels_per_class is None)
         assert 50 < score.value < 100
@@ -59,17 +59,17 @@ def test_all_combinations_are_scored(division, representations):
 
 
 def test_values_are_those_of_the_protocols(division, representations):
-    found = scores_of_features(
+    measured = scores_of_features(
         representations, division, protocols=both(k=7, temperature=0.2, labels_per_class=5, draws=4), seed=3
     )
-    value = {(s.protocol, s.representation, s.labels_per_class): s for s in found}
+    value = {(s.protocol, s.representation, s.labels_per_class): s for s in measured}
     train, test = representations["half"]
 
     def accuracy(predicted):
         return 100 * float((predicted == division.test).double().mean())
 
-    def nearest(rows):
-        return accuracy(knn.predictions(train[rows], division.train[rows], test, classes=10, k=7, temperature=0.2))
+    def nearest(index):
+        return accuracy(knn.predictions(train[index], division.train[index], test, classes=10, k=7, temperature=0.2))
 
     few = [few_labels(division.train, 5, fold(3, 6, draw)) for draw in range(4)]
     every = torch.arange(len(train))
@@ -109,10 +109,10 @@ def test_scores_repeat_and_depend_on_the_seed(division, representations):
 
 
 def test_the_table_has_representations_side_by_side(division, representations):
-    found = scores_of_features(representations, division, protocols=both(draws=2))
-    found = [replace(s, value=80 + i, spread=s.spread and 1.25) for i, s in enumerate(found)]
+    measured = scores_of_features(representations, division, protocols=both(draws=2))
+    measured = [replace(s, value=80 + i, spread=s.spread and 1.25) for i, s in enumerate(measured)]
     console = Console(width=120, record=True, file=StringIO())
-    console.print(table(found))
+    console.print(table(measured))
     lines = [line.split() for line in console.export_text().splitlines()]
     assert " ".join(lines[0]) == "Accuracy in % on 359 images (test split)"
     assert " ".join(lines[1]) == "representation kNN linear kNN, 10 a class linear, 10 a class"
@@ -121,34 +121,34 @@ def test_the_table_has_representations_side_by_side(division, representations):
 
 
 def test_few_are_shares_of_the_labels_as_many_of_each_class(division, representations):
-    found = scores_of_features(representations, division, protocols=("few",), seed=2)
-    assert [(s.representation, s.labels_per_class, s.n_train) for s in found] == [
+    measured = scores_of_features(representations, division, protocols=("few",), seed=2)
+    assert [(s.representation, s.labels_per_class, s.n_train) for s in measured] == [
         (name, count, 10 * count) for name in representations for count in (1, 14)
     ]
     train, test = representations["half"]
     values = []
     for draw in range(3):
-        rows = few_labels(division.train, 14, fold(2, 6, draw))
-        best = linear.chosen_penalty(train[rows], division.train[rows], classes=10, rounds=5, seed=2).best
-        probe = linear.fitted(train[rows], division.train[rows], classes=10, penalty=best.penalty)
+        index = few_labels(division.train, 14, fold(2, 6, draw))
+        best = linear.chosen_penalty(train[index], division.train[index], classes=10, rounds=5, seed=2).best
+        probe = linear.fitted(train[index], division.train[index], classes=10, penalty=best.penalty)
         values.append(100 * float((probe.predictions(test) == division.test).double().mean()))
-    assert found[-1].value == pytest.approx(fmean(values))
+    assert measured[-1].value == pytest.approx(fmean(values))
     rare = division._replace(train=torch.where(division.train == 3, 4, division.train))
     with pytest.raises(BadInput, match="10 % of the labels are 14 of each class, and one has 0"):
         scores_of_features(representations, rare, protocols=("few",))
 
 
 def test_clusters_and_retrieval_have_figures_of_their_own(division, representations):
-    found = scores_of_features(representations, division, protocols=("cluster", "retrieval"))
-    assert [(s.protocol, s.metric) for s in found if s.representation == "half"] == [
+    measured = scores_of_features(representations, division, protocols=("cluster", "retrieval"))
+    assert [(s.protocol, s.metric) for s in measured if s.representation == "half"] == [
         ("cluster", "NMI"),
         ("cluster", "ARI"),
         ("cluster", "accuracy"),
         ("retrieval", "mAP"),
     ]
-    assert all(s.labels_per_class is None and s.spread is None for s in found)
-    assert found[-1].settings["queries"] == 359
+    assert all(s.labels_per_class is None and s.spread is None for s in measured)
+    assert measured[-1].settings["queries"] == 359
     written = StringIO()
-    Console(file=written, width=150).print(table(found))
+    Console(file=written, width=150).print(table(measured))
     assert "In % on 359 images" in written.getvalue()
     assert "cluster NMI" in written.getvalue()

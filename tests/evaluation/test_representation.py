@@ -33,14 +33,14 @@ def encoder():
 
 
 def test_each_row_is_the_encoders_output(source, encoder):
-    found, rows = represent({"conv": encoder, "pixels": pixels}, source, reads=IMAGES, device=CPU, batch=100)
+    features, index = represent({"conv": encoder, "pixels": pixels}, source, reads=IMAGES, device=CPU, batch=100)
     images = source.images.float() / 255
     with torch.no_grad():
         expected = encoder.eval()(images)
-    assert torch.allclose(found["conv"], expected, atol=1e-5)
-    assert torch.equal(found["pixels"], images.flatten(1))
-    assert torch.equal(rows, torch.arange(len(source)))
-    assert not found["conv"].requires_grad
+    assert torch.allclose(features["conv"], expected, atol=1e-5)
+    assert torch.equal(features["pixels"], images.flatten(1))
+    assert torch.equal(index, torch.arange(len(source)))
+    assert not features["conv"].requires_grad
 
 
 def test_parameters_buffers_and_modes_stay(source, encoder):
@@ -76,8 +76,8 @@ def test_bfloat16_is_close_and_comes_as_float32(source, encoder):
 
 
 def test_images_are_resized_whole(source):
-    found, _ = represent({"pixels": pixels}, source, reads=ImageSpec(channels=1, height=5, width=5), device=CPU)
-    assert torch.allclose(found["pixels"], resized(source.images, 5).flatten(1))
+    features, _ = represent({"pixels": pixels}, source, reads=ImageSpec(channels=1, height=5, width=5), device=CPU)
+    assert torch.allclose(features["pixels"], resized(source.images, 5).flatten(1))
 
 
 def test_pixels_of_large_images_are_reduced(generator):
@@ -91,9 +91,9 @@ def test_a_sample_that_cannot_be_read_is_left_out(tmp_path):
         Image.new("L", (8, 8), 40 * row).save(tmp_path / f"{row}.png")
     (tmp_path / "2.png").write_bytes(b"not an image")
     source = open_source(tmp_path)
-    found, rows = represent({"pixels": pixels}, source, reads=IMAGES, device=CPU, batch=4)
-    assert rows.tolist() == [0, 1, 3, 4, 5]
-    assert torch.allclose(found["pixels"][:, 0], torch.tensor([0.0, 40, 120, 160, 200]) / 255)
+    features, index = represent({"pixels": pixels}, source, reads=IMAGES, device=CPU, batch=4)
+    assert index.tolist() == [0, 1, 3, 4, 5]
+    assert torch.allclose(features["pixels"][:, 0], torch.tensor([0.0, 40, 120, 160, 200]) / 255)
 
 
 def test_infinite_representations_are_refused(source):
@@ -148,8 +148,8 @@ def test_an_encoder_without_running_statistics_is_left_alone(source):
 def test_settling_makes_a_random_encoder_usable(source, encoder):
     """Without it, evaluation normalizes by the mean 0 and variance 1 that BatchNorm begins with."""
     settle_(encoder, source, reads=IMAGES, device=CPU)
-    found, _ = represent({"conv": encoder}, source, reads=IMAGES, device=CPU)
+    features, _ = represent({"conv": encoder}, source, reads=IMAGES, device=CPU)
     encoder.train()
     with torch.no_grad():
         batch = encoder(source.images.float() / 255)
-    assert torch.allclose(found["conv"], batch, rtol=0.2, atol=0.1)
+    assert torch.allclose(features["conv"], batch, rtol=0.2, atol=0.1)

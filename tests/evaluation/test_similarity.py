@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 LABELS = torch.arange(300) % 10
 
 
-def noise(width: int, seed: int = 0, rows: int = 300) -> torch.Tensor:
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+def noise(width: int, seed: int = 0, count: int = 300) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
 
 
 def test_features_that_are_the_labels_are_right_and_noise_is_a_coin():
@@ -43,7 +43,7 @@ def test_triplets_of_a_thousand_classes_are_as_many():
 
 
 def test_triplets_are_those_of_a_loop_over_all():
-    features = noise(6, rows=40) + 2 * one_hot(torch.arange(40) % 3, 6)
+    features = noise(6, count=40) + 2 * one_hot(torch.arange(40) % 3, 6)
     labels = torch.arange(40) % 3
     cosine = normalize(features, dim=1) @ normalize(features, dim=1).T
     right = [
@@ -88,12 +88,12 @@ def test_what_does_not_see_a_change_does_not_change():
     source = open_source("digits", "test")
     encoder = encoders.build("conv", channels=1, image_size=8)
     compared = {"mean": lambda x: torch.stack([x.mean((1, 2, 3)), x.square().mean((1, 2, 3))], dim=1), "conv": encoder}
-    found = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
-    assert found["mean"]["flip"] == pytest.approx(100, abs=1e-3)
-    assert found["mean"]["turn"] == pytest.approx(100, abs=1e-3)
-    assert set(found["conv"]) == {"crop", "flip", "light", "blur", "turn", UNRELATED}
-    assert found["conv"]["flip"] < 100
-    assert found == mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    measured = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    assert measured["mean"]["flip"] == pytest.approx(100, abs=1e-3)
+    assert measured["mean"]["turn"] == pytest.approx(100, abs=1e-3)
+    assert set(measured["conv"]) == {"crop", "flip", "light", "blur", "turn", UNRELATED}
+    assert measured["conv"]["flip"] < 100
+    assert measured == mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -107,16 +107,16 @@ def folders(tmp_path):
 
 def test_both_are_protocols(folders):
     one, two = folders
-    found = evaluate(one, data="digits", protocols=(Relation(reference=str(two)), "invariance"))
-    figures = {(s.protocol, s.metric): s.value for s in found if s.representation.startswith("trained")}
+    measured = evaluate(one, data="digits", protocols=(Relation(reference=str(two)), "invariance"))
+    figures = {(s.protocol, s.metric): s.value for s in measured if s.representation.startswith("trained")}
     assert {metric for protocol, metric in figures if protocol == "invariance"} >= {"crop", "flip", UNRELATED}
     relation = {metric: value for (protocol, metric), value in figures.items() if protocol == "relation"}
     assert set(relation) == {"triplets", "CKA", "triplets by reference", "CKA with reference"}
     assert 50 < relation["triplets"] < 100
-    own = evaluate(one, data="digits", protocols=(Relation(reference=str(one)),))
-    own = {s.metric: s.value for s in own if s.representation.startswith("trained")}
-    assert own["CKA with reference"] == pytest.approx(100, abs=1e-3)
-    assert own["triplets by reference"] == 100
+    itself = evaluate(one, data="digits", protocols=(Relation(reference=str(one)),))
+    itself = {s.metric: s.value for s in itself if s.representation.startswith("trained")}
+    assert itself["CKA with reference"] == pytest.approx(100, abs=1e-3)
+    assert itself["triplets by reference"] == 100
 
 
 def test_a_reference_that_reads_other_images_is_refused_before_the_work(folders, tmp_path):

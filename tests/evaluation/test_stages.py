@@ -50,16 +50,16 @@ def test_tokens_are_the_class_token_their_mean_or_all(images):
 def test_stages_stand_side_by_side_and_are_alike_in_size(name, images):
     encoder = built(name)
     stages = Stages(encoder)
-    parts = stages(images).split(stages.widths, dim=1)
-    assert len(parts) == len(encoder.stages(images))
+    blocks = stages(images).split(stages.widths, dim=1)
+    assert len(blocks) == len(encoder.stages(images))
     assert max(stages.widths) <= 2048 or name == "dcgan"
-    for part, stage in zip(parts, encoder.stages(images), strict=True):
-        assert part.shape[0] == 3
+    for block, stage in zip(blocks, encoder.stages(images), strict=True):
+        assert block.shape[0] == 3
         if stage.ndim == 4:  # averages over fields keep the mean where fields are alike
-            side = int((part.shape[1] / stage.shape[1]) ** 0.5)
-            assert part.shape[1] == stage.shape[1] * side**2
+            side = int((block.shape[1] / stage.shape[1]) ** 0.5)
+            assert block.shape[1] == stage.shape[1] * side**2
             if stage.shape[-1] % side == 0:
-                torch.testing.assert_close(part.unflatten(1, (-1, side**2)).mean(2), stage.mean(dim=(2, 3)))
+                torch.testing.assert_close(block.unflatten(1, (-1, side**2)).mean(2), stage.mean(dim=(2, 3)))
 
 
 def test_shapes_leave_the_mode_and_the_statistics_alone():
@@ -72,18 +72,18 @@ def test_shapes_leave_the_mode_and_the_statistics_alone():
 
 def test_layers_probe_each_stage_and_say_which_is_best(quick_run):
     run = quick_run
-    found = evaluate(run, protocols=("layers", KNN(draws=1)))
-    layers = [s for s in found if s.protocol == "layers"]
+    measured = evaluate(run, protocols=("layers", KNN(draws=1)))
+    layers = [s for s in measured if s.protocol == "layers"]
     assert [(s.representation, s.stage) for s in layers] == [
         (name, stage) for name in ("random encoder", "trained encoder (student)") for stage in (1, 2, 3)
     ]
     assert all(s.value > 60 and s.n_train == 1438 and s.settings["held_out_accuracy"] > 60 for s in layers)
-    whole, stages = tables(found)
+    shared, stages = tables(measured)
     written = StringIO()
     Console(file=written, width=120).print(stages)
     best = max(layers[3:], key=lambda s: s.settings["held_out_accuracy"]).stage
     assert written.getvalue().splitlines()[-1].split()[-2:] == ["stage", str(best)]
-    assert len(whole.columns) == 3
+    assert len(shared.columns) == 3
 
     (only,) = {s.representation for s in evaluate(run, protocols=(KNN(draws=1),), stage=2, baselines=False)}
     assert only == "trained encoder (student), stage 2"

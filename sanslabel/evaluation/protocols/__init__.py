@@ -1,5 +1,7 @@
-"""Protocols, one file each, found by looking: a new file in this folder, or in `protocols/` of a folder that
-SANSLABEL_PATH names, is a new protocol."""
+"""Protocols, one file each, found by looking in this folder: a new file is a new protocol.
+
+A person's own protocols lie in `protocols/` of a folder that SANSLABEL_PATH names.
+"""
 
 from __future__ import annotations
 

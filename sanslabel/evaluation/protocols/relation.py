@@ -41,6 +41,7 @@ class Relation(Protocol):
         return scores if self.reference is None else scores + self._with_reference(comparison, self.reference)
 
     def _with_labels(self, comparison: Comparison) -> list[Score]:
+        """Returns triplets and CKA with the labels."""
         division, seed = comparison.division, comparison.seed
         drawn = permutation(fold(seed, Stream.SIMILARITY), len(division.test))[:SAMPLES].to(division.test.device)
         labels = division.test[drawn]
@@ -55,6 +56,7 @@ class Relation(Protocol):
         return scores
 
     def _with_reference(self, comparison: Comparison, run: str) -> list[Score]:
+        """Returns triplets and CKA with the features of another folder's encoder."""
         other, images = comparison.subject(run), comparison.images
         comparison.report(f"Comparing with the distances of {other.folder}")
         encoder = other.encoder.to(images.options["device"])
