@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from sanslabel.engine import optimize
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
 from sanslabel.sources.cache import cached
-from sanslabel.sources.folder import Folder
+from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.picture import picture
 from sanslabel.stopwatch import Stopwatch, timing
 from sanslabel.training.determinism import reproducible
@@ -55,8 +56,8 @@ Images = Iterator[int]
 def lines(device: torch.device) -> Iterator[Line]:
     with TemporaryDirectory() as folder:
         root = photos(Path(folder) / "photos", PHOTOS)
-        source = open_source(root, image_size=SIDE)
-        assert isinstance(source, Folder)
+        source, packed = open_source(root, image_size=SIDE), open_source(archive(root), image_size=SIDE)
+        assert isinstance(source, ImagesFrom)
         yield decoding(source)
         kept = {}
         built(source, "disk", Path(folder) / "first")  # which starts what starts processes
@@ -65,13 +66,21 @@ def lines(device: torch.device) -> Iterator[Line]:
                 speed = {"seconds": seconds, "images_per_second": len(source) / seconds}
                 yield {"case": f"build {kind}", **speed, "bytes": source.decoded_bytes}
                 kept[kind] = found
-        yield from handed_over(source, kept, root, device)
+        yield from handed_over(source, packed, kept, root, device)
         yield waiting("none", source, device)
         if "ram" in kept:
             yield waiting("ram", kept["ram"], device)
 
 
-def decoding(source: Folder) -> Line:
+def archive(root: Path) -> Path:
+    """Returns a tar archive with the files of a folder."""
+    path = root.with_suffix(".tar")
+    with tarfile.open(path, "w") as tar:
+        tar.add(root, ".")
+    return path
+
+
+def decoding(source: ImagesFrom) -> Line:
     """One thread, pixels alone: ours up to a shorter side of 256, and what every loader of whole images does."""
     from PIL import Image
 
@@ -82,7 +91,7 @@ def decoding(source: Folder) -> Line:
         with Image.open(path) as image:
             image.convert("RGB")
 
-    paths = [source.root / path for path in source.paths]
+    paths = [source.store.location / name for name in source.store.names]
     sides = {"ours": lambda path: picture(path, 3, source.side), "whole": whole}
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(TURNS):
@@ -96,7 +105,7 @@ def decoding(source: Folder) -> Line:
     return {"case": "decoding", "images_per_second": ours, "whole_images_per_second": whole_}
 
 
-def caches(source: Folder, folder: Path) -> dict[str, tuple[float, Source]]:
+def caches(source: ImagesFrom, folder: Path) -> dict[str, tuple[float, Source]]:
     """Seconds in which each kind of cache is made, in turns, and the source with it."""
     taken, found = defaultdict[str, list[float]](list), dict[str, Source]()
     for turn in range(TURNS):
@@ -107,23 +116,26 @@ def caches(source: Folder, folder: Path) -> dict[str, tuple[float, Source]]:
     return {kind: (median(taken[kind]), found[kind]) for kind in found}
 
 
-def built(source: Folder, kind: Any, folder: Path) -> tuple[float, Source]:
+def built(source: ImagesFrom, kind: Any, folder: Path) -> tuple[float, Source]:
     with patch.dict(os.environ, XDG_CACHE_HOME=str(folder)):
         start = time.perf_counter()
         found = cached(source, kind, 1)
         return time.perf_counter() - start, found
 
 
-def handed_over(source: Source, kept: dict[str, Source], root: Path, device: torch.device) -> Iterator[Line]:
+def handed_over(
+    source: Source, packed: Source, kept: dict[str, Source], root: Path, device: torch.device
+) -> Iterator[Line]:
     """Images a second of every side: decoded by so many processes, or from a cache without any."""
     cases = {_decoding(workers): (source, workers) for workers in PROCESSES}
+    cases |= {f"{_decoding(workers)}, from a tar archive": (packed, workers) for workers in PROCESSES}
     cases |= {f"cache {kind}": (found, 0) for kind, found in kept.items()}
     sides: dict[tuple[str, str], Callable[[], Images]] = {}
     for case, (images, workers) in cases.items():
         sides[case, "images"] = partial(ours, images, workers, device)
         sides[case, "views"] = partial(ours, images, workers, device, rendered=True)
         for name, peer in (("lightly", lightly), ("torchvision", torchvision)):
-            if workers and imported(name) is not None:
+            if workers and images is source and imported(name) is not None:
                 sides[case, name] = partial(peer, root, workers)
     rates: dict[tuple[str, str], list[float]] = {side: [] for side in sides}
     for _ in range(TURNS):
@@ -177,7 +189,7 @@ def torchvision(root: Path, workers: int) -> Images:
     from torchvision import datasets, transforms
 
     crop = transforms.Compose([transforms.RandomResizedCrop(SIDE), transforms.ToTensor()])
-    return (len(images) for images, _ in loader(datasets.ImageFolder(str(root), transform=crop), workers))
+    return (len(images) for images, _ in loader(datasets.ImageImagesFrom(str(root), transform=crop), workers))
 
 
 def loader(data: Any, workers: int) -> Iterator[Any]:

@@ -136,6 +136,44 @@ def test_members_that_lead_elsewhere_stay_where_they_are(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["cache", "here", "inner", "set.npz"][1:]
 
 
+def tar_header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
+    """Returns the header of a member, with a right sum."""
+    begin = name.ljust(100, b"\0") + b"0000644\0" * 3 + size.ljust(12, b"\0") + bytes(12)
+    end = kind.ljust(101, b"\0") + b"ustar\x0000".ljust(255, b"\0")
+    return begin + b"%06o\0 " % (sum(begin) + sum(end) + 256) + end
+
+
+def test_archives_that_announce_what_they_do_not_hold(tmp_path, cheap):
+    path = tmp_path / "x.tar"
+    cases = {
+        b"0": "x.png ends at byte 8,589,935,103 of",
+        b"x": "a name of 8,589,934,591 bytes",
+        b"L": "a name of 8,589,934,591 bytes",
+        b"S": "x.png ends at byte",
+    }
+    for kind, message in cases.items():
+        written(path, tar_header(b"x.png", b"77777777777", kind), zeros=1 << 20)
+        assert message in cheap(lambda: open_source(path))
+
+
+def test_archives_of_holes_and_of_large_members(tmp_path, cheap):
+    path, size = tmp_path / "x.tar", 4 * GIB - 512
+    written(path, tar_header(b"x.png", b"%011o" % size), zeros=size + 1024)
+    assert "4,294,966,784 bytes, more than" in cheap(lambda: open_source(path))
+    size = 400 << 20
+    written(path, tar_header(b"x.cls", b"%011o" % size), zeros=size, last=tar_header(b"x.txt", b"0") + bytes(1024))
+    assert "holds no images" in cheap(lambda: open_source(path))
+
+
+def test_archives_of_many_members(tmp_path, cheap):
+    """A million folders, and as many members of one name, of which the last counts."""
+    path = tmp_path / "x.tar"
+    written(path, tar_header(b"x/", b"0", b"5") * 100_000, last=bytes(1024))
+    assert "holds no images" in cheap(lambda: open_source(path))
+    written(path, tar_header(b"x.png", b"0") * 50_000, last=bytes(1024))
+    assert "none of the 1 images looked at can be read" in cheap(lambda: open_source(path))
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 

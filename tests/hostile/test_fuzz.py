@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import sys
+import tarfile
 import warnings
 import zipfile
 from contextlib import contextmanager
@@ -263,6 +264,62 @@ def test_image_folder(tmp_path, kind, data):
         found = whole(folder)
         assert found.load(Request(torch.tensor([0, 1, 2]))).images.pixels.dtype == torch.uint8
         assert found.fingerprint
+
+
+def archived(contents: dict[str, bytes], how: int) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=how) as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+HOW = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+SAMPLES = {"a/0.png": PICTURES["PNG"], "a/0.cls": b"3", "b/1.jpg": PICTURES["JPEG"], "b/1.json": b'{"label": 4}'}
+SAMPLES |= {"é" * 70 + "/" + "long" * 20 + ".png": PICTURES["PNG"]}
+
+
+@st.composite
+def resummed(draw, content: bytes) -> bytes:
+    """With a field of one header changed, and the header's sum made right again."""
+    damaged_content = bytearray(content)
+    block = 512 * draw(st.integers(0, len(content) // 512 - 3))
+    begin, end = draw(
+        st.sampled_from([(0, 100), (124, 136), (156, 157), (157, 257), (257, 265), (345, 500), (482, 483)])
+    )
+    value = draw(
+        st.binary(max_size=end - begin) | st.sampled_from([b"../x.png", b"/x.png", b"77777777777", b"-1", b"\x80"])
+    )
+    damaged_content[block + begin : block + end] = value[: end - begin].ljust(end - begin, b"\0")
+    header = damaged_content[block : block + 512]
+    damaged_content[block + 148 : block + 156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 256)
+    return bytes(damaged_content)
+
+
+@pytest.mark.parametrize("how", HOW)
+@settings(max_examples=100)
+@given(data=st.data())
+def test_tar(tmp_path, how, data):
+    """It may be one of several in a folder, and what was decoded of it may be kept."""
+    folder = tmp_path / "set"
+    folder.mkdir(exist_ok=True)
+    good = archived(SAMPLES, HOW[how])
+    (folder / "0.tar").write_bytes(data.draw(damaged(good) | resummed(good)))
+    (folder / "1.tar").write_bytes(archived({"c/2.png": PICTURES["PNG"]}, HOW[how]))
+    with harmless(folder):
+        found = whole(folder)
+        assert found.load(Request(torch.arange(len(found)))).images.pixels.dtype == torch.uint8
+        assert found.fingerprint
+
+
+@given(content=st.binary(max_size=3000) | st.binary(min_size=512, max_size=512).map(lambda header: header * 3))
+def test_tar_of_anything(tmp_path, content):
+    path = tmp_path / "set.tar"
+    path.write_bytes(content)
+    with harmless(path):
+        assert whole(path).load(Request(torch.arange(1)))
 
 
 def planned(method="simclr", **changed):

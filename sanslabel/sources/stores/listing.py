@@ -130,7 +130,10 @@ def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
 
 def packed_strings(strings: list[str]) -> np.ndarray:
     """Returns names as the file system has them, which need not be valid text, with a zero after each, as uint8."""
-    return np.frombuffer(b"".join(os.fsencode(string) + b"\0" for string in strings), np.uint8)
+    content = bytearray()
+    for begin in range(0, len(strings), 10_000):  # a million at once would take three times the memory
+        content += os.fsencode("\0".join([*strings[begin : begin + 10_000], ""]))
+    return np.frombuffer(content, np.uint8)
 
 
 def unpacked_strings(content: np.ndarray) -> list[str]:

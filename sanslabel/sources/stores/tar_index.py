@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,12 +117,17 @@ def index_of(path: Path) -> Index:
         except OSError as error:
             raise BadInput(f"{folder / name} cannot be read ({error.strerror}); make it readable.") from error
         shards.append(Shard(name, status.st_size, status.st_mtime_ns))
-    return _index(path, folder, tuple(shards))
+    settled = max((shard.changed for shard in shards), default=0) < time.time_ns() - SETTLED
+    return (_index_in_memory if settled else _index)(path, folder, tuple(shards))
 
 
 @lru_cache(maxsize=1)
-def _index(path: Path, folder: Path, shards: tuple[Shard, ...]) -> Index:
+def _index_in_memory(path: Path, folder: Path, shards: tuple[Shard, ...]) -> Index:
     """Returns the index of these shards; the last one stays in memory, since splits are asked for before samples."""
+    return _index(path, folder, shards)
+
+
+def _index(path: Path, folder: Path, shards: tuple[Shard, ...]) -> Index:
     memory = cache_folder() / "archives" / (hashlib.sha256(os.fsencode(path.absolute())).hexdigest() + ".npz")
     if (index := _remembered(memory, shards)) is not None:
         return index
@@ -180,26 +186,27 @@ class _Unsorted:
             found = [self.strays.get(_key(names[row]), -1) for row in np.flatnonzero(label < 0).tolist()]
             label = label.copy()
             label[label < 0] = found
-        order = sorted(range(len(names)), key=names.__getitem__)
-        kept, shard = [], self.shard
-        for position, row in enumerate(order):
-            after = order[position + 1] if position + 1 < len(order) else row
-            if after != row and names[after] == names[row]:
-                if shard[after] != shard[row]:
-                    one, other = shards[shard[row]].path, shards[shard[after]].path
-                    raise BadInput(
-                        f"{folder}: {one} and {other} both hold {names[row]}; give each image a name of its own."
-                    )
-                continue
-            kept.append(row)
-        chosen = np.array(kept, np.int64)
+        order = np.fromiter(sorted(range(len(names)), key=names.__getitem__), np.int64, len(names))
+        self.names = names = list(map(names.__getitem__, order))
+        shard = np.frombuffer(self.shard, np.int32)[order]
+        doubled = [row for row, (name, after) in enumerate(pairwise(names)) if name == after]
+        for row in doubled:
+            if shard[row] != shard[row + 1]:
+                one, other = shards[shard[row]].path, shards[shard[row + 1]].path
+                raise BadInput(
+                    f"{folder}: {one} and {other} both hold {names[row]}; give each image a name of its own."
+                )
+        if doubled:
+            left_out = set(doubled)
+            names = [name for row, name in enumerate(names) if row not in left_out]
+        order, shard = np.delete(order, doubled), np.delete(shard, doubled)
         return Index(
             shards,
-            [names[row] for row in kept],
-            np.frombuffer(shard, np.int32)[chosen],
-            np.frombuffer(self.offset, np.int64)[chosen],
-            np.frombuffer(self.size, np.int64)[chosen],
-            label[chosen],
+            names,
+            shard,
+            np.frombuffer(self.offset, np.int64)[order],
+            np.frombuffer(self.size, np.int64)[order],
+            label[order],
             list(self.label_names),
         )
 
