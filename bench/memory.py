@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from bench.alone import alone, peak
 from bench.interleaving import CPU, finish
 from bench.markdown import prose, table
-from bench.views import drawn
+from bench.views import noise
 from sanslabel import encoders
 from sanslabel.batch import Clock, Facts
 from sanslabel.methods.simclr import SimCLR
@@ -49,7 +49,7 @@ CASES = [
 def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[int, float]:
     """Bytes and seconds; the gradients go to a file."""
     torch.manual_seed(0)
-    batch = drawn(case.batch, case.channels, case.size, device)
+    batch = noise(case.batch, case.channels, case.size, device)
     method = SimCLR.under(SimCLR.small).sized(case.size)
     encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)
     net = method.networks(encoder, Facts(case.batch, case.channels, case.size, case.size, 0)).to(device).train()

@@ -1,14 +1,15 @@
-"""Views a second beside the peers', and which form of resampling is the faster one: python -m bench.views
+"""Views a second beside other libraries, and the faster form of resampling: python -m bench.views
 
 All draw SimCLR's view with lightly's default ranges: crops of 0.08 to 1 of the area, mirror images, brightness,
-contrast and saturation 0.8, hue 0.2, gray-scale 0.2, a blur every other time. Each is fed what it wants and from
-memory: batches of uint8 here, batches of float32 to kornia, PIL images to lightly and stable-pretraining, whose
-transforms of single images run as their examples run them, in worker processes or without. Nothing is normalized. The
-ranges are the same, not so the arithmetic: here the colors are one affine map of the channels, without clamping in
-between and with a hue that turns the chroma, where the others go to HSV and back; crops are antialiased here and by
-Pillow, which the other two use, and not by kornia; the blur's kernel is a tenth of the side here and in kornia, as in
-the paper, and has no end in Pillow. For all of them the allocator keeps freed memory, as it does where training runs
-here: without that kornia makes a third of its views at 224.
+contrast and saturation 0.8, hue 0.2, gray-scale 0.2, a blur every other time. Each reads from memory what it is made
+for: sanslabel batches of uint8, kornia batches of float32, lightly and stable-pretraining PIL images. The last two
+transform single images, as in their examples, with and without worker processes. Nothing is normalized.
+
+The ranges are the same, but the arithmetic differs. Here the colors are one affine map of the channels, without
+clamping in between, and hue rotates the chroma. The others convert to HSV and back. Crops are antialiased here and by
+Pillow, which lightly and stable-pretraining use, but not by kornia. The blur's kernel is a tenth of the side here and
+in kornia, as in the paper, and unlimited in Pillow. For all of them the allocator keeps freed memory, as in training
+here; otherwise kornia makes only a third of its views at 224.
 """
 
 from __future__ import annotations
@@ -43,28 +44,28 @@ CASES = {
 SIDES = (32, 64, 96, 128, 160, 192, 224)
 """of canvases on which the two forms are compared"""
 PER_BATCH, BATCHES = 64, 8
-"""images that a peer's loader hands over at a time, and how often each of its processes does"""
+"""images in a batch of another library's loader, and batches that each of its processes makes"""
 
 
-def drawn(n: int, channels: int, side: int, device: torch.device) -> Batch:
-    """Noise as a batch."""
+def noise(n: int, channels: int, side: int, device: torch.device) -> Batch:
+    """Returns a batch of n images of noise, (n, channels, side, side) uint8."""
     images = torch.randint(0, 256, (n, channels, side, side), dtype=torch.uint8, device=device)
     index = torch.arange(n, device=device)
     return Batch.of_images(images, index, (index * 2654435761 + 12345) % 2**32, torch.full_like(index, -1))
 
 
-def drawn_anew(batch: Batch) -> Iterator[Batch]:
-    """The batch with other keys each time, as in another epoch: the same crops again would find all that is cached."""
+def with_new_keys(batch: Batch) -> Iterator[Batch]:
+    """Yields the batch with other keys each time, as in another epoch. The same crops again would be in caches."""
     return (batch._replace(key=fold(batch.key, epoch)) for epoch in itertools.count())
 
 
 def ours(batch: Batch, size: int, precision: torch.dtype) -> Callable[[], object]:
-    view, fresh = replace(views.SIMCLR, size=size), drawn_anew(batch._replace(dtype=precision))
+    view, epochs = replace(views.SIMCLR, size=size), with_new_keys(batch._replace(dtype=precision))
 
     def call() -> None:
-        anew = next(fresh)
-        view(anew, 0)
-        view(anew, 1)
+        epoch = next(epochs)
+        view(epoch, 0)
+        view(epoch, 1)
 
     return call
 
@@ -101,7 +102,7 @@ def lightly(batch: Batch, size: int, workers: int) -> Callable[[], object] | Non
     from lightly.transforms import SimCLRTransform
 
     transform = SimCLRTransform(input_size=size, normalize=None)
-    return _epoch(Transformed(pictures(batch.images().pixels), transform, fed(workers)), workers)
+    return _epoch(Transformed(pictures(batch.images().pixels), transform, images_per_epoch(workers)), workers)
 
 
 def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], object] | None:
@@ -118,15 +119,19 @@ def stable_pretraining(batch: Batch, size: int, workers: int) -> Callable[[], ob
         t.ToImage(),
     )
     both = t.MultiViewTransform([view, view])
-    return _epoch(Transformed(pictures(batch.images().pixels), partial(_viewed, both), fed(workers)), workers, _stacked)
+    return _epoch(
+        Transformed(pictures(batch.images().pixels), partial(_two_views, both), images_per_epoch(workers)),
+        workers,
+        _stacked,
+    )
 
 
-def fed(workers: int) -> int:
-    """Images of a peer's epoch."""
+def images_per_epoch(workers: int) -> int:
+    """Returns the images that another library's loader makes in an epoch."""
     return BATCHES * PER_BATCH * max(1, workers)
 
 
-def _viewed(transform: Callable[[dict[str, Any]], dict[str, Any]], picture: Image.Image) -> list[dict[str, Any]]:
+def _two_views(transform: Callable[[dict[str, Any]], dict[str, Any]], picture: Image.Image) -> list[dict[str, Any]]:
     return transform({"image": picture})["views"]
 
 
@@ -135,7 +140,7 @@ def _stacked(samples: list[list[dict[str, Any]]]) -> list[Tensor]:
 
 
 def _epoch(dataset: Dataset, workers: int, collated: Callable[[list], Any] | None = None) -> Callable[[], object]:
-    """Whole epochs, so that nothing is made ahead for the next turn, or during the others'."""
+    """Returns a call that reads one epoch to its end, so that no batch is made ahead for the next call."""
     loader = DataLoader(dataset, PER_BATCH, num_workers=workers, persistent_workers=workers > 0, collate_fn=collated)
 
     def call() -> None:
@@ -146,12 +151,12 @@ def _epoch(dataset: Dataset, workers: int, collated: Callable[[list], Any] | Non
 
 
 def pictures(images: Tensor) -> list[Image.Image]:
-    """(N, C, H, W) uint8, C = 1 or 3, as PIL has them."""
+    """Returns PIL images of a batch, (N, C, H, W) uint8, C = 1 or 3."""
     return [Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()) for image in images.cpu()]
 
 
 class Transformed(Dataset):
-    """`length` samples, each a picture through a transform: the pictures over and over."""
+    """A data set of `length` transformed pictures, which repeat."""
 
     def __init__(self, pictures: list[Image.Image], transform: Callable[[Image.Image], Any], length: int) -> None:
         self.pictures, self.transform, self.length = pictures, transform, length
@@ -165,15 +170,15 @@ class Transformed(Dataset):
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     with keep_freed_memory():
-        yield from beside(device)
+        yield from libraries(device)
         yield from forms(device)
 
 
-def beside(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Views a second of every side."""
+def libraries(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Yields the views a second of every library, a line for each case."""
     for case, (n, channels, side, size) in CASES.items():
-        batch = drawn(n, channels, side, device)
-        sides = {
+        batch = noise(n, channels, side, device)
+        calls = {
             "bfloat16": ours(batch, size, torch.bfloat16),
             "float32": ours(batch, size, torch.float32),
             "kornia": kornia(batch, size),
@@ -181,21 +186,22 @@ def beside(device: torch.device) -> Iterator[dict[str, Any]]:
             f"lightly, {WORKERS} workers": lightly(batch, size, WORKERS),
             f"stable-pretraining, {WORKERS} workers": stable_pretraining(batch, size, WORKERS),
         }
-        taken = median_seconds({name: call for name, call in sides.items() if call is not None}, device)
-        images = {"lightly": fed(0)} | {name: fed(WORKERS) for name in taken if "workers" in name}
+        taken = median_seconds({name: call for name, call in calls.items() if call is not None}, device)
+        images = {"lightly": images_per_epoch(0)}
+        images |= {name: images_per_epoch(WORKERS) for name in taken if "workers" in name}
         yield {"case": case, "views_per_second": {name: 2 * images.get(name, n) / t for name, t in taken.items()}}
 
 
 def forms(device: torch.device) -> Iterator[dict[str, Any]]:
-    """Milliseconds of 64 views by each form, for each dtype and side."""
+    """Yields the seconds of 64 views by each form, a line for each dtype and side."""
     fixed = resampling.BOXED_FROM
     for dtype, side in itertools.product((torch.bfloat16, torch.float32), SIDES):
-        batch = drawn(64, 3, side, device)
-        view, fresh = replace(views.SIMCLR, size=side), drawn_anew(batch._replace(dtype=dtype))
+        batch = noise(64, 3, side, device)
+        view, epochs = replace(views.SIMCLR, size=side), with_new_keys(batch._replace(dtype=dtype))
 
-        def call(boxed_from: int, view=view, fresh=fresh, dtype=dtype) -> None:
+        def call(boxed_from: int, view=view, epochs=epochs, dtype=dtype) -> None:
             resampling.BOXED_FROM = {(device.type, dtype): boxed_from}
-            view(next(fresh), 0)
+            view(next(epochs), 0)
 
         try:
             taken = median_seconds(
@@ -208,39 +214,40 @@ def forms(device: torch.device) -> Iterator[dict[str, Any]]:
         yield {"case": f"forms, {name}, {side}", "dtype": name, "side": side, "seconds": taken, "runs": runs}
 
 
-def section(found: list[dict[str, Any]]) -> str:
-    cases = [line for line in found if "views_per_second" in line]
-    sides = list(dict.fromkeys(name for line in cases for name in line["views_per_second"]))
-    peers = [side for side in sides if "workers" in side or side == "kornia"]
-    rows, head = [], [f"times {peer}" for peer in peers] + ["times kornia, both float32"] * ("kornia" in peers)
+def section(lines: list[dict[str, Any]]) -> str:
+    """Returns the section of docs/performance.md, in Markdown."""
+    cases = [line for line in lines if "views_per_second" in line]
+    names = list(dict.fromkeys(name for line in cases for name in line["views_per_second"]))
+    peers = [name for name in names if "workers" in name or name == "kornia"]
+    cells, head = [], [f"times {peer}" for peer in peers] + ["times kornia, both float32"] * ("kornia" in peers)
     for line in cases:
         speeds = line["views_per_second"]
         fastest = max(speeds["bfloat16"], speeds["float32"])
         ratios = [f"{fastest / speeds[peer]:.1f}" if peer in speeds else "" for peer in peers]
         if "kornia" in peers:
             ratios.append(f"{speeds['float32'] / speeds['kornia']:.1f}" if "kornia" in speeds else "")
-        rows.append([line["case"], *(f"{speeds[x]:,.0f}" if x in speeds else "" for x in sides), *ratios])
-    here = [f"here, {name}" if name in {"bfloat16", "float32"} else name for name in sides]
+        cells.append([line["case"], *(f"{speeds[x]:,.0f}" if x in speeds else "" for x in names), *ratios])
+    here = [f"here, {name}" if name in {"bfloat16", "float32"} else name for name in names]
     text = f"""## Views
 
-{prose(__doc__)} Medians of seven rounds in which all take turns.
+{prose(__doc__)} The numbers are medians of seven rounds, in each of which all run by turns.
 
-{table(["views a second", *here, *head], rows)}
+{table(["views a second", *here, *head], cells)}
 """
-    compared = {(line["dtype"], line["side"]): line for line in found if "side" in line}
+    compared = {(line["dtype"], line["side"]): line for line in lines if "side" in line}
     if not compared:
         return text
-    dtypes, lengths = (list(dict.fromkeys(part)) for part in zip(*compared, strict=True))
-    rows = [
+    dtypes, lengths = (list(dict.fromkeys(values)) for values in zip(*compared, strict=True))
+    cells = [
         [f"{dtype}, {form}", *(_milliseconds(compared.get((dtype, side)), form) for side in lengths)]
         for dtype in dtypes
         for form in ("dense", "boxed")
     ]
     return f"""{text}
-Resampling has two forms (`sanslabel/views/resampling.py`): two batched products over whole images, or image by image
-over the pixels of its box. Which one runs is a fixed table there, by device, dtype and side: here in bold.
+Resampling has two forms (`sanslabel/views/resampling.py`): two batched products over full images, or image by image
+over the pixels of its box. A fixed table there chooses one by device, dtype and side; the chosen one is in bold here.
 
-{table(["milliseconds for 64 views, color", *(f"{side}x{side}" for side in lengths)], rows)}
+{table(["milliseconds for 64 views, color", *(f"{side}x{side}" for side in lengths)], cells)}
 """
 
 

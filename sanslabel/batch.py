@@ -99,8 +99,8 @@ class Batch(NamedTuple):
         return self.index.device
 
     def images(self, stream: int = 0) -> Images:
-        """Returns the images that the view of a stream is drawn from: the samples' images, or in odd streams those of
-        their partners if the source pairs samples."""
+        """Returns the images that the view of a stream is drawn from: the samples'. If the source pairs samples, odd
+        streams have their partners' images."""
         return cast(Images, self.signals["partner" if stream % 2 and "partner" in self.signals else "image"])
 
     def labels(self) -> Tensor:

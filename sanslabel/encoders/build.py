@@ -64,9 +64,9 @@ def encoder_class(name: str) -> type[Encoder]:
 def build(name: str, **options: Any) -> Encoder:
     """Returns an encoder with fresh weights.
 
-    The options are the arguments of its class, which says what each does if it is left out. Those without a default
-    state the shape of the input: `channels` (3) and `image_size` (224, the side in pixels of square images), or the
-    fields of another specification. Raises BadInput for an unknown name or option, and for a value that cannot be used.
+    The options are the arguments of its class, which describes each. Some state the shape of the input: `channels` (3)
+    and `image_size` (224, the side in pixels of square images), or the fields of another specification. Raises BadInput
+    for an unknown name or option, and for a value that cannot be used.
     """
     encoder = encoder_class(name)
     arguments = _arguments(encoder)

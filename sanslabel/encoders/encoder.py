@@ -68,7 +68,7 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def stages(self, images: Tensor) -> list[Tensor]:
         """Returns the representation after each stage: maps (N, C, h, w) of convnets, tokens (N, T, D) of transformers.
-        `pooled` turns the last one into what `forward` returns."""
+        `forward` returns what `pooled` makes of the last one."""
 
     @abstractmethod
     def pooled(self, stage: Tensor) -> Tensor:
@@ -94,10 +94,10 @@ class Encoder(nn.Module, ABC):
         return load_given_(self, tensors, source, allow_missing)
 
     def fitted(self, name: str, tensor: Tensor) -> tuple[Tensor, str] | None:
-        """Returns a given tensor in the shape of the encoder's tensor of this name, and a few words on how it was
-        changed, "" if it was not. Returns None if it cannot be brought to that shape.
+        """Returns a given tensor in the shape of the encoder's tensor of this name, and a description of the change.
 
-        The first convolution is brought to the encoder's number of channels.
+        The description is "" if nothing changed. The first convolution is brought to the encoder's number of channels.
+        Returns None for any other difference in shape.
         """
         wanted = self.state_dict()[name].shape
         if tensor.shape == wanted:
@@ -157,11 +157,11 @@ class Encoder(nn.Module, ABC):
 def _checked(scaling: Scaling, channels: int) -> list[list[float]]:
     """Returns the scaling as JSON gives it back. Raises BadInput if it does not fit the channels."""
     try:
-        values = [list(map(float, numbers)) for numbers in scaling]
+        values = [list(map(float, statistic)) for statistic in scaling]
     except (TypeError, ValueError):
         values = []
-    finite = all(math.isfinite(value) for numbers in values for value in numbers)
-    if [len(numbers) for numbers in values] != [channels, channels] or not finite or min(values[1]) <= 0:
+    finite = all(math.isfinite(value) for statistic in values for value in statistic)
+    if [len(statistic) for statistic in values] != [channels, channels] or not finite or min(values[1]) <= 0:
         raise BadInput(
             f"scaling is {scaling}: give (mean, std), each with a number for each of the {channels} channels, std > 0."
         )

@@ -14,7 +14,7 @@ TRUNK = "trunk."
 
 
 class LinearCode(Encoder):
-    """An encoder whose representation is a linear layer on that of another: an autoencoder's code, the mean of a
+    """A linear layer on the representation of another encoder, such as an autoencoder's code or the mean of a
     posterior. `trunk` is the other encoder, `code` the layer.
 
     of: the other encoder; in a configuration, its configuration.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Patches(NamedTuple):
-    """How an encoder that was trained on patches reads an image."""
+    """Patches in which an encoder reads an image, if it was trained on patches."""
 
     size: int
     """side in pixels"""

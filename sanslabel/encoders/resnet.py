@@ -112,8 +112,8 @@ class ResNet(Encoder):
 
     stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", CIFAR's, a 3x3 of stride 1 and no
         max-pool. None is "small" up to 64 pixels a side, where the other would leave maps of 2x2 or less.
-    zero_residual: whether each block starts as the identity, the weight of its last BatchNorm being 0 (Goyal et al.
-        2017, section 5.1).
+    zero_residual: True starts each block as the identity: the weight of its last BatchNorm is 0 (Goyal et al. 2017,
+        section 5.1).
     scaling: (mean, std) of the channels, None to take images as they are.
     patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """

@@ -50,13 +50,13 @@ SHAPES = {
 class VisionTransformer(Encoder):
     """ViT-Tiny, -Small and -Base, and for CPUs micro: 6 blocks of width 128, 1.2 M parameters.
 
-    Micro's time goes into moving tokens rather than into matrix products: forward + backward of 28x28 grey images in
+    Micro spends its time on moving tokens rather than on matrix products. Forward + backward of 28x28 gray images in
     bf16 is 2.3 times as fast as with width 192. Four heads of 32 cost a tenth more than two of 64.
 
-    patch: pixels a side. None is 16 for images from 112 pixels on, 8 from 56, 4 from 24, else 2: 4 to 14 patches a side
-        at the usual sizes (8, 28, 32, 64, 96, 224).
-    pool: "class", the class token, as ViT, DINO and timm have it, so that with timm's weights `forward` is timm's;
-        or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
+    patch: pixels a side. None is 16 for images from 112 pixels on, 8 from 56, 4 from 24, else 2. That makes 4 to 14
+        patches a side at the usual sizes (8, 28, 32, 64, 96, 224).
+    pool: "class", the class token, as in ViT, DINO and timm, so that with timm's weights `forward` returns timm's
+        output; or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
     positions: "learned", or "sincos", sines and cosines that are not trained, for methods that predict tokens at
         places (MAE, I-JEPA, data2vec). Both draw the same random numbers, so that all other weights start alike.
     scaling: (mean, std) of the channels, None to take images as they are.

@@ -75,8 +75,8 @@ DINO = MultiCrop(
 def _local_size(size: int) -> int:
     """Returns a multiple of the patch that transformers have by default at the global size, and at least 8 pixels.
 
-    Encoders need 8 pixels. With 4, a stride of 2 would at last be applied to maps of a single pixel, for which
-    gradients in bfloat16 are noise on CPUs (torch 2.13).
+    Encoders need 8 pixels. With 4, a stride of 2 would at last be applied to maps of a single pixel. Their gradients in
+    bfloat16 are noise on CPUs (torch 2.13).
     """
     patch = 16 if size >= 112 else 8 if size >= 56 else 4
     return max(8, round(size * 3 / 7 / patch) * patch)

@@ -93,9 +93,8 @@ def resampling_matrices(
 
     start, length: (N,) int64, within the axis; pixels: the length of the axis on the canvas; mirrored: (N,) bool, the
     samples whose output runs backwards -> (N, size, pixels) in `dtype`.
-    An interval is enlarged by linear interpolation, and reduced with a triangle as wide as two output pixels
-    (antialiasing): the weights of torchvision's and Pillow's antialiased bilinear resize. Rows sum to 1, and pixels
-    outside the interval have weight 0.
+    The weights are those of torchvision's and Pillow's antialiased bilinear resize: linear interpolation to enlarge,
+    and a triangle as wide as two output pixels to reduce. Rows sum to 1, and pixels outside the interval weigh 0.
     """
     scale = length.to(dtype) / size  # input pixels to an output pixel
     center = scale[:, None] * (torch.arange(size, device=start.device, dtype=dtype) + 0.5)  # (N, S), from the start

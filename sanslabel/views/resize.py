@@ -23,8 +23,8 @@ def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
     view_dtype(images, torch.float32)
     if sizes is None and height == width == size:
         return unit(images, torch.float32)
-    sides = [torch.full((n,), side, device=images.device) for side in (height, width)]
-    squares = central(*(sides if sizes is None else sizes.unbind(1)))
+    canvas = [torch.full((n,), side, device=images.device) for side in (height, width)]
+    squares = central(*(canvas if sizes is None else sizes.unbind(1)))
     return cropped(images, squares, size, torch.float32).clamp_(0, 1)
 
 

@@ -16,9 +16,9 @@ BRANCH = 2
 def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
     """Returns the side in pixels of tiles for images of `side` pixels.
 
-    It is three quarters of a cell, as 64 of 85 pixels in the papers, rounded up to a multiple of 8, or of the patches
-    of a transformer. Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74 and tiles of 8, 8, 16 and 56.
-    Raises BadInput if no tile fits a cell that an encoder can read.
+    It is three quarters of a cell, as 64 of 85 pixels in the papers. It is rounded up to a multiple of 8, or of a
+    transformer's patches. Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74, and tiles of 8, 8, 16 and
+    56. Raises BadInput if no tile fits a cell that an encoder can read.
     """
     cell, unit = side // grid, patch * max(1, 8 // patch)
     fits = min(unit * -(-3 * cell // (4 * unit)), cell // patch * patch)
