@@ -11,7 +11,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.heads import mlp
 from sanslabel.losses import nt_xent
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.views.plain import plain_view
@@ -21,7 +21,7 @@ from sanslabel.views.plain import plain_view
 class Listening(Method):
     """Energy of a picture and a sound: minus the cosine of their embeddings."""
 
-    family = "contrastive"
+    family = Family.CONTRASTIVE
     energy = "minus the cosine of a picture and its sound"
     prevents_collapse = "every other sound of the batch is a negative"
     paper = "a test"
