@@ -3,7 +3,7 @@ import math
 import torch
 
 from sanslabel import randomness
-from sanslabel.randomness import fold, integers, mix, normal, permutation, uniform
+from sanslabel.randomness import Stream, fold, integers, mix, normal, permutation, uniform
 
 
 def test_a_tensor_of_keys_gives_the_numbers_of_python_integers():
@@ -60,3 +60,24 @@ def test_nothing_here_touches_the_global_generator():
     uniform(torch.arange(3), 2, 0), normal(torch.arange(3), 2, 0), permutation(0, 9)
     assert torch.equal(before, torch.get_rng_state())
     assert randomness.__doc__
+
+
+def test_no_two_streams_have_one_number():
+    values = [member.value for member in Stream.__members__.values()]  # a second name of a number is an alias
+    assert len(set(values)) == len(values)
+
+
+def test_streams_of_a_seed_are_unrelated():
+    keys = torch.tensor([[fold(seed, stream) for stream in Stream] for seed in range(2000)])
+    assert keys.unique().numel() == keys.numel()
+    draws = keys.double() / 2**32
+    expected = torch.eye(len(Stream), dtype=torch.float64)
+    assert (torch.corrcoef(draws.T) - expected).abs().max() < 5 / 2000**0.5
+
+
+def test_the_numbers_of_streams_never_change():
+    """Runs that exist drew from these."""
+    known = {"SAMPLE": 0, "STEP": 1, "ORDER": 2, "WEIGHTS": 3, "BASELINE": 4, "FOLDS": 5, "FEW_LABELS": 6}
+    known |= {"QUERIES": 9, "STAGE_SAMPLES": 10, "FINE_TUNING": 11, "MAP": 12, "TRIPLETS": 13, "CHANGES": 14}
+    known |= {"SIMILARITY": 15, "MAP_PROBE": 16, "REFERENCE_TRIPLETS": 17, "SHOWN": 18, "QUALITY": 19}
+    assert {name: Stream[name].value for name in known} == known
