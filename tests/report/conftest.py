@@ -17,9 +17,10 @@ METHODS = ("simclr", "vicreg", "vae", "ebgan", "npid")
 def runs(tmp_path_factory):
     """Short runs on digits by name: finished ones, one of them measured, and one that is under way."""
     folder = tmp_path_factory.mktemp("runs")
-    made = {name: sanslabel.train("digits", method=name, epochs=2, out=folder / name).path for name in METHODS}
+    options = {"epochs": 2, "encoder": {"name": "mlp", "hidden": [32, 16]}}
+    made = {name: sanslabel.train("digits", method=name, out=folder / name, **options).path for name in METHODS}
     sanslabel.evaluate(made["simclr"], protocols=(KNN(draws=1), Linear(draws=1), "layers"))
-    made["unfinished"] = sanslabel.train("digits", method="simclr", epochs=2, out=folder / "unfinished").path
+    made["unfinished"] = sanslabel.train("digits", method="simclr", out=folder / "unfinished", **options).path
     for file in ("config.json", "encoder.safetensors"):
         (made["unfinished"] / file).unlink()
     content = json.loads((made["unfinished"] / "run.json").read_text())
