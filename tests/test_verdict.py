@@ -60,16 +60,37 @@ class OneImageByEnergy(EBGAN):
         return super().decode(net, codes[:1].expand_as(codes))
 
 
-def small(method: str, **numbers):
+def small(method: str, **hyperparameters):
     chosen = methods.method_class(method)
-    return replace(chosen.under(chosen.small), **numbers)
+    return replace(chosen.under(chosen.small), **hyperparameters)
+
+
+def narrow(method: str, **hyperparameters):
+    """As `small`, with heads and crops that take a fraction of the time."""
+    return small(method, **NARROW[method], **hyperparameters)
+
+
+def two_crops(method: str):
+    """The views of a method with global crops alone."""
+    return replace(small(method).view, local_crops=0)
+
+
+NARROW = {
+    "byol": {"hidden": 256, "width": 64},
+    "swav": {"hidden": 128, "view": two_crops("swav")},
+    "dino": {"hidden": 128, "view": two_crops("dino")},
+    "moco": {"hidden": 128, "width": 64, "queue": 1024},
+    "vicreg": {"width": 256},
+}
+PERCEPTRON = {"encoder": {"name": "mlp", "hidden": [128, 64]}}
+"""an encoder that takes a fraction of the time, for failures that have nothing to do with it"""
 
 
 def at_rate(method: str, factor: float) -> dict:
     """The small recipe with its rates times a factor."""
     recipe = methods.method_class(method).small
     optimizers = {player: replace(o, lr=factor * o.lr) for player, o in recipe.optimizers.items()}
-    return {"method": small(method), "recipe": replace(recipe, optimizer=optimizers)}
+    return {"method": small(method, **NARROW.get(method, {})), "recipe": replace(recipe, optimizer=optimizers)}
 
 
 def blank(each: bool) -> np.ndarray:
@@ -79,34 +100,43 @@ def blank(each: bool) -> np.ndarray:
 
 
 PLANTED = {
-    "no stop-gradient": ("complete collapse", {"method": small("simsiam", stop_gradient=False)}),
-    "shared teacher": ("shared teacher", {"method": SharedTeacher(**BYOL.small.hyperparameters)}),
-    "SwAV without Sinkhorn": ("one prototype", {"method": small("swav", codes="softmax")}),
-    "DINO without centering": ("one prototype", {"method": small("dino", centering=False)}),
+    "no stop-gradient": ("complete collapse", {"method": small("simsiam", stop_gradient=False), **PERCEPTRON}),
+    "shared teacher": ("shared teacher", {"method": SharedTeacher(**NARROW["byol"]), **PERCEPTRON}),
+    "SwAV without Sinkhorn": ("one prototype", {"method": narrow("swav", codes="softmax")}),
+    "DINO without centering": ("one prototype", {"method": narrow("dino", centering=False)}),
     "DINO without sharpening": (
         "uniform teacher",
-        {"method": small("dino", first_teacher_temperature=1.0, teacher_temperature=1.0)},
+        {"method": narrow("dino", first_teacher_temperature=1.0, teacher_temperature=1.0)},
     ),
-    "temperature too low": ("temperature too low", {"method": small("simclr", temperature=1e-3)}),
-    "temperature too low for a queue": ("temperature too low", {"method": small("moco", temperature=1e-3)}),
-    "temperature too high": ("temperature too high", {"method": small("simclr", temperature=100.0)}),
-    "temperature too high for a queue": ("temperature too high", {"method": small("moco", temperature=100.0)}),
-    "both views identical": ("identical views", {"method": small("simclr", view=views.WHOLE)}),
-    "both views identical, no negatives": ("identical views", {"method": small("byol", view=views.WHOLE)}),
-    "one image": ("constant images", {"method": small("simclr"), "data": blank(False)}),
+    "temperature too low": ("temperature too low", {"method": small("simclr", temperature=1e-3), **PERCEPTRON}),
+    "temperature too low for a queue": (
+        "temperature too low",
+        {"method": narrow("moco", temperature=1e-3), **PERCEPTRON},
+    ),
+    "temperature too high": ("temperature too high", {"method": small("simclr", temperature=100.0), **PERCEPTRON}),
+    "temperature too high for a queue": (
+        "temperature too high",
+        {"method": narrow("moco", temperature=100.0), **PERCEPTRON},
+    ),
+    "both views identical": ("identical views", {"method": small("simclr", view=views.WHOLE), **PERCEPTRON}),
+    "both views identical, no negatives": (
+        "identical views",
+        {"method": narrow("byol", view=views.WHOLE), **PERCEPTRON},
+    ),
+    "one image": ("constant images", {"method": small("simclr"), "data": blank(False), **PERCEPTRON}),
     "images of one color": ("constant images", {"method": small("vae"), "data": blank(True)}),
-    "rate 0": ("learning rate 0", at_rate("simclr", 0.0)),
+    "rate 0": ("learning rate 0", at_rate("simclr", 0.0) | PERCEPTRON),
     "rate 0 of two players": ("learning rate 0", at_rate("dcgan", 0.0)),
-    "rate far too high": ("learning rate too high", at_rate("simclr", 1000.0)),
-    "rate far too high without negatives": ("learning rate too high", at_rate("byol", 1000.0)),
-    "rate of almost nothing": ("not learning", at_rate("vicreg", 1e-9)),
+    "rate far too high": ("learning rate too high", at_rate("simclr", 1000.0) | PERCEPTRON),
+    "rate far too high without negatives": ("learning rate too high", at_rate("byol", 1000.0) | PERCEPTRON),
+    "rate of almost nothing": ("not learning", at_rate("vicreg", 1e-9) | PERCEPTRON),
     "VAE with β = 100": ("posterior collapse", {"method": small("vae", beta=100.0)}),
     "a generator of one image": ("mode collapse", {"method": OneImage(**DCGAN.small.hyperparameters)}),
     "a generator of one image, by energy": (
         "mode collapse",
         {"method": OneImageByEnergy(**EBGAN.small.hyperparameters)},
     ),
-    "half of the embedding": ("dead dimensions", {"method": HalfDead(**SimCLR.small.hyperparameters)}),
+    "half of the embedding": ("dead dimensions", {"method": HalfDead(**SimCLR.small.hyperparameters), **PERCEPTRON}),
 }
 
 
@@ -127,9 +157,9 @@ def test_a_planted_failure_is_named_within_a_hundred_steps(failure, tmp_path):
     with pytest.warns(CollapseWarning):
         run = trained(tmp_path, **options)
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    said = [verdict(lines[: i + 1]) for i, line in enumerate(lines) if line["step"] <= STEPS]
-    assert next(found.name for found in said if found.failed) == name
-    assert said[-1].failed
+    verdicts = [verdict(lines[: i + 1]) for i, line in enumerate(lines) if line["step"] <= STEPS]
+    assert next(v.name for v in verdicts if v.failed) == name
+    assert verdicts[-1].failed
     assert run.verdict().failed
 
 
@@ -216,7 +246,7 @@ def test_figures_of_a_player_are_found():
     assert verdict(history).name == "mode collapse"
 
 
-def test_what_is_not_a_number_is_no_figure():
+def test_a_value_that_is_not_a_number_does_not_count():
     assert verdict(lines(embedding_std=None)).name == "healthy"
     assert verdict(lines(embedding_std=0.0, mean_cosine=None)).name == "complete collapse"
     assert verdict(lines(effective_rank=2.0, alignment=1.0)).name == "healthy", "an earlier version had no full_rank"
@@ -246,12 +276,12 @@ ALONE = {
 
 @pytest.mark.parametrize("name", SIGNS)
 def test_a_sign_alone_has_its_name_a_cause_and_a_remedy(name):
-    said = verdict(lines(**ALONE[name]))
-    assert said.name == name
-    assert said.failed
-    assert said.sentence.startswith(f"{name.capitalize()}: ")
-    assert said.sentence.count(";") == 1, "what to do stands behind a semicolon"
-    assert said.sentence.endswith(".")
+    found = verdict(lines(**ALONE[name]))
+    assert found.name == name
+    assert found.failed
+    assert found.sentence.startswith(f"{name.capitalize()}: ")
+    assert found.sentence.count(";") == 1, "the remedy comes after a semicolon"
+    assert found.sentence.endswith(".")
 
 
 def test_a_figure_that_is_no_number_is_no_figure():
