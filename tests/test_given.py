@@ -292,3 +292,24 @@ def test_a_report_lists_a_few_names():
     assert "  missing   a, b, c, d, e, f and 4 more" in text
     text = str(replace(report, unused=("x" * 10_000, "red\x1b[31m\nsecond line")))
     assert f"  unused    {'x' * 80}, red\\x1b[31m\\nsecond line" in text
+
+
+def test_a_code_takes_the_weights_of_its_trunk():
+    encoder = LinearCode.on(small(), 3)
+    report = encoder.load_given_({f"backbone.{name}": tensor for name, tensor in state().items()}, "given")
+    assert same(encoder.trunk.state_dict(), state())
+    assert (report.prefix, report.missing) == ("backbone.", ("code.weight", "code.bias"))
+    wide = LinearCode.on(encoders.build("vit_micro", channels=1, image_size=12), 3)
+    given = encoders.build("vit_micro", channels=1, image_size=8).state_dict()
+    assert wide.load_given_(given, "given").reshaped == ("trunk.pos_embed: interpolated from 4x4 to 6x6 patches",)
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path, resnet):
+    content = resnet.read_bytes()
+    for length in (0, 4, 100, len(content) - 1):
+        (tmp_path / "short.safetensors").write_bytes(content[:length])
+        with pytest.raises(
+            BadInput, match=r"short.safetensors.* cannot be read|short.safetensors: not a readable"
+        ) as error:
+            open_weights(str(tmp_path / "short.safetensors"))
+        assert "\n" not in str(error.value)

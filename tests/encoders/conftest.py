@@ -25,7 +25,7 @@ def perturbed():
         def noise(like: torch.Tensor) -> torch.Tensor:
             return torch.randn(like.shape, generator=generator)
 
-        norms = [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
+        norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
         with torch.no_grad():
             for parameter in encoder.parameters():
                 # Matrices of transformers start so small that tokens would hardly read from each other.

@@ -44,13 +44,13 @@ class Bands(Encoder):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder for encoders of one's own, which the package looks into."""
-    own = tmp_path / "encoders"
-    own.mkdir()
+    looked_into = tmp_path / "encoders"
+    looked_into.mkdir()
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.setattr(encoders, "__path__", search_path(encoders.__path__, "encoders"))
     before = set(sys.modules)
     encoder_classes.cache_clear()
-    yield own
+    yield looked_into
     encoder_classes.cache_clear()
     for name in set(sys.modules) - before:
         del sys.modules[name]
@@ -117,9 +117,9 @@ def test_a_specification_comes_back_from_its_arguments(spec):
 
 def test_an_encoder_states_what_it_reads():
     assert encoders.build("conv", channels=2, image_size=12).reads == ImageSpec(channels=2, height=12, width=12)
-    coded = LinearCode.on(encoders.build("mlp", channels=1, image_size=8), 3)
-    assert coded.reads.shape == (1, 8, 8)
-    assert encoders.build("mlp", **coded.reads.arguments).reads == coded.reads
+    code = LinearCode.on(encoders.build("mlp", channels=1, image_size=8), 3)
+    assert code.reads.shape == (1, 8, 8)
+    assert encoders.build("mlp", **code.reads.arguments).reads == code.reads
 
 
 def test_configurations_of_older_runs_are_read():

@@ -10,7 +10,7 @@ from sanslabel import encoders
 
 def normalized(x: Tensor, state: dict[str, Tensor], name: str) -> Tensor:
     mean, var, weight, bias = (
-        state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        state[f"{name}.{tensor}"][:, None, None] for tensor in ("running_mean", "running_var", "weight", "bias")
     )
     return (x - mean) / torch.sqrt(var + 1e-5) * weight + bias
 
@@ -35,12 +35,12 @@ def test_stages_by_formula(perturbed):
     torch.testing.assert_close(encoder(images), third.flatten(2).sum(2) / 16, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "sides"), [(28, (14, 7, 4)), (8, (4, 2, 1)), (32, (16, 8, 4)), (9, (4, 2, 1))])
-def test_every_stage_halves_the_maps(size, sides):
+@pytest.mark.parametrize(("size", "maps"), [(28, (14, 7, 4)), (8, (4, 2, 1)), (32, (16, 8, 4)), (9, (4, 2, 1))])
+def test_every_stage_halves_the_maps(size, maps):
     stages = encoders.build("conv", channels=1, image_size=size).stages(torch.rand(2, 1, size, size))
     widths = (64, 128, 256)
     assert [stage.shape for stage in stages] == [
-        (2, width, side, side) for width, side in zip(widths, sides, strict=True)
+        (2, width, side, side) for width, side in zip(widths, maps, strict=True)
     ]
 
 
@@ -55,9 +55,9 @@ def test_working_in_place_changes_no_gradient(name, shallow):
     images = torch.rand(4, 3, 16, 16, dtype=torch.float64)
     gradients = []
     for inplace in (True, False):
-        for part in encoder.modules():
-            if isinstance(part, nn.ReLU):
-                part.inplace = inplace
+        for module in encoder.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = inplace
         # every stage is read, as probes of the stages do
         loss = sum((stage.sin().mean() for stage in encoder.stages(images)), torch.zeros(()))
         gradients.append(torch.autograd.grad(loss, list(encoder.parameters())))

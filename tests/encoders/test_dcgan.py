@@ -47,15 +47,15 @@ def test_kernels():
 
 def test_the_published_start():
     torch.manual_seed(0)
-    for part in [*Generator(100, 3, 64).modules(), *encoders.build("dcgan", image_size=64).modules()]:
-        if isinstance(part, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
-            assert part.bias is None
-            assert part.weight.mean().abs() < 2e-3
-            assert part.weight.std().item() == pytest.approx(0.02, rel=0.05)
-        if isinstance(part, torch.nn.BatchNorm2d):
-            assert part.weight.mean().item() == pytest.approx(1, abs=0.01)
-            assert part.weight.std().item() == pytest.approx(0.02, rel=0.4)
-            assert not part.bias.any()
+    for layer in [*Generator(100, 3, 64).modules(), *encoders.build("dcgan", image_size=64).modules()]:
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            assert layer.bias is None
+            assert layer.weight.mean().abs() < 2e-3
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            assert layer.weight.mean().item() == pytest.approx(1, abs=0.01)
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.4)
+            assert not layer.bias.any()
 
 
 def test_the_first_stage_has_no_batch_norm():

@@ -51,7 +51,7 @@ def test_shape_and_config_of_every_encoder(name, width):
     assert encoder.width == width
     assert output.shape == (5, width)
     assert again.config == encoder.config
-    shapes = [{key: value.shape for key, value in each.state_dict().items()} for each in (encoder, again)]
+    shapes = [{key: value.shape for key, value in one.state_dict().items()} for one in (encoder, again)]
     assert shapes[0] == shapes[1]
 
 
@@ -105,17 +105,17 @@ def test_maps_are_the_stages_that_have_places(name, perturbed):
             assert torch.equal(places[:, :, 2, 5], stage[:, 1 + 2 * 8 + 5])
         else:
             assert torch.equal(places, stage)
-    coded = encoders.LinearCode.on(encoder, 4)
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(coded.maps(images()), maps, strict=True))
+    code = encoders.LinearCode.on(encoder, 4)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(code.maps(images()), maps, strict=True))
 
 
 @every_kind
 def test_units_are_blocks_of_transformers_and_else_the_encoder(name):
     with torch.device("meta"):
         encoder = encoders.build(name, image_size=32)
-        coded = encoders.LinearCode.on(encoder, 4)
+        code = encoders.LinearCode.on(encoder, 4)
     assert encoder.units() == (list(encoder.blocks) if name == "vit_micro" else [encoder])
-    assert coded.units() == [coded]
+    assert code.units() == [code]
 
 
 @every_kind

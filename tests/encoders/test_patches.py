@@ -25,22 +25,22 @@ def test_patches_are_those_of_unfold(size, stride):
 
 def test_the_paper_has_seven_rows_of_patches_that_overlap_by_half():
     x = torch.arange(256 * 256.0).view(1, 1, 256, 256)
-    parts = patches(x, 64, 32)
-    assert parts.shape == (1, 49, 1, 64, 64)
+    cut = patches(x, 64, 32)
+    assert cut.shape == (1, 49, 1, 64, 64)
     assert (256 - 64) // 32 + 1 == 7
-    assert parts[0, 7 * 2 + 3, 0, 0, 0] == 256 * 64 + 96
-    assert torch.equal(parts[0, 8, 0, :, :32], parts[0, 7, 0, :, 32:])
+    assert cut[0, 7 * 2 + 3, 0, 0, 0] == 256 * 64 + 96
+    assert torch.equal(cut[0, 8, 0, :, :32], cut[0, 7, 0, :, 32:])
 
 
 def test_each_patch_is_standardized_by_itself():
-    parts = 0.05 * torch.randn(4, 5, 3, 16, 16) + torch.rand(4, 5, 1, 1, 1)
-    ours = standardized(parts)
+    cut = 0.05 * torch.randn(4, 5, 3, 16, 16) + torch.rand(4, 5, 1, 1, 1)
+    ours = standardized(cut)
     for i in range(4):
         for k in range(5):
-            values = parts[i, k]
+            values = cut[i, k]
             by_hand = (values - values.mean()) / (4 * (values.std(correction=0) + 0.01)) + 0.5
             torch.testing.assert_close(ours[i, k], by_hand.clamp(0, 1))
-    torch.testing.assert_close(standardized(parts + 0.3), ours, atol=1e-4, rtol=0)
+    torch.testing.assert_close(standardized(cut + 0.3), ours, atol=1e-4, rtol=0)
     torch.testing.assert_close(standardized(torch.full((2, 3, 4, 4), 0.7)), torch.full((2, 3, 4, 4), 0.5))  # flat stays
 
 

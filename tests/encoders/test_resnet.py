@@ -62,16 +62,16 @@ def test_stages_are_torchvisions(perturbed):
     theirs = reference("resnet18")
     theirs.load_state_dict(ours.state_dict(), strict=True)
     theirs.eval()
-    seen = []
-    theirs.maxpool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    outputs = []
+    theirs.maxpool.register_forward_pre_hook(lambda _, inputs: outputs.append(inputs[0].clone()))
     for layer in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
-        layer.register_forward_hook(lambda _, inputs, output: seen.append(output.clone()))
+        layer.register_forward_hook(lambda _, inputs, output: outputs.append(output.clone()))
     images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     theirs(images)
     stages = ours.stages(images)
     sizes = [(64, 112), (64, 56), (128, 28), (256, 14), (512, 7)]
     assert [stage.shape for stage in stages] == [(2, channels, side, side) for channels, side in sizes]
-    for mine, other in zip(stages, seen, strict=True):
+    for mine, other in zip(stages, outputs, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 

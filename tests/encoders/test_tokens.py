@@ -13,12 +13,12 @@ from sanslabel.heads.token_predictor import TokenPredictor
 GRID = (3, 4)
 
 
-def numbers(*shape: int) -> torch.Tensor:
+def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def test_at_by_loops():
-    tokens, places = numbers(3, 7, 5), torch.tensor([[0, 6], [3, 3], [5, 1]])
+    tokens, places = noise(3, 7, 5), torch.tensor([[0, 6], [3, 3], [5, 1]])
     for n, row in enumerate(at(tokens, places)):
         assert torch.equal(row, torch.stack([tokens[n, place] for place in places[n]]))
 
@@ -61,7 +61,7 @@ def test_fixed_positions_are_not_trained():
 def test_filled_patches_keep_their_place_and_nothing_of_what_they_show():
     encoder, mask = encoders.build("vit_micro", channels=1, image_size=8), MaskToken(128)
     masked = torch.tensor([[0, 5, 7], [15, 2, 8]])
-    images = numbers(2, 1, 8, 8)
+    images = noise(2, 1, 8, 8)
     tokens = encoder.embed(images, masked=masked, fill=mask())
     plain = encoder.embed(images)
     for n in range(2):
@@ -99,24 +99,24 @@ def predictor():
 
 def test_predictions_follow_the_order_in_which_they_are_asked_for(predictor):
     tokens, places, wanted = (
-        numbers(2, 3, 12).double(),
+        noise(2, 3, 12).double(),
         torch.tensor([[0, 7, 3], [2, 4, 11]]),
         torch.tensor([[1, 5, 9]]),
     )
     wanted = wanted.expand(2, -1)
-    told = predictor(tokens, places, wanted, GRID)
-    assert told.shape == (2, 3, 5)
+    predictions = predictor(tokens, places, wanted, GRID)
+    assert predictions.shape == (2, 3, 5)
     order = [2, 0, 1]
-    torch.testing.assert_close(predictor(tokens, places, wanted[:, order], GRID), told[:, order])
-    torch.testing.assert_close(predictor(tokens[:, order], places[:, order], wanted, GRID), told)
+    torch.testing.assert_close(predictor(tokens, places, wanted[:, order], GRID), predictions[:, order])
+    torch.testing.assert_close(predictor(tokens[:, order], places[:, order], wanted, GRID), predictions)
 
 
 def test_predictions_depend_on_places_and_tokens(predictor):
-    tokens, places, wanted = numbers(1, 3, 12).double(), torch.tensor([[0, 7, 3]]), torch.tensor([[1, 5]])
-    told = predictor(tokens, places, wanted, GRID)
+    tokens, places, wanted = noise(1, 3, 12).double(), torch.tensor([[0, 7, 3]]), torch.tensor([[1, 5]])
+    predictions = predictor(tokens, places, wanted, GRID)
     for other in ((tokens + 1, places, wanted), (tokens, places + 1, wanted), (tokens, places, wanted + 1)):
-        assert (predictor(*other, GRID) - told).abs().max() > 1e-2
-    assert (told[0, 0] - told[0, 1]).abs().max() > 1e-2
+        assert (predictor(*other, GRID) - predictions).abs().max() > 1e-2
+    assert (predictions[0, 0] - predictions[0, 1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("width", [0, 16, 100])
@@ -127,19 +127,19 @@ def test_widths_that_heads_do_not_fit_are_refused(width):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_patches_make_the_image_again(channels):
-    images = numbers(2, channels, 6, 8)
-    parts = patches(images, 2, 2)
-    assert torch.equal(assembled(parts, GRID), images)
+    images = noise(2, channels, 6, 8)
+    cut = patches(images, 2, 2)
+    assert torch.equal(assembled(cut, GRID), images)
     for place in range(12):
         row, column = divmod(place, 4)
-        assert torch.equal(parts[:, place], images[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2])
+        assert torch.equal(cut[:, place], images[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2])
 
 
 def test_painted_patches_are_in_their_places():
-    images, places, pixels = numbers(2, 3, 6, 8), torch.tensor([[0, 11], [5, 2]]), numbers(2, 2, 12)
+    images, places, pixels = noise(2, 3, 6, 8), torch.tensor([[0, 11], [5, 2]]), noise(2, 2, 12)
     result = patches(painted(images, places, pixels, 2), 2, 2).flatten(2)
     plain = patches(images, 2, 2).flatten(2)
     for n in range(2):
         for place in range(12):
-            (found,) = (places[n] == place).nonzero(as_tuple=True)
-            assert torch.equal(result[n, place], pixels[n, found[0]] if len(found) else plain[n, place])
+            (index,) = (places[n] == place).nonzero(as_tuple=True)
+            assert torch.equal(result[n, place], pixels[n, index[0]] if len(index) else plain[n, place])

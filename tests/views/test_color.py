@@ -111,13 +111,13 @@ def test_hue_goes_round():
 
 @pytest.mark.parametrize("on", [False, True])
 def test_operations_commute_and_are_one_map(on):
-    numbers = dict(brightness=1.3, contrast=0.4, saturation=1.7, hue=0.15, grayscale=on)
+    changes = dict(brightness=1.3, contrast=0.4, saturation=1.7, hue=0.15, grayscale=on)
     image = pictures(n=1, dtype=torch.float64)
-    ours = recolored(image, colors(1, **numbers))[0]
+    ours = recolored(image, colors(1, **changes))[0]
     for order in itertools.permutations(CHAIN):
         x = image[0]
         for name in order:
-            x = CHAIN[name](x, numbers[name])
+            x = CHAIN[name](x, changes[name])
         assert (x - ours).abs().max() < 1e-6, order
 
 
@@ -153,9 +153,9 @@ def test_means_are_means(dtype, tolerance, side):
 
 def test_every_sample_has_its_own_numbers():
     images = pictures()
-    own = Colors(*(torch.tensor(x) for x in ([0.5, 1, 1, 1.2], [1, 0.3, 1, 1.1], [1, 1, 1.8, 0.2], [0, 0, 0, 0.1])),
+    samples = Colors(*(torch.tensor(x) for x in ([0.5, 1, 1, 1.2], [1, 0.3, 1, 1.1], [1, 1, 1.8, 0.2], [0, 0, 0, 0.1])),
                  torch.tensor([False, False, False, True]))  # fmt: skip
-    together = recolored(images, own)
+    batched = recolored(images, samples)
     for i in range(4):
-        alone = recolored(images[i : i + 1], Colors(*(x[i : i + 1] for x in own)))
-        assert torch.allclose(together[i : i + 1], alone, atol=1e-6)
+        alone = recolored(images[i : i + 1], Colors(*(x[i : i + 1] for x in samples)))
+        assert torch.allclose(batched[i : i + 1], alone, atol=1e-6)

@@ -92,19 +92,19 @@ def test_boxes_equal_their_loop_and_stay_inside_images_of_unequal_sizes():
                 break
 
 
-@pytest.mark.parametrize("sides", [(100, 100), (100, 150), (200, 100)])
-def test_square_crops_of_the_largest_square_move_on_every_image(sides):
+@pytest.mark.parametrize("shape", [(100, 100), (100, 150), (200, 100)])
+def test_square_crops_of_the_largest_square_move_on_every_image(shape):
     """255 of 292 pixels: without it no candidate fits a wide image, and every crop falls back to the middle."""
     draws = torch.rand(500, DRAWS, generator=torch.Generator().manual_seed(2))
-    height, width = (torch.full((500,), side) for side in sides)
-    found = boxes(draws, height, width, (0.76, 0.76), (1, 1), of_square=True)
-    assert (found[:, 2:] == 87).all()
-    assert found[:, 0].max() > found[:, 0].min()
-    assert found[:, 1].max() > found[:, 1].min()
-    assert (found[:, 0] + 87 <= height).all()
-    assert (found[:, 1] + 87 <= width).all()
-    if sides[0] == sides[1]:
-        assert torch.equal(found, boxes(draws, height, width, (0.76, 0.76), (1, 1)))
+    height, width = (torch.full((500,), side) for side in shape)
+    squares = boxes(draws, height, width, (0.76, 0.76), (1, 1), of_square=True)
+    assert (squares[:, 2:] == 87).all()
+    assert squares[:, 0].max() > squares[:, 0].min()
+    assert squares[:, 1].max() > squares[:, 1].min()
+    assert (squares[:, 0] + 87 <= height).all()
+    assert (squares[:, 1] + 87 <= width).all()
+    if shape[0] == shape[1]:
+        assert torch.equal(squares, boxes(draws, height, width, (0.76, 0.76), (1, 1)))
 
 
 def test_central_boxes():

@@ -59,10 +59,10 @@ def test_crops_of_one_size_go_through_in_one_pass_and_come_back_in_order(batch):
         passes.append(tuple(images.shape))
         return images.mean(dim=(2, 3))
 
-    found = forward_by_size(network, crops)
+    outputs = forward_by_size(network, crops)
     assert passes == [(12, 1, 8, 8), (18, 1, 4, 4)]
-    assert len(found) == 5
-    for z, crop in zip(found, crops, strict=True):
+    assert len(outputs) == 5
+    for z, crop in zip(outputs, crops, strict=True):
         assert torch.equal(z, crop.images.mean(dim=(2, 3)))
 
 

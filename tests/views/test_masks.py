@@ -23,10 +23,10 @@ def test_exactly_so_many_patches_are_kept(patches, ratio):
 def test_every_patch_and_every_pair_is_kept_equally_often():
     keep = kept_patches(KEYS, 16, 0.75, 3)  # 4 of 16
     chosen = torch.zeros(len(KEYS), 16).scatter_(1, keep, 1.0)
-    together = chosen.T @ chosen / len(KEYS)
+    joint = chosen.T @ chosen / len(KEYS)
     spread = 4 / math.sqrt(len(KEYS))
-    assert (together.diagonal() - 4 / 16).abs().max() < spread * math.sqrt(0.25 * 0.75)
-    pairs = together[~torch.eye(16, dtype=torch.bool)]
+    assert (joint.diagonal() - 4 / 16).abs().max() < spread * math.sqrt(0.25 * 0.75)
+    pairs = joint[~torch.eye(16, dtype=torch.bool)]
     assert (pairs - 4 / 16 * 3 / 15).abs().max() < spread * math.sqrt(0.05 * 0.95)
 
 
@@ -78,10 +78,10 @@ def test_masked_patches_take_the_mean_and_the_others_stay(batch_of, channels, dt
     assert ours.dtype == dtype
     for i in range(6):
         for patch in range(16):
-            rows, columns = (slice(3 * k, 3 * k + 3) for k in divmod(patch, 4))
-            there = ours[i, :, rows, columns]
+            down, along = (slice(3 * k, 3 * k + 3) for k in divmod(patch, 4))
+            there = ours[i, :, down, along]
             if patch in keep[i]:
-                assert torch.equal(there, plain[i, :, rows, columns])
+                assert torch.equal(there, plain[i, :, down, along])
             else:
                 mean = plain[i].float().mean(dim=(1, 2))[:, None, None].expand(-1, 3, 3)
                 rounding = 1e-6 if dtype == torch.float32 else 2**-8  # of the sum, and again of the mean

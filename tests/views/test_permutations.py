@@ -69,9 +69,9 @@ def test_a_thousand_take_seconds(thousand):
 
 
 def test_an_order_and_its_inverse_undo_each_other():
-    parts, orders = torch.rand(100, 9, 2, 3), permutations(100)
-    assert torch.equal(shuffled(shuffled(parts, orders), orders.argsort(dim=1)), parts)
-    shown = shuffled(parts, orders)
+    pieces, orders = torch.rand(100, 9, 2, 3), permutations(100)
+    assert torch.equal(shuffled(shuffled(pieces, orders), orders.argsort(dim=1)), pieces)
+    shown = shuffled(pieces, orders)
     for i in (0, 41, 99):
         for place in range(9):
-            assert torch.equal(shown[i, place], parts[i, orders[i, place]])
+            assert torch.equal(shown[i, place], pieces[i, orders[i, place]])

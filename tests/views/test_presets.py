@@ -22,13 +22,13 @@ TABLE = {
 def test_numbers(name):
     outer, _, inner = name.partition(".")
     view = getattr(views, outer)
-    numbers = asdict(getattr(view, inner) if inner else view)
-    assert tuple(numbers[c] for c in COLUMNS) == TABLE[name]
-    assert numbers["flip"] == 0.5
-    assert numbers["jitter"] == 0.8
-    assert numbers["sigma"] == (0.1, 2.0)
-    assert numbers["ratio"] == (3 / 4, 4 / 3)
-    assert numbers["size"] is None
+    fields = asdict(getattr(view, inner) if inner else view)
+    assert tuple(fields[c] for c in COLUMNS) == TABLE[name]
+    assert fields["flip"] == 0.5
+    assert fields["jitter"] == 0.8
+    assert fields["sigma"] == (0.1, 2.0)
+    assert fields["ratio"] == (3 / 4, 4 / 3)
+    assert fields["size"] is None
     assert views.MASKED.ratio == 0.75
     assert views.View(crop=(0.08, 1.0), flip=0.5) == views.RECONSTRUCTION
 

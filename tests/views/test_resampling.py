@@ -24,9 +24,9 @@ CASES = [
 def matrices(canvas, box, size, dtype, mirrored=None):
     top, left, height, width = torch.tensor([box]).unbind(1)
     exact = torch.promote_types(dtype, torch.float32)
-    rows = resampling_matrices(top, height, canvas[0], size, exact)
-    columns = resampling_matrices(left, width, canvas[1], size, exact, mirrored)
-    return rows.to(dtype), columns.to(dtype)
+    vertical = resampling_matrices(top, height, canvas[0], size, exact)
+    horizontal = resampling_matrices(left, width, canvas[1], size, exact, mirrored)
+    return vertical.to(dtype), horizontal.to(dtype)
 
 
 def loop(start, length, pixels, size):
@@ -58,18 +58,18 @@ def test_crop_and_resize_agree_with_torchvision(canvas, box, size, dtype, tolera
 
 @pytest.mark.parametrize(("canvas", "box", "size"), CASES[:7])
 def test_matrices_equal_their_loops(canvas, box, size):
-    rows, columns = matrices(canvas, box, size, torch.float64)
-    assert torch.allclose(rows[0], loop(box[0], box[2], canvas[0], size), atol=1e-12)
-    assert torch.allclose(columns[0], loop(box[1], box[3], canvas[1], size), atol=1e-12)
+    vertical, horizontal = matrices(canvas, box, size, torch.float64)
+    assert torch.allclose(vertical[0], loop(box[0], box[2], canvas[0], size), atol=1e-12)
+    assert torch.allclose(horizontal[0], loop(box[1], box[3], canvas[1], size), atol=1e-12)
 
 
 def test_a_mirrored_matrix_gives_the_mirrored_crop():
     images = torch.rand(2, 3, 20, 30)
     mirrored = torch.tensor([True, False])
     (top, left, height, width) = torch.tensor([[1, 2, 13, 21], [1, 2, 13, 21]]).unbind(1)
-    rows = resampling_matrices(top, height, 20, 16, torch.float32)
-    ours = resampled(images, rows, resampling_matrices(left, width, 30, 16, torch.float32, mirrored))
-    plain = resampled(images, rows, resampling_matrices(left, width, 30, 16, torch.float32))
+    vertical = resampling_matrices(top, height, 20, 16, torch.float32)
+    ours = resampled(images, vertical, resampling_matrices(left, width, 30, 16, torch.float32, mirrored))
+    plain = resampled(images, vertical, resampling_matrices(left, width, 30, 16, torch.float32))
     assert torch.allclose(ours[0], functional.horizontal_flip(plain[0]), atol=1e-6)
     assert torch.equal(ours[1], plain[1])
 
@@ -85,12 +85,12 @@ def test_both_forms_agree_on_mirrored_and_blurred_boxes(monkeypatch, dtype):
     images = torch.randint(0, 256, (5, 3, 100, 120), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     boxes = torch.tensor([[0, 0, 100, 120], [1, 2, 9, 7], [99, 119, 1, 1], [70, 0, 30, 33], [5, 85, 64, 35]])
     mirrored, sigma = torch.tensor([True, False, True, False, True]), torch.tensor([0.0, 1.5, 0.3, 0.0, 2.0])
-    found, calls, boxed = [], [], resampling_file._boxed
+    outputs, calls, boxed = [], [], resampling_file._boxed
     monkeypatch.setattr(resampling_file, "_boxed", lambda *given: calls.append(given) or boxed(*given))
     for side in (0, 10**6):
         monkeypatch.setattr(resampling_file, "BOXED_FROM", {("cpu", dtype): side})
-        found.append(cropped(images, boxes, 24, dtype, mirrored, sigma))
-    assert (found[0] - found[1]).abs().max() <= {torch.bfloat16: 2 / 255}.get(dtype, 1e-6)
+        outputs.append(cropped(images, boxes, 24, dtype, mirrored, sigma))
+    assert (outputs[0] - outputs[1]).abs().max() <= {torch.bfloat16: 2 / 255}.get(dtype, 1e-6)
     assert len(calls) == 1
 
 

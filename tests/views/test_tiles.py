@@ -13,9 +13,9 @@ def index_image(side: int, count: int = 1) -> torch.Tensor:
 
 
 def test_tiles_are_disjoint_squares_of_neighboring_pixels_in_their_cells():
-    parts = tiles(index_image(28, 50), KEYS[:50], 8, 0)
-    assert parts.shape == (50, 9, 1, 8, 8)
-    for image in parts:
+    cut = tiles(index_image(28, 50), KEYS[:50], 8, 0)
+    assert cut.shape == (50, 9, 1, 8, 8)
+    for image in cut:
         assert len(image.unique()) == 9 * 64
         for i, tile in enumerate(image[:, 0]):
             top, left = divmod(int(tile[0, 0]), 28)
@@ -28,8 +28,8 @@ def test_tiles_are_disjoint_squares_of_neighboring_pixels_in_their_cells():
 
 def test_channels_of_a_tile_come_from_the_same_place():
     image = torch.cat([index_image(16, 5), index_image(16, 5) + 1000], dim=1)
-    parts = tiles(image, KEYS[:5], 4, 0)
-    assert torch.equal(parts[:, :, 0] + 1000, parts[:, :, 1])
+    cut = tiles(image, KEYS[:5], 4, 0)
+    assert torch.equal(cut[:, :, 0] + 1000, cut[:, :, 1])
 
 
 def test_every_place_in_a_cell_is_as_likely_and_no_tile_moves_with_another():
@@ -37,15 +37,15 @@ def test_every_place_in_a_cell_is_as_likely_and_no_tile_moves_with_another():
     shift = torch.stack([corner // 30 % 10, corner % 30 % 10], dim=2)  # (N, 9, 2)
     share = torch.stack([(shift == k).float().mean(dim=0) for k in range(3)])
     assert (share - 1 / 3).abs().max() < 4 * (2 / 9 / 4000) ** 0.5
-    together = torch.corrcoef(shift.flatten(1).T.float()) - torch.eye(18)
-    assert together.abs().max() < 4.5 / 4000**0.5
+    related = torch.corrcoef(shift.flatten(1).T.float()) - torch.eye(18)
+    assert related.abs().max() < 4.5 / 4000**0.5
 
 
 def test_places_belong_to_key_and_stream():
     images = torch.rand(4, 1, 30, 30)
-    whole = tiles(images, KEYS[:4], 8, 1)
-    assert torch.equal(whole[2:3], tiles(images[2:3], KEYS[2:3], 8, 1))
-    assert not torch.equal(whole, tiles(images, KEYS[:4], 8, 2))
+    full = tiles(images, KEYS[:4], 8, 1)
+    assert torch.equal(full[2:3], tiles(images[2:3], KEYS[2:3], 8, 1))
+    assert not torch.equal(full, tiles(images, KEYS[:4], 8, 2))
 
 
 def test_a_tile_as_large_as_its_cell_has_one_place():

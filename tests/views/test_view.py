@@ -106,10 +106,10 @@ def test_black_and_white_stay_so_in_bfloat16(batch_of):
 def test_a_view_depends_on_key_and_stream_alone(batch_of):
     batch = batch_of(pictures())
     some = torch.tensor([17, 3, 20])
-    part = batch.map(lambda tensor: tensor[some])
-    assert torch.allclose(EVERYTHING(batch, 5)[some], EVERYTHING(part, 5), atol=1e-6)
-    for whole, piece in zip(leaves(EVERYTHING.draw(batch, 5)), leaves(EVERYTHING.draw(part, 5)), strict=True):
-        assert torch.equal(whole[some], piece)
+    selected = batch.map(lambda tensor: tensor[some])
+    assert torch.allclose(EVERYTHING(batch, 5)[some], EVERYTHING(selected, 5), atol=1e-6)
+    for full, piece in zip(leaves(EVERYTHING.draw(batch, 5)), leaves(EVERYTHING.draw(selected, 5)), strict=True):
+        assert torch.equal(full[some], piece)
     before = torch.get_rng_state()
     assert torch.equal(EVERYTHING(batch, 5), EVERYTHING(batch, 5))
     assert torch.equal(before, torch.get_rng_state())
@@ -125,15 +125,15 @@ def leaves(draw):
 
 def test_leaving_an_operation_out_moves_no_draw_of_another(batch_of):
     batch = batch_of(pictures())
-    whole = EVERYTHING.draw(batch, 2)
+    full = EVERYTHING.draw(batch, 2)
     without = replace(EVERYTHING, crop=None, flip=0, blur=0, jitter=0, solarize=0).draw(batch, 2)
-    assert torch.equal(without.colors.grayscale, whole.colors.grayscale)
+    assert torch.equal(without.colors.grayscale, full.colors.grayscale)
     assert without.mirrored is without.sigma is without.solarized is None
-    assert torch.equal(replace(EVERYTHING, blur=0, grayscale=0).draw(batch, 2).boxes, whole.boxes)
-    assert torch.equal(replace(EVERYTHING, crop=None).draw(batch, 2).sigma, whole.sigma)
+    assert torch.equal(replace(EVERYTHING, blur=0, grayscale=0).draw(batch, 2).boxes, full.boxes)
+    assert torch.equal(replace(EVERYTHING, crop=None).draw(batch, 2).sigma, full.sigma)
 
 
-def numbers(batch_of, stream, n=20_000):
+def many_draws(batch_of, stream, n=20_000):
     batch = batch_of(torch.zeros((), dtype=torch.uint8).expand(n, 3, 200, 200))
     return replace(EVERYTHING, brightness=0.4, contrast=1.5).draw(batch, stream)
 
@@ -147,7 +147,7 @@ def distance(sample, low, high):
 
 
 def test_drawn_numbers_have_their_distributions(batch_of):
-    draw = numbers(batch_of, 0)
+    draw = many_draws(batch_of, 0)
     n = len(draw.boxes)
     jittered = draw.colors.brightness != 1
     rates = {"flip": draw.mirrored, "jitter": jittered, "grayscale": draw.colors.grayscale, "blur": draw.sigma > 0,
@@ -167,13 +167,13 @@ def test_drawn_numbers_have_their_distributions(batch_of):
 def test_drawn_numbers_and_streams_are_unrelated(batch_of):
     table = torch.cat(
         [torch.stack([x.double() for x in leaves(d)[1:]] + list(d.boxes.double().T)) for d in
-         (numbers(batch_of, 0), numbers(batch_of, 1))]
+         (many_draws(batch_of, 0), many_draws(batch_of, 1))]
     )  # fmt: skip
     related = torch.corrcoef(table).abs()
-    rows = related.shape[0] // 2
-    assert related[:rows, rows:].max() < 0.03  # across streams, all of them
-    within = related[:rows, :rows].fill_diagonal_(0)
-    allowed = torch.zeros(rows, rows, dtype=torch.bool)
+    count = related.shape[0] // 2
+    assert related[:count, count:].max() < 0.03  # across streams, all of them
+    within = related[:count, :count].fill_diagonal_(0)
+    allowed = torch.zeros(count, count, dtype=torch.bool)
     allowed[-4:, -4:] = True  # a box's numbers depend on each other; all others do not
     assert within[~allowed].max() < 0.03
 
@@ -264,6 +264,6 @@ def test_a_pair_takes_its_views_in_turn(batch_of):
 
 
 def test_views_are_plain_numbers():
-    numbers = json.loads(json.dumps(asdict(EVERYTHING)))
-    assert View(**{k: tuple(v) if isinstance(v, list) else v for k, v in numbers.items()}) == EVERYTHING
+    fields = json.loads(json.dumps(asdict(EVERYTHING)))
+    assert View(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}) == EVERYTHING
     assert hash(EVERYTHING) == hash(replace(EVERYTHING))
