@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from sanslabel.checkpoint import read_tensors, replacing
 from sanslabel.distributed import rank, world_size
 from sanslabel.errors import BadInput, DiskError
-from sanslabel.evaluation.representation import Representation
+from sanslabel.evaluation.representation import Representation, RepresentOptions
 from sanslabel.sources import Source
 
 LARGEST = 1 << 30
@@ -65,7 +64,7 @@ class FeatureCache:
         except DiskError as error:
             warnings.warn(f"Features are not kept: {error}", stacklevel=2)
 
-    def file(self, encoder: Representation, source: Source, options: Mapping[str, Any]) -> Path | None:
+    def file(self, encoder: Representation, source: Source, options: RepresentOptions) -> Path | None:
         """Returns the file of an encoder's features, as `represent` computes them with these options.
 
         Returns None for a function that is no module, such as raw pixels, since those cost nothing. All weights are

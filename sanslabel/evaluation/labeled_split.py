@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,7 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.linear import fifths
-from sanslabel.evaluation.representation import Representation, represent
+from sanslabel.evaluation.representation import Representation, RepresentOptions, represent
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.sources import Source, Split, open_source, splits
 
@@ -32,7 +31,7 @@ class LabeledSplit:
     test: Source
     split: str
     """the name of the images to measure on"""
-    options: Mapping[str, Any]
+    options: RepresentOptions
     """the options of `represent`"""
     cache: FeatureCache
 
@@ -80,7 +79,7 @@ class LabeledSplit:
         return {name: known[name][0] if name in known else computed[name] for name in compared}, index
 
 
-def labeled_split(data: str | Path, seed: int, options: Mapping[str, Any], cache: FeatureCache) -> LabeledSplit:
+def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache: FeatureCache) -> LabeledSplit:
     """Returns the training and test split of labeled data, for an encoder that reads what the options say.
 
     Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. The options are those of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ from sanslabel.views import plain_view, resized
 
 Representation = Callable[[Tensor], Tensor]
 """a function or module: images (N, C, H, W), float32 in [0, 1], or other inputs -> features (N, D)"""
+
+
+class RepresentOptions(TypedDict):
+    """How features are computed: the keyword arguments of `represent` and `settle_`."""
+
+    reads: InputSpec
+    """the input that the encoders were built for"""
+    device: torch.device
+    dtype: torch.dtype
+    """the dtype that encoders compute in (autocast)"""
+    workers: int
+    """processes that load samples; 0 for this one"""
+
 
 PIXELS = 3072
 """numbers that an image's pixels may be; larger images are reduced to 32x32, which bounds memory and time"""

@@ -12,7 +12,7 @@ from sanslabel import checkpoint, encoders
 from sanslabel.encoders.timm import PREFIX, pretrained_settings
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
-from sanslabel.evaluation.representation import PIXELS, Representation, pixels, settle_
+from sanslabel.evaluation.representation import PIXELS, Representation, RepresentOptions, pixels, settle_
 from sanslabel.evaluation.stages import Readout, Tokens
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold
@@ -34,7 +34,7 @@ class Subject(NamedTuple):
     plan: Plan | None = None
     """what decided the run; None for an encoder without one"""
 
-    def options(self, device: torch.device) -> dict[str, Any]:
+    def options(self, device: torch.device) -> RepresentOptions:
         """Returns the options of `represent` for this encoder on a device.
 
         It computes in the precision that it was trained in. On `fashion`, bfloat16 moves accuracies by 0.05 points and
@@ -73,9 +73,7 @@ def _timm_subject(name: str, data: str | Path | None) -> Subject:
     return Subject(encoder, "pretrained", digest(encoder, []), Path("runs") / name.replace("/", "-"))
 
 
-def random_encoder(
-    config: Mapping[str, Any], source: Source, seed: int, options: Mapping[str, Any]
-) -> encoders.Encoder:
+def random_encoder(config: Mapping[str, Any], source: Source, seed: int, options: RepresentOptions) -> encoders.Encoder:
     """Returns an encoder of this configuration with weights drawn by the seed, and BatchNorm statistics settled on the
     source."""
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +86,7 @@ def random_encoder(
 def readouts(
     compared: Mapping[str, encoders.Encoder],
     source: Source,
-    options: Mapping[str, Any],
+    options: RepresentOptions,
     stage: int | None,
     tokens: Tokens | None,
 ) -> dict[str, Representation]:
@@ -119,7 +117,7 @@ def pixel_baseline(reads: InputSpec) -> dict[str, Representation]:
     return {"pixels, reduced to 32x32" if reads.channels * reads.side**2 > PIXELS else "pixels": pixels}
 
 
-def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: Mapping[str, Any]) -> encoders.Encoder:
+def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: RepresentOptions) -> encoders.Encoder:
     """Returns the encoder if it reads full images, and for one that reads patches a copy that reads full images.
 
     The BatchNorm statistics of the copy are settled on the source, since those of patches are others.

@@ -16,6 +16,7 @@ from sanslabel.evaluation import Unlabeled, represent
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split, open_for
 from sanslabel.evaluation.probe import chosen_probe
+from sanslabel.evaluation.representation import RepresentOptions
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
@@ -99,7 +100,12 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
     data = plan.data if options.data is None else options.data
     dtype = getattr(torch, plan.precision)  # as in training; on `fashion`, bfloat16 takes 0.4 of the time
-    computing = {"device": options.device, "dtype": dtype, "workers": plan.workers, "reads": encoder.reads}
+    computing: RepresentOptions = {
+        "device": options.device,
+        "dtype": dtype,
+        "workers": plan.workers,
+        "reads": encoder.reads,
+    }
     cache = FeatureCache(folder.path / "features")
     try:
         split = labeled_split(data, options.seed, computing, cache)

@@ -14,6 +14,7 @@ from sanslabel.cli.commands import evaluate as command
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import evaluate, protocols
 from sanslabel.evaluation.protocols import names, protocol_class, sentence
+from sanslabel.evaluation.protocols.finetune import Finetune
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.score_file import identity
 from sanslabel.evaluation.table import heading, tables, title_of
@@ -105,6 +106,7 @@ def test_its_fields_are_flags(user_protocol, run, capsys):
         (["--transfer.data", "digits"], "--transfer.data is only used with --protocols transfer"),
         (["--protocols", "linear", "--knn.k", "5"], "--knn.k is only used with --protocols knn"),
         (["--protocols", "relation", "--linear.labels-per-class", "5"], "--linear.labels-per-class is only used with"),
+        (["--relation.reference", "runs/other"], "--relation.reference is only used with --protocols relation"),
         (["--protocols", "kn"], "there is no protocol 'kn'; did you mean knn?"),
         (["--finetune.steps", "0"], "--finetune.steps 0: must be 1 or more"),
     ],
@@ -132,5 +134,7 @@ def test_scores_differ_by_what_was_measured(run):
     scores = checkpoint.read_json(run / "evaluation" / "digits.json")["scores"]
     assert len({identity(score) for score in scores}) == len(scores) == 4
     assert identity({**scores[0], "value": 0.0, "spread": 1.0}) == identity(scores[0])
+    tuned = [{**scores[0], "protocol": "finetune", "settings": Finetune(lr=lr).settings()} for lr in (1e-3, 2e-3)]
+    assert identity(tuned[0]) != identity(tuned[1])
     old = {key: value for key, value in scores[0].items() if key not in ("metric", "stage")}
     assert identity(old) == identity(scores[0]), "a file of an earlier version"

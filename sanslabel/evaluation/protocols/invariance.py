@@ -16,7 +16,7 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.representation import Representation, evaluating
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.scores import Score
 from sanslabel.sources import Source, ordered
@@ -65,13 +65,14 @@ def changes(channels: int, size: int) -> dict[str, View | None]:
 
 @torch.no_grad()
 def mean_cosines(
-    representations: Mapping[str, Representation], source: Source, *, reads: ImageSpec, seed: int, **options: Any
+    representations: Mapping[str, Representation], source: Source, *, reads: InputSpec, seed: int, **options: Any
 ) -> dict[str, dict[str, float]]:
     """Returns the mean cosine, times 100, of an image's representation and its changed one's.
 
     The keys are the representation and the kind of change; "unrelated" holds the mean cosine of different images. Up to
     1,000 images are drawn by the seed. The options are those of `represent`.
     """
+    assert isinstance(reads, ImageSpec)
     device, dtype = options["device"], options["dtype"]
     drawn = source.subset(permutation(fold(seed, Stream.CHANGES), len(source))[:SAMPLES].sort().values)
     views = changes(reads.channels, reads.side)
