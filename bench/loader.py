@@ -64,7 +64,7 @@ def lines(device: torch.device) -> Iterator[Line]:
         for kind, (seconds, found) in caches(source, Path(folder)).items():
             if not found.decodes:  # there is room for it, and the system knows how
                 speed = {"seconds": seconds, "images_per_second": len(source) / seconds}
-                yield {"case": f"build {kind}", **speed, "bytes": source.decoded_bytes}
+                yield {"case": f"build {kind}", **speed, "bytes": source.pixel_bytes}
                 kept[kind] = found
         yield from handed_over(source, packed, kept, root, device)
         yield waiting("none", source, device)

@@ -20,11 +20,11 @@ BEAT = 1.0
 WAITING = "waits for data"
 T = TypeVar("T")
 _activity = ["starts"]
-"""what this process does, for the others to read"""
+"""the work of this process, for the others to read"""
 
 
 class Heartbeat:
-    """What a process that works alone gives the others of its run to know, so that they go on waiting for it."""
+    """A sign of a process that works alone, by which the other processes of its run go on waiting for it."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -42,8 +42,8 @@ class Heartbeat:
 def work_while_others_wait(work: Callable[[Heartbeat], T] | None) -> T | None:
     """Returns what `work` returns, once the last process of the run that has some has done it.
 
-    Every process must call this at the same time; None is for those without work. None waits longer than another's next
-    beat takes, and so none gives up.
+    Every process must call this at the same time, with None for those without work. No process waits longer than
+    another's next beat takes, and so none gives up.
     """
     result = None if work is None else work(Heartbeat())
     while all_reduce_max(0)[0]:
@@ -98,7 +98,7 @@ class _Sign(NamedTuple):
     """A sign of life."""
 
     number: str
-    """of the beat, from 1 on"""
+    """number of the beat, from 1 on"""
     name: str
     """the process, with its machine"""
     activity: str

@@ -1,4 +1,4 @@
-"""Where samples come from: sets that ship with the package, arrays in files, and images in folders and archives."""
+"""Sources of samples: sets that ship with the package, arrays in files, and images in folders and archives."""
 
 from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.loader import batches, ordered

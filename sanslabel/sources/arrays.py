@@ -119,8 +119,8 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
     """Returns the samples of one split, or of "all".
 
     Labels become positions in `classes`: in the names that the files state, else in the sorted values of all splits.
-    Raises BadInput for labels and images of different numbers, for empty arrays, for splits that do not fit together,
-    and if they have other channels than are wanted.
+    Raises BadInput for empty arrays, for labels and images of different numbers, for splits that do not fit together,
+    and for unwanted channels.
     """
     images, labels, file_rows = [], [], []
     for stored_split, (read, values, file) in splits.stored.items():

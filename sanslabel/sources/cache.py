@@ -1,4 +1,4 @@
-"""Decoded pictures, kept in main memory for one run or on disk for all that come.
+"""PictureFile pictures, kept in main memory for one run or on disk for all that come.
 
 A cache uses at most half of the free space; pictures that do not fit are decoded each time. Batches are the same bits
 with a cache and without, and nothing that goes wrong with one stops a run.
@@ -35,9 +35,9 @@ from sanslabel.errors import BadInput
 from sanslabel.heartbeat import Heartbeat, work_while_others_wait
 from sanslabel.memory_limits import free_memory, main_memory
 from sanslabel.settings import Cache
-from sanslabel.sources.decoded import ABSENT, FORMAT, TABLE, UNREADABLE, Decoded, Unfinished
 from sanslabel.sources.images import ImagesFrom, zeros
 from sanslabel.sources.picture import VERSION, Unreadable
+from sanslabel.sources.picture_file import ABSENT, FORMAT, TABLE, UNREADABLE, PictureFile, PictureWriter
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.source import Request, Source
 from sanslabel.sources.stores.listing import SETTLED, cache_folder
@@ -59,7 +59,7 @@ class _File(NamedTuple):
 
     descriptor: int
     path: str
-    """where other processes of this machine find it while this one has it open"""
+    """the path at which other processes of this machine find it while this one has it open"""
 
 
 def kinds() -> list[Cache]:
@@ -72,12 +72,12 @@ def kinds() -> list[Cache]:
 def fitting(source: Source, epochs: int) -> Cache:
     """Returns the kind of cache for a run that asks for none in particular.
 
-    Pictures that are read more than once are kept in main memory if, as a sample says, they take up to a quarter of it
-    and half of what is free. A disk is not filled unasked.
+    Pictures that are read more than once are kept in main memory if there is room: a quarter of all memory and half of
+    the free one. A sample of the files says how much they take. A disk is not filled unless a flag says so.
     """
     if epochs < 2 or source.pictures is None or "ram" not in kinds():
         return "none"
-    return "ram" if source.pictures.decoded_bytes <= min(main_memory() // 4, free_memory() // 2) else "none"
+    return "ram" if source.pictures.pixel_bytes <= min(main_memory() // 4, free_memory() // 2) else "none"
 
 
 def cached(source: Source, kind: Cache, workers: int) -> Source:
@@ -96,17 +96,17 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
     if path is None:
         return source
     try:
-        decoded = Decoded(made.descriptor if made else os.open(path, os.O_RDONLY))
+        cache = PictureFile(made.descriptor if made else os.open(path, os.O_RDONLY))
     except (OSError, ValueError) as error:
         _warn_of_none(pictures, kind, error)
-        decoded = None
+        cache = None
     gather_objects([None])  # the process that has it open has waited for those who open it
-    with_cache = source.with_pictures(replace(pictures, decoded=decoded))
-    if made and decoded and with_cache.decodes and decoded.unfitting:
+    with_cache = source.with_pictures(replace(pictures, cache=cache))
+    if made and cache and with_cache.decodes and cache.unfitting:
         place = "main memory" if kind == "ram" else "disk"
         remedy = "" if kind == "ram" else f"; with more room, remove {path} to have it made anew"
         warnings.warn(
-            f"{source.name}: {decoded.unfitting:,} of {len(pictures):,} pictures are decoded each time, since a cache"
+            f"{source.name}: {cache.unfitting:,} of {len(pictures):,} pictures are decoded each time, since a cache"
             f" uses at most half of the free {place}{remedy}",
             stacklevel=2,
         )
@@ -172,7 +172,7 @@ def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File 
     try:
         file = _open_file(place)  # by one that has ended since
         if file is None:
-            _make_room(place.parent, pictures.decoded_bytes)
+            _make_room(place.parent, pictures.pixel_bytes)
             _decode(pictures, descriptor, lambda _: _space(place.parent), workers, heartbeat)
             os.rename(unfinished, place)
             _locked(descriptor, shared=True)  # what is opened now shares it
@@ -231,7 +231,7 @@ def _open_file(place: Path) -> _File | None:
     except FileNotFoundError:
         return None
     try:
-        Decoded(os.dup(descriptor))
+        PictureFile(os.dup(descriptor))
     except (OSError, ValueError) as error:
         os.close(descriptor)
         warnings.warn(f"{place} is damaged ({error}) and is made anew", stacklevel=2)
@@ -315,9 +315,9 @@ def _decode(
 
     space: returns for the bytes in the file what is taken of its place, and what is free there.
     """
-    file = Unfinished(descriptor, len(pictures), pictures.channels)
+    file = PictureWriter(descriptor, len(pictures), pictures.channels)
     pieces = torch.arange(len(pictures)).split(PIECE)
-    processes = cores() if workers and pictures.decoded_bytes > ALONE else 0
+    processes = cores() if workers and pictures.pixel_bytes > ALONE else 0
     loaded = load_each(_Decoder(pictures), map(Request, pieces), processes)
     synced = time.monotonic()
     with closing(loaded), shown_progress(pictures.name, len(pictures)) as show:
@@ -346,7 +346,7 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _Decoder:
-    """What decodes pictures without replacing those that cannot be read."""
+    """A decoder of pictures that does not replace those that cannot be read."""
 
     pictures: ImagesFrom
 
@@ -359,7 +359,7 @@ class _Decoder:
 
     def load(self, request: Request) -> _Piece:
         index = request.index.tolist()
-        table, reasons, decoded, end = np.zeros(len(index), TABLE), dict[int, str](), [np.empty(0, np.uint8)], 0
+        table, reasons, flat, end = np.zeros(len(index), TABLE), dict[int, str](), [np.empty(0, np.uint8)], 0
         for position, row in enumerate(index):
             try:
                 pixels = self.pictures.decode(row)
@@ -369,9 +369,9 @@ class _Decoder:
                 table[position]["offset"] = ABSENT if passing else UNREADABLE
                 reasons[row] = str(error)
                 continue
-            decoded.append(np.ascontiguousarray(pixels).ravel())
-            table[position] = (end, *pixels.shape[1:], zlib.crc32(decoded[-1].data))
+            flat.append(np.ascontiguousarray(pixels).ravel())
+            table[position] = (end, *pixels.shape[1:], zlib.crc32(flat[-1].data))
             end += pixels.size
         pixels = zeros(max(1, end))[:end]  # a worker process shares it, and there is no memory of no bytes
-        np.concatenate(decoded, out=pixels.numpy())
+        np.concatenate(flat, out=pixels.numpy())
         return _Piece(pixels, table, reasons)

@@ -21,8 +21,8 @@ from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import permutation
-from sanslabel.sources.decoded import Decoded
 from sanslabel.sources.picture import Unreadable, bounded, picture, size
+from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
 from sanslabel.sources.stores.store import Store
 
@@ -40,7 +40,7 @@ class ImagesFrom(Source):
     """Image files. Their size is the one to train at; images are decoded somewhat larger, see `side`."""
 
     store: Store
-    decoded: Decoded | None = None
+    cache: PictureFile | None = None
     """a cache of the pictures of these files, as far as they need not be decoded any more"""
 
     @property
@@ -81,11 +81,11 @@ class ImagesFrom(Source):
 
     @property
     def decodes(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        absent = len(self) if self.decoded is None else self.decoded.absent
+        absent = len(self) if self.cache is None else self.cache.absent
         return absent > tolerated(len(self))
 
     @cached_property
-    def decoded_bytes(self) -> int:
+    def pixel_bytes(self) -> int:
         """Returns the bytes that all pictures take when decoded, as a sample of the files lets expect."""
         sizes = []
         for row in permutation(0, len(self))[:SURVEYED].tolist():
@@ -123,7 +123,7 @@ class ImagesFrom(Source):
     def subset(self, index: Tensor) -> Self:
         group = None if self.group is None else self.group[index]
         store = self.store.subset(index.tolist())
-        return replace(self, store=store, labels=self.labels[index], group=group, decoded=None)
+        return replace(self, store=store, labels=self.labels[index], group=group, cache=None)
 
     def _readable(self, requested: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         """Returns the pixels of the requested row or of the next readable one, that row, and the bad ones before it."""
@@ -140,7 +140,7 @@ class ImagesFrom(Source):
         )
 
     def _pixels(self, row: int) -> np.ndarray:
-        pixels = None if self.decoded is None else self.decoded.pixels(row)
+        pixels = None if self.cache is None else self.cache.pixels(row)
         return self.decode(row) if pixels is None else pixels
 
 
@@ -219,8 +219,8 @@ def _sub_folders(names: Sequence[str], index: list[int], prefix: str) -> dict[in
 
 def _by_value(classes: set[str]) -> tuple[str, ...]:
     """Returns stated classes in order: by value if all are whole numbers, as in files of arrays."""
-    numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in classes)
-    return tuple(sorted(classes, key=lambda name: (int(name), name)) if numbers else sorted(classes))
+    whole_numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in classes)
+    return tuple(sorted(classes, key=lambda name: (int(name), name)) if whole_numbers else sorted(classes))
 
 
 def _survey(store: Store) -> tuple[int, int]:
@@ -229,17 +229,17 @@ def _survey(store: Store) -> tuple[int, int]:
     The side is the median of the shorter sides, but at most 224, and down to a multiple of 8 where there is room. There
     is 1 channel if no image has color. Raises BadInput if none of them can be read.
     """
-    sides, color, reasons = [], False, []
+    lengths, color, reasons = [], False, []
     for row in permutation(0, len(store.names))[:SURVEYED].tolist():
         file = partial(store.open, row)
         try:
             pixels = picture(file, 3, SURVEYED)
-            sides.append(min(size(file)))
+            lengths.append(min(size(file)))
         except Unreadable as error:
             reasons.append(f"{store.names[row]}: {error}")
         else:
             color |= bool((pixels != pixels[:1]).any())
-    if not sides:
+    if not lengths:
         raise BadInput(f"{store.location}: none of the {len(reasons)} images looked at can be read ({reasons[0]}).")
-    side = min(LARGEST_DEFAULT, int(median(sides)))
+    side = min(LARGEST_DEFAULT, int(median(lengths)))
     return side // 8 * 8 if side >= 32 else side, 3 if color else 1

@@ -96,7 +96,7 @@ def _batches(
 
 
 class _Batches:
-    """What turns loaded samples into batches: labels and groups by row, on the device."""
+    """The labels and groups of a source on the device, with which loaded samples become batches."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
         self.labels = None if source.samples is None else source.labels.to(device)

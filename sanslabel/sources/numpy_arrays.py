@@ -30,8 +30,8 @@ def read_array(file: Bytes, limit: int, path: Path) -> np.ndarray:
 def as_images(array: np.ndarray, where: str) -> np.ndarray:
     """Returns (N, C, H, W), uint8 or float32, from (N, H, W), (N, H, W, C) or (N, C, H, W).
 
-    Channels are the shorter of the second and the last axis, the last if they are equal: images with fewer rows or
-    columns than channels cannot be told apart. Raises BadInput, with `where`, for other shapes, types and values.
+    Channels are the shorter of the second and the last axis, and the last if they are equal. Images with fewer pixels a
+    side than channels are therefore mistaken. Raises BadInput, with `where`, for other shapes, types and values.
     """
     if array.ndim not in (3, 4):
         raise BadInput(

@@ -30,8 +30,8 @@ def open_source(
 ) -> Source:
     """Returns the samples of a split of `data`, the name of a set (`names`) or a path.
 
-    A path is an .npy or .npz file, a tar archive, or a folder with IDX files (MNIST's names, gzipped or not), with
-    CIFAR's binary files, with tar archives or with images. "train" is everything if there is no test split.
+    A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
+    not), CIFAR's binary files, tar archives or images. "train" is everything if there is no test split.
     `image_size` is the side in pixels that files of images are trained at, and bounds what is decoded. `channels`
     converts files of images, and must fit arrays.
 
@@ -59,8 +59,8 @@ def names() -> tuple[str, ...]:
 @cache
 def _formats() -> dict[str, Format]:
     """Returns all formats by name."""
-    found = module_names(formats.__path__)
-    return {name: cast(Format, import_module(f"{formats.__name__}.{name}")) for name in found}
+    modules = module_names(formats.__path__)
+    return {name: cast(Format, import_module(f"{formats.__name__}.{name}")) for name in modules}
 
 
 def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:

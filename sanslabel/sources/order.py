@@ -1,4 +1,4 @@
-"""What an epoch is, as a function of (seed, epoch): which samples come, in which order."""
+"""Orders of samples: an epoch is a function of (seed, epoch), and says which samples come, in which order."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Shuffled:
 class Grouped:
     """Every sample once, and no batch has two of a group unless the group has more samples than there are batches.
 
-    The samples of an epoch are those of `Shuffled`, and if each is a group of its own, so is their order. Otherwise
-    they are dealt out like cards: the groups one after the other, each batch getting one card a round, in an order
-    that is drawn anew for each round.
+    The samples of an epoch are those of `Shuffled`. If each is a group of its own, so is their order. Otherwise they
+    are dealt out like cards, one group after the other. In each round every batch gets one card, and the order of the
+    batches is drawn anew.
     """
 
     group: Tensor

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class Pairs(Source):
     """The samples of `base`, each with another one of its group as the signal "partner".
 
-    The partner is drawn from the sample's key, uniformly among the samples of the group that are at most `reach`
-    places away, where the group's samples are counted in the order of their rows. A sample that has no such neighbor is
-    its own partner, as all are with a `reach` of 0. Views of odd streams are drawn from partners, so that every method
-    of two views learns from pairs.
+    The partner is drawn from the sample's key, uniformly among the samples of the group that are at most `reach` places
+    away. Places are counted in the order of the group's rows. A sample without such a neighbor is its own partner, as
+    all are with a `reach` of 0. Views of odd streams are drawn from partners, so that every method of two views learns
+    from pairs.
     """
 
     base: Source
@@ -105,22 +105,22 @@ class Pairs(Source):
 
     def partners(self, index: Tensor, key: int) -> Tensor:
         """Returns the row of the partner of each row, (n,) -> (n,) int64, drawn for an epoch's key."""
-        rows, place, begin, end = self._neighbors
+        by_group, place, begin, end = self._neighbors
         here = place[index]
         low, high = torch.maximum(here - self.reach, begin[index]), torch.minimum(here + self.reach, end[index])
         keys = fold(fold(torch.full_like(index, key), index), Stream.PARTNER)
         # One of the places from low to high without the sample's own: those from its own on move up by one.
         drawn = low + ((bits(keys, 1, 0)[:, 0] * (high - low)) >> 32)
         drawn = drawn + (drawn >= here)
-        return rows[torch.where(high > low, drawn, here)]
+        return by_group[torch.where(high > low, drawn, here)]
 
     @cached_property
     def _neighbors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the rows sorted by group, and of each row its place there and the first and last of its group."""
-        rows = torch.argsort(self.group, stable=True)
-        _, sizes = torch.unique_consecutive(self.group[rows], return_counts=True)
+        by_group = torch.argsort(self.group, stable=True)
+        _, sizes = torch.unique_consecutive(self.group[by_group], return_counts=True)
         last = (sizes.cumsum(0) - 1).repeat_interleave(sizes)
         first = last - (sizes - 1).repeat_interleave(sizes)
-        place = torch.empty_like(rows)
-        place[rows] = torch.arange(len(rows))
-        return rows, place, first[place], last[place]
+        place = torch.empty_like(by_group)
+        place[by_group] = torch.arange(len(by_group))
+        return by_group, place, first[place], last[place]

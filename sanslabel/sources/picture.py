@@ -36,8 +36,8 @@ _UPRIGHT = {
     7: (True, (1, 2)),
     8: (True, (1,)),
 }
-"""what turns a picture upright, for each way to hold a camera: True if height and width change places, and the axes of
-(C, H, W) that are flipped then"""
+"""the turn to an upright picture, for each way to hold a camera: True if height and width change places, and the axes
+of (C, H, W) that are flipped then"""
 
 
 File = Path | Callable[[], BinaryIO]

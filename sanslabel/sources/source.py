@@ -84,8 +84,8 @@ class Source(ABC):
     def samples(self) -> int | None:
         """Returns the number of samples; None for a stream that does not state it.
 
-        The rows of a stream are counted on from its start, its labels are a signal that it loads, and it says itself
-        what an epoch is (`order`).
+        The rows of a stream are counted from its start. Its labels are a signal that it loads, and its `order` says
+        what an epoch is.
         """
         return len(self)
 

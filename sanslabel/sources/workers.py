@@ -22,7 +22,7 @@ from sanslabel.errors import BadInput
 from sanslabel.sources.source import Request
 
 PATIENCE = 30.0
-"""seconds without a batch after which a warning names the files that are waited for"""
+"""seconds without a batch, after which a warning names the files that are waited for"""
 DEATHS = 3
 """deaths of worker processes in a row, without a batch in between, that end a run"""
 T = TypeVar("T")
@@ -98,8 +98,8 @@ class _Worker(Dataset, Generic[T]):
 def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
     """Yields what worker processes load.
 
-    If one dies, a warning says so, and new ones start over from the first batch that was not handed over: the order of
-    samples depends on nobody's state.
+    If one dies, a warning says so, and new ones start from the first batch that was not handed over. They can, since
+    the order of samples depends on nobody's state.
     """
     pending: deque[Request] = deque()  # sent to the workers, and not back yet
 

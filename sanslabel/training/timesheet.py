@@ -106,7 +106,7 @@ class Timesheet:
     @property
     def _slow_data(self) -> str:
         """Returns what to do about waiting for data, which depends on where the data are."""
-        cached = self.source.pictures is not None and self.source.pictures.decoded is not None
+        cached = self.source.pictures is not None and self.source.pictures.cache is not None
         if not self.source.decodes:
             if cached and self.plan.cache == "disk":
                 return f"{SLOW_DATA}: keep pictures in main memory (--cache ram), or XDG_CACHE_HOME on a faster disk"

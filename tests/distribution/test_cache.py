@@ -1,4 +1,4 @@
-"""Decoded pictures on several processes of one machine: made once, and the batch of one process."""
+"""PictureFile pictures on several processes of one machine: made once, and the batch of one process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Decoded pictures that are kept: the same bits, never those of another file, and no reason to stop."""
+"""PictureFile pictures that are kept: the same bits, never those of another file, and no reason to stop."""
 
 import errno
 import fcntl
@@ -102,7 +102,7 @@ def test_batches_are_the_same_bits(photos, kind, monkeypatch, assert_same):
     stream = batches(found, 8, seed=3, epochs=2, workers=2, device=CPU)
     next(stream)
     assert active_children() == []  # where nothing is decoded
-    assert found.subset(torch.tensor([1, 2])).decoded is None
+    assert found.subset(torch.tensor([1, 2])).cache is None
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
@@ -222,9 +222,9 @@ def test_what_does_not_fit_is_decoded_each_time(photos, kind, monkeypatch, asser
     with pytest.warns(UserWarning, match=r"photos: \d\d of 60 pictures are decoded each time") as said:
         found = kept(source, kind)
     assert ("remove " in str(said[0].message)) == (kind == "disk")
-    assert found.decoded is not None
-    assert 0 < found.decoded.absent < 60
-    assert found.decoded.size <= 40_000
+    assert found.cache is not None
+    assert 0 < found.cache.absent < 60
+    assert found.cache.size <= 40_000
     assert_same(read(found), expected)
     assert_same(read(found, workers=1), expected)
 
@@ -248,7 +248,7 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
     assert_same(read(found), expected)
     monkeypatch.setattr(os, "pwrite", lambda *_: full(0, b"", 10**9))
     with pytest.warns(UserWarning, match=rf"--cache {kind} is not possible \(No space left on device\)"):
-        assert kept(opened(photos, channels=1), kind).decoded is None
+        assert kept(opened(photos, channels=1), kind).cache is None
     assert kind == "ram" or [path.suffix for path in files(cache)] == [""]
 
 
@@ -256,14 +256,14 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
 def test_other_systems_go_without(photos, lacking, monkeypatch):
     monkeypatch.delattr(os, lacking)
     with pytest.warns(UserWarning, match=r"--cache ram is not possible \(not on "):
-        assert kept(opened(photos), "ram").decoded is None
+        assert kept(opened(photos), "ram").cache is None
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told_of(photos, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="--cache disk is not possible"):
-        assert kept(opened(photos), "disk").decoded is None
+        assert kept(opened(photos), "disk").cache is None
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.EIO, "Input/output error"), MemoryError()])
@@ -280,8 +280,8 @@ def test_what_the_system_refuses_is_asked_for_again(photos, monkeypatch, reason,
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "picture", away)
         found = kept(source, "ram")
-    assert found.decoded is not None
-    assert (found.decoded.absent, found.decoded.unfitting) == (2, 0)
+    assert found.cache is not None
+    assert (found.cache.absent, found.cache.unfitting) == (2, 0)
     assert_same(read(found), expected)
 
 
@@ -314,7 +314,7 @@ def test_what_cannot_be_made_is_done_without(photos, monkeypatch, workers, asser
         warnings.simplefilter("always")
         found = kept(source, "ram", workers)
     assert re.match(rf"photos: --cache ram is not possible \({why}", str(said[-1].message))
-    assert found.decoded is None
+    assert found.cache is None
     monkeypatch.undo()
     assert_same(read(found), expected)
 
@@ -328,7 +328,7 @@ def test_a_killed_build_leaves_nothing_that_counts(photos, cache, monkeypatch, a
             raise KeyboardInterrupt
 
         patch.setattr(module.Path, "unlink", lambda _: None)
-        patch.setattr(module.Unfinished, "finish", killed)
+        patch.setattr(module.PictureWriter, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             kept(source, "disk")
     (part,) = files(cache)
@@ -345,7 +345,7 @@ def test_an_interrupted_build_clears_away(photos, cache, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.Unfinished, "append", interrupted)
+    monkeypatch.setattr(module.PictureWriter, "append", interrupted)
     for kind in ("disk", "ram"):
         with pytest.raises(KeyboardInterrupt):
             kept(opened(photos), kind)
@@ -367,7 +367,7 @@ def test_who_comes_while_it_is_made_waits(photos, cache, monkeypatch, capsys):
     assert place.with_suffix(".part").exists()  # not taken for one that was left behind
     os.close(maker)
     thread.join(20)
-    assert found[0].decoded.absent == 0
+    assert found[0].cache.absent == 0
     assert capsys.readouterr().err.count("photos: waiting for another process, which decodes these pictures") == 1
 
 
@@ -414,7 +414,7 @@ def test_a_disk_that_knows_no_locks_leaves_nothing_open(photos, cache, monkeypat
     before = set(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(module, "_locked", unknown)
     with pytest.warns(UserWarning, match=r"--cache disk is not possible \(Function not implemented\)"):
-        assert kept(opened(photos), "disk").decoded is None
+        assert kept(opened(photos), "disk").cache is None
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -429,11 +429,11 @@ def test_main_memory_is_taken_where_there_is_plenty_and_it_pays(photos, monkeypa
     source = opened(photos)
     assert fitting(source, 1) == "none"
     assert fitting(source, 2) == "ram"
-    exact = kept(source, "ram").decoded
+    exact = kept(source, "ram").cache
     assert exact is not None
     pixels = int(exact.table["offset"].max())
-    assert 0.9 * pixels < source.decoded_bytes < 1.1 * pixels
-    monkeypatch.setattr(module, "main_memory", lambda: 4 * source.decoded_bytes - 4)
+    assert 0.9 * pixels < source.pixel_bytes < 1.1 * pixels
+    monkeypatch.setattr(module, "main_memory", lambda: 4 * source.pixel_bytes - 4)
     assert fitting(source, 2) == "none"
 
 
@@ -448,8 +448,8 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(photos, monkeypatc
 
 def test_the_file_is_gone_with_the_source(photos):
     found = kept(opened(photos), "ram")
-    assert found.decoded is not None
-    descriptor = found.decoded.descriptor
+    assert found.cache is not None
+    descriptor = found.cache.descriptor
     assert os.readlink(f"/proc/self/fd/{descriptor}").startswith("/memfd:sanslabel")
     del found
     with pytest.raises(OSError, match="Bad file descriptor"):

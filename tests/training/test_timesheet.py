@@ -46,7 +46,7 @@ def sheet(source=None, workers=0, cache="none", precision="float32", **spent: fl
 
 
 def data(decodes: bool, decoded: str | None = None) -> SimpleNamespace:
-    return SimpleNamespace(decodes=decodes, pictures=SimpleNamespace(decoded=decoded))
+    return SimpleNamespace(decodes=decodes, pictures=SimpleNamespace(cache=decoded))
 
 
 def clock(step: int) -> Clock:

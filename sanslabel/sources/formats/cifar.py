@@ -1,7 +1,7 @@
 """The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky 2009).
 
-A record has one byte of label, in CIFAR-100 two (coarse, then fine, which is the one used), and 3 x 32 x 32 bytes of
-pixels, channel by channel.
+A record has one byte of label, in CIFAR-100 two (coarse, then fine; the fine one is used). Then come 3 x 32 x 32 bytes
+of pixels, channel by channel.
 """
 
 from __future__ import annotations

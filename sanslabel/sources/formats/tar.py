@@ -1,8 +1,8 @@
 """Tar archives of image files, alone or several in a folder, with WebDataset's naming.
 
-The members of a sample have one key, the path up to its first dot: `key.jpg`, and where there are labels `key.cls` or a
-`key.json` with "label" or "cls". Without those, the sub-folder is the label, as in folders of images. Samples are those
-of the folder that the archives would be unpacked to, in its order.
+The members of a sample have one key, the path up to the first dot of its last component: `key.jpg`. Its label is in
+`key.cls`, or in `key.json` as "label" or "cls". Without those, the sub-folder is the label, as in folders of images.
+Samples are those of the folder that the archives would be unpacked to, in its order.
 """
 
 from __future__ import annotations

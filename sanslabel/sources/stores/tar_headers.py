@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
     name: str
     offset: int
-    """in bytes, of its content"""
+    """position of its content in the archive, in bytes"""
     size: int
     is_file: bool
     """False for links, devices, folders and whatever else is no ordinary file"""

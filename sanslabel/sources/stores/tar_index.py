@@ -1,4 +1,4 @@
-"""Where the images of tar archives lie, remembered between runs so that a million of them are looked up once."""
+"""The places of images in tar archives, remembered between runs so that a million of them are looked up once."""
 
 from __future__ import annotations
 
@@ -73,13 +73,12 @@ def archives(path: Path) -> list[str]:
     """
     if path.is_file():
         return [path.name] if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")) else []
-    found = _archives_in(path, "")
-    return sorted(found or [])
+    return sorted(_archives_in(path, "") or [])
 
 
 def _archives_in(root: Path, folder: str) -> list[str] | None:
     """Returns the archives of a folder of archives; None if it is another kind of folder."""
-    found: list[str] = []
+    names: list[str] = []
     try:
         with os.scandir(root / folder) as entries:
             for entry in entries:
@@ -87,17 +86,17 @@ def _archives_in(root: Path, folder: str) -> list[str] | None:
                 if entry.name.startswith("."):
                     continue
                 if suffix == ".tar" and entry.is_file():
-                    found.append(f"{folder}{entry.name}")
+                    names.append(f"{folder}{entry.name}")
                 elif suffix in SUFFIXES:
                     return None
                 elif entry.is_dir():
                     below = _archives_in(root, f"{entry.name}/") if not folder and entry.name in _DIVIDED else None
                     if below is None:
                         return None
-                    found += below
+                    names += below
     except OSError:
         return None
-    return found
+    return names
 
 
 _DIVIDED = ("train", "test", "val")
@@ -183,9 +182,9 @@ class _Unsorted:
         self.begin("\0")
         names, label = self.names, np.frombuffer(self.label, np.int32)
         if self.strays:
-            found = [self.strays.get(_key(names[row]), -1) for row in np.flatnonzero(label < 0).tolist()]
+            without = np.flatnonzero(label < 0)
             label = label.copy()
-            label[label < 0] = found
+            label[without] = [self.strays.get(_key(names[row]), -1) for row in without.tolist()]
         order = np.fromiter(sorted(range(len(names)), key=names.__getitem__), np.int64, len(names))
         self.names = names = list(map(names.__getitem__, order))
         shard = np.frombuffer(self.shard, np.int32)[order]
