@@ -1,4 +1,4 @@
-"""Heads: small networks between the representation and the loss, which are dropped after training."""
+"""Heads: small networks between the representation and the loss, which are removed after training."""
 
 from sanslabel.heads.decoders import Generator, Mirror, decoder, generator
 from sanslabel.heads.dropout import Dropout

@@ -1,4 +1,4 @@
-"""From codes back to images: the other half of autoencoders, and the generators of adversarial networks."""
+"""Decoders, which turn codes into images: half of autoencoders, and the generators of adversarial networks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sanslabel.encoders.mlp import ACTIVATIONS, MLP
 
 
 class Generator(nn.Module):
-    """DCGAN's (Radford et al. 2016): a transposed convolution from the code to maps of 4x4, more of stride 2 to the
-    image, with BatchNorm and ReLU between them.
+    """The generator of DCGAN (Radford et al. 2016): a transposed convolution from the code to maps of 4x4, then more of
+    stride 2 up to the image, with BatchNorm and ReLU between them.
 
-    code: (N, width) -> (N, channels, size, size), numbers without bounds; the published tanh is the caller's.
+    code: (N, width) -> (N, channels, size, size), without bounds; the published tanh is the caller's.
     filters: channels of the last maps before the image; they double toward the code.
     """
 
@@ -28,7 +28,7 @@ class Generator(nn.Module):
         layers.append(nn.ConvTranspose2d(width, widths[0], maps[0], bias=False))
         for (inputs, outputs), (smaller, larger) in zip(pairwise(widths), pairwise(maps), strict=True):
             layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
-            # Twice a side, or twice a side less one.
+            # The larger map has twice the side, or one pixel less.
             layers.append(
                 nn.ConvTranspose2d(inputs, outputs, kernel_size(larger, smaller), stride=2, padding=1, bias=False)
             )
@@ -40,9 +40,9 @@ class Generator(nn.Module):
 
 
 class Mirror(nn.Module):
-    """Fully connected layers, those of an `MLP` the other way round.
+    """Fully connected layers, those of an `MLP` in reverse order.
 
-    code: (N, width) -> (N, channels, size, size), numbers without bounds.
+    code: (N, width) -> (N, channels, size, size), without bounds.
     """
 
     def __init__(self, width: int, hidden: list[int], channels: int, size: int, activation: str) -> None:
@@ -59,8 +59,8 @@ class Mirror(nn.Module):
 
 
 def generator(encoder: Encoder, width: int, filters: int = 64) -> nn.Module:
-    """From codes (N, width) to images like those that the encoder reads, (N, C, H, W), without bounds: the layers of an
-    `mlp` the other way round, DCGAN's generator for every other encoder."""
+    """Returns a network from codes (N, width) to images like those that the encoder reads, (N, C, H, W), without
+    bounds. For an `mlp` it has the same layers in reverse order; for every other encoder it is DCGAN's generator."""
     trunk = encoder.trunk if isinstance(encoder, LinearCode) else encoder
     channels, size = trunk.config["channels"], trunk.config["image_size"]
     if isinstance(trunk, MLP):
@@ -69,7 +69,7 @@ def generator(encoder: Encoder, width: int, filters: int = 64) -> nn.Module:
 
 
 def decoder(encoder: Encoder, filters: int = 64) -> nn.Module:
-    """The generator for the encoder's own representations, which are the last hidden layer of an `mlp`."""
+    """Returns the generator for the encoder's representations, which are the last hidden layer of an `mlp`."""
     if isinstance(encoder, MLP):
         *hidden, width = encoder.config["hidden"]
         return Mirror(
@@ -79,7 +79,7 @@ def decoder(encoder: Encoder, filters: int = 64) -> nn.Module:
 
 
 def reconstruction(encoder: nn.Module, decoder: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What an encoder and a decoder through tanh make of images (N, C, H, W) in [-1, 1]: codes (N, D), and images in
-    [-1, 1] again."""
+    """Returns codes (N, D) of images (N, C, H, W) in [-1, 1], and their reconstructions by a decoder with tanh, which
+    are in [-1, 1], too."""
     code = encoder((images + 1) / 2)
     return code, decoder(code).tanh()

@@ -9,8 +9,8 @@ from sanslabel.distributed import local_slice, world_size
 
 
 class Dropout(nn.Module):
-    """Each number becomes 0 with this probability in training, and the others grow to keep the mean. The mask is drawn
-    for the global batch, so that many processes drop what one would. (N, D) -> (N, D)."""
+    """Dropout: in training, each value becomes 0 with this probability, and the others grow to keep the mean. The mask
+    is drawn for the global batch, so that several processes drop the same values as one. (N, D) -> (N, D)."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -20,5 +20,5 @@ class Dropout(nn.Module):
         if not self.training or self.probability == 0:
             return x
         drawn = torch.rand(len(x) * world_size(), *x.shape[1:], device=x.device)
-        kept = local_slice(drawn) >= self.probability
-        return torch.where(kept, x / max(1 - self.probability, 1e-6), 0)
+        stays = local_slice(drawn) >= self.probability
+        return torch.where(stays, x / max(1 - self.probability, 1e-6), 0)

@@ -20,16 +20,16 @@ def mlp(
     activation: Callable[[], nn.Module] = RELU,
     std: float | None = None,
 ) -> nn.Sequential:
-    """Linear layers between the given widths, (N, widths[0]) -> (N, widths[-1]), with BatchNorm and ReLU between them.
-    Predictors, which only one side of a pair has, are made of the same.
+    """Returns linear layers between the given widths, (N, widths[0]) -> (N, widths[-1]), with BatchNorm and ReLU
+    between them.
 
-    norm: whether there is BatchNorm; without it every layer has a bias.
-    final_norm: BatchNorm after the last layer, too, whose bias stays 0 (SimCLR's official code).
-    affine: whether that last one has a scale; without it its output has variance 1 (SimSiam, MoCo v3).
-    bias: biases under BatchNorm, where they are redundant; VICReg's expander and BYOL's heads have them.
-    final_bias: of the last layer; None is that there is one where there is no BatchNorm.
-    activation: in the place of ReLU.
-    std: of a truncated normal that the weights are drawn from, with biases 0 (DINO); None is torch's start.
+    norm: use BatchNorm; without it every layer has a bias.
+    final_norm: use BatchNorm after the last layer, too, where its bias stays 0 (SimCLR's official code).
+    affine: give that last BatchNorm a scale; without one its output has variance 1 (SimSiam, MoCo v3).
+    bias: give layers before BatchNorm a bias, which is redundant; VICReg's expander and BYOL's heads have it.
+    final_bias: give the last layer a bias; None does so without BatchNorm only.
+    activation: the function in place of ReLU.
+    std: deviation of the truncated normal that weights are drawn from, with biases 0 (DINO); None is torch's start.
     """
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):

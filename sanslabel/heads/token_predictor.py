@@ -1,4 +1,4 @@
-"""The narrow transformer that tells what is at masked places: MAE's decoder and I-JEPA's predictor."""
+"""The narrow transformer that predicts masked places: MAE's decoder and I-JEPA's predictor."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ HEAD = 32
 
 
 class TokenPredictor(nn.Module):
-    """From the tokens at some places to predictions at others: all get their positions, those asked for stand in the
-    row as one and the same mask token, and blocks of attention do the rest. The class token is not among them, so that
-    the patches' tokens, whose mean is the representation, carry all that is told.
+    """A transformer from the tokens at some places to predictions at others.
 
-    inputs: width of the tokens that come in; width: of the blocks, a multiple of 32; outputs: of a prediction.
+    All places get their positions. A place to predict enters as the mask token, which is the same for all, and blocks
+    of attention do the rest. The class token is not used, so that all information is in the patches' tokens, whose mean
+    is the representation.
+
+    inputs: width of the tokens that come in. width: width of the blocks, a multiple of 32. outputs: width of a
+    prediction. Raises BadInput for another width.
     """
 
     def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
@@ -34,11 +37,13 @@ class TokenPredictor(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
         initialize_(self)
 
-    def forward(self, tokens: Tensor, places: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
-        """tokens: (N, K, inputs), at `places` (N, K) of the grid of (rows, columns); wanted: (N, M), the places asked
-        for -> (N, M, outputs), in the order asked."""
-        positions = sincos_positions(grid, self.width, tokens.device)
-        known = self.embed(tokens) + positions[places]
-        asked = self.mask_token + positions[wanted]
-        row = torch.cat([known, asked], dim=1)  # (N, K + M, width)
-        return self.head(self.norm(self.blocks(row)[:, places.shape[1] :]))
+    def forward(self, tokens: Tensor, places: Tensor, masked: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Returns predictions at the masked places, (N, M, outputs), in their order.
+
+        tokens: (N, K, inputs), at `places` (N, K) int64 of a grid of (rows, columns); masked: (N, M) int64.
+        """
+        positions = sincos_positions(*grid, self.width, tokens.device)
+        given = self.embed(tokens) + positions[places]
+        queries = self.mask_token + positions[masked]
+        sequence = torch.cat([given, queries], dim=1)  # (N, K + M, width)
+        return self.head(self.norm(self.blocks(sequence)[:, places.shape[1] :]))

@@ -1,5 +1,5 @@
-"""Losses: pure functions of tensors. They compute in float32 (or float64 where given that), never gather, never read a
-configuration."""
+"""Losses: pure functions of tensors. They compute in float32 (or in float64 for such inputs), never gather, and never
+read a configuration."""
 
 from sanslabel.losses.adversarial import deception, discrimination
 from sanslabel.losses.barlow_twins import barlow_twins, barlow_twins_terms

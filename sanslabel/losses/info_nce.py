@@ -11,11 +11,11 @@ from sanslabel.losses.precision import in_float32
 
 @in_float32
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding the positive among it and the negatives.
+    """Returns the cross-entropy of finding the positive among the positive and the negatives.
 
     query, positive: (N, D); negatives: (K, D), shared by all queries -> ().
     ℓ(i) = -log [ exp(qᵢ·pᵢ/τ) / (exp(qᵢ·pᵢ/τ) + Σₖ exp(qᵢ·nₖ/τ)) ] of normalized vectors; the mean over i. ln(1 + K)
-    when all are equal. He et al. 2020 (MoCo), eq. 1.
+    if all are equal. He et al. 2020 (MoCo), eq. 1.
     """
     query, positive = normalize(query, dim=1), normalize(positive, dim=1)
     near = (query * positive).sum(dim=1, keepdim=True)  # (N, 1)

@@ -10,18 +10,19 @@ from sanslabel.losses.precision import in_float32
 
 @in_float32
 def bernoulli_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """Nats to tell an image by pixels that are independently on with probability sigmoid(logit); grey counts as the
-    probability that a pixel is on.
+    """Returns the negative log likelihood of images, in nats, whose pixels are independently on with probability
+    sigmoid(logit). A gray value counts as the probability that a pixel is on.
 
     logits, target in [0, 1]: (N, ...) -> (N,), summed over the pixels. -Σ_i xᵢ ln pᵢ + (1 - xᵢ) ln(1 - pᵢ); D ln 2
-    where every logit is 0. Kingma and Welling 2014 (VAE), appendix C.1.
+    if every logit is 0. Kingma and Welling 2014 (VAE), appendix C.1.
     """
     return binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).sum(dim=1)
 
 
 @in_float32
 def gaussian_nll(mean: Tensor, target: Tensor, variance: float = 1.0) -> Tensor:
-    """Nats to tell an image by pixels of independent normal densities; below 0 where those are narrow and near.
+    """Returns the negative log likelihood of images, in nats, with pixels of independent normal densities. It is below
+    0 if these are narrow and near.
 
     mean, target: (N, ...) -> (N,), summed over the pixels. Σ_i (xᵢ - μᵢ)²/2σ² + ½ ln 2πσ².
     Kingma and Welling 2014 (VAE), appendix C.2.

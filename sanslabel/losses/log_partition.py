@@ -1,9 +1,9 @@
 """The softmax over very many candidates, without the matrix of their scores.
 
-Its normalizer is the partition function of the energies -cosine/τ, of which losses need the logarithm. Here it is
-summed over one part of the scores after the other, each of which stays in the processor's cache, and which the backward
-pass makes again where it needs them: memory grows with the rows, not with their product. Written out, a loss holds
-several matrices of all scores at its peak, and most of its time is spent on getting that memory.
+Its normalizer is the partition function of the energies -cosine/τ, of which losses need the logarithm. It is summed
+over chunks of the scores. Each chunk stays in the processor's cache, and the backward pass computes it again. Memory
+then grows with the number of rows, not with their product. Computed at once, a loss keeps several matrices of all
+scores at its peak, and most of its time goes to allocating that memory.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sanslabel.losses.chunking import part as part_of
+from sanslabel.losses.chunking import chunk_size
 
 
 def log_partition(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-    """ln Σⱼ exp(qᵢ·cⱼ/τ) of every query.
+    """Returns ln Σⱼ exp(qᵢ·cⱼ/τ) of every query.
 
-    query: (N, D), of unit length; candidates: (K, D), normalized inside, part by part -> (N,).
+    query: (N, D), of unit length; candidates: (K, D), normalized inside, chunk by chunk -> (N,).
     """
     return _LogPartition.apply(query, candidates, temperature)  # pyright: ignore[reportReturnType]
 
 
 def log_partition_of_others(z: Tensor, temperature: float) -> Tensor:
-    """ln Σ_{j≠i} exp(zᵢ·zⱼ/τ) of every row. Both rows of a pair use their score, so that it is made once.
+    """Returns ln Σ_{j≠i} exp(zᵢ·zⱼ/τ) of every row. Each score is computed once, for both rows of its pair.
 
     z: (N, D), of unit length -> (N,).
     """
@@ -36,22 +36,22 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-        scaled, rows = query / temperature, max(256, part_of(query.device) // len(query))
+        scaled, rows = query / temperature, max(256, chunk_size(query.device) // len(query))
         highest = query.new_full((len(query), 1), -torch.inf)  # of the scores so far
         z, weighted = query.new_zeros(len(query), 1), torch.zeros_like(query)  # relative to exp(highest)
-        for part in candidates.split(rows):
-            unit = normalize(part, dim=1)
+        for chunk in candidates.split(rows):
+            unit = normalize(chunk, dim=1)
             scores = scaled @ unit.T
             higher = torch.maximum(highest, scores.amax(dim=1, keepdim=True))
-            weights, kept = scores.sub_(higher).exp_(), (highest - higher).exp_()
-            z = z * kept + weights.sum(dim=1, keepdim=True)
-            weighted = torch.addmm(weighted * kept, weights, unit)
+            weights, decay = scores.sub_(higher).exp_(), (highest - higher).exp_()
+            z = z * decay + weights.sum(dim=1, keepdim=True)
+            weighted = torch.addmm(weighted * decay, weights, unit)
             highest = higher
         log_z = highest + z.log()
         ctx.temperature, ctx.rows = temperature, rows
         # A memory has no gradient and may be written to before the backward pass.
-        remade = candidates if ctx.needs_input_grad[1] else None
-        ctx.save_for_backward(weighted / z, scaled, log_z, remade)
+        saved = candidates if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(weighted / z, scaled, log_z, saved)
         return log_z[:, 0]
 
     @staticmethod
@@ -65,15 +65,15 @@ class _LogPartition(torch.autograd.Function):
 
 
 def _of_candidates(scaled: Tensor, candidates: Tensor, log_z: Tensor, gradient: Tensor, rows: int) -> Tensor:
-    """(K, D), through their normalization."""
-    found = torch.empty_like(candidates)
-    for part, out in zip(candidates.split(rows), found.split(rows), strict=True):
-        length = torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp(min=1e-12)
-        unit = part / length
+    """Returns the gradient of the candidates, (K, D), through their normalization."""
+    of_candidates = torch.empty_like(candidates)
+    for chunk, out in zip(candidates.split(rows), of_candidates.split(rows), strict=True):
+        length = torch.linalg.vector_norm(chunk, dim=1, keepdim=True).clamp(min=1e-12)
+        unit = chunk / length
         weights = (scaled @ unit.T).sub_(log_z).exp_().mul_(gradient)
         toward = weights.T @ scaled
         out.copy_((toward - (toward * unit).sum(dim=1, keepdim=True) * unit) / length)
-    return found
+    return of_candidates
 
 
 class _LogPartitionOfOthers(torch.autograd.Function):
@@ -95,21 +95,20 @@ class _LogPartitionOfOthers(torch.autograd.Function):
     def backward(ctx, *gradients: Tensor):
         z, log_z = ctx.saved_tensors
         (gradient,) = gradients
-        found = torch.zeros_like(z)
+        of_z = torch.zeros_like(z)
         with torch.autocast(z.device.type, enabled=False):
             for i, j, scores in _pairs(z, ctx.temperature):
                 weights = (scores - log_z[i, None]).exp_().mul_(gradient[i, None])
                 weights += scores.sub_(log_z[j]).exp_().mul_(gradient[j])
-                found[i].addmm_(weights, z[j])
+                of_z[i].addmm_(weights, z[j])
                 if i != j:
-                    found[j].addmm_(weights.T, z[i])
-        return found / ctx.temperature, None
+                    of_z[j].addmm_(weights.T, z[i])
+        return of_z / ctx.temperature, None
 
 
 def _pairs(z: Tensor, temperature: float):
-    """Slices i and j of the rows, i before j or equal to it, and the scores of one with the other; -inf of a row with
-    itself."""
-    side = int(part_of(z.device) ** 0.5)
+    """Yields slices i and j of the rows, i up to j, and the scores between them; -inf for a row with itself."""
+    side = int(chunk_size(z.device) ** 0.5)
     slices = [slice(start, start + side) for start in range(0, len(z), side)]
     for position, i in enumerate(slices):
         scaled = z[i] / temperature

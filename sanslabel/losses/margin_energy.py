@@ -8,20 +8,20 @@ from sanslabel.losses.precision import in_float32
 
 @in_float32
 def margin_energy(real: Tensor, fake: Tensor, margin: float) -> Tensor:
-    """What a cost network descends: low energy for data, and at least the margin for every generated sample.
+    """Returns the loss of a cost network: data should have low energy, and each generated sample at least the margin.
 
     real, fake: (N,) and (M,), energies of 0 or more -> (). mean(C(y)) + mean([m - C(ŷ)]₊), the hinge of each sample by
-    itself: one that is far beyond the margin makes up for no other. m where the energies of both are one number up to
-    the margin, as they are at the equilibrium. Zhao et al. 2017 (EBGAN), eq. 1.
+    itself: one that is far beyond the margin does not offset another. m if all energies are equal and up to the margin,
+    as they are at the equilibrium. Zhao et al. 2017 (EBGAN), eq. 1.
     """
     return real.mean() + (margin - fake).relu().mean()
 
 
 @in_float32
 def pull_away(codes: Tensor) -> Tensor:
-    """The mean squared cosine over ordered pairs of codes, high where generated samples are all alike.
+    """Returns the mean squared cosine over ordered pairs of codes, which is high if generated samples are all alike.
 
-    codes: (N, D) -> (). 1/(N(N - 1)) Σ_{i≠j} cos²(sᵢ, sⱼ): 1 where all are on one line, 0 where they are orthogonal.
+    codes: (N, D) -> (). 1/(N(N - 1)) Σ_{i≠j} cos²(sᵢ, sⱼ): 1 if all are on one line, 0 if they are orthogonal.
     Zhao et al. 2017 (EBGAN), eq. 4.
     """
     unit = normalize(codes, dim=1)

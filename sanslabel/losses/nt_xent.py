@@ -11,11 +11,11 @@ from sanslabel.losses.precision import in_float32
 
 @in_float32
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Normalized, temperature-scaled cross-entropy: each row must find its partner among all other rows.
+    """Returns the normalized, temperature-scaled cross-entropy of finding each row's partner among all other rows.
 
     a, b: (N, D), two views of the same N samples -> ().
     ℓ(i) = -s(i, j)/τ + log Σ_{k≠i} exp(s(i, k)/τ), s the cosine and j the partner of i; the mean over the 2N rows.
-    ln(2N - 1) when all rows are equal. Chen et al. 2020, eq. 1.
+    ln(2N - 1) if all rows are equal. Chen et al. 2020, eq. 1.
     """
     z = normalize(torch.cat([a, b]), dim=1)  # (2N, D)
     if large(len(z) ** 2, z.device):

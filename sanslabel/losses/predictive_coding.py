@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sanslabel.losses.chunking import large, part
+from sanslabel.losses.chunking import chunk_size, large
 from sanslabel.losses.precision import in_float32
 
 Negatives = Literal["both", "same", "other"]
-"""positions of all images, of the prediction's own image alone, or of the other images alone"""
+"""the negatives: positions of all images, of the prediction's image only, or of the other images only"""
 
 
 @in_float32
 def candidate_scores(
     predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives = "both", first: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """The dot products of every prediction with its candidates, and where among these the right one stands.
+    """Returns the dot products of every prediction with its candidates, and the index of the right candidate.
 
     predicted: (N, Q, D), Q predictions in each image; targets: (M, P, D), the embeddings of the P positions of every
-    image, of which those N are number `first` and the next; positive: (Q,) int64, the position that is predicted ->
+    image, the N images starting at number `first`; positive: (Q,) int64, the position that is predicted ->
     (N · Q, K) and (N · Q,) int64. K = M · P candidates for "both", P for "same"; for "other" the M · P have -inf at
-    the image's own other positions.
+    the other positions of the prediction's image.
     """
     n, q, _ = predicted.shape
     p = targets.shape[1]
@@ -33,14 +33,15 @@ def candidate_scores(
     right = image * p + positive  # (N, Q)
     if negatives == "other":
         place = torch.arange(scores.shape[2], device=scores.device)
-        own = place // p == image[:, :, None]  # (N, 1, M P)
-        scores = scores.masked_fill(own & (place != right[:, :, None]), float("-inf"))
+        same = place // p == image[:, :, None]  # (N, 1, M P)
+        scores = scores.masked_fill(same & (place != right[:, :, None]), float("-inf"))
     return scores.flatten(0, 1), right.flatten()
 
 
 @in_float32
 def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives = "both") -> Tensor:
-    """Cross-entropy of finding what was predicted among embeddings of other places: InfoNCE of plain dot products.
+    """Returns the cross-entropy of finding the predicted embedding among those of other places: InfoNCE of plain dot
+    products.
 
     predicted: (N, Q, D); targets: (N, P, D); positive: (Q,) int64, each prediction's position among the P -> ().
     L = -log [ exp(ẑᵀz) / Σₗ exp(ẑᵀzₗ) ], the mean over predictions. ln K for ẑ = 0, of K = N · P candidates with
@@ -48,31 +49,32 @@ def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, nega
     target share from below. van den Oord et al. 2018, eq. 4; Hénaff et al. 2020, eq. 1.
     """
     if negatives != "same" and large(predicted[..., 0].numel() * targets[..., 0].numel(), predicted.device):
-        return _InParts.apply(predicted, targets, positive, negatives)  # pyright: ignore[reportReturnType]
+        return _Chunked.apply(predicted, targets, positive, negatives)  # pyright: ignore[reportReturnType]
     scores, right = candidate_scores(predicted, targets, positive, negatives)
     return cross_entropy(scores, right)
 
 
-class _InParts(torch.autograd.Function):
-    """The scores of some images at a time. Their gradient is made along with them, so that no score is made twice, and
-    no matrix of all of them is held: of 128 images with 63 predictions and 49 patches of 512 numbers, a GiB. Nearly all
-    of the time goes to the three products, which are slower by a third where a part is small enough for the cache."""
+class _Chunked(torch.autograd.Function):
+    """The same loss, computed for a few images at a time. Their gradient is computed along with their scores: no score
+    is computed twice, and no matrix of all scores exists. For 128 images with 63 predictions and 49 patches of 512
+    numbers it would have a GiB. Nearly all of the time goes to the three products, which are slower by a third if a
+    chunk is small enough for the cache."""
 
     @staticmethod
     def forward(ctx, predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives) -> Tensor:
         n, q, d = predicted.shape
         candidates, loss = targets.reshape(-1, d), predicted.new_zeros(())
         of_predicted, of_candidates = torch.empty_like(predicted), torch.zeros_like(candidates)
-        images = max(1, 8 * part(predicted.device) // (q * len(candidates)))
+        images = max(1, 8 * chunk_size(predicted.device) // (q * len(candidates)))
         for first in range(0, n, images):
-            these = slice(first, first + images)
-            scores, right = candidate_scores(predicted[these], targets, positive, negatives, first)
+            chunk = slice(first, first + images)
+            scores, right = candidate_scores(predicted[chunk], targets, positive, negatives, first)
             log_z = scores.logsumexp(dim=1, keepdim=True)
             loss += (log_z - scores.gather(1, right[:, None])).sum()
-            gradient = scores.sub_(log_z).exp_()  # that of cross-entropy: probabilities, less 1 where it is right
+            gradient = scores.sub_(log_z).exp_()  # of cross-entropy: probabilities, less 1 at the right candidate
             gradient.scatter_add_(1, right[:, None], gradient.new_full((len(right), 1), -1))
-            of_predicted[these] = (gradient @ candidates).view(-1, q, d)
-            of_candidates.addmm_(gradient.T, predicted[these].flatten(0, 1))
+            of_predicted[chunk] = (gradient @ candidates).view(-1, q, d)
+            of_candidates.addmm_(gradient.T, predicted[chunk].flatten(0, 1))
         ctx.save_for_backward(of_predicted.div_(n * q), of_candidates.view_as(targets).div_(n * q))
         return loss / (n * q)
 

@@ -6,17 +6,17 @@ from torch import Tensor
 from sanslabel.losses.precision import in_float32
 
 KNOTS, FARTHEST = 17, 3.0
-"""of the trapezoid rule over t, as in the authors' code"""
+"""knots and range of the trapezoid rule over t, as in the authors' code"""
 
 
 @in_float32
 def sigreg(z: Tensor, directions: Tensor) -> Tensor:
-    """How far projections of the embedding are from a standard normal distribution (sketched isotropic Gaussian
-    regularization): the Epps-Pulley statistic of each, on average.
+    """Returns how far projections of the embedding are from a standard normal distribution: the mean of their
+    Epps-Pulley statistics (sketched isotropic Gaussian regularization).
 
-    z: (N, D); directions: (M, D) unit rows -> (), which grows with N where z is not normal, and is 1.05 where it is.
+    z: (N, D); directions: (M, D) unit rows -> (), which grows with N if z is not normal, and is 1.05 if it is.
     T = N ∫ |φ(t) - exp(-t²/2)|² exp(-t²/2) dt, φ(t) = 1/N Σₙ exp(i t aᵀzₙ), over [-3, 3] by symmetry; the mean over
-    directions a. 0.402 N when all z are 0. Balestriero and LeCun 2025 (LeJEPA), section 4.
+    directions a. 0.402 N if all z are 0. Balestriero and LeCun 2025 (LeJEPA), section 4.
     """
     t = torch.linspace(0, FARTHEST, KNOTS, dtype=z.dtype, device=z.device)
     normal = torch.exp(-t.square() / 2)

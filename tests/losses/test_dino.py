@@ -81,7 +81,7 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
 def in_parts(monkeypatch):
     """Logits as if they were too many to be worked on at once: two images at a time, of these."""
     monkeypatch.setitem(chunking.LARGE, "cpu", 0)
-    monkeypatch.setitem(chunking.PART, "cpu", 2 * 5 * 8)
+    monkeypatch.setitem(chunking.CHUNK, "cpu", 2 * 5 * 8)
 
 
 def test_in_parts_it_is_the_loop_of_the_paper(in_parts):

@@ -14,7 +14,7 @@ def random(*shape, **kind):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Sides of 4 rows for pairs of others; the candidates' parts have 256 rows at least."""
-    monkeypatch.setitem(chunking.PART, "cpu", 16)
+    monkeypatch.setitem(chunking.CHUNK, "cpu", 16)
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.2, 5.0])

@@ -105,7 +105,7 @@ def test_swav(local_crops):
     clock, batch = next(batches(source, 64, seed=0, epochs=1, device=torch.device("cpu")))
     objective = next(method.step(net, batch, clock))
     with torch.no_grad():
-        z = net.projector(torch.cat(views.forward_by_size(net.encoder, method.view(batch))))
+        z = net.projector(torch.cat(views.forward_by_size(net.encoder, method.view.inputs(batch))))
         scores = list(net.prototypes(z).chunk(2 + local_crops))
     loss = theirs.SwaVLoss(temperature=method.temperature, sinkhorn_epsilon=method.epsilon)
     close(objective.loss, loss(scores[:2], scores[2:]))

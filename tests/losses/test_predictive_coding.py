@@ -109,11 +109,11 @@ def test_scores_of_some_images_are_rows_of_those_of_all(negatives):
 @pytest.mark.parametrize("negatives", ["both", "other"])
 def test_many_scores_go_part_by_part_to_the_same_loss_and_gradient(negatives, monkeypatch):
     """A part is of two images here, and the last one of one."""
-    monkeypatch.setitem(chunking.PART, "cpu", 1 << 16)
+    monkeypatch.setitem(chunking.CHUNK, "cpu", 1 << 16)
     predicted, targets, positive = torch.randn(9, 130, 8), torch.randn(17, 110, 8), torch.arange(130) % 110
     count = predicted[..., 0].numel() * targets[..., 0].numel()
     assert count >= chunking.LARGE["cpu"]
-    assert 8 * chunking.PART["cpu"] // (count // 9) == 2
+    assert 8 * chunking.CHUNK["cpu"] // (count // 9) == 2
     inputs = [(2 * x.double()).requires_grad_() for x in (predicted, targets)]
     ours = predictive_coding(*inputs, positive, negatives)
     whole = cross_entropy(*candidate_scores(*inputs, positive, negatives))
