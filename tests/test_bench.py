@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bench import __main__ as suite
+from bench import learns
 from bench.arithmetic import operations
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
@@ -15,6 +16,12 @@ from bench.time_to_accuracy import arrival
 def test_the_page_is_what_the_results_say():
     """Rendered anew after each change of either: python -m bench --page."""
     assert suite.PAGE.read_text() == suite.page()
+
+
+def test_the_page_of_learning_is_what_the_results_state():
+    """After a change of names, the digests of the settings in bench/results/learning.jsonl are computed anew."""
+    lines = [json.loads(line) for line in (learns.ROOT / "bench/results/learning.jsonl").read_text().splitlines()]
+    assert (learns.ROOT / "docs/learning.md").read_text() == learns.rendered(lines)
 
 
 def test_the_page_says_where_no_gpu_was_at_hand(tmp_path, monkeypatch):
