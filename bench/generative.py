@@ -40,7 +40,7 @@ from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.generation.complexity import compressed_nats
 from sanslabel.generation.distances import frechet_distance, precision_recall
-from sanslabel.generation.energies import auroc, image_energies, slope
+from sanslabel.generation.energy_table import auroc, image_energies, slope
 from sanslabel.generation.model import BATCH, Model
 from sanslabel.generation.quality import density_bounds
 from sanslabel.generation.samples import sampled_images

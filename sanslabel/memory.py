@@ -77,7 +77,7 @@ class Frozen(nn.Module):
 
     @property
     def network(self) -> Any:
-        """The given network."""
+        """Returns the given network."""
         return self._given[0]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
@@ -126,8 +126,8 @@ class Bank(nn.Module):
     @torch.no_grad()
     def partition(self, temperature: float) -> Tensor:
         """Returns Z, (): n times the mean of exp(m·m'/τ) over pairs of embeddings, up to 256 x 4096 of them."""
-        some, others = self.embeddings.chunk(2)
-        return len(self.embeddings) * (some[:256] @ others[:4096].T / temperature).exp().mean()
+        first, second = self.embeddings.chunk(2)
+        return len(self.embeddings) * (first[:256] @ second[:4096].T / temperature).exp().mean()
 
     @torch.no_grad()
     def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:

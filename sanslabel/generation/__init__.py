@@ -1,16 +1,16 @@
 """Generation: samples, reconstructions and energies of single images by a trained model, and their quality."""
 
-from sanslabel.generation.energies import Energies, energies
+from sanslabel.generation.energy_table import EnergyTable, energy_table
 from sanslabel.generation.picture import Picture
 from sanslabel.generation.quality import Quality, quality
 from sanslabel.generation.samples import interpolation, reconstructions, samples
 from sanslabel.generation.surface import surface
 
 __all__ = [
-    "Energies",
+    "EnergyTable",
     "Picture",
     "Quality",
-    "energies",
+    "energy_table",
     "interpolation",
     "quality",
     "reconstructions",

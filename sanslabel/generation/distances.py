@@ -37,6 +37,6 @@ def precision_recall(real: Tensor, fake: Tensor, neighbors: int = NEIGHBORS) -> 
 
 def _fraction_within(points: Tensor, members: Tensor, neighbors: int) -> float:
     nearest = neighbors + 1  # each member is its own first neighbor
-    radii = torch.cat([torch.cdist(some, members).kthvalue(nearest).values for some in members.split(BATCH)])
-    inside = [(torch.cdist(some, members) <= radii).any(dim=1) for some in points.split(BATCH)]
+    radii = torch.cat([torch.cdist(chunk, members).kthvalue(nearest).values for chunk in members.split(BATCH)])
+    inside = [(torch.cdist(chunk, members) <= radii).any(dim=1) for chunk in points.split(BATCH)]
     return torch.cat(inside).double().mean().item()

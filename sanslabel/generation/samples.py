@@ -39,32 +39,32 @@ def sampled_images(model: Model, count: int, seed: int) -> Tensor:
 def interpolation(
     run: str | Path,
     *,
-    rows: int = 8,
+    count: int = 8,
     data: str | Path | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
 ) -> Picture:
-    """Writes a picture of ways between two codes, one in each row, by default RUN/interpolation.png.
+    """Writes a picture of ways between two codes, one in each of `count` rows, by default RUN/interpolation.png.
 
     data: images whose codes are the ends of the ways, which are then straight lines. By default the ends are random
     codes, and the ways are arcs, since normal draws all have nearly one length. Raises BadInput if the method has no
     such codes, DiskError.
     """
-    _check_count(rows)
+    _check_count(count)
     model = open_model(run, HasPrior if data is None else Encodes, device=device)
     net = model.net
     if data is None:
         method = model.require(HasPrior)
-        first, last = model.apply(lambda key: method.prior(net, key), fold(torch.arange(2 * rows), seed)).chunk(2)
+        first, last = model.apply(lambda key: method.prior(net, key), fold(torch.arange(2 * count), seed)).chunk(2)
         way = arc(first, last, STEPS)
     else:
         method = model.require(Encodes)
-        images = _random_images(model, data, 2 * rows, seed)
-        first, last = model.apply(lambda batch: method.encode(net, batch), images).chunk(2)
+        ends = _random_images(model, data, 2 * count, seed)
+        first, last = model.apply(lambda batch: method.encode(net, batch), ends).chunk(2)
         way = torch.stack([torch.lerp(first, last, i / (STEPS - 1)) for i in range(STEPS)], dim=1)
-    decoded = model.apply(lambda codes: method.decode(net, codes), way.flatten(0, 1))
-    return _write(model, decoded, out, "interpolation", columns=STEPS)
+    images = model.apply(lambda codes: method.decode(net, codes), way.flatten(0, 1))
+    return _write(model, images, out, "interpolation", columns=STEPS)
 
 
 def arc(first: Tensor, last: Tensor, steps: int) -> Tensor:

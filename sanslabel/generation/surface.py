@@ -52,8 +52,8 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
     data = model.source(split="train").load(Request(torch.arange(POINTS))).images.pixels[:, :, 0, 0]
     axes.scatter(*data.T, s=4, color="white", alpha=0.6, linewidths=0, label="data")
     if isinstance(method, Samples):
-        sampled = sampled_images(model, POINTS, seed)[:, :, 0, 0]
-        axes.scatter(*sampled.T, s=4, color="tab:red", alpha=0.6, linewidths=0, label="samples")
+        points = sampled_images(model, POINTS, seed)[:, :, 0, 0]
+        axes.scatter(*points.T, s=4, color="tab:red", alpha=0.6, linewidths=0, label="samples")
     if isinstance(method, Encodes):
         ends = model.apply(lambda points: method.decode(net, method.encode(net, points)), starts)
         start, way = starts[:, :, 0, 0], (ends - starts)[:, :, 0, 0]

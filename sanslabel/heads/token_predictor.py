@@ -42,7 +42,7 @@ class TokenPredictor(nn.Module):
 
         tokens: (N, K, inputs), at `places` (N, K) int64 of a grid of (rows, columns); masked: (N, M) int64.
         """
-        positions = sincos_positions(*grid, self.width, tokens.device)
+        positions = sincos_positions(grid, self.width, tokens.device)
         given = self.embed(tokens) + positions[places]
         queries = self.mask_token + positions[masked]
         sequence = torch.cat([given, queries], dim=1)  # (N, K + M, width)

@@ -17,8 +17,8 @@ def dino(student: Tensor, target: Tensor, temperature: float) -> Tensor:
     ln K if the student is uniform, and never below the mean entropy of the targets. Caron et al. 2021, eq. 3.
     """
     if large(student.numel(), student.device):
-        others = ~torch.eye(len(target), len(student), dtype=torch.bool, device=student.device)  # (T, V), t ≠ v
-        return _Chunked.apply(student.contiguous(), target, others, temperature)  # pyright: ignore[reportReturnType]
+        different = ~torch.eye(len(target), len(student), dtype=torch.bool, device=student.device)  # (T, V), t ≠ v
+        return _Chunked.apply(student.contiguous(), target, different, temperature)  # pyright: ignore[reportReturnType]
     log_p = (student / temperature).log_softmax(dim=-1)
     cross = -torch.einsum("tnk,vnk->tvn", target, log_p)
     # A mask in place of slices would make the host wait for the device.
@@ -32,8 +32,8 @@ class _Chunked(torch.autograd.Function):
     s_v = g_v/τ, whose log-sum-exp is ln Z_v, a term is Σ_K P_t · ln Z_v - Σ_K P_t s_v."""
 
     @staticmethod
-    def forward(ctx, student: Tensor, target: Tensor, others: Tensor, temperature: float) -> Tensor:
-        weights = others.to(student.dtype) / others.sum()  # (T, V)
+    def forward(ctx, student: Tensor, target: Tensor, different: Tensor, temperature: float) -> Tensor:
+        weights = different.to(student.dtype) / different.sum()  # (T, V)
         mass = weights.T @ target.sum(dim=-1)  # (V, N), Σ_K P_t of the terms of v
         log_zs, products = [], []
         for logits, targets in _chunks(student, target):

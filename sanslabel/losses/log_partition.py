@@ -36,10 +36,10 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-        scaled, rows = query / temperature, max(256, chunk_size(query.device) // len(query))
+        scaled, chunk_rows = query / temperature, max(256, chunk_size(query.device) // len(query))
         highest = query.new_full((len(query), 1), -torch.inf)  # of the scores so far
         z, weighted = query.new_zeros(len(query), 1), torch.zeros_like(query)  # relative to exp(highest)
-        for chunk in candidates.split(rows):
+        for chunk in candidates.split(chunk_rows):
             unit = normalize(chunk, dim=1)
             scores = scaled @ unit.T
             higher = torch.maximum(highest, scores.amax(dim=1, keepdim=True))
@@ -48,7 +48,7 @@ class _LogPartition(torch.autograd.Function):
             weighted = torch.addmm(weighted * decay, weights, unit)
             highest = higher
         log_z = highest + z.log()
-        ctx.temperature, ctx.rows = temperature, rows
+        ctx.temperature, ctx.chunk_rows = temperature, chunk_rows
         # A memory has no gradient and may be written to before the backward pass.
         saved = candidates if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(weighted / z, scaled, log_z, saved)
@@ -60,14 +60,14 @@ class _LogPartition(torch.autograd.Function):
         gradient, of_candidates = gradients[0][:, None], None
         if candidates is not None:
             with torch.autocast(mean.device.type, enabled=False):
-                of_candidates = _of_candidates(scaled, candidates, log_z, gradient, ctx.rows)
+                of_candidates = _of_candidates(scaled, candidates, log_z, gradient, ctx.chunk_rows)
         return gradient * mean / ctx.temperature, of_candidates, None
 
 
-def _of_candidates(scaled: Tensor, candidates: Tensor, log_z: Tensor, gradient: Tensor, rows: int) -> Tensor:
+def _of_candidates(scaled: Tensor, candidates: Tensor, log_z: Tensor, gradient: Tensor, chunk_rows: int) -> Tensor:
     """Returns the gradient of the candidates, (K, D), through their normalization."""
     of_candidates = torch.empty_like(candidates)
-    for chunk, out in zip(candidates.split(rows), of_candidates.split(rows), strict=True):
+    for chunk, out in zip(candidates.split(chunk_rows), of_candidates.split(chunk_rows), strict=True):
         length = torch.linalg.vector_norm(chunk, dim=1, keepdim=True).clamp(min=1e-12)
         unit = chunk / length
         weights = (scaled @ unit.T).sub_(log_z).exp_().mul_(gradient)

@@ -22,11 +22,11 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     log_v = scores.new_zeros(scores.shape[1])
     for iteration in range(iterations):
         if iteration == 0:  # the rows are not scaled yet
-            columns = torch.stack([(rows / epsilon).logsumexp(dim=0) for rows in chunks]).logsumexp(dim=0)
+            columns = torch.stack([(chunk / epsilon).logsumexp(dim=0) for chunk in chunks]).logsumexp(dim=0)
         else:
-            columns = torch.stack([_rows_scaled(rows, epsilon, log_v).sum(dim=0) for rows in chunks]).sum(dim=0).log()
+            columns = torch.stack([_rows_scaled(chunk, epsilon, log_v).sum(dim=0) for chunk in chunks]).sum(dim=0).log()
         log_v = log_v - columns
-    return torch.cat([_rows_scaled(rows, epsilon, log_v) for rows in chunks])
+    return torch.cat([_rows_scaled(chunk, epsilon, log_v) for chunk in chunks])
 
 
 def _rows_scaled(scores: Tensor, epsilon: float, log_v: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ VERBS = {
     Reconstructs: "reconstruct images",
     HasDensity: "bound the density of images",
 }
-"""what a method with the ability can do, for errors"""
+"""the verb of each ability, for errors"""
 A = TypeVar("A")
 
 

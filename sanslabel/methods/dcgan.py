@@ -40,7 +40,7 @@ class DCGAN(Method):
 
     family = Family.GENERATIVE
     energy = "minus the logit of being data"
-    prevents_collapse = "generated images are told from data; nothing keeps all of them from being the same"
+    prevents_collapse = "generated images are distinguished from data; nothing keeps all of them from being the same"
     paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
     year = 2016
     needs = "a discriminator for its encoder, `dcgan`"

@@ -125,7 +125,7 @@ class DeepCluster(Method):
         """Returns the cross-entropy of the predictions with the clusters, the mean over clusterings, crops and samples
         that have a cluster. z: V of (N, D); index: (N,) int64 -> ()."""
         clustered = (net.clusters[0].assignments[index] >= 0).sum()
-        energies = [
+        cross_entropies = [
             cross_entropy(
                 clusters(embedding) / self.temperature,
                 clusters.assignments[index],
@@ -135,4 +135,4 @@ class DeepCluster(Method):
             for clusters in net.clusters
             for embedding in z
         ]
-        return torch.stack(energies).mean() / clustered.clamp(min=1)
+        return torch.stack(cross_entropies).mean() / clustered.clamp(min=1)

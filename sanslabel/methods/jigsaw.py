@@ -36,7 +36,7 @@ class Jigsaw(Method):
 
     family = Family.PRETEXT
     energy = "minus the logit of the permutation that was made"
-    prevents_collapse = "permutations must be told apart"
+    prevents_collapse = "permutations must be distinguished"
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles"
     year = 2016
     needs = "3x3 tiles that an encoder can read"

@@ -91,5 +91,5 @@ class LeJEPA(Method):
 
     def random_directions(self, key: Tensor, clock: Clock) -> Tensor:
         """Returns M directions of unit length, (M, D), on the device of the keys: a function of the step alone."""
-        numbers = normal(key.new_full((1,), clock.key), self.directions * self.width, stream=0)
-        return normalize(numbers.view(self.directions, self.width), dim=1)
+        draws = normal(key.new_full((1,), clock.key), self.directions * self.width, stream=0)
+        return normalize(draws.view(self.directions, self.width), dim=1)

@@ -28,7 +28,7 @@ CROPS = replace(views.RECONSTRUCTION, crop=(0.2, 1.0))
 
 
 class Prediction(NamedTuple):
-    """What the decoder predicts of masked patches."""
+    """The decoder's prediction of masked patches, and what it was made from."""
 
     tokens: Tensor
     """(N, K, D) of the visible patches"""

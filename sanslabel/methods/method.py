@@ -82,7 +82,7 @@ class Networks(nn.Module):
 
     @property
     def partner(self) -> Networks:
-        """The networks that embed the second view: the momentum teacher if there is one, else these networks."""
+        """Returns the networks that embed the second view: the momentum teacher if there is one, else these."""
         return self.teacher if "teacher" in self._modules else self
 
 
@@ -96,15 +96,15 @@ class Method(ABC):
     energy: ClassVar[str]
     """the energy, in words: what is low for a pair, or an image, that fits"""
     prevents_collapse: ClassVar[str]
-    """what keeps the energy from being low everywhere"""
+    """the part of the method that keeps the energy from being low everywhere"""
     paper: ClassVar[str]
     year: ClassVar[int]
     needs: ClassVar[str] = ""
-    """what the method requires of the data or the encoder beyond images"""
+    """requirements of the method on the data or the encoder, beyond images"""
     signals: ClassVar[tuple[str, ...]] = ("image",)
     """the signals of a batch that the method reads; each has an encoder of its own"""
     embeds_views: ClassVar[bool] = False
-    """whether the loss compares embeddings of the method's `view`, which may then be masked"""
+    """True if the loss compares embeddings of the method's `view`, which may then be masked"""
     recipe: ClassVar[Recipe]
     """the paper's training"""
     small: ClassVar[Recipe]

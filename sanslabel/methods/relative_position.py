@@ -36,7 +36,7 @@ class RelativePosition(Method):
 
     family = Family.PRETEXT
     energy = "minus the logit of the neighbor's direction"
-    prevents_collapse = "eight directions must be told apart"
+    prevents_collapse = "eight directions must be distinguished"
     paper = "Unsupervised Visual Representation Learning by Context Prediction"
     year = 2015
     needs = "3x3 patches that an encoder can read"

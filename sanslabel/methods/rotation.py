@@ -31,7 +31,7 @@ class Rotation(Method):
 
     family = Family.PRETEXT
     energy = "minus the logit of the rotation that was made"
-    prevents_collapse = "four rotations must be told apart"
+    prevents_collapse = "four rotations must be distinguished"
     paper = "Unsupervised Representation Learning by Predicting Image Rotations"
     year = 2018
     needs = "images with an upright position"

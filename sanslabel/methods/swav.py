@@ -98,9 +98,9 @@ class SwAV(Method):
             codes = [self.code(net, target, crop, clock) for crop, target in enumerate(targets)]  # 2 of (N, K)
         frozen = clock.epochs < self.frozen_epochs
         scores = [net.prototypes(embedding, frozen) / self.temperature for embedding in z]
-        energies = [cross_entropy(s, q) for i, q in enumerate(codes) for v, s in enumerate(scores) if v != i]
+        cross_entropies = [cross_entropy(s, q) for i, q in enumerate(codes) for v, s in enumerate(scores) if v != i]
         yield Objective(
-            torch.stack(energies).mean(),
+            torch.stack(cross_entropies).mean(),
             terms={"usage": diagnostics.usage(torch.cat(codes))},
             embedding=z[0],
             positive=z[1],

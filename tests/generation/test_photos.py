@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import sanslabel
-from sanslabel.generation import energies, interpolation, reconstructions, samples
+from sanslabel.generation import energy_table, interpolation, reconstructions, samples
 
 METHODS = ("autoencoder", "dae", "vae", "ebgan", "dcgan")
 
@@ -38,12 +38,12 @@ def test_photos_are_modeled_sampled_and_scored(photos, tmp_path, method, numbers
     if method != "autoencoder":
         assert size_of(samples(run.path, count=4).path)[2] == "RGB"
     if method in ("autoencoder", "vae"):
-        assert size_of(interpolation(run.path, rows=2, data=photos).path)[2] == "RGB"
+        assert size_of(interpolation(run.path, count=2, data=photos).path)[2] == "RGB"
     if method in ("autoencoder", "dae", "vae"):
         wide, tall, _ = size_of(reconstructions(run.path, count=4).path)
         rows = 3 if method == "dae" else 2
         assert wide / tall == pytest.approx((4 * 29 + 2) / (rows * 29 + 2), rel=0.01)
-    found = energies(run.path, complexity=True)
+    found = energy_table(run.path, complexity=True)
     with found.path.open() as file:
         ids = {row["id"] for row in csv.DictReader(file)}
     assert (found.count, found.unreadable) == (40, 1)

@@ -48,7 +48,7 @@ def test_reconstructions_stand_under_their_images(runs, tmp_path):
 
 def test_ways_between_latents_and_between_images(runs, tmp_path):
     for method, data in (("vae", None), ("dcgan", None), ("vae", "digits"), ("autoencoder", "digits")):
-        path = interpolation(runs(method), rows=2, data=data, out=tmp_path / "way.png").path
+        path = interpolation(runs(method), count=2, data=data, out=tmp_path / "way.png").path
         assert seen(path).width > seen(path).height
     with pytest.raises(BadInput, match="Autoencoder cannot make images of random codes; train one of dcgan"):
         interpolation(runs("autoencoder"))

@@ -61,10 +61,10 @@ def _draw_toy(flags: Any) -> None:
 
 
 def _write(flags: Any) -> None:
-    from sanslabel.generation import energies
+    from sanslabel.generation import energy_table
 
     options = {"against": flags.against, "complexity": flags.complexity, "out": flags.out, "device": flags.device}
-    summary = energies(flags.run, flags.data, **options)
+    summary = energy_table(flags.run, flags.data, **options)
     print(f"{summary.count:,} images, the median of the first set {summary.median:.4g}: {summary.path}")
     if summary.unreadable:
         print(f"{summary.unreadable:,} more could not be read and have no energy")

@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> None:
     from sanslabel.generation import interpolation, reconstructions, samples
 
     common = {"out": flags.out, "seed": flags.seed, "device": flags.device}
-    count = {} if flags.n is None else {"rows" if flags.interpolate else "count": flags.n}
+    count = {} if flags.n is None else {"count": flags.n}
     if flags.interpolate:
         print(interpolation(flags.run, data=flags.data, **count, **common).path)
     elif flags.reconstruct:

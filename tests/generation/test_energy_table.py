@@ -9,9 +9,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from sanslabel.errors import BadInput
-from sanslabel.generation import energies
+from sanslabel.generation import energy_table
 from sanslabel.generation.complexity import compressed_nats
-from sanslabel.generation.energies import auroc, image_energies
+from sanslabel.generation.energy_table import auroc, image_energies
 from sanslabel.generation.model import open_model
 from sanslabel.sources import Request, open_source
 
@@ -26,7 +26,7 @@ def noise(tmp_path):
 
 @pytest.mark.parametrize("method", ["autoencoder", "dae", "vae", "ebgan", "dcgan"])
 def test_a_table_of_energies_sorted_from_the_lowest(runs, noise, tmp_path, method):
-    found = energies(runs(method), against=noise, out=tmp_path / "energies.csv")
+    found = energy_table(runs(method), against=noise, out=tmp_path / "energies.csv")
     with found.path.open() as file:
         rows = list(csv.DictReader(file))
     values = [float(row["energy"]) for row in rows]
@@ -47,15 +47,15 @@ def test_a_table_of_energies_sorted_from_the_lowest(runs, noise, tmp_path, metho
 def test_parquet_holds_the_same(runs, noise, tmp_path):
     from pyarrow import parquet
 
-    energies(runs("vae"), out=tmp_path / "e.csv")
-    energies(runs("vae"), out=tmp_path / "e.parquet")
+    energy_table(runs("vae"), out=tmp_path / "e.csv")
+    energy_table(runs("vae"), out=tmp_path / "e.parquet")
     table = parquet.read_table(tmp_path / "e.parquet")
     with (tmp_path / "e.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert table["id"].to_pylist() == [row["id"] for row in rows]
     assert table["energy"].to_pylist() == [float(row["energy"]) for row in rows]
     with pytest.raises(BadInput, match=r"\.csv or \.parquet"):
-        energies(runs("vae"), out=tmp_path / "e.txt")
+        energy_table(runs("vae"), out=tmp_path / "e.txt")
 
 
 def test_auroc_is_the_share_of_pairs():
@@ -93,7 +93,7 @@ def test_complexity_of_colors_and_of_other_channels():
 
 def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
     for method in ("vae", "autoencoder"):
-        found = energies(runs(method), complexity=True)
+        found = energy_table(runs(method), complexity=True)
         model, train, test = open_model(runs(method)), open_source("digits", "train"), open_source("digits", "test")
         values, rows = image_energies(model, train)
         sizes = compressed_nats(train.load(Request(rows)).images.pixels.float() / 255).double()
@@ -107,6 +107,6 @@ def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
 
 def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
     with pytest.raises(BadInput, match="SimCLR cannot give single images an energy; train one of autoencoder, dae"):
-        energies(runs("simclr"))
+        energy_table(runs("simclr"))
     with pytest.raises(BadInput, match="the same set"):
-        energies(runs("vae"), against="digits")
+        energy_table(runs("vae"), against="digits")

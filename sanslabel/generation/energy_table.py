@@ -18,7 +18,7 @@ from sanslabel.sources import Source
 
 
 @dataclass(frozen=True)
-class Energies:
+class EnergyTable:
     """A table of energies that was written."""
 
     path: Path
@@ -34,7 +34,7 @@ class Energies:
     """the energy that each nat of compressed size takes off; None without the correction by complexity"""
 
 
-def energies(
+def energy_table(
     run: str | Path,
     data: str | Path | None = None,
     *,
@@ -42,7 +42,7 @@ def energies(
     complexity: bool = False,
     out: str | Path | None = None,
     device: str | None = None,
-) -> Energies:
+) -> EnergyTable:
     """Writes the energy of every image of `data`, and of a foreign set `against`, sorted from the lowest.
 
     The table has the columns set, id and energy. It is a .csv or .parquet file, by default RUN/energies.csv. Images
@@ -71,7 +71,7 @@ def energies(
         values.append(energy)
     order = torch.cat(values).argsort(stable=True).tolist()
     _write(path, [names[i] for i in order], [ids[i] for i in order], torch.cat(values)[order].tolist())
-    return Energies(
+    return EnergyTable(
         path=path,
         count=len(ids),
         unreadable=sum(map(len, sets.values())) - len(ids),
