@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,17 @@ LICENSE = re.compile(r"[\w.+() -]{1,80}")
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """Weights as they were found."""
+    """Weights in a file, and where they come from."""
 
     path: Path
     """file of the weights"""
     sha256: str
-    """of that file"""
+    """hash of that file"""
     license: str | None
-    """as the file or its folder states it"""
+    """license that the file or its folder states"""
     tensors: Mapping[str, Tensor]
     run: Path | None = None
-    """run folder that the weights are of"""
+    """run folder of the weights; None for other weights"""
 
     def __str__(self) -> str:
         """Returns the path, the beginning of the SHA-256 and the license."""
@@ -108,9 +109,9 @@ def _license(file: Path) -> str | None:
         stated: list[Any] = [(content.metadata() or {}).get("license")]
     config, readme = file.with_name("config.json"), file.with_name(README)
     if file.name == WEIGHTS and config.is_file():
-        with bad_input_as(config, "it is no JSON file, or damaged"):
+        with suppress(ValueError):  # the weights can be used without it
             parsed = parse_json(_text(config))
-        stated.append(parsed.get("license") if isinstance(parsed, dict) else None)
+            stated.append(parsed.get("license") if isinstance(parsed, dict) else None)
     if file.name == WEIGHTS and readme.is_file() and (card := _text(readme)).startswith("---"):
         head, _, _ = card.removeprefix("---").partition("\n---")
         line = re.search(r"^license: *(.+)$", head, re.MULTILINE)

@@ -57,7 +57,7 @@ def test_a_resnet_of_torchvision(resnet):
         f"weights from {resnet} (sha256 {given.sha256[:12]}…, license bsd-3-clause)",
         "  matched   120 of 120 tensors, 100.0 % of all numbers",
         "  missing   none",
-        "  ignored   fc.bias, fc.weight (a classifier's head)",
+        "  ignored   fc.bias, fc.weight (a head)",
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_transformer_of_timm_on_another_grid(vit):
         "  reshaped  pos_embed: interpolated from 14x14 to 6x6 patches",
         "  reshaped  patch_embed.proj.weight: from 3 to 1 channels, by the mean times 3",
         "  missing   none",
-        "  ignored   head.bias, head.weight (a classifier's head)",
+        "  ignored   head.bias, head.weight (a head)",
     ]
 
 
@@ -282,8 +282,7 @@ def test_a_license_is_a_few_words_or_nothing(tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({"license": content}))
         assert open_weights(str(tmp_path)).license == expected
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(BadInput, match=r"config.json cannot be read"):
-        open_weights(str(tmp_path))
+    assert open_weights(str(tmp_path)).license is None
 
 
 def test_a_report_lists_a_few_names():

@@ -23,7 +23,7 @@ class Encoder(nn.Module, ABC):
     """A network from images (N, C, H, W), floating in [0, 1], to one vector each, (N, width).
 
     The arguments of a subclass are its name, the shape of its input and, by keyword only, its options. An encoder of
-    something else than images says so by `input`, and its arguments are the fields of that specification.
+    spectrograms or texts sets `input`; the fields of that specification are then the shape of its input.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -33,7 +33,7 @@ class Encoder(nn.Module, ABC):
     smallest: ClassVar[int] = 8
     """smallest side of images that it can be built for, in pixels"""
     signed: ClassVar[bool] = False
-    """whether images are brought to [-1, 1] by default, and not to mean 0 and deviation 1"""
+    """True brings images to [-1, 1] by default, False to mean 0 and deviation 1"""
     entry_points: ClassVar[tuple[str, ...]] = ()
     """methods besides `forward` that read parameters which belong to the encoder itself, not to a module in it"""
 
@@ -135,7 +135,7 @@ class Encoder(nn.Module, ABC):
         return self.image_representation(cut.flatten(0, 1)).unflatten(0, cut.shape[:2]).mean(dim=1)
 
     def read_patches_(self, size: int, stride: int) -> None:
-        """Makes the mean over patches the representation from now on, for methods that train on patches. This is
+        """Makes `forward` return the mean over patches from now on, for methods that train on patches. This is
         configuration, not state."""
         self.patches = Patches(size, stride)
         self.config["patches"] = [size, stride]

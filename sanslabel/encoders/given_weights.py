@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WRAPPERS = ("module.", "backbone.", "encoder.", "model.", "trunk.", "_orig_mod.")
 """prefixes that libraries and methods put before the names of an encoder"""
 HEADS = ("fc.", "head.", "head_drop.", "classifier.", "code.")
-"""beginnings of names of a classifier's tensors, or of an autoencoder's code, which no encoder has"""
+"""beginnings of names of a head's tensors: a classifier, or an autoencoder's code"""
 LEAST_MATCHED = 0.9
 """share of an encoder's numbers that must be found in given weights"""
 DEEPEST = 8
@@ -36,7 +36,7 @@ class KeyReport:
     source: str
     """where the weights come from"""
     prefix: str
-    """taken off the names of the given tensors"""
+    """prefix that was taken off the names of the given tensors"""
     tensors: int
     """number of the encoder's tensors"""
     matched: tuple[str, ...]
@@ -44,11 +44,11 @@ class KeyReport:
     share: float
     """share of the encoder's numbers that were filled, in [0, 1]"""
     reshaped: tuple[str, ...]
-    """how tensors of another shape were brought to the encoder's, one text each"""
+    """tensors of another shape, each with a text on how it was brought to the encoder's"""
     missing: tuple[str, ...]
     """tensors of the encoder that keep their fresh values"""
     heads: tuple[str, ...]
-    """given tensors of a classifier, which are ignored"""
+    """given tensors of a head, such as a classifier, which are ignored"""
     unused: tuple[str, ...]
     """other given tensors that the encoder does not have"""
 
@@ -60,7 +60,7 @@ class KeyReport:
         lines.append(f"  matched   {len(self.matched)} of {self.tensors} tensors, {share}{without}")
         lines += [f"  reshaped  {line}" for line in self.reshaped]
         lines.append(f"  missing   {_listed(self.missing) or 'none'}")
-        lines += [f"  ignored   {_listed(self.heads)} (a classifier's head)"] * bool(self.heads)
+        lines += [f"  ignored   {_listed(self.heads)} (a head)"] * bool(self.heads)
         lines += [f"  unused    {_listed(self.unused)}"] * bool(self.unused)
         return "\n".join(lines)
 
@@ -138,7 +138,7 @@ def _prefixes(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tup
     """Returns the prefix to take off the given names, and the one to put before them, that match most numbers."""
 
     def matched(pair: tuple[str, str]) -> tuple[int, int]:
-        """Returns the matched numbers, and the shorter the better."""
+        """Returns the count of matched numbers, and then prefers short prefixes."""
         outer, inner = pair
         names = [name for name in state if name.startswith(inner) and outer + name[len(inner) :] in tensors]
         return sum(state[name].numel() for name in names), -len(outer + inner)
