@@ -270,7 +270,7 @@ def section(found: list[dict[str, Any]]) -> str:
         time_law, memory_law = _law(line, "seconds", TIMED), _law(line, "bytes", HELD)
         cells += [time_law, f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
         rows.append([*cells, memory_law, f"{curve.memory:g}", curve.why])
-    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 8))}\n"
+    return f"{TEXT}\n{table(HEAD, rows, right=range(2, 8))}\n"
 
 
 def _law(line: dict[str, Any], unit: str, least: float) -> str:

@@ -316,7 +316,7 @@ def section(found: list[dict[str, Any]]) -> str:
         cells = [line["method"] + (f" ({sizes})" if sizes else ""), line["encoder"], f"{1000 * step:.0f}"]
         cells += [f"{share:.1f} %", f"{low:.1f} to {high:.1f}", *parts, f"{memory:.0f}", f"{watching:.0f}", reason]
         rows.append(cells)
-    return f"{TEXT}\n{table(HEAD, rows, numbers=range(2, 9))}\n"
+    return f"{TEXT}\n{table(HEAD, rows, right=range(2, 9))}\n"
 
 
 def _size(name: str, value: Any) -> str:

@@ -54,7 +54,7 @@ def section(lines: list[dict[str, Any]]) -> str:
             "torch's compiler even if nothing is compiled. Training waits for it before its first step. There is no "
             "supported way around it.",
             "",
-            table(["command", "seconds", "more than `import torch`"], cells, numbers=(1, 2)),
+            table(["command", "seconds", "more than `import torch`"], cells, right=(1, 2)),
             "",
         ]
     )

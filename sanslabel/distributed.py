@@ -94,9 +94,9 @@ def average_(tensors: Sequence[Tensor]) -> None:
         return
     begin = 0
     while begin < len(tensors):
-        end, numbers = begin + 1, tensors[begin].numel()
-        while end < len(tensors) and numbers + tensors[end].numel() <= BUCKET:
-            numbers, end = numbers + tensors[end].numel(), end + 1
+        end, count = begin + 1, tensors[begin].numel()
+        while end < len(tensors) and count + tensors[end].numel() <= BUCKET:
+            count, end = count + tensors[end].numel(), end + 1
         bucket = tensors[begin:end]
         flat = _flatten_dense_tensors(bucket)
         dist.all_reduce(flat)
@@ -146,11 +146,11 @@ def gather_objects(items: list[T]) -> list[T]:
     return [item for items_of_process in lists for item in items_of_process]
 
 
-def all_reduce_max(*numbers: int) -> list[int]:
-    """Returns the highest value that any process has, for each of the numbers."""
+def all_reduce_max(*values: int) -> list[int]:
+    """Returns the highest value that any process has, for each of the values."""
     if world_size() == 1:
-        return list(numbers)
-    highest = torch.tensor(numbers)  # on the CPU, so that nobody waits for an accelerator
+        return list(values)
+    highest = torch.tensor(values)  # on the CPU, so that nobody waits for an accelerator
     dist.all_reduce(highest, op=dist.ReduceOp.MAX)
     return highest.tolist()
 

@@ -63,19 +63,19 @@ def test_a_call_runs_within_its_context():
     assert "".join(order) == "(aa)bbb(a)"
 
 
-@pytest.mark.parametrize("part", suite.PARTS)
-def test_a_part_that_was_cut_off_is_shown_as_far_as_it_came(part):
+@pytest.mark.parametrize("name", suite.BENCHES)
+def test_a_bench_that_was_cut_off_is_shown_as_far_as_it_came(name):
     (path, *_) = sorted(suite.RESULTS.glob("*.json"))
-    section, lines = importlib.import_module(f"bench.{part}").section, json.loads(path.read_text())["parts"][part]
+    section, lines = importlib.import_module(f"bench.{name}").section, json.loads(path.read_text())["parts"][name]
     for end in range(1, len(lines)):
         assert "##" in section(lines[:end])
 
 
-@pytest.mark.parametrize(("part", "speeds"), [("step", "beside"), ("views", "views_per_second")])
-def test_lines_that_were_measured_beside_other_peers_are_shown_together(part, speeds):
+@pytest.mark.parametrize(("name", "speeds"), [("step", "beside"), ("views", "views_per_second")])
+def test_lines_that_were_measured_beside_other_peers_are_shown_together(name, speeds):
     (path, *_) = sorted(suite.RESULTS.glob("*.json"))
-    section, lines = importlib.import_module(f"bench.{part}").section, json.loads(path.read_text())["parts"][part]
-    other = {"lightly, bfloat16, 64 workers": 1.0} | {name: lines[0][speeds][name] for name in [*lines[0][speeds]][:2]}
+    section, lines = importlib.import_module(f"bench.{name}").section, json.loads(path.read_text())["parts"][name]
+    other = {"lightly, bfloat16, 64 workers": 1.0} | {peer: lines[0][speeds][peer] for peer in [*lines[0][speeds]][:2]}
     assert "64 workers" in section([{**lines[0], speeds: other}, *lines[1:]])
 
 
@@ -94,7 +94,7 @@ def test_the_goal_is_reached_on_a_line_through_the_readings():
     assert arrival([(10, 87), (20, 88)]) is None
 
 
-def test_what_a_part_measured_stands_beside_its_code_and_versions(tmp_path, monkeypatch):
+def test_what_a_bench_measured_stands_beside_its_code_and_versions(tmp_path, monkeypatch):
     """Lines of an interrupted run keep the commit that they are of."""
     path, about = tmp_path / "a.json", {"kind": "cpu", "device": "A processor", "memory": "1 GiB"}
     made = importlib.import_module("bench.start")

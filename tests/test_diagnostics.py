@@ -50,8 +50,8 @@ def test_spread_is_one_on_the_sphere_and_zero_at_collapse():
 
 def test_spread_loop():
     z = gaussian(50, 6) + 1
-    rows = [row / row.norm() for row in z]
-    deviations = [torch.stack([row[d] for row in rows]).std(correction=0) for d in range(6)]
+    units = [vector / vector.norm() for vector in z]
+    deviations = [torch.stack([unit[d] for unit in units]).std(correction=0) for d in range(6)]
     assert close(spread(z), float(sum(deviations)) / 6 * math.sqrt(6), 1e-6)
     assert close(spread(100 * z), float(spread(z)), 1e-6)  # of the direction alone
 
@@ -70,12 +70,12 @@ def test_spectrum_is_that_of_the_decomposition():
     assert spectrum(torch.full((4, 3), torch.inf)).isnan().all()
 
 
-def with_eigenvalues(values: Tensor, rows: int = 1024) -> Tensor:
+def with_eigenvalues(values: Tensor, count: int = 1024) -> Tensor:
     """Centered rows whose covariance has these eigenvalues, up to one factor."""
-    columns = gaussian(rows, len(values)).double()
+    columns = gaussian(count, len(values)).double()
     axes, _ = torch.linalg.qr(columns - columns.mean(dim=0))
-    turn, _ = torch.linalg.qr(gaussian(len(values), len(values), seed=1).double())
-    return axes * values.double().sqrt() @ turn
+    rotation, _ = torch.linalg.qr(gaussian(len(values), len(values), seed=1).double())
+    return axes * values.double().sqrt() @ rotation
 
 
 def test_alpha_is_the_exponent_of_the_spectrum():
@@ -184,8 +184,8 @@ def test_alignment():
 
 def test_uniformity_loop():
     z = gaussian(12, 3)
-    rows = [row / row.norm() for row in z]
-    pairs = [math.exp(-2 * float((rows[i] - rows[j]).norm()) ** 2) for i in range(12) for j in range(i + 1, 12)]
+    units = [vector / vector.norm() for vector in z]
+    pairs = [math.exp(-2 * float((units[i] - units[j]).norm()) ** 2) for i in range(12) for j in range(i + 1, 12)]
     assert close(uniformity(z), math.log(sum(pairs) / len(pairs)), 1e-5)
 
 

@@ -48,16 +48,16 @@ def test_every_entry_is_logged_by_some_code():
 def test_the_verdict_looks_at_figures_that_are_in_it():
     tree = ast.parse(Path(verdict.__file__).read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-    asked = {"recent", "throughout", "typical", "last"}
-    names = {c.args[0].value for c in calls if c.func.attr in asked and isinstance(c.args[0], ast.Constant)}
+    readers = {"recent", "throughout", "typical", "last"}
+    names = {c.args[0].value for c in calls if c.func.attr in readers and isinstance(c.args[0], ast.Constant)}
     assert len(names) > 15
     assert names <= FIGURES.keys()
 
 
 def test_a_term_that_is_not_in_it_has_an_entry_of_its_own_name():
     assert figure_of("critic/loss") is FIGURES["loss"]
-    own = figure_of("player/my_term")
-    assert (own.name, own.title, own.drawn, own.comparable) == ("my_term", "my_term", True, False)
+    figure = figure_of("player/my_term")
+    assert (figure.name, figure.title, figure.drawn, figure.comparable) == ("my_term", "my_term", True, False)
 
 
 def test_keys_of_a_figure_are_those_of_all_players_with_a_number():

@@ -78,8 +78,8 @@ def test_a_run_logs_what_the_catalogue_explains(runs):
 
 def test_each_figure_of_the_catalogue_that_a_run_has_is_drawn(runs, page):
     text, *_ = contents(page("ebgan"))
-    numbers = {name_of(key) for line in lines_of(runs["ebgan"]) for key, x in line.items() if isinstance(x, float)}
-    drawn = [FIGURES[name].title for name in numbers if FIGURES[name].drawn]
+    logged = {name_of(key) for line in lines_of(runs["ebgan"]) for key, x in line.items() if isinstance(x, float)}
+    drawn = [FIGURES[name].title for name in logged if FIGURES[name].drawn]
     assert len(drawn) > 8
     assert all(f"<strong>{title}</strong>" in text for title in drawn)
     assert f"<strong>{FIGURES['trivial'].title}</strong>" not in text
