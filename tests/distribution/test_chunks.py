@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
+from sanslabel.encoders import vit
 from sanslabel.engine import optimize, players_of
 from sanslabel.optimizers import SGD
 from sanslabel.sources import open_source
@@ -30,9 +31,17 @@ def variants() -> list[tuple[str, dict]]:
 
 def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
     """Of the first three steps, over two epochs, with a transformer, which has no BatchNorm; heads keep theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vit.SHAPES, "vit_micro", vit.Shape(depth=2, width=32, heads=2))
+        return gradients_of_steps(name, numbers, chunk)
+
+
+def gradients_of_steps(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
     source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
     recipe = methods.method_class(name).small
-    method = replace(methods.method_class(name).under(recipe), **numbers).sized(8)
+    method = methods.method_class(name).under(recipe)
+    wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
+    method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
     net = method.networks(encoder, source.facts(8)).double().train()

@@ -18,7 +18,8 @@ from sanslabel.training import compilation, session
 from sanslabel.training.compilation import check_compiler, compile_
 from sanslabel.training.signals import Stopped
 
-SMALL = dict(data="digits", encoder="mlp", batch=256, epochs=1, precision="float32", device="cpu")
+MLP = {"name": "mlp", "hidden": [16]}
+SMALL = dict(data="digits", encoder=MLP, batch=256, epochs=1, precision="float32", device="cpu")
 """5 steps"""
 
 

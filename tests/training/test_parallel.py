@@ -41,6 +41,7 @@ def kept(net: Networks) -> int:
     return sum(storages.values())
 
 
+@pytest.mark.usefixtures("tiny_vit")
 @pytest.mark.parametrize("size", [7, 8, 32, 64])
 def test_chunks_give_the_gradient_of_the_whole_batch(size):
     views = torch.rand(48, 1, 16, 16, dtype=torch.float64)  # where rounding does not hide what is exact
@@ -67,6 +68,7 @@ def test_with_batch_norm_each_chunk_is_a_ghost_batch_and_counted_once():
     assert net.encoder.get_buffer("stem.1.num_batches_tracked") == 3
 
 
+@pytest.mark.usefixtures("tiny_vit")
 def test_a_teacher_is_chunked_too_and_state_keeps_its_names():
     net = networks("vit_micro")
     net.teacher = teacher_of(net)
@@ -87,6 +89,7 @@ def test_chunks_hold_a_fraction_of_what_the_whole_batch_holds():
     assert kept(net) < whole / 4
 
 
+@pytest.mark.usefixtures("tiny_vit")
 def test_chunks_of_a_view_with_dropped_tokens():
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
@@ -103,6 +106,7 @@ def test_chunks_of_a_view_with_dropped_tokens():
         torch.testing.assert_close(p.grad, gradient)
 
 
+@pytest.mark.usefixtures("tiny_vit")
 @pytest.mark.parametrize("chunk", [None, 16])
 def test_recomputed_blocks_give_the_same_gradient(chunk):
     views = torch.rand(48, 1, 16, 16, dtype=torch.float64)
@@ -115,6 +119,7 @@ def test_recomputed_blocks_give_the_same_gradient(chunk):
         torch.testing.assert_close(gradient, whole[name], rtol=1e-10, atol=1e-12, msg=name)
 
 
+@pytest.mark.usefixtures("tiny_vit")
 @pytest.mark.parametrize("name", ["mae", "ijepa", "dino", "data2vec", "moco_v3"])
 def test_methods_of_transformers_train_the_same_recomputed(name):
     """Also with predictors and decoders of blocks, teachers, autocast, and a head whose dropout draws in between."""

@@ -18,7 +18,8 @@ from sanslabel.training import session, timesheet
 from sanslabel.training.signals import Stopped
 from sanslabel.training.timesheet import Entry, Timesheet
 
-SMALL = dict(data="digits", encoder="conv", batch=256, epochs=4, precision="float32", device="cpu")
+DCGAN = {"name": "dcgan", "filters": 8}
+SMALL = dict(data="digits", encoder=DCGAN, batch=256, epochs=4, precision="float32", device="cpu")
 """5 steps an epoch"""
 ENTRY = Entry(
     epoch=3,

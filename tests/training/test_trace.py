@@ -11,7 +11,8 @@ import sanslabel
 from sanslabel.errors import DiskError
 from sanslabel.training import trace
 
-SMALL = dict(data="digits", encoder="conv", batch=256, precision="float32", device="cpu", method="simclr")
+DCGAN = {"name": "dcgan", "filters": 8}
+SMALL = dict(data="digits", encoder=DCGAN, batch=256, precision="float32", device="cpu", method="simclr")
 """5 steps an epoch"""
 
 
