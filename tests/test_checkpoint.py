@@ -167,3 +167,13 @@ def test_loading_keeps_the_memory_format():
     checkpoint.load_strictly_(net, other, Path("x"))
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(net.weight, other["weight"])
+
+
+def test_tensors_of_earlier_checkpoints_get_the_names_of_today():
+    one = torch.zeros(1)
+    known = ["queue.embeddings", "queue.cursor", "banks.0.embeddings", "tile_projector.0.weight", "part.weight"]
+    old = {"queue.rows", "queue.next", "banks.0.rows", "part.0.weight", "part.weight", "else.rows"}
+    new = checkpoint.with_new_names(dict.fromkeys(old, one), known)
+    assert set(new) == {*known, "else.embeddings"}, "a name that today's networks have stays"
+    memories = checkpoint.with_new_names({"/exp_avg/part.0.weight": one, "critic/step/part.weight": one}, known)
+    assert set(memories) == {"/exp_avg/tile_projector.0.weight", "critic/step/part.weight"}

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from sanslabel.memory import Bank, Center, Queue, ema_, teacher_of
+from sanslabel.memory import Bank, Center, Frozen, Queue, add_teacher_, ema_, follow_, teacher_of
+from sanslabel.methods.method import Networks
 
 
 def test_after_k_steps_the_teacher_has_its_closed_form():
@@ -182,3 +183,30 @@ def test_a_teacher_follows_only_the_parts_that_it_has():
     ema_(teacher, student, 0.75)
     torch.testing.assert_close(teacher["encoder"].weight, before + 0.25)
     assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_a_teacher_is_added_and_follows_only_with_a_momentum():
+    torch.manual_seed(0)
+    for momentum, weight in ((None, None), (1.0, 2.0), (0.75, 2.25), (0.0, 3.0)):
+        net = Networks(encoder=nn.Linear(1, 1, bias=False))
+        nn.init.constant_(net.encoder.weight, 2.0)
+        add_teacher_(net, momentum)
+        assert hasattr(net, "teacher") == (momentum is not None)
+        assert net.partner is (net if momentum is None else net.teacher)
+        nn.init.constant_(net.encoder.weight, 3.0)
+        follow_(net, momentum)
+        assert net.encoder.weight.item() == 3
+        assert momentum is None or net.teacher.encoder.weight.item() == pytest.approx(weight)
+
+
+def test_a_frozen_network_is_no_part_of_the_state_and_moves_with_it():
+    given = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    net = Networks(encoder=nn.Linear(3, 2), given=Frozen(given))
+    assert set(net.state_dict()) == {"encoder.weight", "encoder.bias"}
+    assert {name for name, _ in net.named_parameters()} == {"encoder.weight", "encoder.bias"}
+    x, before = torch.randn(4, 3, dtype=torch.float64), given[1].running_mean.clone()
+    net.double().train()
+    assert given[0].weight.dtype == torch.float64
+    assert not net.given(x).requires_grad
+    torch.testing.assert_close(net.given(x), given.eval()(x))
+    assert torch.equal(given[1].running_mean, before.double()), "it stays in evaluation mode"
