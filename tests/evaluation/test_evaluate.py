@@ -94,12 +94,12 @@ def test_other_data_of_the_same_name_get_a_file_of_their_own(run, tmp_path):
         file.unlink()
 
 
-def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(run):
-    plan = checkpoint.read_json(run / "run.json", run_config.FORMAT)
-    exact = evaluate(run, protocols=(Linear(draws=1),))
-    checkpoint.write_json(run / "run.json", plan | {"precision": "bfloat16"}, run_config.FORMAT)
-    short = evaluate(run, protocols=(Linear(draws=1),))
-    assert json.loads((run / "evaluation" / "digits.json").read_text())["precision"] == "bfloat16"
+def test_the_encoder_computes_in_the_precision_that_it_was_trained_in(quick_run):
+    plan = checkpoint.read_json(quick_run / "run.json", run_config.FORMAT)
+    exact = evaluate(quick_run, protocols=(Linear(draws=1),))
+    checkpoint.write_json(quick_run / "run.json", plan | {"precision": "bfloat16"}, run_config.FORMAT)
+    short = evaluate(quick_run, protocols=(Linear(draws=1),))
+    assert json.loads((quick_run / "evaluation" / "digits.json").read_text())["precision"] == "bfloat16"
     trained = [next(s for s in measured if "trained" in s.representation) for measured in (exact, short)]
     assert trained[0].settings != trained[1].settings  # cross-entropies differ in their last digits
     assert trained[0].value == pytest.approx(trained[1].value, abs=1)
@@ -280,16 +280,16 @@ def test_an_exported_encoder_needs_no_run(run):
     assert evaluate(run, data="digits", protocols=ONE_DRAW) == known
 
 
-def test_the_same_encoder_is_probed_on_another_set(run, arrays):
+def test_the_same_encoder_is_probed_on_another_set(quick_run, arrays):
     other = arrays(np.arange(60) % 2)
-    measured = evaluate(run, protocols=(Linear(draws=1), Transfer(data=str(other))))
+    measured = evaluate(quick_run, protocols=(Linear(draws=1), Transfer(data=str(other))))
     second = [score for score in measured if score.protocol == "transfer"]
     assert [score.representation for score in second] == ["random encoder", "trained encoder (student)"]
     assert {score.settings["data"] for score in second} == {str(other)}
     assert {score.n_train + score.n_test for score in second} == {60}
-    direct = evaluate(run, data=other, protocols=(Linear(draws=1, labels_per_class=1),))
+    direct = evaluate(quick_run, data=other, protocols=(Linear(draws=1, labels_per_class=1),))
     assert second[1].value == next(s.value for s in direct if s.representation.startswith("trained"))
-    content = json.loads((run / "evaluation" / "digits.json").read_text())["scores"]
+    content = json.loads((quick_run / "evaluation" / "digits.json").read_text())["scores"]
     assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 2
 
 

@@ -101,7 +101,8 @@ def folders(tmp_path):
     """Two folders with nothing but an exported encoder of random weights."""
     for seed, name in enumerate(("one", "two")):
         torch.manual_seed(seed)
-        checkpoint.save_encoders(tmp_path / name, {"student": encoders.build("conv", channels=1, image_size=8)})
+        encoder = encoders.build("mlp", channels=1, image_size=8, hidden=[32])
+        checkpoint.save_encoders(tmp_path / name, {"student": encoder})
     return tmp_path / "one", tmp_path / "two"
 
 
