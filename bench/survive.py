@@ -46,7 +46,10 @@ def method() -> methods.method.Method:
 
 
 def main(kills: int = 50, results: Path = RESULTS, cost: bool = False) -> None:
-    """kills: number of kills. results: file of their lines. cost: whether to measure the cost of safety instead."""
+    """Kills runs and prints how many of them end with the same bits.
+
+    kills: number of kills. results: file of their lines. cost: whether to measure the cost of safety instead.
+    """
     if cost:
         print_cost()
         return

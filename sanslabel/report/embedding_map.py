@@ -17,13 +17,14 @@ from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split, open_for
 from sanslabel.evaluation.probe import chosen_probe
 from sanslabel.evaluation.representation import RepresentOptions
+from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report import charts, pictures
 from sanslabel.report.charts import Chart
 from sanslabel.report.options import Options
 from sanslabel.run_folder import RunFolder
-from sanslabel.sources import Request, Source, splits
-from sanslabel.views import resized
+from sanslabel.sources import Request, Source, ordered, splits
+from sanslabel.views import plain_view, resized
 
 NEIGHBORS = 8
 """neighbors of each image on the page"""
@@ -31,6 +32,8 @@ COLUMNS = 64
 """thumbnails in a row of the sprite"""
 PROBE_IMAGES = 20_000
 """training images that the probe is fitted on, at most"""
+BATCH = 256
+"""thumbnails that are made at a time"""
 CLUSTERS = 10
 """clusters where there are no classes"""
 
@@ -62,7 +65,9 @@ class Points(NamedTuple):
     features: Tensor
     """(n, D)"""
     samples: Tensor
-    """(n,) which images of the source these are"""
+    """(n,) which samples of the source these are"""
+    reads: InputSpec
+    """the input of the encoder"""
     confusion: Chart | None
     """mistakes of a linear probe; None without labels"""
 
@@ -81,7 +86,7 @@ def embedding_map(folder: RunFolder, options: Options, log: Callable[[str], None
     if find_spec("sklearn") is not None:
         groups["cluster"] = _clusters(unit, len(set(labels)) if any(labels) else CLUSTERS, options.seed)
     groups = groups or {"image": [""] * len(unit)}
-    thumbnails = _thumbnails(points.source, points.samples)
+    thumbnails = _thumbnails(points.source, points.samples, points.reads)
     x, y = positions.T.tolist()
     return EmbeddingMap(
         map=charts.scatter(x, y, groups, f"Map of the embedding ({algorithm})"),
@@ -114,7 +119,7 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
         source = source.subset(_drawn(len(source), options.points, options.seed, Stream.MAP))
         log(f"Computing the features of {len(source):,} images of {source.name}")
         features, index = represent({"": encoder}, source, **computing)
-        return Points(source, features[""].cpu(), index, None)
+        return Points(source, features[""].cpu(), index, encoder.reads, None)
     return _labeled_points(encoder, split, options, log)
 
 
@@ -133,7 +138,8 @@ def _labeled_points(encoder: Encoder, split: LabeledSplit, options: Options, log
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     counts.index_put_((split.test.labels[test_index], predicted), torch.ones_like(predicted), accumulate=True)
     drawn = _drawn(len(test_index), options.points, options.seed, Stream.MAP)
-    return Points(split.test, features[drawn], test_index[drawn], charts.confusion(classes, counts.tolist()))
+    confusion = charts.confusion(classes, counts.tolist())
+    return Points(split.test, features[drawn], test_index[drawn], encoder.reads, confusion)
 
 
 def _drawn(length: int, count: int, seed: int, stream: Stream) -> Tensor:
@@ -181,8 +187,13 @@ def _class(source: Source, sample: int) -> str:
     return source.classes[label] if label >= 0 else ""
 
 
-def _thumbnails(source: Source, index: Tensor) -> Tensor:
-    """Returns the central squares of images, (n, C, s, s) in [0, 1]."""
-    side = min(pictures.THUMBNAIL, max(source.height, source.width))
-    loaded = [source.load(Request(few)).images for few in index.split(256)]
-    return torch.cat([resized(images.pixels, side, images.sizes).float() for images in loaded])
+def _thumbnails(source: Source, index: Tensor, reads: InputSpec) -> Tensor:
+    """Returns the central squares of images, or of spectrograms where there are no images, (n, C, s, s) in [0, 1]."""
+    if "image" in source.inputs:
+        side = min(pictures.THUMBNAIL, max(source.height, source.width))
+        loaded = [source.load(Request(few)).images for few in index.split(BATCH)]
+        return torch.cat([resized(images.pixels, side, images.sizes).float() for images in loaded])
+    view, cpu = plain_view(reads), torch.device("cpu")
+    full = torch.cat([view.plain(batch).images for batch in ordered(source.subset(index), BATCH, device=cpu)]).float()
+    low, high = full.aminmax()
+    return resized((full - low) / (high - low).clamp(min=1e-12), min(pictures.THUMBNAIL, *full.shape[2:]))

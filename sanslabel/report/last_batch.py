@@ -44,6 +44,9 @@ def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
             with autocast(CPU, precision):
                 objective = next(method.step(session.net, batch, clock), None)
             if objective is not None:  # a step may only fill a memory
-                images = resize_images(batch.map(lambda tensor: tensor[:SHOWN]).images(), plan.image_size)
-                return {"image": images} | {name: strip[:SHOWN] for name, strip in objective.pictures.items()}
+                strips = {name: strip[:SHOWN] for name, strip in objective.pictures.items()}
+                if "image" not in batch.signals:
+                    return strips
+                few = batch.map(lambda tensor: tensor[:SHOWN])
+                return {"image": resize_images(few.images(), plan.image_size), **strips}
     return {}

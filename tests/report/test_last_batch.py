@@ -20,7 +20,7 @@ def drawn(monkeypatch):
 
         def recording(self, net, batch, clock):
             for objective in step(self, net, batch, clock):
-                images.append({name: x.clone() for name, x in objective.images.items()})
+                images.append({name: x.clone() for name, x in objective.pictures.items()})
                 yield objective
 
         monkeypatch.setattr(method, "step", recording)

@@ -7,15 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from sanslabel.batch import Audio
 from sanslabel.cli import main
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES, name_of
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.report import report
 from sanslabel.report.curves import curves
 from sanslabel.report.document import short_names
+from sanslabel.report.embedding_map import _neighbors, _positions, _thumbnails
 from sanslabel.report.page import _json, table
 from sanslabel.report.snapshot import snapshot
+from sanslabel.sources import open_source
 
 
 def contents(path) -> tuple[str, dict, dict]:
@@ -49,15 +54,24 @@ def test_one_run(runs):
 
 
 def test_the_neighbors_are_those_of_a_loop():
-    import torch
-
-    from sanslabel.report.embedding_map import _neighbors
-
     unit = torch.nn.functional.normalize(torch.randn(30, 5), dim=1)
     for row, near in enumerate(_neighbors(unit)):
         others = [other for other in range(30) if other != row]
         others.sort(key=lambda other: -float(unit[row] @ unit[other]))
         assert near == others[: len(near)]
+
+
+def test_sounds_have_spectrograms_for_thumbnails():
+    rate, time = 4000, torch.arange(1000) / 4000
+    waves = torch.stack([torch.sin(2 * torch.pi * pitch * time) for pitch in (200, 400, 800, 1600)])[:, None]
+    spec = SpectrogramSpec(mels=16, frames=20, rate=rate)
+    digits = open_source("digits", "test").subset(torch.arange(4))
+    sounds = replace(digits, signals={"audio": Audio(waves)}, inputs={"audio": spec})
+    thumbnails = _thumbnails(sounds, torch.tensor([0, 1, 3]), spec)
+    assert thumbnails.shape == (3, 1, 16, 16)
+    assert (thumbnails.min(), thumbnails.max()) == (0, 1)
+    loudest = thumbnails[:, 0].mean(dim=2).argmax(dim=1)
+    assert loudest.diff().sign().abs().sum() == 2, "each has its pitch"
 
 
 def test_what_a_generative_model_makes(page):
@@ -194,10 +208,6 @@ def test_without_the_charts_library(runs, monkeypatch):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("features", ["equal", "one direction", "one number", "one image"])
 def test_a_collapsed_encoder_has_a_map(features):
-    import torch
-
-    from sanslabel.report.embedding_map import _positions
-
     unit = {
         "equal": torch.ones(40, 16) / 4,
         "one direction": torch.randn(40, 1) * torch.ones(1, 16),

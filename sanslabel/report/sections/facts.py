@@ -15,13 +15,15 @@ FIGURES = {"loss": "loss", "embedding_std": "spread", "effective_rank": "rank"}
 
 def facts(runs: Sequence[Snapshot]) -> str:
     """Returns a table with a line for each run."""
-    head = ["run", "method", "data", "images", "encoder", "epochs", "batch", "steps", *FIGURES.values(), "seed"]
+    head = ["run", "method", "data", "samples", "encoder", "epochs", "batch", "steps", *FIGURES.values(), "seed"]
     return table(head, [list(_cells(run)) for run in runs])
 
 
 def _cells(run: Snapshot) -> Iterator[str]:
     plan, newest = run.plan, run.lines[-1] if run.lines else {}
-    yield from (run.name, plan.method, Path(plan.data).name, f"{plan.samples:,}", str(plan.encoder.get("name", "")))
+    encoders = plan.encoders or {"": plan.encoder}
+    names = " / ".join(str(options.get("name", "")) for options in encoders.values())
+    yield from (run.name, plan.method, Path(plan.data).name, f"{plan.samples:,}", names)
     yield from (f"{plan.epochs:,}", f"{plan.batch:,}", f"{run.done:,} of {run.folder.steps:,}")
     for name in FIGURES:
         yield " / ".join(f"{newest[key]:.4g}" for key in keys_of(newest, name))
