@@ -222,12 +222,12 @@ def _built(folder: Path, shards: tuple[Shard, ...]) -> Index:
             _check_plain(descriptor, path)
             prefix = shard.path.rpartition("/")[0]
             for member in members(descriptor):
+                suffix = os.path.splitext(member.name)[1].lower()
+                if suffix not in SUFFIXES and suffix not in (".cls", ".json"):
+                    continue
                 name = _clean(member.name)
                 if name is None:
-                    left_out["names that lead elsewhere"] += 1
-                    continue
-                suffix = os.path.splitext(name)[1].lower()
-                if suffix not in SUFFIXES and suffix not in (".cls", ".json"):
+                    left_out["names that lead elsewhere"] += suffix in SUFFIXES
                     continue
                 if any(folder.startswith(".") for folder in name.split("/")):  # as in folders
                     continue
@@ -249,7 +249,7 @@ def _built(folder: Path, shards: tuple[Shard, ...]) -> Index:
             os.close(descriptor)
     for what, count in left_out.items():
         if count:
-            warnings.warn(f"{folder}: {count:,} members of archives are left out: {what}", stacklevel=2)
+            warnings.warn(f"{folder}: images left out of the archives: {count:,} ({what})", stacklevel=2)
     return unsorted.sorted(folder, shards)
 
 
