@@ -1,8 +1,7 @@
 """Formats that are found by looking, a person's own among them."""
 
-import os
+import importlib
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
@@ -100,15 +99,14 @@ def test_two_formats_that_read_one_path_are_an_error(own, tmp_path):
         splits(digits)
 
 
-def test_processes_find_them_by_the_same_variable(own):
+def test_processes_find_them_by_the_same_variable(own, monkeypatch):
     """A source of a person's own format can be sent to a process that has the variable, as worker processes have."""
     (own / "circles.py").write_text(CIRCLES)
-    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).radii)"
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        input=pickle.dumps(open_source("two-circles")),
-        env={**os.environ, "SANSLABEL_PATH": str(own.parent)},
-        capture_output=True,
-        check=True,
-    )
-    assert ended.stdout == b"(2.0, 5.0)\n"
+    sent = pickle.dumps(open_source("two-circles"))
+    del sys.modules[f"{formats.__name__}.circles"]
+    monkeypatch.setattr(formats, "__path__", formats.__path__[:-1])
+    with pytest.raises(ModuleNotFoundError, match="circles"):
+        pickle.loads(sent)
+    monkeypatch.setenv("SANSLABEL_PATH", str(own.parent))
+    assert importlib.reload(formats).__path__[-1] == str(own)
+    assert pickle.loads(sent).radii == (2.0, 5.0)
