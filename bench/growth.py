@@ -1,7 +1,7 @@
-"""How time and memory grow: python -m bench.growth
+"""Measures how time and memory grow: python -m bench.growth
 
-Losses over the batch and the width of embeddings, memories over their length, sources over their samples. Each size
-runs in a process of its own, so that one's peak of memory does not hide the other's; the law t ~ n^p is the slope of a
+Losses grow with the batch and the width of embeddings, memories with their length, sources with their samples. Each
+size runs in a process of its own, so that no peak of memory hides another. The exponent of t ~ n^p is the slope of a
 line through the upper half of the sizes on logarithmic axes.
 """
 
@@ -40,16 +40,16 @@ from sanslabel.sources import batches, open_source
 from sanslabel.training.determinism import reproducible
 
 LEAST, MOST = 0.5, 20
-"""seconds for which a size is repeated, and how often at most; once at least"""
+"""seconds for which a size is repeated, and how often at most; it runs once at least"""
 ROUNDS = 3
 MEGABYTE = 1 << 20
-HELD, TIMED = 16 * MEGABYTE, 1e-3
-"""less memory has no law, it is what the allocator happens to hold; nor has less time: it is Python's own calls"""
+LEAST_BYTES, LEAST_SECONDS = 16 * MEGABYTE, 1e-3
+"""the least memory and time that have a law: less memory is what the allocator keeps, less time is Python's calls"""
 Work = Callable[[], Any]
 
 
 def trained(work: Callable[[int, torch.device], Iterator[Work]]) -> Callable[[int, torch.device], Iterator[Work]]:
-    """Work that is done while a run trains, under what training runs under."""
+    """Returns the work under the conditions of training, for work that is done while a run trains."""
 
     @wraps(work)
     def under(n: int, device: torch.device) -> Iterator[Work]:
@@ -104,8 +104,8 @@ def queue(k: int, device: torch.device) -> Iterator[Work]:
 
 @trained
 def softmax_over_bank(n: int, device: torch.device) -> Iterator[Work]:
-    bank, q, own = Bank(n, 128).to(device), _drawn(256, 128, device), torch.arange(256, device=device)
-    yield lambda: losses.instance_discrimination(q, bank.embeddings, own, 0.1).backward()
+    bank, q, target = Bank(n, 128).to(device), _drawn(256, 128, device), torch.arange(256, device=device)
+    yield lambda: losses.instance_discrimination(q, bank.embeddings, target, 0.1).backward()
 
 
 @trained
@@ -116,8 +116,8 @@ def write(n: int, device: torch.device) -> Iterator[Work]:
 
 def neighbors(n: int, device: torch.device) -> Iterator[Work]:
     bank, labels = torch.empty(n, 128, device=device), torch.arange(n, device=device) % 1000
-    for part in bank.split(10_000):
-        part.normal_()
+    for chunk in bank.split(10_000):
+        chunk.normal_()
     queries = bank[:200].clone()
     yield lambda: predictions(bank, labels, queries, classes=1000)
 
@@ -146,13 +146,13 @@ def a_batch(n: int, device: torch.device) -> Iterator[Work]:
         yield lambda: [next(stream) for _ in range(20)]
 
 
-def _drawn(rows: int, width: int, device: torch.device) -> Tensor:
-    return torch.randn(rows, width, device=device).requires_grad_()
+def _drawn(count: int, width: int, device: torch.device) -> Tensor:
+    return torch.randn(count, width, device=device).requires_grad_()
 
 
 @contextmanager
 def _repeated(n: int) -> Iterator[Path]:
-    """The path of n images of Fashion-MNIST, repeated, each time brighter."""
+    """Context manager for a file of n images of Fashion-MNIST, repeated, each time brighter."""
     images = open_source("fashion", "train").images[:, 0].numpy()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "repeated.npy"
@@ -167,7 +167,7 @@ def _repeated(n: int) -> Iterator[Path]:
 BATCHES = tuple(64 << i for i in range(7))
 WIDTHS = tuple(128 << i for i in range(7))
 LENGTHS = tuple(1024 << i for i in range(7))
-ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+SAMPLES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 SORT = 1.08
 """the exponent that n ln n has between 100,000 and a million"""
 
@@ -179,38 +179,39 @@ class Curve:
     axis: str
     sizes: tuple[int, ...]
     time: float
-    """the exponent that is meant"""
+    """the expected exponent of time"""
     memory: float
+    """the expected exponent of memory"""
     why: str = ""
     scores: Callable[[int], int] | None = None
-    """of a size, where many are computed in parts, which is another program"""
+    """number of scores of a size; many are computed in chunks, which is another program"""
 
 
 CURVES = [
     Curve("SimCLR step, convnet", simclr, "batch", BATCHES, 1, 1),
-    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in parts", lambda n: (2 * n) ** 2),
+    Curve("NT-Xent", nt_xent, "batch", BATCHES, 2, 1, "all pairs, by definition; in chunks", lambda n: (2 * n) ** 2),
     Curve(
-        "Sinkhorn, 3,000 prototypes", sinkhorn, "batch", BATCHES, 1, 1, "its scores outgrow caches: 6 to 47 MiB of them"
+        "Sinkhorn, 3,000 prototypes", sinkhorn, "batch", BATCHES, 1, 1, "6 to 47 MiB of scores, more than caches have"
     ),
     Curve(
         "Barlow Twins, N = 256", barlow_twins, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"
     ),
     Curve("VICReg, N = 256", vicreg, "width of the embedding", WIDTHS, 1, 1, "by N x N products from D = N on"),
-    Curve("InfoNCE and push", queue, "length of the queue", LENGTHS, 1, 0, "in parts"),
-    Curve("softmax over the bank", softmax_over_bank, "rows of the bank", ROWS, 1, 0, "in parts"),
-    Curve("kNN of 200 queries", neighbors, "rows of the bank", ROWS, 1, 0, "in parts"),
-    Curve("writing 256 rows", write, "rows of the bank", ROWS, 0, 0),
-    Curve("opening a .npy", opening, "samples", ROWS, 1, 1, "it is read whole"),
-    Curve("standardization", standardization, "samples", ROWS, SORT, 1, "of 512 of them, in an order of all"),
-    Curve("an epoch's order", order, "samples", ROWS, SORT, 1, "a sort: n ln n"),
-    Curve("20 batches of 256", a_batch, "samples", ROWS, 0, 0),
+    Curve("InfoNCE and push", queue, "length of the queue", LENGTHS, 1, 0, "in chunks"),
+    Curve("softmax over the bank", softmax_over_bank, "rows of the bank", SAMPLES, 1, 0, "in chunks"),
+    Curve("kNN of 200 queries", neighbors, "rows of the bank", SAMPLES, 1, 0, "in chunks"),
+    Curve("writing 256 rows", write, "rows of the bank", SAMPLES, 0, 0),
+    Curve("opening a .npy", opening, "samples", SAMPLES, 1, 1, "all of it is read"),
+    Curve("standardization", standardization, "samples", SAMPLES, SORT, 1, "reads 512 of them, in an order of all"),
+    Curve("an epoch's order", order, "samples", SAMPLES, SORT, 1, "a sort: n ln n"),
+    Curve("20 batches of 256", a_batch, "samples", SAMPLES, 0, 0),
 ]
 
 
 def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: torch.device, host: bool):
-    """Seconds and the peak of memory above what was there before, of one size, in this process."""
+    """Returns the seconds of one size in this process, and its peak of memory above that before."""
     of = CPU if host else device
-    for step in work(smallest, device):  # what is loaded at the first call counts for none
+    for step in work(smallest, device):  # what the first call loads does not count
         step()
     with closing(work(size, device)) as made:  # pyright: ignore[reportArgumentType]
         step = next(made)
@@ -227,29 +228,29 @@ def _run(work: Callable[..., Iterator[Work]], size: int, smallest: int, device: 
 
 
 def measured(curve: Curve, device: torch.device) -> dict[str, Any]:
-    """The line of a curve, as far as memory lets it go: medians over rounds through its sizes, up, down and up again,
-    so that what a machine drifts by in the meantime does not pass for a law."""
-    sizes, found = list(curve.sizes), {size: [] for size in curve.sizes}
+    """Returns the line of a curve, up to the largest size that fits into memory: medians over rounds through its sizes,
+    up, down and up again, so that a drift of the machine does not look like growth."""
+    sizes, results = list(curve.sizes), {size: [] for size in curve.sizes}
     for turn in range(ROUNDS):
         for size in reversed(sizes) if turn % 2 else sizes:
             one = alone(_run, curve.work, size, curve.sizes[0], device, curve.axis == "samples")
             if one is None:
                 sizes = [smaller for smaller in sizes if smaller < size]
                 break
-            found[size].append(one)
+            results[size].append(one)
     return {
         "case": curve.name,
         "axis": curve.axis,
         "sizes": sizes,
-        "seconds": [median(seconds for seconds, _ in found[size]) for size in sizes],
-        "bytes": [median(memory for _, memory in found[size]) for size in sizes],
+        "seconds": [median(seconds for seconds, _ in results[size]) for size in sizes],
+        "bytes": [median(memory for _, memory in results[size]) for size in sizes],
         "parts_from": next((n for n in sizes if curve.scores and large(curve.scores(n), device)), 0),
     }
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float], least: float) -> float | None:
-    """p of values ~ sizes^p over the upper half of three sizes or more; None where the values are all less than what
-    can be told apart."""
+    """Returns p of values ~ sizes^p over the upper half of three sizes or more; None if all values are below `least`,
+    where differences cannot be measured."""
     last = max(3, -(-len(sizes) // 2))
     if len(sizes) < last or max(values[-last:]) < least:
         return None
@@ -262,49 +263,51 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
         yield measured(curve, device)
 
 
-def section(found: list[dict[str, Any]]) -> str:
-    curves, rows = {curve.name: curve for curve in CURVES}, []
-    for line in (line for line in found if line["sizes"]):
+def section(results: list[dict[str, Any]]) -> str:
+    curves, table_rows = {curve.name: curve for curve in CURVES}, []
+    for line in (line for line in results if line["sizes"]):
         curve, last = curves[line["case"]], f"{line['sizes'][-1]:,}"
         cells = [curve.name, curve.axis, f"{line['seconds'][-1] * 1000:,.1f} ms at {last}"]
-        time_law, memory_law = _law(line, "seconds", TIMED), _law(line, "bytes", HELD)
+        time_law, memory_law = _law(line, "seconds", LEAST_SECONDS), _law(line, "bytes", LEAST_BYTES)
         cells += [time_law, f"{curve.time:g}", f"{line['bytes'][-1] / MEGABYTE:,.0f} MiB"]
-        rows.append([*cells, memory_law, f"{curve.memory:g}", curve.why])
-    return f"{TEXT}\n{table(HEAD, rows, right=range(2, 8))}\n"
+        table_rows.append([*cells, memory_law, f"{curve.memory:g}", curve.why])
+    return f"{TEXT}\n{table(HEAD, table_rows, right=range(2, 8))}\n"
 
 
 def _law(line: dict[str, Any], unit: str, least: float) -> str:
-    found = [(size, value) for size, value in zip(line["sizes"], line[unit], strict=True) if size >= line["parts_from"]]
-    p = exponent([size for size, _ in found], [value for _, value in found], least)
-    return "too little to tell" if p is None else f"{p:.2f}"
+    points = [
+        (size, value) for size, value in zip(line["sizes"], line[unit], strict=True) if size >= line["parts_from"]
+    ]
+    p = exponent([size for size, _ in points], [value for _, value in points], least)
+    return "too little to measure" if p is None else f"{p:.2f}"
 
 
 TEXT = f"""## Growth
 
-Each size in a process of its own, {ROUNDS} times in rounds through all sizes, whose medians are shown: of the time of a
-call, itself a median, and of the peak of memory above what the process held with its inputs in place; less than 1 MiB
-is drawn as 1. What is done while a run trains is done as there, where the allocator keeps freed memory: to get it anew
-each time takes Sinkhorn as long again. The exponent p of t ~ n^p is fitted over the upper half of the sizes, of
-NT-Xent over those that are computed in parts, and stands beside the one that is meant; less than {HELD // MEGABYTE} MiB
-or {1e3 * TIMED:g} ms is too little to tell. Losses are forward and backward, of embeddings of 128 numbers where their
-width is not what grows; queue and bank have 256 queries where nothing else is said. Samples are 28x28 gray images in
-one .npy, those of Fashion-MNIST repeated, each time brighter.
+Each size runs in a process of its own, {ROUNDS} times in rounds through all sizes. Shown are medians of the time of a
+call, itself a median, and of the peak of memory above that of the process with its inputs. Less than 1 MiB is drawn as
+1. Work that is done while a run trains is done under the same conditions, where the allocator keeps freed memory;
+allocating it each time would double the time of Sinkhorn. The exponent p of t ~ n^p is fitted over the upper half of
+the sizes, for NT-Xent over those that are computed in chunks, and stands beside the expected one. Less than
+{LEAST_BYTES // MEGABYTE} MiB or {1e3 * LEAST_SECONDS:g} ms is too little to measure. Losses are forward and backward,
+with embeddings of width 128 unless the width grows; queue and bank have 256 queries unless another number is given.
+Samples are 28x28 gray images in one .npy file, those of Fashion-MNIST repeated, each time brighter.
 """
-HEAD = ("", "over", "time", "p", "meant", "memory", "p", "meant", "")
+HEAD = ("", "over", "time", "p", "expected", "memory", "p", "expected", "")
 
 
 PICTURE = "Time and memory over batch, width, queue, bank and samples"
 
 
-def draw(found: list[dict[str, Any]], file: Path) -> None:
-    """One row for each axis, time on the left and memory on the right, a curve for each line."""
+def draw(results: list[dict[str, Any]], file: Path) -> None:
+    """Draws time on the left and memory on the right, one row for each axis, and a curve for each line."""
     from matplotlib.figure import Figure
 
-    found = [line for line in found if line["sizes"]]
-    rows = list(dict.fromkeys(line["axis"] for line in found))
-    figure = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
-    for axis, (left, right) in zip(rows, figure.subplots(len(rows), 2, squeeze=False), strict=True):
-        chosen = [line for line in found if line["axis"] == axis]
+    results = [line for line in results if line["sizes"]]
+    axes = list(dict.fromkeys(line["axis"] for line in results))
+    figure = Figure(figsize=(10, 2.4 * len(axes)), layout="constrained")
+    for axis, (left, right) in zip(axes, figure.subplots(len(axes), 2, squeeze=False), strict=True):
+        chosen = [line for line in results if line["axis"] == axis]
         _panel(left, axis, "seconds", [(line["case"], line["sizes"], line["seconds"]) for line in chosen])
         mebibytes = [[max(b / MEGABYTE, 1) for b in line["bytes"]] for line in chosen]
         _panel(right, axis, "MiB", [(x["case"], x["sizes"], b) for x, b in zip(chosen, mebibytes, strict=True)])
@@ -335,12 +338,12 @@ COLORS = ("#1d4ed8", "#c2410c", "#15803d", "#7e22ce")
 
 
 def _spread(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, str, str]]:
-    """The labels of curves that end at these heights, each at least so far above the one before."""
-    found, above = [], -math.inf
+    """Returns the labels of curves that end at these heights, each at least so far above the one before."""
+    labels, above = [], -math.inf
     for end, label, color in sorted(ends):
         above = max(end, above + least)
-        found.append((above, label, color))
-    return found
+        labels.append((above, label, color))
+    return labels
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""What --chunk and --recompute save and cost: python -m bench.memory
+"""Measures what --chunk and --recompute save and cost: python -m bench.memory
 
-One SimCLR step, forward and backward, in float32 and with encoders without BatchNorm: peak memory above what the
-process held before it, seconds of the same step once more, and how far the gradient is from that of the whole batch, in
-parts of its norm. Each runs in a process of its own, so that one's peak does not hide another's, after a step of two
-images that is not counted. As in training, the allocator keeps freed memory for the whole batch alone, and hands it
-back where memory is to be saved.
+One SimCLR step, forward and backward, in float32, with encoders without BatchNorm. Shown are the peak of memory above
+that before the step, the seconds of the same step repeated, and how far the gradient is from that of the undivided
+batch, relative to its norm. Each case runs in a process of its own, so that no peak hides another, after a step of two
+images that is not counted. As in training, the allocator keeps freed memory for the undivided batch, and returns it
+where memory is saved.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Case(NamedTuple):
 
 CASES = [
     *(Case("vit_micro", 1, 28, batch, 128) for batch in (256, 512, 1024, 2048)),
-    Case("vit_micro", 1, 28, 4096, 128, ("chunks",)),  # whole would take 20 GiB
+    Case("vit_micro", 1, 28, 4096, 128, ("chunks",)),  # undivided it would take 20 GiB
     Case("vit_small", 3, 224, 16, 4),
 ]
 
 
 def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[int, float]:
-    """Bytes and seconds; the gradients go to a file."""
+    """Returns the peak of memory in bytes, and seconds; writes the gradients to a file."""
     torch.manual_seed(0)
     batch = noise(case.batch, case.channels, case.size, device)
     method = SimCLR.under(SimCLR.small).sized(case.size)
     encoder = encoders.build(case.encoder, channels=case.channels, image_size=case.size)
-    net = method.networks(encoder, Facts(case.batch, case.channels, case.size, case.size, 0)).to(device).train()
+    net = method.networks(encoder, Facts.of_images(case.batch, case.channels, case.size, case.size)).to(device).train()
     if way == "chunks":
         chunk_(net, case.chunk)
     if way == "recomputed":
@@ -60,8 +60,8 @@ def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[i
 
     def descend(images: int) -> None:
         net.zero_grad(set_to_none=True)
-        some = batch._replace(**{name: part[:images] for name, part in batch._asdict().items() if part is not None})
-        next(method.step(net, some, Clock(0, 0, 0, 1, 1))).loss.backward()
+        first = batch.map(lambda tensor: tensor[:images])
+        next(method.step(net, first, Clock(0, 0, 0, 1, 1))).loss.backward()
         finish(device)
 
     with reproducible(device, frugal=way != "whole"):
@@ -77,28 +77,28 @@ def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[i
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     for case in CASES:
-        whole = None
+        undivided = None
         for way in case.ways:
             with TemporaryDirectory() as folder:
                 file = Path(folder) / "gradients.safetensors"
-                found = alone(step, case, way, file, device)
-                if found is None:
+                result = alone(step, case, way, file, device)
+                if result is None:
                     continue  # it did not fit
                 gradient = torch.cat([g.flatten().double() for _, g in sorted(load_file(file).items())])
-            whole = gradient if way == "whole" else whole
+            undivided = gradient if way == "whole" else undivided
             about = {"encoder": case.encoder, "size": case.size, "batch": case.batch, "chunk": case.chunk, "way": way}
             yield {
                 "case": f"{case.encoder}, batch {case.batch}, {way}",
                 **about,
-                "bytes": found[0],
-                "seconds": round(found[1], 2),
-                "off": None if whole is None else float((whole - gradient).norm() / whole.norm()),
+                "bytes": result[0],
+                "seconds": round(result[1], 2),
+                "off": None if undivided is None else float((undivided - gradient).norm() / undivided.norm()),
             }
 
 
-def section(found: list[dict[str, Any]]) -> str:
+def section(results: list[dict[str, Any]]) -> str:
     names = {"whole": "whole batch", "chunks": "`--chunk {}`", "recomputed": "`--recompute`"}
-    rows = [
+    cells = [
         [
             f"`{line['encoder']}`, {line['size']}x{line['size']}, {line['batch']:,} images",
             names[line["way"]].format(line["chunk"]),
@@ -106,23 +106,23 @@ def section(found: list[dict[str, Any]]) -> str:
             f"{line['seconds']:.1f}",
             "" if line["off"] is None or line["way"] == "whole" else f"{line['off']:.1e}",
         ]
-        for line in found
+        for line in results
     ]
     return f"""## Memory
 
 {prose(__doc__)}
 
-{table(["", "", "peak memory", "seconds", "gradient off by"], rows)}
+{table(["", "", "peak memory", "seconds", "gradient off by"], cells)}
 """
 
 
 PICTURE = "Peak memory of a step over the batch"
 
 
-def draw(found: list[dict[str, Any]], file: Path) -> None:
+def draw(results: list[dict[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
-    found = [line for line in found if line["encoder"] == "vit_micro"]
+    results = [line for line in results if line["encoder"] == "vit_micro"]
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for way, label, color in (
@@ -130,14 +130,14 @@ def draw(found: list[dict[str, Any]], file: Path) -> None:
         ("recomputed", "--recompute", "#15803d"),
         ("chunks", "--chunk 128", "#1d4ed8"),
     ):
-        chosen = [line for line in found if line["way"] == way]
+        chosen = [line for line in results if line["way"] == way]
         if not chosen:
             continue
         batches, gib = [x["batch"] for x in chosen], [x["bytes"] / 2**30 for x in chosen]
         axes.plot(batches, gib, "o-", color=color)
         axes.annotate(label, (batches[-1], gib[-1]), (-8, 8), textcoords="offset points", ha="right", color=color)
     axes.set_xscale("log", base=2)
-    ticks = sorted({line["batch"] for line in found})
+    ticks = sorted({line["batch"] for line in results})
     axes.set_xticks(ticks, [f"{b:,}" for b in ticks])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("images in a batch")

@@ -1,8 +1,8 @@
-"""How much of a training step is the networks' own: python -m bench.share
+"""Measures the share of a training step that the networks take: python -m bench.share
 
-The limit of a step is forward, backward and update of what a method trains. Which calls these are is seen in one real
-step, whatever the method: every outermost call of a module of its networks, teachers included, with its inputs and the
-gradient that came back to its outputs. These calls alone are then made again, whole and bare steps in turns.
+The limit of a step is forward, backward and update of what a method trains. One real step records the calls: every
+outermost call of a module of the networks, teachers included, with its inputs and the gradient of its outputs. A bare
+step makes these calls alone. Complete and bare steps are measured by turns.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from sanslabel.training.determinism import reproducible
 from sanslabel.training.run_log import LOG_EVERY
 
 SAMPLES, BATCH, SIDE = 65_536, 128, 32
-"""of a data set that fills the longest queue"""
-ENCODER, OWN = "resnet18", ("vit_micro", "dcgan")
-"""for all methods but those whose small recipe has an architecture of their own: a transformer, or a discriminator"""
+"""samples of a data set that fills the longest queue, images in a batch, and their side in pixels"""
+ENCODER, SPECIAL = "resnet18", ("vit_micro", "dcgan")
+"""the encoder of all methods, except those whose small recipe needs a transformer or a discriminator"""
 SIZES = ("queue", "prototypes", "clusters", "outputs", "negatives", "shared")
-"""numbers of a method that its loss or memory grows with"""
+"""hyperparameters that the cost of a loss or memory grows with"""
 ROUNDS, PROFILED = 5, 3
-"""turns of whole and bare steps, and steps whose parts are timed"""
-PARTS = ("views", "losses", "memory", "clustering", "diagnostics")
-"""of the package, whose time in the forward pass is taken apart"""
+"""turns of complete and bare steps, and steps whose folders are timed"""
+FOLDERS = ("views", "losses", "memory", "clustering", "diagnostics")
+"""files and folders of the package whose time in the forward pass is measured"""
 
 
 def cases() -> list[tuple[str, str]]:
-    """Methods, and whether their sizes are those of the small recipe or, where these differ, of the paper."""
+    """Returns methods with the sizes of the small recipe, and, if these differ, with the sizes of the paper."""
     return [
         (name, sizes) for name in methods.names() for sizes in ("small", "paper") if sizes == "small" or of_paper(name)
     ]
 
 
 def of_paper(name: str) -> dict[str, Any]:
-    """The paper's sizes that are not those of the small recipe."""
+    """Returns the paper's sizes that differ from those of the small recipe."""
     chosen = methods.method_class(name)
     paper, small = chosen(), chosen.under(chosen.small)
     pairwise = ("width",) if chosen.family == "redundancy reduction" else ()  # whose loss is of all pairs of dimensions
@@ -67,20 +67,20 @@ def of_paper(name: str) -> dict[str, Any]:
 
 @dataclass
 class Call:
-    """Of a module or one of its functions, in a real step."""
+    """A call of a module, or of one of its functions, in a real step."""
 
     function: Callable[..., Any]
     args: Any
     kwargs: Any
     graph: bool
-    """whether gradients were on"""
+    """True if gradients were enabled"""
     gradients: dict[int, dict[int, Tensor]] = field(default_factory=lambda: defaultdict(dict))
-    """that came back, by the update and the place of the output"""
+    """gradients of the outputs, by update and index of the output"""
 
 
 @dataclass
 class Watched:
-    """A method that remembers the calls of its networks up to each yield."""
+    """A method whose calls of its networks are recorded up to each yield."""
 
     method: Method
     calls: list[Call] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Watched:
 
     @contextmanager
     def listening(self, net: nn.Module) -> Iterator[None]:
-        """Remembers every outermost call of a module, or of another function that its class has."""
+        """Context manager that records every outermost call of a module, or of another function of its class."""
         depth = 0
 
         def enter(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -112,7 +112,7 @@ class Watched:
                     if isinstance(tensor, Tensor) and tensor.requires_grad:
                         tensor.register_hook(partial(self._keep, self.calls[-1], place))
 
-        def heard(function: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*args: Any, **kwargs: Any) -> Any:
                 enter(function, args, kwargs)
                 output = function(*args, **kwargs)
@@ -127,7 +127,7 @@ class Watched:
         ]
         functions = [(m, name) for m in net.modules() for name in _functions(m)]
         for module, name in functions:
-            setattr(module, name, heard(getattr(module, name)))
+            setattr(module, name, recorded(getattr(module, name)))
         try:
             yield
         finally:
@@ -137,15 +137,15 @@ class Watched:
                 handle.remove()
 
     def _keep(self, call: Call, place: int, gradient: Tensor) -> None:
-        """Samples that are made before one player's update may have their gradient in another's."""
+        """Stores the gradient of an output. Samples made before one player's update may get it in another's."""
         call.gradients[len(self.updates) - 1][place] = gradient.clone()
 
 
 def _functions(module: nn.Module) -> set[str]:
-    """What an encoder can be asked for beside its representation: tokens, stages, …"""
-    own = [c for c in type(module).__mro__ if c.__module__.startswith("sanslabel.encoders")]
-    found = {name for c in own for name, value in vars(c).items() if isfunction(value)}
-    return {name for name in found if not name.startswith("_") and not name.endswith("_") and name != "forward"}
+    """Returns the functions of an encoder besides forward: tokens, stages, …"""
+    classes = [c for c in type(module).__mro__ if c.__module__.startswith("sanslabel.encoders")]
+    names = {name for c in classes for name, value in vars(c).items() if isfunction(value)}
+    return {name for name in names if not name.startswith("_") and not name.endswith("_") and name != "forward"}
 
 
 def _leaf(value: Any) -> Any:
@@ -153,17 +153,17 @@ def _leaf(value: Any) -> Any:
 
 
 class Steps:
-    """Whole and bare steps of a method on the same networks."""
+    """Complete and bare steps of a method on the same networks."""
 
     def __init__(self, name: str, sizes: str, device: torch.device) -> None:
         chosen = methods.method_class(name)
-        numbers = dict(chosen.small.hyperparameters) | (of_paper(name) if sizes == "paper" else {})
-        own = encoders.encoder_options(chosen.small.encoder)
-        encoder = own if own["name"] in OWN else encoders.encoder_options(ENCODER)
+        hyperparameters = dict(chosen.small.hyperparameters) | (of_paper(name) if sizes == "paper" else {})
+        of_recipe = encoders.encoder_options(chosen.small.encoder)
+        encoder = of_recipe if of_recipe["name"] in SPECIAL else encoders.encoder_options(ENCODER)
         data = noise(SAMPLES, 3, SIDE)
         self.device, self.encoder = device, encoder["name"]
         self.training = prepared(
-            chosen(**numbers),
+            chosen(**hyperparameters),
             chosen.small,
             data,
             encoder,
@@ -176,14 +176,14 @@ class Steps:
         filling = _one_epoch_before(self.training.batches)
         self.stream = optimize(*self.training._replace(method=self.watched, batches=filling))  # pyright: ignore
         next(self.stream)  # an epoch of one step, which fills memories
-        self.whole()
+        self.complete()
         self.watched.updates.clear()
         with self.watched.listening(self.training.net):
-            self.record = self.whole()
+            self.record = self.complete()
         self.updates = [*self.watched.updates, ("", self.watched.calls)]
 
-    def whole(self) -> Record:
-        """Everything that a run does between two steps but the line of figures."""
+    def complete(self) -> Record:
+        """Does everything that a run does between two steps, except the line of figures."""
         self.watched.updates.clear()
         record = next(self.stream)
         assert not record.refused
@@ -218,31 +218,31 @@ def _one_epoch_before(batches: Iterator[tuple[Clock, Batch]]) -> Iterator[tuple[
 
 
 @contextmanager
-def by_part(device: torch.device) -> Iterator[dict[str, float]]:
-    """Adds up how long the functions of each part of the package take by themselves, without the networks that they
-    call and the backward pass."""
+def by_folder(device: torch.device) -> Iterator[dict[str, float]]:
+    """Context manager that adds up the time of the functions in each folder of the package, without the networks that
+    they call and the backward pass."""
     folder = str(Path(sanslabel.__file__).parent)
-    starts = {f"{folder}/{part}": part for part in PARTS} | {torch.nn.modules.module.__file__: ""}
-    seconds = dict.fromkeys(PARTS, 0.0)
-    within: list[str] = []  # parts and networks, those that were called by others last
+    starts = {f"{folder}/{name}": name for name in FOLDERS} | {torch.nn.modules.module.__file__: ""}
+    seconds = dict.fromkeys(FOLDERS, 0.0)
+    within: list[str] = []  # the folders and networks that are being called, the innermost last
     last = 0.0
 
-    def heard(frame: Any, event: str, _: Any) -> None:
+    def trace(frame: Any, event: str, _: Any) -> None:
         nonlocal last
         if event not in ("call", "return"):
             return
         file = frame.f_code.co_filename
-        part = next((part for start, part in starts.items() if file.startswith(start)), None)
-        if part is None:
+        name = next((name for start, name in starts.items() if file.startswith(start)), None)
+        if name is None:
             return
         finish(device)
         now = time.perf_counter()
         if within and within[-1]:
             seconds[within[-1]] += now - last
-        within.append(part) if event == "call" else within.pop()
+        within.append(name) if event == "call" else within.pop()
         last = now
 
-    sys.setprofile(heard)
+    sys.setprofile(trace)
     try:
         yield seconds
     finally:
@@ -250,17 +250,17 @@ def by_part(device: torch.device) -> Iterator[dict[str, float]]:
 
 
 def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) -> dict[str, Any]:
-    """The line of a case."""
+    """Returns the line of a case."""
     with reproducible(device):
         steps = Steps(name, sizes, device)
-        taken = interleaved({"whole": steps.whole, "bare": steps.bare}, device, rounds, at_least=1.0)
+        taken = interleaved({"whole": steps.complete, "bare": steps.bare}, device, rounds, at_least=1.0)
         with figures(steps.training) as write:
             line = median_seconds({"line": lambda: write(steps.record)}, device, rounds=3)["line"] / LOG_EVERY
-        found = []
+        profiles = []
         for _ in range(PROFILED):
-            with by_part(device) as parts:
-                steps.whole()
-            found.append(parts)
+            with by_folder(device) as seconds:
+                steps.complete()
+            profiles.append(seconds)
     shares = [1 - bare / (whole + line) for whole, bare in zip(taken["whole"], taken["bare"], strict=True)]
     return {
         "case": f"{name}, {sizes} sizes",
@@ -272,7 +272,7 @@ def measured(name: str, sizes: str, device: torch.device, rounds: int = ROUNDS) 
         "bare_seconds": median(taken["bare"]),
         "line_seconds": line,
         "share_quartiles": quartiles(shares),
-        **{f"{part}_seconds": median(parts[part] for parts in found) for part in PARTS},
+        **{f"{name}_seconds": median(seconds[name] for seconds in profiles) for name in FOLDERS},
     }
 
 
@@ -285,38 +285,39 @@ REASONS = {
     "ebgan": "its networks take an eighth of a second, beside which noise and the checks of two updates weigh more",
     "cpc": "its loss is three products of 8,064 predictions, 6,272 patches and 512 numbers in float32",
 }
-"""beside shares above a tenth, by method"""
-TEXT = f"""## What of a step is not the network's own
+"""reasons for shares above a tenth, by method"""
+TEXT = f"""## The share of a step that is not the network's
 
 Color images of {SIDE}x{SIDE} in batches of {BATCH} from a set of {SAMPLES:,}, in the precision and memory format of
-`sanslabel train`, with ResNet-18 and its stem for small images; transformers and discriminators where a method is made
-for these. The sizes are those of the small recipe, and once more the paper's where its queue, bank or head is another:
-NPID and PIRL have all of the bank as negatives in the small recipe, and draw some in the paper. One real step is
-watched for the calls that a method makes of its networks, its teachers included; these calls alone, on the same inputs
-and with the same gradients of their outputs, then backward and update, are the bare step. Whole and bare steps take
-turns. What is left is the share of all else, with its quartiles over {ROUNDS} turns: views,
-loss and its gradient, memories and teachers' averages, norms of gradients, loading, and figures every tenth step. Where
-these have zero between them or above them, it is too little to tell. The four columns of milliseconds after it are of
-the forward pass, in which CPC, NPID, PIRL and MoCo make the gradient of their loss, too, part by part; k-means at the
-end of an epoch is in none of them.
+`sanslabel train`. The encoder is ResNet-18 with its stem for small images; methods that need a transformer or a
+discriminator have one. Sizes are those of the small recipe, and once more the paper's if its queue, bank or head is
+another. NPID and PIRL have all of the bank as negatives in the small recipe, and draw some in the paper.
+
+One real step records the calls that a method makes of its networks, teachers included. The bare step makes these calls
+alone, on the same inputs and with the same gradients of their outputs, then backward and update. Complete and bare
+steps take turns. The rest of the complete step is the share of everything else, with its quartiles over {ROUNDS} turns:
+views, loss and its gradient, memories and the averages of teachers, norms of gradients, loading, and figures every
+tenth step. If the quartiles include zero, or are below it, the share is too small to measure. The four columns of
+milliseconds are for the forward pass, in which CPC, NPID, PIRL and MoCo also compute the gradient of their loss in
+chunks. None of them includes k-means at the end of an epoch.
 """
 HEAD = ("method", "encoder", "step, ms", "all else", "", "views", "loss", "memory", "figures", "")
 
 
-def section(found: list[dict[str, Any]]) -> str:
-    rows = []
-    for line in found:
+def section(results: list[dict[str, Any]]) -> str:
+    table_rows = []
+    for line in results:
         sizes = ", ".join(_size(*size) for size in line["sizes"].items())
         step = line["whole_seconds"] + line["line_seconds"]
-        parts = [f"{1000 * line[f'{part}_seconds']:.0f}" for part in ("views", "losses")]
+        columns = [f"{1000 * line[f'{name}_seconds']:.0f}" for name in ("views", "losses")]
         memory = 1000 * (line["memory_seconds"] + line["clustering_seconds"])
         watching = 1000 * (line["diagnostics_seconds"] + line["line_seconds"])
         low, share, high = (100 * value for value in line["share_quartiles"])
         reason = REASONS.get(line["method"], "") if share > 10 else ""
         cells = [line["method"] + (f" ({sizes})" if sizes else ""), line["encoder"], f"{1000 * step:.0f}"]
-        cells += [f"{share:.1f} %", f"{low:.1f} to {high:.1f}", *parts, f"{memory:.0f}", f"{watching:.0f}", reason]
-        rows.append(cells)
-    return f"{TEXT}\n{table(HEAD, rows, right=range(2, 9))}\n"
+        cells += [f"{share:.1f} %", f"{low:.1f} to {high:.1f}", *columns, f"{memory:.0f}", f"{watching:.0f}", reason]
+        table_rows.append(cells)
+    return f"{TEXT}\n{table(HEAD, table_rows, right=range(2, 9))}\n"
 
 
 def _size(name: str, value: Any) -> str:

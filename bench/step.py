@@ -1,9 +1,9 @@
-"""The whole training step beside the bare network, and beside lightly: python -m bench.step
+"""Compares the training step with the bare network, and with lightly: python -m bench.step
 
-SimCLR, two views. The bare network is forward, backward and update of the same encoder and projector on ready-made
-views, and nothing else: the limit. `whole` is all that `sanslabel train` does for a step, data, views, loss, checks and
-figures; views is their share of its time. Images are noise, in memory. Utilization is the operations of the bare
-network's products and convolutions, over those that the device does in the time of the whole step where it multiplies
+SimCLR, two views. The bare network is the limit: forward, backward and update of the same encoder and projector on
+ready-made views. `whole` is everything that `sanslabel train` does for a step: data, views, loss, checks and figures.
+The column views is their share of its time. Images are noise, in memory. Utilization is a ratio of operations: those of
+the bare network's products and convolutions, over those that the device does in the time of the step when it multiplies
 large matrices of the same precision.
 """
 
@@ -37,14 +37,14 @@ class Case(NamedTuple):
     encoder: str
     channels: int
     side: int
-    """of an image"""
+    """side of an image in pixels"""
     size: int
-    """of a view"""
+    """side of a view in pixels"""
     batch: int
     steps: int
-    """in a turn"""
+    """steps in a turn"""
     epoch: int
-    """batches of lightly's loader where processes begin anew with each"""
+    """batches in an epoch of lightly's loader, whose processes start again with each epoch"""
 
     def __str__(self) -> str:
         color = "gray" if self.channels == 1 else "color"
@@ -83,7 +83,10 @@ def bare(case: Case, device: torch.device) -> Iterator[None]:
 
 
 def lightly_epoch(case: Case, device: torch.device, kind: str, workers: int, images: int) -> Callable[[], object]:
-    """So many images from lightly's loader: as its examples train, so in bfloat16, or into the step that is ours."""
+    """Returns a call that trains on so many images of lightly's loader.
+
+    kind: as lightly's examples do, the same in bfloat16, or with the step of this package.
+    """
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
@@ -130,70 +133,73 @@ def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     for case in CASES[device.type]:
         images, whole = case.batch * case.steps, training(case, device)
         multiplied, products = product(device, whole.precision)
-        sides = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
+        calls = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
         with reproducible(device):
-            taken = interleaved(sides | {"product": multiplied}, device, TURNS)
-            needed = operations(sides["bare"])
+            taken = interleaved(calls | {"product": multiplied}, device, TURNS)
+            needed = operations(calls["bare"])
             with timing(Stopwatch(device)) as watch:
                 for _ in range(3):
-                    sides["whole"]()
+                    calls["whole"]()
                 finish(device)
                 spent = watch.lap()
         times = list(zip(taken["whole"], taken["bare"], taken["product"], strict=True))
         yield {
             "case": str(case),
-            "images_per_second": {side: images / median(taken[side]) for side in sides},
+            "images_per_second": {side: images / median(taken[side]) for side in calls},
             "ratio_quartiles": quartiles([limit / ours for ours, limit, _ in times]),
             "views_share": spent.get("views", 0) / sum(spent.values()),
             "utilization": median(needed / ours / (products / once) for ours, _, once in times),
-            "beside": _beside(case, sides["whole"], device),
+            "beside": _beside(case, calls["whole"], device),
         }
 
 
 def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Images a second of the whole step and of lightly's, in turns."""
+    """Returns images a second of this package's step and of lightly's, measured by turns."""
     if imported("lightly") is None:
         return {}
     kinds = (AS_EXAMPLES, FAST, LOADER) if fast_precision(device) == "bfloat16" else (AS_EXAMPLES, LOADER)
-    sides, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(reproducible, device)}
+    calls, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(reproducible, device)}
     for kind, workers in itertools.product(kinds, (0, WORKERS)):
         name, images = f"{kind}, {workers} workers", case.batch * (case.epoch if workers else case.steps)
-        sides[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images
+        calls[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images
         if kind == LOADER:
             within[name] = within["whole"]
-    taken = interleaved(sides, device, TURNS_BESIDE, at_least=8.0, contexts=within)
+    taken = interleaved(calls, device, TURNS_BESIDE, at_least=8.0, contexts=within)
     return {side: fed[side] / median(times) for side, times in taken.items()}
 
 
-def section(found: list[dict[str, Any]]) -> str:
-    rows = []
-    for line in found:
+def section(results: list[dict[str, Any]]) -> str:
+    cells = []
+    for line in results:
         low, middle, high = line["ratio_quartiles"]
         both = [f"{line['images_per_second'][side]:,.0f}" for side in ("whole", "bare")]
         shares = [f"{100 * line['views_share']:.1f} %", f"{100 * line['utilization']:.0f} %"]
-        rows.append([line["case"], *both, f"{middle:.3f} ({low:.3f} to {high:.3f})", *shares])
+        cells.append([line["case"], *both, f"{middle:.3f} ({low:.3f} to {high:.3f})", *shares])
     head = ["images a second", "whole", "bare", "whole / bare", "views", "utilization"]
-    text = f"## The whole step\n\n{prose(__doc__)} Medians of {TURNS} turns; of the ratio, its quartiles, too.\n\n"
-    text += f"{table(head, rows)}\n"
-    beside = {line["case"]: line["beside"] for line in found if line["beside"]}
+    text = (
+        f"## The whole step\n\n{prose(__doc__)} Medians of {TURNS} turns, with quartiles of the ratio, are shown.\n\n"
+    )
+    text += f"{table(head, cells)}\n"
+    beside = {line["case"]: line["beside"] for line in results if line["beside"]}
     if not beside:
         return text
-    sides = list(dict.fromkeys(side for speeds in beside.values() for side in speeds))
-    kinds = list(dict.fromkeys(side.rpartition(",")[0] for side in sides if side != "whole"))
-    rows = []
+    columns = list(dict.fromkeys(side for speeds in beside.values() for side in speeds))
+    kinds = list(dict.fromkeys(side.rpartition(",")[0] for side in columns if side != "whole"))
+    cells = []
     for case, speeds in beside.items():
         best = [max((speeds[x] for x in speeds if x.rpartition(",")[0] == kind), default=None) for kind in kinds]
         times = [f"{speeds['whole'] / speed:.1f}" if speed else "" for speed in best]
-        rows.append([case, *(f"{speeds[side]:,.0f}" if side in speeds else "" for side in sides), *times])
-    head = ["images a second", *sides, *(f"times {kind}" for kind in kinds)]
-    return f"{text}\n{BESIDE}\n{table(head, rows)}\n"
+        cells.append([case, *(f"{speeds[side]:,.0f}" if side in speeds else "" for side in columns), *times])
+    head = ["images a second", *columns, *(f"times {kind}" for kind in kinds)]
+    return f"{text}\n{BESIDE}\n{table(head, cells)}\n"
 
 
 BESIDE = f"""lightly runs as its examples do, in float32, with transforms of PIL images in no or in several worker
-processes, its loss and SGD, around the same encoder; then so in bfloat16 and with channels-last, which are its user's
-to set; and `its loader` feeds the networks, loss and optimizer that are ours, in place of our data and views. The whole
-step again, {TURNS_BESIDE} turns of all; the last columns are the whole step over each kind's faster one. Training here
-lets the allocator keep freed memory, and so does the step that lightly's loader feeds; lightly leaves that to its user.
+processes, with its loss and SGD, around the same encoder. `lightly, bfloat16` is the same in bfloat16 and
+channels-last, which its users must set. `its loader` feeds the networks, loss and optimizer of this package, in place
+of its data and views. All take {TURNS_BESIDE} turns; the last columns are the step of this package over the faster one
+of each kind. Training here lets the allocator keep freed memory, also in the step that lightly's loader feeds; lightly
+leaves that to its users.
 """
 
 
