@@ -1,4 +1,4 @@
-"""What generative methods learn: python -m bench.generative [PART …]
+"""Measures what generative methods learn: python -m bench.generative [PART …]
 
 On 10,000 images of Fashion-MNIST, less than five minutes of two cores a run, three seeds. The parts are
 
@@ -95,7 +95,7 @@ class Moment:
 
 @cache
 def data() -> str:
-    """The file with the training images and all test images, the same in every run."""
+    """Returns the file with the training images and all test images, the same in every run."""
     return subset(Path(mkdtemp()), SAMPLES)
 
 
@@ -105,20 +105,20 @@ def source(split: str) -> Source:
 
 
 def images(split: str, count: int, key: int = 7) -> Tensor:
-    """(count, 1, 28, 28) in [0, 1], drawn from a split."""
-    rows = permutation(key, len(source(split)))[:count]
-    return source(split).load(Request(rows)).images.pixels.float() / 255
+    """Returns images drawn from a split, (count, 1, 28, 28) in [0, 1]."""
+    index = permutation(key, len(source(split)))[:count]
+    return source(split).load(Request(index)).images.pixels.float() / 255
 
 
 def moments(name: str, seed: int, **numbers: Any) -> list[Moment]:
-    """A method's small recipe with other numbers, looked at after `EPOCHS`."""
+    """Returns the models of a method's small recipe, with changed hyperparameters, after each of its `EPOCHS`."""
     chosen = methods.method_class(name)
     return _moments(replace(chosen.under(chosen.small).sized(28), **numbers), seed, EPOCHS[name])
 
 
 @cache
 def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]:
-    """What `sanslabel.train` does, with copies of the networks on the way; the same is trained once."""
+    """Trains as `sanslabel.train` does. Returns copies of the networks on the way; the same method is trained once."""
     recipe, train = type(method).small, source("train")
     kind = encoders.encoder_options(recipe.encoder)
     signed = encoders.encoder_class(str(kind["name"])).signed
@@ -145,12 +145,12 @@ def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]
         precision=fast_precision(CPU),
         threads=torch.get_num_threads(),
     )
-    began, found = process_time(), []
+    began, models = process_time(), []
 
     def look(epoch: int) -> None:
         if epoch in epochs:
             model = Model(RunFolder(Path(), plan, {}, None), method, deepcopy(net).eval(), CPU)
-            found.append(Moment(epoch, round(process_time() - began), model))
+            models.append(Moment(epoch, round(process_time() - began), model))
 
     look(0)
     stream = batches(train, recipe.batch, seed=seed, epochs=epochs[-1], device=CPU)
@@ -159,11 +159,11 @@ def _moments(method: Method, seed: int, epochs: tuple[int, ...]) -> list[Moment]
         epoch, rest = divmod(record.clock.step + 1, record.clock.steps_per_epoch)
         if rest == 0:
             look(epoch)
-    return found
+    return models
 
 
-def energies(model: Model, of: Tensor) -> Tensor:
-    return model.apply(lambda part: model.method.energy_of(model.net, part), of)
+def energy_of(model: Model, images: Tensor) -> Tensor:
+    return model.apply(lambda batch: model.method.energy_of(model.net, batch), images)
 
 
 def latents(seed: int) -> Iterator[Row]:
@@ -186,7 +186,7 @@ def latents(seed: int) -> Iterator[Row]:
 
 
 def segregation(on_train: Tensor, on_test: Tensor, seed: int) -> Row:
-    """How test images fall into classes: accuracies, purity of k-means and the silhouette of the classes."""
+    """Returns how test images separate into classes: accuracies, purity of k-means, silhouette of the classes."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
@@ -216,7 +216,7 @@ def denoising(seed: int) -> Iterator[Row]:
         with model.computing():
             made = model.method.reconstruct(model.net, (clean + 1) / 2, key)["reconstruction"].float()
         filtered = [torch.from_numpy(median_filter(noisy.numpy(), (1, 1, size, size))) for size in (3, 5, 7)]
-        one, two, both = (energies(model, x) for x in (first, second, torch.maximum(first, second)))
+        one, two, both = (energy_of(model, x) for x in (first, second, torch.maximum(first, second)))
         yield {
             "corruption": kind,
             "amount": amount,
@@ -235,7 +235,7 @@ def error(a: Tensor, b: Tensor) -> float:
 
 @cache
 def eye() -> encoders.Encoder:
-    """The encoder in whose features samples are compared with data, the same for all."""
+    """Returns the encoder whose features compare samples with data, the same for all."""
     run = sanslabel.train(data(), method="simclr", epochs=10, out=Path(mkdtemp()) / "run", device="cpu")
     return run.encoder()
 
@@ -244,21 +244,21 @@ def adversaries(seed: int) -> Iterator[Row]:
     count, encoder = 5000, eye()
 
     @torch.no_grad()
-    def seen(pictures: Tensor) -> Tensor:
-        return torch.cat([encoder(part) for part in pictures.split(BATCH)])
+    def features_of(pictures: Tensor) -> Tensor:
+        return torch.cat([encoder(batch) for batch in pictures.split(BATCH)])
 
-    real, other = (seen(images(split, count)) for split in ("test", "train"))
+    real, other = (features_of(images(split, count)) for split in ("test", "train"))
     for name in ("ebgan", "dcgan"):
         for moment in moments(name, seed):
             model = moment.model if moment.epoch else settled(moment.model, seed)
             fake = sampled_images(model, count, seed)
-            features = seen(fake)
+            features = features_of(fake)
             precision, recall = precision_recall(real, features)
             row = {"method": name, "epoch": moment.epoch, "core_seconds": moment.core_seconds}
             row |= {"distance": frechet_distance(features, real), "floor": frechet_distance(other, real)}
             row |= {"precision": precision, "recall": recall}
             if isinstance(model.method, EBGAN):
-                found = {"real": energies(model, images("test", count)), "fake": energies(model, fake)}
+                found = {"real": energy_of(model, images("test", count)), "fake": energy_of(model, fake)}
                 row["margin"] = model.method.margin
                 row["mean energy"] = {kind: values.mean().item() for kind, values in found.items()}
                 row["histogram"] = {
@@ -269,7 +269,7 @@ def adversaries(seed: int) -> Iterator[Row]:
 
 
 def settled(model: Model, seed: int) -> Model:
-    """With BatchNorm's statistics, which know no image yet, taken from images."""
+    """Returns the model with BatchNorm's statistics from images, since before training they are of no image."""
     net = deepcopy(model.net).train()
     for norm in (m for m in net.modules() if isinstance(m, _BatchNorm)):
         norm.reset_running_stats()

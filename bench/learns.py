@@ -1,4 +1,4 @@
-"""Whether every method learns: python -m bench.learns [METHOD …]
+"""Measures how well every method learns: python -m bench.learns [METHOD …]
 
 Trains each method on 10,000 images of Fashion-MNIST without labels, for a fixed number of epochs that takes at most
 three minutes on two cores (token methods five, data2vec and I-JEPA ten), and evaluates the encoder of the last step:
@@ -54,14 +54,14 @@ class Setting:
     transformer: str
     """in place of the recipe's `vit_micro`"""
     epochs: int
-    """of methods that `special` does not name"""
+    """epochs of methods that `special` does not name"""
     special: dict[str, int] = field(default_factory=dict)
 
     def encoder_of(self, method: str) -> str:
-        own = str(encoders.encoder_options(methods.method_class(method).small.encoder)["name"])
-        if own not in {"conv", "vit_micro"}:
-            return own  # a discriminator, or the layers that a decoder mirrors
-        return self.transformer if own.startswith("vit") else self.encoder or own
+        of_recipe = str(encoders.encoder_options(methods.method_class(method).small.encoder)["name"])
+        if of_recipe not in {"conv", "vit_micro"}:
+            return of_recipe  # a discriminator, or the layers that a decoder mirrors
+        return self.transformer if of_recipe.startswith("vit") else self.encoder or of_recipe
 
 
 CPU = Setting(
@@ -90,7 +90,7 @@ CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
 
 
 def result(method: str, seed: int, setting: Setting, data: str, device: str, threads: int) -> dict[str, Any]:
-    """One finished run: what it took and the accuracies in %."""
+    """Trains and evaluates once. Returns a line with the cost and the accuracies in %."""
     torch.set_num_threads(threads)
     about = {"method": method, "seed": seed, "device": device_name(device), "settings": settings(method, setting)}
     if method in BASELINES:
@@ -106,11 +106,11 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
         core_seconds = process_time() - began
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         networks = json.loads((run.path / "config.json").read_text())["networks"]
-        found: dict[str, dict[str, float]] = {}
+        measured: dict[str, dict[str, float]] = {}
         for network in networks:
-            measured = sanslabel.evaluate(run.path, protocols=ONE_DRAW, network=network, baselines=False, device=device)
-            found |= accuracies(measured)
-    own = (
+            results = sanslabel.evaluate(run.path, protocols=ONE_DRAW, network=network, baselines=False, device=device)
+            measured |= accuracies(results)
+    pretext_accuracy = (
         fmean(line["accuracy"] for line in lines[-10:]) if method != "supervised" and "accuracy" in lines[-1] else None
     )
     return {
@@ -122,13 +122,14 @@ def result(method: str, seed: int, setting: Setting, data: str, device: str, thr
         "core_seconds": round(core_seconds),
         "threads": threads,
         "effective_rank": lines[-1].get("effective_rank"),
-        "own_accuracy": None if own is None else round(100 * own, 2),
-        "scores": found,
+        "own_accuracy": None if pretext_accuracy is None else round(100 * pretext_accuracy, 2),
+        "scores": measured,
     }
 
 
 def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> dict[str, dict[str, float]]:
-    """Raw pixels, or the encoders of the table with random weights and settled BatchNorm statistics."""
+    """Returns accuracies in % of raw pixels, or of the table's encoders with random weights and settled BatchNorm
+    statistics."""
     train, test = open_source(data, "train"), open_source(data, "test")
     where = torch.device(device)
     compared: dict[str, Any] = {"pixels": pixels} if name == "pixels" else {}
@@ -139,37 +140,37 @@ def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> 
             encoder = encoders.build(kind, channels=1, image_size=28, scaling=scaling, **options).to(where).eval()
             settle_(encoder, train, reads=train.image, device=where)
             compared[kind] = encoder
-    on_train, rows = represent(compared, train, reads=train.image, device=where)
+    on_train, index = represent(compared, train, reads=train.image, device=where)
     on_test, _ = represent(compared, test, reads=test.image, device=where)
     features = {key: Features(on_train[key], on_test[key]) for key in compared}
     home = next(iter(on_train.values())).device
-    division = Division(train.labels[rows].to(home), test.labels.to(home), len(train.classes), "test split")
+    division = Division(train.labels[index].to(home), test.labels.to(home), len(train.classes), "test split")
     return accuracies(scores_of_features(features, division, protocols=ONE_DRAW, seed=seed))
 
 
 def accuracies(measured: list[Any]) -> dict[str, dict[str, float]]:
-    """Representation -> protocol -> accuracy with all labels."""
-    found: dict[str, dict[str, float]] = {}
+    """Returns accuracies with all labels: representation -> protocol -> accuracy."""
+    by_representation: dict[str, dict[str, float]] = {}
     for score in measured:
         if score.labels_per_class is None:
             name = score.representation.removeprefix("trained encoder (").replace(")", "")
-            found.setdefault(name, {})[score.protocol] = round(score.value, 2)
-    return found
+            by_representation.setdefault(name, {})[score.protocol] = round(score.value, 2)
+    return by_representation
 
 
 def settings(method: str, setting: Setting) -> str:
-    """A digest of all numbers of a run: a line of other numbers is of another run."""
+    """Returns a digest of all settings of a run; lines with another digest are of other runs."""
     if method in BASELINES:
         return f"{setting.samples}"
     chosen = methods.method_class(method)
-    numbers = [
+    values = [
         to_plain(chosen.under(chosen.small)),
         to_plain(chosen.small),
         setting.encoder_of(method),
         setting.samples,
     ]
     epochs = setting.special.get(method, setting.epochs)
-    return sha256(json.dumps([*numbers, epochs], sort_keys=True).encode()).hexdigest()[:12]
+    return sha256(json.dumps([*values, epochs], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def device_name(device: str) -> str:
@@ -177,12 +178,12 @@ def device_name(device: str) -> str:
 
 
 def subset(folder: Path, samples: int) -> str:
-    """So many of Fashion-MNIST's training images, drawn once for all seeds, and all of its test images, as a file."""
+    """Returns a file with so many training images of Fashion-MNIST, the same for all seeds, and all test images."""
     train, test = open_source("fashion-mnist", "train"), open_source("fashion-mnist", "test")
-    rows = permutation(0, len(train))[:samples].sort().values
-    parts = {"": train.subset(rows), "test_": test}
+    index = permutation(0, len(train))[:samples].sort().values
+    splits = {"": train.subset(index), "test_": test}
     arrays = {}
-    for prefix, source in parts.items():
+    for prefix, source in splits.items():
         arrays[f"{prefix}images"] = source.load(Request(torch.arange(len(source)))).images.pixels.numpy()[:, 0]
         arrays[f"{prefix}labels"] = source.labels.numpy()
     np.savez(folder / "images.npz", **arrays)
@@ -190,21 +191,21 @@ def subset(folder: Path, samples: int) -> str:
 
 
 def missing(chosen: list[str], seeds: list[int], setting: Setting, device: str, done: list[dict]) -> Iterator[tuple]:
-    """The runs that no line is of, one seed of all methods before the next."""
+    """Yields the runs that have no line yet, one seed of all methods before the next."""
     for seed in seeds:
         for method in chosen:
-            asked = {"method": method, "seed": seed, "device": device_name(device)}
-            asked["settings"] = settings(method, setting)
-            if not any(asked.items() <= row.items() for row in done):
+            wanted = {"method": method, "seed": seed, "device": device_name(device)}
+            wanted["settings"] = settings(method, setting)
+            if not any(wanted.items() <= line.items() for line in done):
                 yield method, seed
 
 
-def rendered(rows: list[dict[str, Any]]) -> str:
-    """docs/learning.md."""
+def rendered(results: list[dict[str, Any]]) -> str:
+    """Returns the text of docs/learning.md."""
     text = (ROOT / "bench" / "learning.head.md").read_text()
-    for device in sorted({row["device"] for row in rows}, key=lambda name: name != "cpu"):
+    for device in sorted({line["device"] for line in results}, key=lambda name: name != "cpu"):
         setting = CPU if device == "cpu" else CUDA
-        mine = [r for r in rows if r["device"] == device and r["settings"] == settings(r["method"], setting)]
+        mine = [r for r in results if r["device"] == device and r["settings"] == settings(r["method"], setting)]
         title = setting.title if device == "cpu" else f"{setting.title}, {device}"
         text += f"\n## {title}: {setting.samples:,} images\n\n"
         took = "core seconds" if device == "cpu" else "seconds"
@@ -222,25 +223,32 @@ def family_of(method: str) -> str:
 
 
 def place(family_and_method: tuple[str, str]) -> tuple[int, str, str]:
-    """In the table: what all are compared with comes first."""
+    """Returns the sorting key of a method in the table: baselines and the supervised reference come first."""
     family, method = family_and_method
     return (["baseline", "supervised"].index(family) if family in {"baseline", "supervised"} else 2), family, method
 
 
-def lines_of(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
-    """The cells of each reading of one method's runs."""
-    first = rows[0]
-    for reading in first["scores"]:
-        of = [row["scores"][reading] for row in rows]
-        own = [row["own_accuracy"] for row in rows if row.get("own_accuracy") is not None]
+def lines_of(runs: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Yields the cells of each representation in the runs of one method."""
+    first = runs[0]
+    for representation in first["scores"]:
+        of = [run["scores"][representation] for run in runs]
+        pretext = [run["own_accuracy"] for run in runs if run.get("own_accuracy") is not None]
         took = "core_seconds" if first["device"] == "cpu" else "seconds"
-        seconds = f"{fmean(row[took] for row in rows):.0f}" if took in first else ""
+        seconds = f"{fmean(run[took] for run in runs):.0f}" if took in first else ""
         accuracy = [spread([s[protocol] for s in of]) for protocol in ("knn", "linear")]
-        yield [first.get("encoder", ""), reading, str(first.get("steps", "")), seconds, *accuracy, spread(own)]
+        yield [
+            first.get("encoder", ""),
+            representation,
+            str(first.get("steps", "")),
+            seconds,
+            *accuracy,
+            spread(pretext),
+        ]
 
 
 def spread(values: list[float], form: str = "{:.1f}") -> str:
-    """Mean ± deviation over seeds; nothing where there is none."""
+    """Returns mean ± deviation over seeds; empty without values."""
     if not values:
         return ""
     return form.format(fmean(values)) + (f" ± {form.format(stdev(values))}" if len(values) > 1 else "")

@@ -64,7 +64,7 @@ def step(case: Case, way: str, gradients: Path, device: torch.device) -> tuple[i
         next(method.step(net, first, Clock(0, 0, 0, 1, 1))).loss.backward()
         finish(device)
 
-    with reproducible(device, frugal=way != "whole"):
+    with reproducible(device, saves_memory=way != "whole"):
         descend(2)
         before = peak(device, fresh=True)
         descend(case.batch)
