@@ -89,17 +89,19 @@ def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache:
     train = _labeled(open_for(options["reads"], data, "train"))
     test = _labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
     if len(train) == 0:
-        raise Unlabeled(f"{data} has no labels: kNN and linear accuracy need some; name labeled data with --data.")
+        raise Unlabeled(f"{data} has no labels, which evaluation needs; name labeled data with --data.")
     if test is not None and len(test):
         if test.classes != train.classes:
-            raise BadInput(f"{data}: training and test split have other classes; give both the same class folders.")
+            raise BadInput(
+                f"{data}: the training and the test split have different classes; give both the same class folders."
+            )
         split = "test split"
     else:
         fifth = fifths(train.labels, seed)
         train, test = train.subset((fifth != 0).nonzero()[:, 0]), train.subset((fifth == 0).nonzero()[:, 0])
         split = "a fifth of the labeled images"
     if len(train.labels.unique()) < 2 or len(test) == 0:
-        raise Unlabeled(f"{data} has labels of one class alone: give labels of two classes or more with --data.")
+        raise Unlabeled(f"{data} has labels of a single class; name data with two classes or more with --data.")
     return LabeledSplit(str(data), train, test, split, options, cache)
 
 

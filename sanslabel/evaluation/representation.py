@@ -70,7 +70,7 @@ def represent(
         features, index = {name: gather_ragged(h) for name, h in features.items()}, gather_ragged(index + begin)
     for name, h in features.items():
         if not h.isfinite().all():
-            raise BadInput(f"The {name} gives representations that are not finite; train it again.")
+            raise BadInput(f"The {name} gives features that are not finite; train it again with a lower --lr.")
     return features, index
 
 

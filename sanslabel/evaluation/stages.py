@@ -31,7 +31,9 @@ class Readout(nn.Module):
         super().__init__()
         stage_shapes = shapes(encoder)
         if stage is not None and not 1 <= stage <= len(stage_shapes):
-            raise BadInput(f"--stage {stage}: {encoder.config['name']} has the stages 1 to {len(stage_shapes)}.")
+            raise BadInput(
+                f"--stage {stage}: {encoder.config['name']} has the stages 1 to {len(stage_shapes)}; choose one."
+            )
         if tokens is not None and len(stage_shapes[(stage or 0) - 1]) != 3:
             raise BadInput(f"--tokens {tokens}: {encoder.config['name']} has no tokens; leave it out.")
         self.encoder, self.stage, self.tokens = encoder, stage, tokens

@@ -63,7 +63,7 @@ def open_subject(run: str | Path, network: str | None = None, data: str | Path |
 def _timm_subject(name: str, data: str | Path | None) -> Subject:
     """Returns a pretrained encoder of timm, scaled as it was pretrained, for images with the channels of the data."""
     if data is None:
-        raise BadInput(f"{name}: name labeled data with --data.")
+        raise BadInput(f"{name}: is measured on data that you choose; name labeled data with --data.")
     channels = open_source(data).channels
     size, (mean, std) = pretrained_settings(name)
     scaling = (mean, std)

@@ -332,9 +332,9 @@ def test_more_neighbors_than_rows(run, arrays):
 
 
 def test_data_without_labels(run, arrays):
-    with pytest.raises(Unlabeled, match=r"few.npz has no labels: .* --data"):
+    with pytest.raises(Unlabeled, match=r"few.npz has no labels, .* --data"):
         evaluate(run, data=arrays(np.full(60, -1)))
-    with pytest.raises(Unlabeled, match="labels of one class alone"):
+    with pytest.raises(Unlabeled, match="labels of a single class"):
         evaluate(run, data=arrays(np.zeros(60, dtype=int)))
     assert not (run / "evaluation").exists()
 

@@ -97,7 +97,7 @@ def test_a_sample_that_cannot_be_read_is_left_out(tmp_path):
 
 
 def test_infinite_representations_are_refused(source):
-    with pytest.raises(BadInput, match="trained encoder gives representations that are not finite"):
+    with pytest.raises(BadInput, match="trained encoder gives features that are not finite"):
         represent({"trained encoder": lambda images: images.flatten(1) / 0}, source, reads=IMAGES, device=CPU)
 
 

@@ -37,6 +37,7 @@ def _counts(division: Division) -> list[int]:
     least = int(torch.bincount(division.train, minlength=division.classes).min())
     if least < max(counts):
         raise BadInput(
-            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and one has {least}; give it more."
+            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and one has {least}; label more "
+            "images of that class."
         )
     return list(dict.fromkeys(counts))
