@@ -18,6 +18,7 @@ from sanslabel.errors import BadInput, DiskError, SanslabelError
 from sanslabel.evaluation import evaluate
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.generation.model import open_model
+from sanslabel.run_folder import RunFolder
 from sanslabel.sources import open_source
 
 SMALL = {"encoder": {"name": "mlp", "hidden": [16, 8]}, "epochs": 1, "batch": 512}
@@ -192,6 +193,13 @@ def test_a_configuration_names_encoders_alone_and_fetches_nothing(run, config, s
         {"hyperparameters": {"kind": "VAE", "code": 10**9, "filters": 10**9}},
         {"hyperparameters": {"kind": "VAE", "view": {"kind": "View", "size": "x"}}},
         {"recipe": {"kind": "Recipe", "optimizer": {"kind": "SGD", "lr": -1.0}, "epochs": 1}},
+        {"classes": -1},
+        {"encoders": {"image": {"name": "mlp", "hidden": [10**7, 10**7], "channels": 1, "image_size": 8}}},
+        {"encoders": {"image": {"name": "timm/resnet18", "pretrained": True}}},
+        {"inputs": {"image": {"kind": "os.system"}}},
+        {"weights": {"kind": "GivenNetwork", "path": "/etc/passwd", "sha256": "0", "license": None}},
+        {"weights": {"kind": "GivenNetwork", "path": "nowhere", "sha256": 3, "license": None}},
+        {"teacher": {"kind": "GivenNetwork", "path": "nowhere", "sha256": "0", "license": None}},
         {"recipe": {"kind": "Recipe", "optimizer": {"nobody": {"kind": "SGD", "lr": 1.0}}, "epochs": 1}},
     ],
     ids=lambda changes: json.dumps(changes)[:60],
@@ -200,6 +208,12 @@ def test_a_run_file_that_asks_for_what_is_not_or_too_much(run, changes):
     edited(run / "run.json", **changes)
     with pytest.raises(BadInput):
         sanslabel.resume(run)
+
+
+def test_several_encoders_for_a_method_that_has_one(run):
+    edited(run / "run.json", encoders={"image": {"name": "mlp", "hidden": [4], "channels": 1, "image_size": 8}})
+    with pytest.raises(BadInput):
+        RunFolder.open(run).networks(torch.device("cpu"))
 
 
 def test_networks_that_the_machine_has_no_memory_for(run, monkeypatch):

@@ -9,6 +9,7 @@ from torch import nn
 import sanslabel
 from sanslabel import checkpoint
 from sanslabel.batch import Images
+from sanslabel.cli.commands.train import _encoder
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.losses import nt_xent
@@ -73,6 +74,13 @@ def test_encoders_are_chosen_by_signal(colored, tmp_path):
     choice = {"image": "conv", "color": {"name": "mlp", "hidden": [256]}}
     run = sanslabel.train(method=Crossmodal(), encoder=choice, out=tmp_path / "run", **QUICK | {"lr": 1e-3})
     assert [config["name"] for config in run.plan.encoders.values()] == ["conv", "mlp"]
+
+
+def test_the_command_line_names_an_encoder_for_each_signal():
+    assert _encoder("image=conv,audio=mlp", ()) == {"image": "conv", "audio": "mlp"}
+    assert _encoder("conv", ()) == "conv"
+    with pytest.raises(BadInput, match="--encoder-options: are of one encoder"):
+        _encoder("image=conv,audio=mlp", ("patch=4",))
 
 
 def test_what_is_missing_is_named(tmp_path):

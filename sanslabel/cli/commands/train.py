@@ -123,7 +123,11 @@ Next    sanslabel report {path}   it all on one page
 
 
 def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] | None:
-    """Returns the encoder's name, with its options if there are any."""
+    """Returns the encoder's name, with its options if there are any; or signal -> name of several encoders."""
+    if name is not None and "=" in name:
+        if options:
+            raise BadInput("--encoder-options: are of one encoder; leave them out if --encoder names several.")
+        return {signal: encoder for signal, _, encoder in (choice.partition("=") for choice in name.split(","))}
     if not options:
         return name
     if name is None:
