@@ -103,7 +103,7 @@ def test_evaluation_is_left_at_once_and_the_way_back_told(start, tmp_path, quick
     assert (run / "encoder.safetensors").exists()
     alone = start("evaluate", run, place="evaluation").reached()
     assert left(alone, number) < AT_ONCE
-    assert "with the same command" in alone.log.read_text()
+    assert "repeat any other command" in alone.log.read_text()
 
 
 @every_signal
@@ -124,4 +124,4 @@ def test_a_second_signal_leaves_at_once(start, tmp_path, quick, number, place):
     process.kill(number)
     time.sleep(0.1)
     assert left(process, number) < AT_ONCE
-    assert "goes on with --resume" in process.log.read_text()
+    assert "continue a training run with --resume" in process.log.read_text()
