@@ -1,4 +1,4 @@
-"""What is found by looking: a file in a folder is a method, an encoder, a format, a protocol or a command.
+"""Finds files by looking: a file in a folder is a method, an encoder, a format, a protocol or a command.
 
 A person's own files are found beside the package's. The environment variable SANSLABEL_PATH names folders (with the
 system's separator between them); in each, `methods/`, `encoders/`, `formats/`, `protocols/` and `commands/` are looked

@@ -26,9 +26,9 @@ class Stream(IntEnum):
     something else, since runs of the past depend on it."""
 
     SAMPLE = 0
-    """what is drawn for each sample of an epoch"""
+    """draws for each sample of an epoch"""
     STEP = 1
-    """what is drawn once for a step"""
+    """draws for a step"""
     ORDER = 2
     """the order of samples in an epoch"""
     WEIGHTS = 3

@@ -26,11 +26,11 @@ class Group:
     match: str
     """pattern for parameter names, with the wildcards of file names: "predictor.*" """
     vectors: bool = False
-    """whether the group has only biases and norms, which are tensors of one dimension"""
+    """True for a group that has only biases and norms, which are tensors of one dimension"""
     lr_factor: float = 1.0
     """factor of the learning rate"""
     constant: bool = False
-    """whether the learning rate stays constant"""
+    """True for a learning rate that stays constant"""
 
     def matches(self, name: str, parameter: Tensor) -> bool:
         """Returns whether the parameter of this name is in the group."""
@@ -61,11 +61,11 @@ class Recipe:
     final_decay: float | None = None
     """weight decay at the end of its cosine; None keeps it constant"""
     decay_all: bool = False
-    """whether biases and norms also get weight decay"""
+    """True if biases and norms also get weight decay"""
     clip: float | None = None
     """norm to which larger gradients are clipped"""
     clip_each: bool = False
-    """whether each tensor is clipped by its own norm, and not all by their common norm"""
+    """True if each tensor is clipped by its own norm, and not all by their common norm"""
     groups: tuple[Group, ...] = ()
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """hyperparameters of the method that differ from its defaults in this recipe"""

@@ -31,7 +31,7 @@ class RunFolder:
 
     path: Path
     plan: Plan | None
-    """what decided the run; None for a folder with nothing but an exported encoder"""
+    """the settings that decide the run; None for a folder with nothing but an exported encoder"""
     versions: Mapping[str, str]
     """the versions of all that decides bits, by package"""
     spent: Spent | None

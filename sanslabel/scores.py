@@ -22,7 +22,7 @@ class Score:
     metric: str
     """accuracy, NMI, ARI, mAP, triplets, CKA, or a kind of change"""
     representation: str
-    """what was measured: pixels, a random encoder, the trained encoder"""
+    """the representation: pixels, a random encoder, the trained encoder"""
     split: str
     """the name of the test rows"""
     stage: int | None = None

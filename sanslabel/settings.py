@@ -28,7 +28,7 @@ RESUMABLE = ("device", "workers", "cache", "on_collapse", "track", "profile")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a person may choose for a training run, besides its data, method, recipe and encoder."""
+    """The choices for a training run, besides its data, method, recipe and encoder."""
 
     epochs: Epochs | None = None
     """passes over the data; by default the recipe's"""
@@ -57,7 +57,7 @@ class Settings:
     workers: Workers | None = None
     """processes that decode images; by default one for each two cores, none for arrays"""
     cache: Cache | None = None
-    """where decoded images of a folder are kept: in memory for this run, on disk for later runs too, or nowhere; by
+    """place of decoded images of a folder: in memory for this run, on disk for later runs too, or nowhere; by
     default in memory if several epochs read images that take up to a quarter of it"""
     seed: Seed = 0
     """seed of weights, order and views"""

@@ -30,7 +30,7 @@ class Verdict:
     sentence: str
     """the judgment with cause and remedy"""
     failed: bool
-    """whether something is wrong"""
+    """True if something is wrong"""
 
 
 def verdict(lines: Sequence[Mapping[str, Any]]) -> Verdict:

@@ -34,7 +34,7 @@ class KeyReport:
     """Account of given weights that were copied into an encoder; its text is what is printed."""
 
     source: str
-    """where the weights come from"""
+    """the path of the weights"""
     prefix: str
     """prefix that was taken off the names of the given tensors"""
     tensors: int

@@ -28,7 +28,7 @@ class Comparison:
     """Representations that are measured side by side, with the same samples and the same draws."""
 
     representations: Mapping[str, Representation] = field(default_factory=dict)
-    """what is measured, by name: pixels, a random encoder, the trained encoder"""
+    """the representations that are measured, by name: pixels, a random encoder, the trained encoder"""
     encoders: Mapping[str, encoders.Encoder] = field(default_factory=dict)
     """the encoders among them, on the device, for protocols that read stages or train further"""
     split: LabeledSplit | None = None

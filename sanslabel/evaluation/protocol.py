@@ -26,7 +26,7 @@ class Protocol(ABC):
     heading: ClassVar[str] = ""
     """the name of its columns in tables; if empty, the name of the protocol"""
     needs: ClassVar[str] = ""
-    """what it needs besides labeled images"""
+    """the requirements besides labeled images"""
     identified_by: ClassVar[tuple[str, ...]] = ()
     """keys of a score's settings; a new score replaces an earlier one in a file if they have equal values there"""
 

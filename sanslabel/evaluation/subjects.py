@@ -32,7 +32,7 @@ class Subject(NamedTuple):
     folder: Path
     """the folder that scores and features are written to"""
     plan: Plan | None = None
-    """what decided the run; None for an encoder without one"""
+    """the plan of the run; None for an encoder without one"""
 
     def options(self, device: torch.device) -> RepresentOptions:
         """Returns the options of `represent` for this encoder on a device.

@@ -49,9 +49,9 @@ def energy_table(
     that cannot be read are left out and counted.
 
     data: by default those of the run. Of both sets the test split is read, if there is one.
-    complexity: subtracts the nats of an image's lossless compression, times the slope of energy over these in the
-        training data, since simple images have low energy by any model (Serrà et al. 2020). The paper has no slope: its
-        energies are nats of the same eight bits.
+    complexity: subtracts the nats of an image's lossless compression, since simple images have low energy by any model
+        (Serrà et al. 2020). They are scaled by the slope of energy over these nats in the training data. The paper has
+        no slope: its energies are nats of the same eight bits.
     Raises BadInput if the method has no energy of single images, DiskError.
     """
     model = open_model(run, HasEnergy, device=device)

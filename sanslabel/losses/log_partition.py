@@ -77,8 +77,11 @@ def _of_candidates(scaled: Tensor, candidates: Tensor, log_z: Tensor, gradient: 
 
 
 class _LogPartitionOfOthers(torch.autograd.Function):
-    """With sᵢⱼ = zᵢ·zⱼ/τ and the gradient gᵢ of ln Zᵢ, that of zᵢ is Σⱼ wᵢⱼ zⱼ/τ with the weights
-    wᵢⱼ = gᵢ exp(sᵢⱼ)/Zᵢ + gⱼ exp(sᵢⱼ)/Zⱼ, which are symmetric as the scores are."""
+    """Partition functions over all other rows. Let sᵢⱼ = zᵢ·zⱼ/τ, and gᵢ be the gradient of ln Zᵢ.
+
+    The gradient of zᵢ is Σⱼ wᵢⱼ zⱼ/τ with the weights wᵢⱼ = gᵢ exp(sᵢⱼ)/Zᵢ + gⱼ exp(sᵢⱼ)/Zⱼ, which are symmetric as
+    the scores are.
+    """
 
     @staticmethod
     def forward(ctx, z: Tensor, temperature: float) -> Tensor:

@@ -51,7 +51,7 @@ def picture(file: File, channels: int, side: int) -> np.ndarray:
     is reduced until its shorter side is `side` pixels. Of the longer side, what exceeds twice that is cut off at both
     ends. A smaller image stays as it is. Raises Unreadable.
     """
-    with _opened(file) as image:
+    with _open_image(file) as image:
         # A JPEG is decoded only up to the needed frequencies: 2 megapixels to 256 in a fifth of the time. The result
         # is still at least `side` on its shorter side.
         image.draft("L" if channels == 1 else None, (side, side))
@@ -63,7 +63,7 @@ def picture(file: File, channels: int, side: int) -> np.ndarray:
 
 def size(file: File) -> tuple[int, int]:
     """Returns width and height of an image in pixels, from the file's head. Raises Unreadable."""
-    with _opened(file) as image:
+    with _open_image(file) as image:
         return image.size
 
 
@@ -81,7 +81,7 @@ def _uncut(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(file: File) -> Iterator[Image.Image]:
+def _open_image(file: File) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images and odd metadata; the size is checked here, and neither is the user's fault.

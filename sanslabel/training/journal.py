@@ -75,7 +75,7 @@ def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
     if objective.embedding is not None:
         figures |= diagnostics.measures(objective.embedding, objective.positive)
     if objective.pair is not None:
-        first, second = (_numbers(view)[:WATCHED].float() for view in objective.pair)
+        first, second = (_input_of(view)[:WATCHED].float() for view in objective.pair)
         figures["view_difference"] = (first - second).abs().mean()
     if objective.generated is not None:
         generated, data = map(diagnostics.variation, objective.generated)
@@ -83,8 +83,8 @@ def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
     return figures
 
 
-def _numbers(view: EncoderInput | Tensor) -> Tensor:
-    """Returns the numbers that an encoder reads of a view."""
+def _input_of(view: EncoderInput | Tensor) -> Tensor:
+    """Returns the tensor that an encoder reads of a view."""
     return view if isinstance(view, Tensor) else view.images
 
 

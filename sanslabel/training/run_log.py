@@ -1,4 +1,4 @@
-"""What a run logs and prints while it trains."""
+"""The log of a run: lines of metrics.jsonl, and what it prints while it trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, and how to spend less of it on anything but the network."""
+"""The shares of a run's time, and advice if too little of it goes to the network."""
 
 from __future__ import annotations
 

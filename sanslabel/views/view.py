@@ -81,7 +81,7 @@ class View:
     solarize: float = 0.0
     """probability that values of 0.5 and above are inverted"""
     without_rgb: Literal["refuse", "omit"] = "refuse"
-    """whether saturation, hue and grayscale are refused or left out if images do not have three channels"""
+    """refuse or leave out saturation, hue and grayscale if images do not have three channels"""
 
     def __post_init__(self) -> None:
         for name in ("flip", "jitter", "grayscale", "blur", "solarize"):

@@ -29,7 +29,7 @@ class Energy:
     out: str | None = None
     """.csv or .parquet; .png draws the plane of a run on points; by default in the run folder"""
     seed: int = 0
-    """of the training on points"""
+    """seed of the training on points"""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default cuda if there is one, else cpu"""
 

@@ -34,7 +34,7 @@ class Evaluate:
     tokens: Literal["class", "mean", "patches"] | None = None
     """the tokens of a transformer to read; by default those that it pools itself"""
     cache: bool = True
-    """whether features are kept in the run folder, and taken from there"""
+    """keep features in the run folder, and take them from there"""
     seed: int = 0
     device: str | None = None
 

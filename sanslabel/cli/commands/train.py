@@ -41,7 +41,7 @@ class Train(Settings, Choices):
     """Train an encoder on images without labels, and evaluate it where labels exist."""
 
     evaluate: bool = True
-    """whether to evaluate at the end"""
+    """evaluate the encoder at the end"""
     timeout: float = 600.0
     """seconds that one of several processes waits for another before it gives up"""
 

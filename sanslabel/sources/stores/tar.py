@@ -72,7 +72,7 @@ class _Archive:
         self.path, self.state, self.descriptor = path, state, os.open(path, READ)
         weakref.finalize(self, os.close, self.descriptor)
 
-    def check(self) -> None:
+    def check_unchanged(self) -> None:
         """Raises BadInput if the archive has changed since it was indexed."""
         status = os.fstat(self.descriptor)
         if (status.st_size, status.st_mtime_ns) != (self.state.size, self.state.changed):
@@ -98,7 +98,7 @@ class _Archives:
             self.archives[path, state] = archive
             while len(self.archives) > OPEN:
                 self.archives.popitem(last=False)
-        archive.check()
+        archive.check_unchanged()
         return archive
 
 

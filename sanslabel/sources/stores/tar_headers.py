@@ -63,7 +63,7 @@ def members(descriptor: int) -> Iterator[Member]:
             return
         if len(header) < BLOCK:
             raise Damaged("it ends within a header")
-        _check(header, position)
+        _check_sum(header, position)
         kind, length, content = header[156:157], _number(header[124:136], position), position + BLOCK
         if kind in (_GNU_NAME, _GNU_LINK, _PAX, _PAX_GLOBAL):
             if length > LONGEST:
@@ -94,7 +94,7 @@ def members(descriptor: int) -> Iterator[Member]:
         position = content + _padded(length)
 
 
-def _check(header: bytes, position: int) -> None:
+def _check_sum(header: bytes, position: int) -> None:
     """Raises Damaged unless the header's sum is the one that it states, signed or not."""
     try:
         stated = int(header[148:156].strip(b" \0") or b"-1", 8)
