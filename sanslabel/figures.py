@@ -28,9 +28,9 @@ class Figure:
     meaning: str
     """full sentences for a reader who knows the field, but not this project"""
     drawn: bool = True
-    """whether a report draws it as a curve"""
+    """True if a report draws it as a curve"""
     comparable: bool = True
-    """whether different methods may share a chart: their losses have different units"""
+    """True if different methods may share a chart; their losses have different units"""
     short: str = ""
     """word for it in the line that a run prints; empty where the line leaves it out"""
 

@@ -12,17 +12,24 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "sanslabel"
-VARIABLES = set("told said asked heard found own each whole held part parts seen numbers rows tell".split())
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+VARIABLES = words("told said asked heard found own each whole held part parts seen numbers rows tell")
 """names that say nothing of what they hold"""
-NAMES = VARIABLES | set(
+NAMES = VARIABLES | words(
     "Seen together encoded grouped coded decoded sampled reconstructed energies latents nats drops turns sides"
-    " shard shard_ opened check reading projector rate".split()
+    " shard shard_ opened check reading projector rate"
 )
 """names of functions, classes, parameters and fields that have a plainer word"""
-MODULES = set(
+MODULES = words(
     "plan plain launch pulse output hardware room watch conditions candidates rows readings memo relation atlas replay"
-    " contents seen turns coded parts utils helpers common misc".split()
+    " contents seen turns coded parts utils helpers common misc"
 )
+"""names of files that have a plainer one; the file of a protocol has the protocol's name"""
 EXCEPT = {("inputs.py", "rate"), ("spectrogram.py", "rate")} | {
     (file, "shard") for file in ("order.py", "tar.py", "tar_index.py")
 }
@@ -59,9 +66,9 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
             for line in node.body:
-                if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant):
-                    if isinstance(text := line.value.value, str):
-                        yield text.strip(), line.lineno
+                value = line.value if isinstance(line, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield value.value.strip(), line.lineno
 
 
 def banned_names(path: Path) -> list[str]:
@@ -90,13 +97,14 @@ def fragments(path: Path) -> list[str]:
 
 def long_sentences(path: Path) -> list[str]:
     """Sentences of docstrings that nobody can read at once; formulas and lists of arguments are none."""
-    offenses = []
-    for text, line in docstrings(ast.parse(path.read_text())):
-        paragraphs = [p for p in re.split(r"\n\s*\n|\n(?=[\w, ]+: )", text) if "->" not in p]
-        for sentence in (s for p in paragraphs for s in re.split(r"(?<=[.;:?])\s+", " ".join(p.split()))):
-            if len(sentence.split()) > LONGEST:
-                offenses.append(f"{path.relative_to(PACKAGE.parent)}:{line}: {sentence[:60]}…")
-    return offenses
+    where = f"{path.relative_to(PACKAGE.parent)}"
+    return [
+        f"{where}:{line}: {sentence[:60]}…"
+        for text, line in docstrings(ast.parse(path.read_text()))
+        for paragraph in re.split(r"\n\s*\n|\n(?=[\w, ]+: )", text)
+        for sentence in re.split(r"(?<=[.;:?])\s+", " ".join(paragraph.split()))
+        if "->" not in paragraph and len(sentence.split()) > LONGEST
+    ]
 
 
 CHECKS = {"banned names": banned_names, "fragments": fragments, "long sentences": long_sentences}
@@ -108,7 +116,7 @@ def test_words_are_plain(check):
 
 
 def test_modules_have_plain_names():
-    assert {path.stem for path in files()} & MODULES == set()
+    assert {path.stem for path in files() if path.parent.name != "protocols"} & MODULES == set()
 
 
 def test_an_offense_is_found(tmp_path, monkeypatch):

@@ -99,9 +99,9 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Chart:
     return chart("Confusion of the linear probe", words, layers, 340)
 
 
-def histogram(energies: Mapping[str, Sequence[float]], unit: str) -> Chart:
+def histogram(sets: Mapping[str, Sequence[float]], unit: str) -> Chart:
     """Returns a histogram of the energies of each set of images, by the set's name."""
-    values = [{"energy": round(x, 6), "set": name} for name, set_ in energies.items() for x in set_]
+    values = [{"energy": round(x, 6), "set": name} for name, set_ in sets.items() for x in set_]
     drawing = (
         alt.Chart(alt.Data(values=values))
         .mark_bar(opacity=0.5, binSpacing=0)
@@ -111,7 +111,7 @@ def histogram(energies: Mapping[str, Sequence[float]], unit: str) -> Chart:
             color=alt.Color("set:N", title=None, legend=alt.Legend(**LEGEND)),
         )
     )
-    words = "; ".join(f"{name}: mean {sum(x) / len(x):.4g}" for name, x in energies.items()) + "."
+    words = "; ".join(f"{name}: mean {sum(x) / len(x):.4g}" for name, x in sets.items()) + "."
     return chart("Energies", words, drawing)
 
 

@@ -93,13 +93,13 @@ class Page:
         return pieces[0] + "".join(texts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+def table(head: Sequence[str], lines_of_cells: Iterable[Sequence[str]], caption: str = "") -> str:
     """Returns an HTML table. The first cell of each row is its heading."""
     lines = "".join(
         "<tr>"
         + "".join(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(["th", *["td"] * len(row)], row, strict=False))
         + "</tr>"
-        for row in rows
+        for row in lines_of_cells
     )
     title = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
     titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)

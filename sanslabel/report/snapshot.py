@@ -34,7 +34,7 @@ class Snapshot:
     """lines of metrics.jsonl"""
     measurements: Sequence[Measurement]
     exported: bool
-    """whether the run has exported an encoder, which it does at its end"""
+    """True if the run has exported an encoder, which it does at its end"""
 
     @property
     def plan(self) -> Plan:

@@ -9,7 +9,7 @@ from sanslabel.views.encoder_input import EncoderInput, concatenate, forward_by_
 from sanslabel.views.masks import Masked, kept_patches, other_patches, visible
 from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
 from sanslabel.views.permutations import permutations, shuffled
-from sanslabel.views.plain import PlainView, plain_view
+from sanslabel.views.plain_view import PlainView, plain_view
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, WHOLE
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations

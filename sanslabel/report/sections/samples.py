@@ -40,7 +40,7 @@ def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) ->
     if isinstance(method, Samples):
         generated = sampled_images(model, WITHOUT_DATA if data is None else min(MOST, len(data)), seed)
         yield strips({"samples": pictures.row(generated[:SHOWN])})
-    if isinstance(method, HasEnergy) and (energies := _energies(model, {"data": data, "samples": generated})):
+    if isinstance(method, HasEnergy) and (energies := _energies_of_sets(model, {"data": data, "samples": generated})):
         yield page.grid([charts.histogram(energies, method.unit)])
 
 
@@ -52,7 +52,7 @@ def _data(model: Model) -> Tensor:
     return pixels[""].view(-1, model.channels, model.size, model.size)
 
 
-def _energies(model: Model, sets: dict[str, Tensor | None]) -> dict[str, list[float]]:
+def _energies_of_sets(model: Model, sets: dict[str, Tensor | None]) -> dict[str, list[float]]:
     """Returns the finite energies of each set of images."""
     method, energies = model.require(HasEnergy), {}
     for name, images in sets.items():

@@ -14,7 +14,7 @@ from sanslabel.losses import nt_xent
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
-from sanslabel.views.plain import plain_view
+from sanslabel.views.plain_view import plain_view
 
 
 @dataclass(frozen=True, kw_only=True)
