@@ -49,8 +49,8 @@ def test_chunks_give_the_gradient_of_the_whole_batch(size):
     whole = gradients(net, views)
     assert not chunk_(net, size)
     chunked = gradients(net, views)
-    for name, gradient in whole.items():
-        assert (gradient - chunked[name]).norm() <= 1e-10 * gradient.norm().clamp(min=1e-3), name
+    for name, gradient in whole.items():  # a bias under BatchNorm has none but rounding, up to 2e-13
+        assert (gradient - chunked[name]).norm() <= 1e-10 * gradient.norm().clamp(min=1e-2), name
 
 
 def test_with_batch_norm_each_chunk_is_a_ghost_batch_and_counted_once():
