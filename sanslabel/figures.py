@@ -248,7 +248,12 @@ METHOD = (
     ),
 )
 TERMS = (
-    term("nll", "Negative log-likelihood", "The part of the loss that reconstruction makes up.", "nats"),
+    term(
+        "nll",
+        "Negative log-likelihood",
+        "The loss of the reconstruction: minus the log-likelihood of the images.",
+        "nats",
+    ),
     term(
         "kl",
         "KL divergence",
@@ -263,7 +268,7 @@ TERMS = (
     term("energy_fake", "Energy of samples", "The mean energy of generated samples.", better=""),
     term("pull_away", "Similarity of samples", "The mean squared cosine of the codes of different samples."),
     term("invariance", "Invariance", "The distance of the embeddings of two views of an image."),
-    term("variance", "Variance hinge", "By how much the standard deviations of the dimensions fall short of 1."),
+    term("variance", "Variance hinge", "The mean amount by which the standard deviation of a dimension is below 1."),
     term("covariance", "Covariance", "The squared covariances of different dimensions."),
     term("redundancy", "Redundancy", "The squared correlations of different dimensions."),
     term("distance", "Distance from the target", "The distance of predicted tokens from those of the teacher."),
@@ -306,7 +311,7 @@ WEIGHTS = (
     Figure(
         name="weight_growth",
         title="Growth of the weights",
-        meaning="The norm of all trained weights, divided by their norm at the start of the run or of its resume.",
+        meaning="The norm of all trained weights, divided by the norm of the first weights of the run.",
         drawn=False,
     ),
     Figure(

@@ -1,4 +1,4 @@
-"""Oracles of the label-free measures (closed forms, loops and the singular value decomposition)."""
+"""The measures against closed forms, loops and the singular value decomposition."""
 
 import math
 import time
@@ -57,7 +57,7 @@ def test_spread_loop():
 
 
 def rankme(z: Tensor) -> float:
-    """As its authors write it."""
+    """Returns RankMe as its authors write it."""
     sigma = torch.linalg.svdvals(z.double())
     p = sigma / sigma.sum() + 1e-7
     return float(torch.exp(-(p * p.log()).sum()))
@@ -71,7 +71,7 @@ def test_spectrum_is_that_of_the_decomposition():
 
 
 def with_eigenvalues(values: Tensor, count: int = 1024) -> Tensor:
-    """Centered rows whose covariance has these eigenvalues, up to one factor."""
+    """Returns centered vectors whose covariance has these eigenvalues, up to one factor."""
     columns = gaussian(count, len(values)).double()
     axes, _ = torch.linalg.qr(columns - columns.mean(dim=0))
     rotation, _ = torch.linalg.qr(gaussian(len(values), len(values), seed=1).double())

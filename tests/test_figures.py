@@ -1,4 +1,4 @@
-"""The catalogue has everything that a run logs, explains it, and has nothing else."""
+"""The catalogue has an entry for everything that a run logs, and for nothing else."""
 
 import ast
 from pathlib import Path
@@ -16,7 +16,7 @@ ENTRY = Entry(1, 2.0, dict.fromkeys(("network", "views", "waiting", "rest"), 0.2
 
 
 def words(file: Path) -> set[str]:
-    """All strings in a file's code."""
+    """Returns all strings in the code of a file."""
     return {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)} - {None}
 
 

@@ -1,4 +1,4 @@
-"""Where time goes, by a clock that the tests turn."""
+"""The stopwatch, with a clock that the tests set."""
 
 import timeit
 from contextlib import suppress
@@ -21,7 +21,7 @@ def clock(monkeypatch):
     return Clock
 
 
-def test_each_second_belongs_to_the_innermost_part(clock):
+def test_each_second_belongs_to_the_innermost_phase(clock):
     @timed("views")
     def rendered():
         clock.now += 2
@@ -41,7 +41,7 @@ def test_each_second_belongs_to_the_innermost_part(clock):
         assert watch.lap() == {"rest": 4}
 
 
-def test_an_error_ends_its_part(clock):
+def test_an_error_ends_its_phase(clock):
     with timing(Stopwatch(CPU)) as watch:
         with suppress(ZeroDivisionError), timed("backward"):
             clock.now += 1
@@ -57,16 +57,16 @@ def test_waiting_is_the_time_until_an_item_is_there(clock):
             yield item
         clock.now += 7
 
-    found = []
+    items = []
     with timing(Stopwatch(CPU)) as watch:
         for item in timed_waiting(slow()):
             clock.now += 10
-            found.append(item)
+            items.append(item)
         assert watch.lap() == {"waiting": 13, "rest": 20}
-    assert found == ["a", "b"]
+    assert items == ["a", "b"]
 
 
-def test_where_nobody_holds_a_stopwatch_a_mark_costs_microseconds():
+def test_a_mark_costs_microseconds_without_a_running_stopwatch():
     def marked():
         with timed("views"):
             pass

@@ -195,22 +195,22 @@ def test_a_run_can_be_stopped_by_its_verdict(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.filterwarnings("always::sanslabel.errors.CollapseWarning")
-def test_a_run_that_goes_on_is_warned_of_once_and_says_so_at_its_end(tmp_path, capsys, monkeypatch):
+def test_a_run_that_goes_on_warns_once_and_shows_its_verdict_at_the_end(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", blank(False))
     with pytest.raises(SystemExit) as stop:
         main([*SHORT, "--epochs", "12"])
     assert stop.value.code == 0
-    said = capsys.readouterr()
-    assert said.err.count("Constant images") == 1
-    assert "\nConstant images: all images of a batch are the same" in said.out
+    output = capsys.readouterr()
+    assert output.err.count("Constant images") == 1
+    assert "\nConstant images: all images of a batch are the same" in output.out
 
 
 def lines(count=WINDOW, **figures):
     return [{"step": 10 * (i + 1), "loss": 1.0, **figures} for i in range(count)]
 
 
-def test_nothing_is_said_too_early_or_of_a_moment():
+def test_a_verdict_needs_five_lines_with_the_same_sign():
     assert verdict([]).name == "too early"
     assert verdict(lines(WINDOW - 1, learning_rate=0.0)).name == "too early"
     assert verdict(lines(learning_rate=0.0)).name == "learning rate 0"

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is asked of the network, nothing is complained of, and hover and click work."""
+"""The page in a real browser: it needs no network, reports no errors, and answers the pointer and the keyboard."""
 
 from shutil import which
 
@@ -19,7 +19,7 @@ def browser():
 
 @pytest.fixture(params=[("desktop", 1280, "light"), ("phone", 390, "dark")], ids=lambda p: p[0])
 def opened(request, browser):
-    """Opens a page; afterwards nothing may have gone wrong on it."""
+    """A function that opens a page. At the end of the test no error may have occurred on it."""
     _, width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()
@@ -38,8 +38,8 @@ def opened(request, browser):
     assert trouble == []
 
 
-def place_of(page, chart: str, row: int) -> tuple[float, float]:
-    """Where a point of a map lies in the window, in pixels."""
+def position_of(page, chart: str, row: int) -> tuple[float, float]:
+    """Returns the position of a point of a map in the window, in pixels."""
     page.locator(f"#{chart}").scroll_into_view_if_needed()
     return page.evaluate(
         """([chart, row]) => {
@@ -61,14 +61,14 @@ def test_hover_click_and_keys(page, opened):
     chart = window.evaluate("Object.keys(maps)[0]")
     names = window.evaluate(f"maps['{chart}'].names")
     assert window.locator("#hover").is_hidden()
-    # Of points that lie over each other the last is hit: an image that has none over it.
+    # Of points that overlap, a click hits the last one, so this is the last image.
     row = len(names) - 1
-    window.mouse.move(*place_of(window, chart, row))
+    window.mouse.move(*position_of(window, chart, row))
     window.wait_for_selector("#hover:not([hidden])")
     assert names[row] in window.locator("#hover").inner_text()
     assert window.locator("#hover .thumb").count() == 1
 
-    window.mouse.click(*place_of(window, chart, row))
+    window.mouse.click(*position_of(window, chart, row))
     panel = window.locator(f"#{chart}-panel")
     assert names[row] in panel.inner_text()
     assert panel.locator("button").count() == 8

@@ -1,4 +1,4 @@
-"""What the page holds, read as text."""
+"""The content of the page, read as text."""
 
 import json
 import re
@@ -24,14 +24,14 @@ from sanslabel.sources import open_source
 
 
 def contents(path) -> tuple[str, dict, dict]:
-    """The page, its charts and its maps."""
+    """Returns the page, its charts and its maps."""
     text = path.read_text()
     read = lambda name: json.loads(re.search(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[1])  # noqa: E731
     return text[: text.index("<script>")], read("specs"), read("maps")  # without the scripts' own text
 
 
 def lines_of(run) -> list[dict]:
-    """The whole lines of metrics.jsonl."""
+    """Returns the complete lines of metrics.jsonl."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
 
 
