@@ -1,4 +1,4 @@
-"""docs/generative.md and its plots, of the lines that `bench.generative` wrote."""
+"""The page docs/generative.md and its plots, from the lines that `bench.generative` wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.learns import spread
 
 TEMPLATE = Path(__file__).parent / "generative.template.md"
 ENERGIES = torch.linspace(0, 0.75, 151)
-"""edges of the histograms of EBGAN's energies; higher ones are in the last"""
+"""edges of the histograms of EBGAN's energies; higher energies count in the last bin"""
 
 Row = dict[str, Any]
 Cell = str | tuple[Callable[[Row], float | None], str]
@@ -35,7 +35,7 @@ def rendered(rows: list[Row], docs: Path) -> None:
 
 
 def table(rows: list[Row], columns: dict[str, Cell]) -> Iterator[str]:
-    """Lines of Markdown; rows with the same names are the seeds of one."""
+    """Yields the table as lines of Markdown; lines of results with the same names are its seeds."""
     named = [cell for cell in columns.values() if isinstance(cell, str)]
     yield "| " + " | ".join(columns) + " |"
     yield "|---" * len(columns) + "|"
@@ -50,13 +50,13 @@ def spread_of(rows: list[Row], value: Callable[[Row], float | None], form: str) 
 
 
 def field(*names: str, times: float = 1.0) -> Callable[[Row], float | None]:
-    """A row's number, one of a dictionary in it, or None."""
+    """Returns a function of a line of results: a number in it, or in a dictionary in it, or None."""
 
     def value(row: Row) -> float | None:
-        found: Any = row
+        content: Any = row
         for name in names:
-            found = (found or {}).get(name)
-        return None if found is None else times * found
+            content = (content or {}).get(name)
+        return None if content is None else times * content
 
     return value
 
@@ -104,7 +104,7 @@ TABLES: dict[str, dict[str, Cell]] = {
 
 
 def plot_latents(rows: list[Row], path: Path) -> None:
-    """How classes come apart in a VAE's posterior means over the epochs, beside what has no epochs."""
+    """Draws how classes separate in a VAE's posterior means over the epochs, beside references without epochs."""
     from matplotlib.figure import Figure
 
     shown = {"knn": "kNN, %", "purity": "purity of 10 clusters, %", "silhouette": "silhouette of the classes"}
@@ -132,7 +132,7 @@ def plot_latents(rows: list[Row], path: Path) -> None:
 
 
 def plot_histograms(rows: list[Row], path: Path) -> None:
-    """EBGAN's energies of test images and of samples, all seeds together."""
+    """Draws the histogram of EBGAN's energies of test images and of samples, over all seeds."""
     from matplotlib.figure import Figure
 
     epochs = sorted({row["epoch"] for row in rows})
