@@ -68,7 +68,7 @@ def seen(net, record: Record) -> dict[str, Tensor]:
     found |= {f"memory/{name}": b.clone() for name, b in net.named_buffers() if b.is_floating_point()}
     found |= {"index": gather(record.batch.index), "key": gather(record.batch.key)}
     whole = len(record.batch.index)
-    images = {n: x for o in record.objectives for n, x in o.images.items() if len(x) % whole == 0}
+    images = {n: x for o in record.objectives for n, x in o.pictures.items() if len(x) % whole == 0}
     return found | {f"images/{name}": gather(x.contiguous()) for name, x in images.items()}
 
 
