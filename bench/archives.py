@@ -1,7 +1,7 @@
 """How soon a tar archive of a million members is opened: python -m bench.archives [MEMBERS]
 
-The archive is written first, and takes 2 KB for each member. Time and memory are those of a process of its own: of
-opening it for the first time, and of opening it again by its remembered index.
+The archive is written first, and takes 2 KB for each member. It is opened twice, the second time by its remembered
+index. Time and memory are those of a process of its own.
 """
 
 from __future__ import annotations

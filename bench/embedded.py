@@ -19,28 +19,30 @@ FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shi
 
 
 def drawn(labels: np.ndarray, counts: list[int], stream: int) -> np.ndarray:
-    """Rows with `counts[c]` of each class c, in ascending order: the first ones of a random order of the class."""
-    rows = []
+    """Returns rows with `counts[c]` of each class c, ascending: the first ones of a random order of the class."""
+    index = []
     for label, count in enumerate(counts):
         members = torch.from_numpy(np.flatnonzero(labels == label))
-        rows.append(members[permutation(fold(SEED, stream, label), len(members))[:count]])
-    return torch.cat(rows).sort().values.numpy()
+        index.append(members[permutation(fold(SEED, stream, label), len(members))[:count]])
+    return torch.cat(index).sort().values.numpy()
 
 
 def fashion() -> None:
-    """8,000 of the 60,000 training and 2,000 of the 10,000 test images of Fashion-MNIST (Xiao, Rasul, Vollgraf 2017),
-    as many of each class."""
+    """Writes 8,000 of the 60,000 training and 2,000 of the 10,000 test images of Fashion-MNIST, as many of each class.
+
+    Xiao, Rasul, Vollgraf 2017.
+    """
     arrays = {}
     for stream, (prefix, file, count) in enumerate((("", "train", 800), ("test_", "t10k", 200))):
         images = read(FASHION_MNIST / f"{file}-images-idx3-ubyte.gz", 3)
         labels = read(FASHION_MNIST / f"{file}-labels-idx1-ubyte.gz", 1)
-        rows = drawn(labels, [count] * 10, stream)
-        arrays |= {f"{prefix}images": images[rows], f"{prefix}labels": labels[rows]}
+        index = drawn(labels, [count] * 10, stream)
+        arrays |= {f"{prefix}images": images[index], f"{prefix}labels": labels[index]}
     np.savez_compressed(DATA / "fashion.npz", **arrays, classes=np.array(FASHION))
 
 
 def digits() -> None:
-    """scikit-learn's 1,797 digits of 8 x 8 pixels with 17 levels, a fifth of each class as the test split."""
+    """Writes scikit-learn's 1,797 digits of 8 x 8 pixels with 17 levels, a fifth of each class as the test split."""
     images, labels = load_digits(return_X_y=True)
     images = np.rint(images * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
     test = drawn(labels, [round(count / 5) for count in np.bincount(labels)], 2)

@@ -1,8 +1,8 @@
 """How fast images of 224 x 224 come from JPEGs, with and without a cache, beside lightly and torchvision:
 python -m bench.loader
 
-Each side is started anew in turns, runs until what its processes had decoded ahead is used up, and is then timed over
-some batches; medians over the turns.
+Each side is started anew in turns. It runs until the batches are used up that its processes had decoded ahead, and is
+then timed over some batches. Figures are medians over the turns.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PROCESSES = sorted({1, WORKERS})
 TIMED, TURNS = 3 * WORKERS, 3
 """batches, and how often each side takes its turn"""
 STEPS = 20
-"""of training, for the share of waiting"""
+"""steps of training, for the share of waiting"""
 
 Line = dict[str, Any]
 Images = Iterator[int]
@@ -61,11 +61,11 @@ def lines(device: torch.device) -> Iterator[Line]:
         yield decoding(source)
         kept = {}
         built(source, "disk", Path(folder) / "first")  # which starts what starts processes
-        for kind, (seconds, found) in caches(source, Path(folder)).items():
-            if not found.decodes:  # there is room for it, and the system knows how
+        for kind, (seconds, with_cache) in caches(source, Path(folder)).items():
+            if not with_cache.decodes:  # there is room for it, and the system knows how
                 speed = {"seconds": seconds, "images_per_second": len(source) / seconds}
                 yield {"case": f"build {kind}", **speed, "bytes": source.pixel_bytes}
-                kept[kind] = found
+                kept[kind] = with_cache
         yield from handed_over(source, packed, kept, root, device)
         yield waiting("none", source, device)
         if "ram" in kept:
@@ -81,18 +81,18 @@ def archive(root: Path) -> Path:
 
 
 def decoding(source: ImagesFrom) -> Line:
-    """One thread, pixels alone: ours up to a shorter side of 256, and what every loader of whole images does."""
+    """Returns how many images one thread decodes a second, up to a shorter side of 256 and as they are."""
     from PIL import Image
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker process
 
-    def whole(path: Path) -> None:
+    def whole_image(path: Path) -> None:
         with Image.open(path) as image:
             image.convert("RGB")
 
     paths = [source.store.location / name for name in source.store.names]
-    sides = {"ours": lambda path: picture(path, 3, source.side), "whole": whole}
+    sides = {"ours": lambda path: picture(path, 3, source.side), "whole": whole_image}
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(TURNS):
         for name, decode in sides.items():
@@ -101,35 +101,35 @@ def decoding(source: ImagesFrom) -> Line:
                 decode(path)
             taken[name].append(100 / (time.perf_counter() - start))
     torch.set_num_threads(threads)
-    ours, whole_ = median(taken["ours"]), median(taken["whole"])
-    return {"case": "decoding", "images_per_second": ours, "whole_images_per_second": whole_}
+    ours, unreduced = median(taken["ours"]), median(taken["whole"])
+    return {"case": "decoding", "images_per_second": ours, "whole_images_per_second": unreduced}
 
 
 def caches(source: ImagesFrom, folder: Path) -> dict[str, tuple[float, Source]]:
-    """Seconds in which each kind of cache is made, in turns, and the source with it."""
-    taken, found = defaultdict[str, list[float]](list), dict[str, Source]()
+    """Returns the seconds in which each kind of cache is made, in turns, and the source with it."""
+    taken, sources = defaultdict[str, list[float]](list), dict[str, Source]()
     for turn in range(TURNS):
         for kind in ("ram", "disk"):
-            found.pop(kind, None)  # two in memory at a time are one too many
-            seconds, found[kind] = built(source, kind, folder / str(turn))
+            sources.pop(kind, None)  # two in memory at a time are one too many
+            seconds, sources[kind] = built(source, kind, folder / str(turn))
             taken[kind].append(seconds)
-    return {kind: (median(taken[kind]), found[kind]) for kind in found}
+    return {kind: (median(taken[kind]), sources[kind]) for kind in sources}
 
 
 def built(source: ImagesFrom, kind: Any, folder: Path) -> tuple[float, Source]:
     with patch.dict(os.environ, XDG_CACHE_HOME=str(folder)):
         start = time.perf_counter()
-        found = cached(source, kind, 1)
-        return time.perf_counter() - start, found
+        with_cache = cached(source, kind, 1)
+        return time.perf_counter() - start, with_cache
 
 
 def handed_over(
     source: Source, packed: Source, kept: dict[str, Source], root: Path, device: torch.device
 ) -> Iterator[Line]:
-    """Images a second of every side: decoded by so many processes, or from a cache without any."""
+    """Yields the images a second of every side: decoded by so many processes, or from a cache without any."""
     cases = {_decoding(workers): (source, workers) for workers in PROCESSES}
     cases |= {f"{_decoding(workers)}, from a tar archive": (packed, workers) for workers in PROCESSES}
-    cases |= {f"cache {kind}": (found, 0) for kind, found in kept.items()}
+    cases |= {f"cache {kind}": (with_cache, 0) for kind, with_cache in kept.items()}
     sides: dict[tuple[str, str], Callable[[], Images]] = {}
     for case, (images, workers) in cases.items():
         sides[case, "images"] = partial(ours, images, workers, device)
@@ -142,8 +142,8 @@ def handed_over(
         for side, images in sides.items():
             rates[side].append(rate(images(), 2 * WORKERS + 2))
     for case in cases:
-        own = {side: median(rates[case, side]) for of, side in sides if of == case}
-        yield {"case": case, **{f"{side}_per_second": speed for side, speed in own.items()}}
+        medians = {side: median(rates[case, side]) for of, side in sides if of == case}
+        yield {"case": case, **{f"{side}_per_second": speed for side, speed in medians.items()}}
 
 
 def _decoding(workers: int) -> str:
@@ -151,7 +151,7 @@ def _decoding(workers: int) -> str:
 
 
 def rate(images: Images, ahead: int) -> float:
-    """Images a second once those are used up that are made ahead."""
+    """Returns the images a second, once those are used up that are made ahead."""
     for _ in range(ahead):
         next(images)
     start, count = time.perf_counter(), 0
@@ -163,7 +163,7 @@ def rate(images: Images, ahead: int) -> float:
 
 
 def ours(source: Source, workers: int, device: torch.device, rendered: bool = False) -> Images:
-    """Batches as the loader hands them over, or the two views of SimCLR that a step would make of them."""
+    """Yields the sizes of batches as the loader hands them over, or after SimCLR's two views were made of them."""
     view, precision = replace(views.SIMCLR, size=SIDE), getattr(torch, fast_precision(device))
     with closing(batches(source, BATCH, seed=0, epochs=1000, workers=workers, device=device)) as stream:  # type: ignore
         for _, batch in stream:
@@ -176,7 +176,7 @@ def ours(source: Source, workers: int, device: torch.device, rendered: bool = Fa
 
 
 def lightly(root: Path, workers: int) -> Images:
-    """Its dataset and transform, in torch's loader as its examples have it: two views of each image."""
+    """Returns batches of lightly's dataset and transform, two views of each image, in torch's loader."""
     from lightly.data import LightlyDataset
     from lightly.transforms import SimCLRTransform
 
@@ -185,7 +185,7 @@ def lightly(root: Path, workers: int) -> Images:
 
 
 def torchvision(root: Path, workers: int) -> Images:
-    """A folder of images and a random crop, without anything else: one view."""
+    """Returns batches of a folder of images with a random crop and nothing else: one view."""
     from torchvision import datasets, transforms
 
     crop = transforms.Compose([transforms.RandomResizedCrop(SIDE), transforms.ToTensor()])
@@ -193,13 +193,13 @@ def torchvision(root: Path, workers: int) -> Images:
 
 
 def loader(data: Any, workers: int) -> Iterator[Any]:
-    """Without an end, since processes that are started anew for an epoch have made nothing ahead."""
+    """Returns batches without an end, since processes that are started anew for an epoch have made nothing ahead."""
     endless = RandomSampler(data, replacement=True, num_samples=10**9)
     return iter(DataLoader(data, BATCH, sampler=endless, num_workers=workers))
 
 
 def waiting(kind: str, source: Source, device: torch.device) -> Line:
-    """The share of SimCLR's step with a ResNet-18 that is spent waiting for the next batch, after the first epoch."""
+    """Returns the share of SimCLR's step with a ResNet-18 that waits for the next batch, after the first epoch."""
     method, start = SimCLR.under(SimCLR.small), len(source) // BATCH
     training = prepared(
         method, SimCLR.small, source, "resnet18", size=SIDE, batch=BATCH, device=device, start=start, workers=1
@@ -214,28 +214,28 @@ def waiting(kind: str, source: Source, device: torch.device) -> Line:
             next(records)
         finish(device)
         spent = watch.lap()
-    whole = sum(spent.values())
+    total = sum(spent.values())
     return {
         "case": f"waiting, cache {kind}",
         "batch": BATCH,
-        "waiting_share": spent.get("waiting", 0) / whole,
-        "views_share": spent.get("views", 0) / whole,
-        "seconds": whole / STEPS,
+        "waiting_share": spent.get("waiting", 0) / total,
+        "views_share": spent.get("views", 0) / total,
+        "seconds": total / STEPS,
     }
 
 
-def section(found: list[Line]) -> str:
-    of = {line["case"]: line for line in found}
-    most = max((line.get("lightly_per_second", 0) for line in found), default=0)
-    head, rows = ("", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop"), []
-    for line in (line for line in found if "views_per_second" in line):
+def section(results: list[Line]) -> str:
+    of = {line["case"]: line for line in results}
+    most = max((line.get("lightly_per_second", 0) for line in results), default=0)
+    head, cells_by_case = ("", "images/s", "and two views of each", "lightly, two views", "torchvision, one crop"), []
+    for line in (line for line in results if "views_per_second" in line):
         cells = [line.get(f"{side}_per_second") for side in ("images", "views", "lightly", "torchvision")]
         shown = ["" if cell is None else f"{cell:,.0f}" for cell in cells]
-        rows.append([line["case"], *shown, f"{line['views_per_second'] / most:.1f}" if most else ""])
+        cells_by_case.append([line["case"], *shown, f"{line['views_per_second'] / most:.1f}" if most else ""])
     decoded = "".join(
         f" One thread decodes {line['images_per_second']:,.0f} of them a second to a shorter side of 256, and"
         f" {line['whole_images_per_second']:,.0f} as they are."
-        for line in found
+        for line in results
         if line["case"] == "decoding"
     )
     made = "".join(
@@ -258,7 +258,7 @@ The first column is what the loader hands over: uint8, of which the device that 
 two views of SimCLR of them there; lightly's processes make theirs of single images. The last column holds these two
 against each other, each row against the most that lightly has. Medians of {TURNS} turns of all sides.
 
-{table([*head, "times lightly's most"], rows)}
+{table([*head, "times lightly's most"], cells_by_case)}
 """
     if waits:
         step = f"Of a whole step of SimCLR with a ResNet-18 at {SIDE} and a batch of {BATCH}, the wait for data takes"

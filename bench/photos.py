@@ -21,7 +21,7 @@ def photos(folder: Path, count: int, seed: int = 0, quality: int = 90) -> Path:
 
 
 def photo(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Random fields of six scales, whose strength falls with their frequency as in natural images, with shapes upon."""
+    """Returns random fields of six scales with shapes on them; the strength falls with the frequency as in photos."""
     pixels = np.full((height, width, 3), 128.0, np.float32)
     for cells, strength in ((3, 60), (8, 35), (24, 22), (80, 18), (200, 16), (400, 12)):
         field = random.normal(128, strength, (cells, cells, 3)).clip(0, 255).astype(np.uint8)

@@ -31,12 +31,12 @@ def cheap(peak):
         def refused():
             with pytest.raises(error) as caught:
                 call()
-            said.append(str(caught.value))
+            messages.append(str(caught.value))
 
-        said, began = [], time.perf_counter()
+        messages, began = [], time.perf_counter()
         assert peak(refused) < MOST
         assert time.perf_counter() - began < SECONDS
-        return said[0]
+        return messages[0]
 
     return refusal
 
@@ -47,10 +47,10 @@ def npy(shape, descr="|u1") -> bytes:
     return file.getvalue()
 
 
-def written(path, *parts: bytes, zeros: int = 0, last: bytes = b""):
+def written(path, *contents: bytes, zeros: int = 0, last: bytes = b""):
     """A file with a hole in it, which takes no room on the disk."""
     with path.open("wb") as file:
-        file.writelines(parts)
+        file.writelines(contents)
         file.seek(zeros, os.SEEK_CUR)
         file.write(last)
         file.truncate()
@@ -99,22 +99,22 @@ def test_a_million_members(tmp_path, cheap):
     assert "its list of members is longer" in cheap(lambda: open_source(tmp_path / "set.npz"))
 
 
-def archive(path, name: str, *parts: bytes, how: int = zipfile.ZIP_DEFLATED):
+def archive(path, name: str, *contents: bytes, how: int = zipfile.ZIP_DEFLATED):
     with zipfile.ZipFile(path, "w", how, compresslevel=1) as packed, packed.open(name, "w") as member:
-        for part in parts:
-            member.write(part)
+        for content in contents:
+            member.write(content)
     return path
 
 
 def test_members_that_unpack_to_more_than_they_are(tmp_path, cheap):
     zeros = [bytes(1 << 20)] * 300
     images = npy((10, 8, 8)) + bytes(640)
-    for what, name, parts, how in [
+    for what, name, contents, how in [
         ("announces 6,400,000,000,000 bytes", "images", [npy((10**11, 8, 8))], zipfile.ZIP_DEFLATED),
         ("packed in another way", "images", [npy((1 << 14, 8, 8)), zeros[0]], zipfile.ZIP_LZMA),
         ("announces 314,572,800 bytes and has 4,194,304 at most", "classes", [npy((75 << 20,), "<U1"), *zeros], None),
     ]:
-        path = archive(tmp_path / "set.npz", f"{name}.npy", *parts, how=how or zipfile.ZIP_DEFLATED)
+        path = archive(tmp_path / "set.npz", f"{name}.npy", *contents, how=how or zipfile.ZIP_DEFLATED)
         if name != "images":
             with zipfile.ZipFile(path, "a") as packed:
                 packed.writestr("images.npy", images)
@@ -245,10 +245,10 @@ def test_json_that_is_deep_or_long_or_large(tmp_path, cheap, content):
 
 def test_configurations_of_encoders_that_are_larger_than_their_weights(tmp_path, cheap):
     checkpoint.save_encoders(tmp_path, {"student": encoders.build("mlp", channels=1, image_size=8, hidden=[4])})
-    said = json.loads((tmp_path / "config.json").read_text())
+    written_config = json.loads((tmp_path / "config.json").read_text())
     for options in ({"hidden": [10**6, 10**6]}, {"hidden": [20_000] * 3}, {"image_size": 10**6}, {"hidden": [1] * 999}):
-        config = {**said["networks"]["student"], **options}
-        (tmp_path / "config.json").write_text(json.dumps({**said, "networks": {"student": config}}))
+        config = {**written_config["networks"]["student"], **options}
+        (tmp_path / "config.json").write_text(json.dumps({**written_config, "networks": {"student": config}}))
         assert "encoder" in cheap(lambda: checkpoint.load_encoder(tmp_path))
 
 

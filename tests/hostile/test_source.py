@@ -40,8 +40,8 @@ def _is_forbidden(node: ast.AST) -> bool:
         case ast.Call(func=ast.Name(id="compile")):  # a flag is called so, too
             return True
         case ast.Call(func=ast.Attribute(value=ast.Name(id="np"), attr="load"), keywords=keywords):
-            said = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
-            return said.get("allow_pickle") != "False"
+            arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
+            return arguments.get("allow_pickle") != "False"
         case ast.keyword(arg=name, value=value):
             return name in FLAGS or (name == "allow_pickle" and ast.unparse(value) != "False")
     return False

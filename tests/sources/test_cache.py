@@ -58,17 +58,17 @@ def key(source) -> str:
 
 
 def kept(source, kind, workers=0) -> ImagesFrom:
-    found = cached(source, kind, workers)
-    assert isinstance(found, ImagesFrom)
-    return found
+    result = cached(source, kind, workers)
+    assert isinstance(result, ImagesFrom)
+    return result
 
 
 def read(source, start=0, workers=0):
     """All that two epochs hand over, and the samples reported as bad."""
     reported = []
     options = dict(seed=3, epochs=2, start=start, workers=workers, device=CPU)
-    found = list(batches(source, 8, report=lambda *bad: reported.append(bad), **options))
-    return found, sorted(reported)
+    result = list(batches(source, 8, report=lambda *bad: reported.append(bad), **options))
+    return result, sorted(reported)
 
 
 @pytest.fixture
@@ -94,15 +94,15 @@ def test_batches_are_the_same_bits(photos, kind, monkeypatch, assert_same):
     expected = read(source)
     assert [name for name, _ in expected[1]] == sorted(BAD)
     assert any(batch.images().sizes is not None for _, batch in expected[0])
-    found = kept(source, kind)
+    result = kept(source, kind)
     monkeypatch.setattr(images_module, "picture", refuse)
-    assert_same(read(found), expected)
-    assert_same(read(found, start=5), (expected[0][5:], read(found, start=5)[1]))
-    assert not found.decodes
-    stream = batches(found, 8, seed=3, epochs=2, workers=2, device=CPU)
+    assert_same(read(result), expected)
+    assert_same(read(result, start=5), (expected[0][5:], read(result, start=5)[1]))
+    assert not result.decodes
+    stream = batches(result, 8, seed=3, epochs=2, workers=2, device=CPU)
     next(stream)
     assert active_children() == []  # where nothing is decoded
-    assert found.subset(torch.tensor([1, 2])).cache is None
+    assert result.subset(torch.tensor([1, 2])).cache is None
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
@@ -117,10 +117,10 @@ def test_worker_processes_make_it_and_read_it(photos, kind, monkeypatch, assert_
     with pytest.warns(
         UserWarning, match=r"photos: 30 of 60 pictures are decoded each time, since a cache uses at most half"
     ):
-        found = kept(source, kind, workers=1)
-    assert found.decodes
+        result = kept(source, kind, workers=1)
+    assert result.decodes
     for workers in (0, 1):
-        assert_same(read(found, workers=workers), expected)
+        assert_same(read(result, workers=workers), expected)
 
 
 def test_a_second_run_reads_what_the_first_has_left(photos, cache, monkeypatch, assert_same):
@@ -130,8 +130,8 @@ def test_a_second_run_reads_what_the_first_has_left(photos, cache, monkeypatch, 
     assert file.stat().st_mode & 0o077 == 0
     os.utime(file, ns=(1, 1))
     monkeypatch.setattr(images_module, "picture", refuse)
-    found = kept(opened(photos, channels=3), "disk")
-    assert_same(read(found), expected)
+    result = kept(opened(photos, channels=3), "disk")
+    assert_same(read(result), expected)
     assert file.stat().st_mtime_ns > 1  # used now
 
 
@@ -180,8 +180,8 @@ def test_a_file_that_is_not_whole_is_made_anew(photos, cache, damage, assert_sam
         content[-70] ^= 1
     file.write_bytes(b"" if damage == "empty" else content)
     with pytest.warns(UserWarning, match="is damaged .* and is made anew"):
-        found = kept(source, "disk")
-    assert_same(read(found), expected)
+        result = kept(source, "disk")
+    assert_same(read(result), expected)
     assert len(files(cache)) == 1
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_whole_is_made_anew(photos, cache, damage, assert_sam
 def test_pixels_that_cannot_be_had_are_decoded(photos, cache, damage, monkeypatch, assert_same):
     source = opened(photos)
     expected = read(source)
-    found = kept(source, "disk")
+    result = kept(source, "disk")
     (file,) = files(cache)
     if damage == "flipped":
         with file.open("r+b") as content:
@@ -205,10 +205,10 @@ def test_pixels_that_cannot_be_had_are_decoded(photos, cache, damage, monkeypatc
             raise OSError(errno.EIO, "Input/output error")
 
         monkeypatch.setattr(os, "preadv", refused)
-    with pytest.warns(UserWarning, match="a cache of pictures is damaged") as said:
-        got = read(found)
+    with pytest.warns(UserWarning, match="a cache of pictures is damaged") as warned:
+        got = read(result)
     assert_same(got, expected)
-    assert len(said) == 1
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
@@ -219,14 +219,14 @@ def test_what_does_not_fit_is_decoded_each_time(photos, kind, monkeypatch, asser
     monkeypatch.setattr(module, "free_memory", lambda: 40_000)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 40_000, 40_000))
-    with pytest.warns(UserWarning, match=r"photos: \d\d of 60 pictures are decoded each time") as said:
-        found = kept(source, kind)
-    assert ("remove " in str(said[0].message)) == (kind == "disk")
-    assert found.cache is not None
-    assert 0 < found.cache.absent < 60
-    assert found.cache.size <= 40_000
-    assert_same(read(found), expected)
-    assert_same(read(found, workers=1), expected)
+    with pytest.warns(UserWarning, match=r"photos: \d\d of 60 pictures are decoded each time") as warned:
+        result = kept(source, kind)
+    assert ("remove " in str(warned[0].message)) == (kind == "disk")
+    assert result.cache is not None
+    assert 0 < result.cache.absent < 60
+    assert result.cache.size <= 40_000
+    assert_same(read(result), expected)
+    assert_same(read(result, workers=1), expected)
 
 
 @pytest.mark.parametrize("room", [20_000, 100])
@@ -244,8 +244,8 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
     monkeypatch.setattr(module, "PIECE", 10)
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.warns(UserWarning, match="pictures are decoded each time"):
-        found = kept(source, kind)
-    assert_same(read(found), expected)
+        result = kept(source, kind)
+    assert_same(read(result), expected)
     monkeypatch.setattr(os, "pwrite", lambda *_: full(0, b"", 10**9))
     with pytest.warns(UserWarning, match=rf"--cache {kind} is not possible \(No space left on device\)"):
         assert kept(opened(photos, channels=1), kind).cache is None
@@ -279,10 +279,10 @@ def test_what_the_system_refuses_is_asked_for_again(photos, monkeypatch, reason,
 
     with monkeypatch.context() as patch:
         patch.setattr(images_module, "picture", away)
-        found = kept(source, "ram")
-    assert found.cache is not None
-    assert (found.cache.absent, found.cache.unfitting) == (2, 0)
-    assert_same(read(found), expected)
+        result = kept(source, "ram")
+    assert result.cache is not None
+    assert (result.cache.absent, result.cache.unfitting) == (2, 0)
+    assert_same(read(result), expected)
 
 
 class Deadly:
@@ -310,13 +310,13 @@ def test_what_cannot_be_made_is_done_without(photos, monkeypatch, workers, asser
             raise MemoryError
 
         monkeypatch.setattr(module, "zeros", full)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        found = kept(source, "ram", workers)
-    assert re.match(rf"photos: --cache ram is not possible \({why}", str(said[-1].message))
-    assert found.cache is None
+        result = kept(source, "ram", workers)
+    assert re.match(rf"photos: --cache ram is not possible \({why}", str(warned[-1].message))
+    assert result.cache is None
     monkeypatch.undo()
-    assert_same(read(found), expected)
+    assert_same(read(result), expected)
 
 
 def test_a_killed_build_leaves_nothing_that_counts(photos, cache, monkeypatch, assert_same):
@@ -331,13 +331,13 @@ def test_a_killed_build_leaves_nothing_that_counts(photos, cache, monkeypatch, a
         patch.setattr(module.PictureWriter, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             kept(source, "disk")
-    (part,) = files(cache)
-    assert part.suffix == ".part"
-    assert part.stat().st_size > 0
-    other = part.with_name("other.part")
-    shutil.copy(part, other)
-    found = kept(source, "disk")
-    assert_same(read(found), read(source))
+    (unfinished,) = files(cache)
+    assert unfinished.suffix == ".part"
+    assert unfinished.stat().st_size > 0
+    other = unfinished.with_name("other.part")
+    shutil.copy(unfinished, other)
+    result = kept(source, "disk")
+    assert_same(read(result), read(source))
     assert [path.suffix for path in files(cache)] == [""]  # that of another folder is gone, too
 
 
@@ -359,15 +359,15 @@ def test_who_comes_while_it_is_made_waits(photos, cache, monkeypatch, capsys):
     place.parent.mkdir(parents=True)
     maker = os.open(place.with_suffix(".part"), os.O_RDWR | os.O_CREAT)
     fcntl.flock(maker, fcntl.LOCK_EX)
-    found = []
-    thread = threading.Thread(target=lambda: found.append(kept(source, "disk")))
+    result = []
+    thread = threading.Thread(target=lambda: result.append(kept(source, "disk")))
     thread.start()
     time.sleep(0.3)
-    assert found == []
+    assert result == []
     assert place.with_suffix(".part").exists()  # not taken for one that was left behind
     os.close(maker)
     thread.join(20)
-    assert found[0].cache.absent == 0
+    assert result[0].cache.absent == 0
     assert capsys.readouterr().err.count("photos: waiting for another process, which decodes these pictures") == 1
 
 
@@ -395,13 +395,13 @@ def test_of_old_caches_the_least_recently_used_go_first(photos, cache, monkeypat
 
 def test_a_cache_that_is_read_makes_no_room(photos, cache, monkeypatch):
     """Its bytes would stay on the disk until it is closed."""
-    found = kept(opened(photos), "disk")
+    result = kept(opened(photos), "disk")
     (first,) = files(cache)
     monkeypatch.setattr(module, "_fits", lambda wanted, taken, free: wanted < 1000)
     with pytest.warns(UserWarning, match="decoded each time"):
         kept(opened(photos, channels=1), "disk")
     assert first.exists()
-    del found
+    del result
     with pytest.warns(UserWarning, match="decoded each time"):
         kept(opened(photos, channels=1, image_size=24), "disk")
     assert not first.exists()
@@ -447,10 +447,10 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(photos, monkeypatc
 
 
 def test_the_file_is_gone_with_the_source(photos):
-    found = kept(opened(photos), "ram")
-    assert found.cache is not None
-    descriptor = found.cache.descriptor
+    result = kept(opened(photos), "ram")
+    assert result.cache is not None
+    descriptor = result.cache.descriptor
     assert os.readlink(f"/proc/self/fd/{descriptor}").startswith("/memfd:sanslabel")
-    del found
+    del result
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)

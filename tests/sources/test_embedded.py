@@ -37,37 +37,38 @@ def test_digits_are_scikit_learns():
         for image, label in zip(images, labels, strict=True)
     }
     train, test = open_source("digits"), open_source("digits", "test")
-    parts = [
-        {(image.numpy().tobytes(), int(label)) for image, label in zip(part.images, part.labels, strict=True)}
-        for part in (train, test)
-        if isinstance(part, Arrays)
+    splits_of = [
+        {(image.numpy().tobytes(), int(label)) for image, label in zip(chosen.images, chosen.labels, strict=True)}
+        for chosen in (train, test)
+        if isinstance(chosen, Arrays)
     ]
-    assert parts[0] | parts[1] == expected
-    assert not parts[0] & parts[1]
+    assert splits_of[0] | splits_of[1] == expected
+    assert not splits_of[0] & splits_of[1]
     assert (len(train), len(test)) == (1438, 359)
     shares = torch.bincount(test.labels) / (torch.bincount(test.labels) + torch.bincount(train.labels))
     assert (shares - 0.2).abs().max() < 0.004
 
 
 def test_all_is_both_splits_and_ids_tell_them_apart():
-    whole, train, test = (open_source("digits", split) for split in ("all", "train", "test"))
-    assert isinstance(whole, Arrays)
+    everything, train, test = (open_source("digits", split) for split in ("all", "train", "test"))
+    assert isinstance(everything, Arrays)
     assert isinstance(test, Arrays)
-    assert len(whole) == len(train) + len(test)
-    assert whole.id(3) == train.id(3) == "train/3"
-    assert whole.id(len(train) + 5) == test.id(5) == "test/5"
-    assert torch.equal(whole.images[len(train) :], test.images)
+    assert len(everything) == len(train) + len(test)
+    assert everything.id(3) == train.id(3) == "train/3"
+    assert everything.id(len(train) + 5) == test.id(5) == "test/5"
+    assert torch.equal(everything.images[len(train) :], test.images)
 
 
 def test_a_subset_keeps_names_and_rows_together():
-    whole = open_source("digits", "all")
-    part = whole.subset(torch.tensor([5, 1500, 2]))
-    assert [part.id(row) for row in range(len(part))] == ["train/5", whole.id(1500), "train/2"]
-    assert torch.equal(part.labels, whole.labels[[5, 1500, 2]])
+    everything = open_source("digits", "all")
+    chosen = everything.subset(torch.tensor([5, 1500, 2]))
+    assert [chosen.id(row) for row in range(len(chosen))] == ["train/5", everything.id(1500), "train/2"]
+    assert torch.equal(chosen.labels, everything.labels[[5, 1500, 2]])
     assert torch.equal(
-        part.load(Request(torch.tensor([1]))).images.pixels, whole.load(Request(torch.tensor([1500]))).images.pixels
+        chosen.load(Request(torch.tensor([1]))).images.pixels,
+        everything.load(Request(torch.tensor([1500]))).images.pixels,
     )
-    assert part.fingerprint != whole.fingerprint
+    assert chosen.fingerprint != everything.fingerprint
 
 
 def test_fashion_mnist_is_found_or_says_how_to_get_it(tmp_path, monkeypatch):

@@ -54,11 +54,11 @@ def test_other_folders_have_no_labels(tmp_path, paths):
 def test_a_divided_folder(tmp_path, held_out):
     root = saved(tmp_path, "train/dog/1.png", "train/cat/2.png", f"{held_out}/dog/3.png", "other/4.png")
     assert splits(root) == ("train", "test")
-    train, test, whole = (opened(root, split) for split in ("train", "test", "all"))
+    train, test, everything = (opened(root, split) for split in ("train", "test", "all"))
     assert [train.id(0), train.id(1), test.id(0)] == ["train/cat/2.png", "train/dog/1.png", f"{held_out}/dog/3.png"]
     assert train.classes == test.classes == ("cat", "dog")  # though the test split has dogs only
     assert test.labels.tolist() == [1]
-    assert whole.labels.tolist() == [0, 1, 1]
+    assert everything.labels.tolist() == [0, 1, 1]
 
 
 def test_test_goes_before_val_and_may_be_without_labels(tmp_path):
@@ -66,9 +66,9 @@ def test_test_goes_before_val_and_may_be_without_labels(tmp_path):
     test = opened(root, "test")
     assert test.id(0) == "test/4.png"
     assert test.classes == ()
-    whole = opened(root, "all")
-    assert whole.labels.tolist() == [0, 1, -1]
-    assert whole.classes == ("cat", "dog")
+    everything = opened(root, "all")
+    assert everything.labels.tolist() == [0, 1, -1]
+    assert everything.classes == ("cat", "dog")
 
 
 def test_grey_or_color_and_the_size_are_told_by_the_files(tmp_path):
@@ -125,21 +125,21 @@ def test_standardization_leaves_the_padding_out(tmp_path):
 
 def test_the_fingerprint_follows_names_sizes_and_content_and_not_times(tmp_path):
     root = saved(tmp_path / "a", "1.png", "2.png")
-    seen = [opened(root).fingerprint]
+    prints = [opened(root).fingerprint]
     os.utime(root / "1.png", ns=(1, 1))
-    assert opened(root).fingerprint == seen[0]
+    assert opened(root).fingerprint == prints[0]
     shutil.copytree(root, tmp_path / "copy")
-    assert opened(tmp_path / "copy").fingerprint == seen[0]
+    assert opened(tmp_path / "copy").fingerprint == prints[0]
     content = bytearray((root / "1.png").read_bytes())
     content[-20] ^= 1
     (root / "1.png").write_bytes(content)
-    seen.append(opened(root).fingerprint)
+    prints.append(opened(root).fingerprint)
     (root / "1.png").write_bytes(content + b"\0")
-    seen.append(opened(root).fingerprint)
+    prints.append(opened(root).fingerprint)
     (root / "2.png").rename(root / "3.png")
-    seen.append(opened(root).fingerprint)
-    seen.append(opened(root).subset(torch.tensor([0])).fingerprint)
-    assert len(set(seen)) == 5
+    prints.append(opened(root).fingerprint)
+    prints.append(opened(root).subset(torch.tensor([0])).fingerprint)
+    assert len(set(prints)) == 5
 
 
 def test_a_bad_image_is_replaced_by_the_next_good_one(tmp_path):
@@ -156,9 +156,9 @@ def test_a_bad_image_is_replaced_by_the_next_good_one(tmp_path):
         (4, "5.png"),
     ]
     assert torch.equal(loaded.images.pixels[1], loaded.images.pixels[3])
-    part = source.subset(torch.tensor([1, 4]))
-    assert part.load(Request(torch.tensor([0]))).index.tolist() == [1]
-    assert part.id(1) == "4.png"
+    chosen = source.subset(torch.tensor([1, 4]))
+    assert chosen.load(Request(torch.tensor([0]))).index.tolist() == [1]
+    assert chosen.id(1) == "4.png"
 
 
 def test_damaged_data_stop_at_once(tmp_path):

@@ -59,9 +59,9 @@ def test_an_epoch_meets_every_sample_at_most_once(digits):
 
 @pytest.mark.parametrize("start", [0, 1, 13, 14, 15, 27, 28])
 def test_starting_late_is_skipping(digits, same, start):
-    whole = list(batches(digits, 100, seed=3, epochs=2, device=CPU))
+    everything = list(batches(digits, 100, seed=3, epochs=2, device=CPU))
     late = list(batches(digits, 100, seed=3, epochs=2, start=start, device=CPU))
-    assert same(tuple(whole[start:]), tuple(late))
+    assert same(tuple(everything[start:]), tuple(late))
 
 
 def test_starting_late_costs_nothing(digits):
@@ -86,13 +86,13 @@ def test_shorter_epochs_and_larger_batches(digits):
 
 
 def test_processes_hold_slices_of_the_global_batch(digits, monkeypatch):
-    (_, whole), (_, after) = list(batches(digits, 64, seed=0, epochs=1, device=CPU))[:2]
+    (_, everything), (_, after) = list(batches(digits, 64, seed=0, epochs=1, device=CPU))[:2]
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     slices = []
     for rank in range(2):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         slices.append([batch for _, batch in batches(digits, 64, seed=0, epochs=1, device=CPU)][:2])
-    for step, expected in enumerate((whole, after)):
+    for step, expected in enumerate((everything, after)):
         for field in (lambda b: b.images().pixels, lambda b: b.labels(), lambda b: b.index, lambda b: b.key):
             assert torch.equal(torch.cat([field(slices[rank][step]) for rank in range(2)]), field(expected))
     with pytest.raises(BadInput, match="--batch 65 cannot be shared by 2 processes"):

@@ -82,13 +82,13 @@ def test_class_names_are_kept(tmp_path):
 
 def test_the_fingerprint_follows_every_pixel_and_label(tmp_path):
     images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
-    seen = set()
+    prints = set()
     for change in ("none", "pixel", "label"):
         images[1, 7, 7] = change == "pixel"
         labels[1] = change != "label"
-        seen.add(opened(saved(tmp_path, images=images, labels=labels)).fingerprint)
-    assert len(seen) == 3
-    assert opened(saved(tmp_path, images=images, labels=labels)).fingerprint in seen
+        prints.add(opened(saved(tmp_path, images=images, labels=labels)).fingerprint)
+    assert len(prints) == 3
+    assert opened(saved(tmp_path, images=images, labels=labels)).fingerprint in prints
 
 
 @pytest.mark.parametrize(

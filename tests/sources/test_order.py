@@ -107,7 +107,7 @@ def test_windowed_reads_few_shards_at_a_time():
     for epoch in range(3):
         place = torch.argsort(permutation(fold(fold(9, 2, epoch), 0), 12)).tolist()
         shuffled = permutation(fold(9, 2, epoch), 500).tolist()
-        expected = [row for part in range(4) for row in shuffled if place[int(shard[row])] // window == part]
+        expected = [row for chosen in range(4) for row in shuffled if place[int(shard[row])] // window == chosen]
         got = Windowed(shard, window).epoch(9, epoch, 50)
         assert got.tolist() == expected
         changes = (place := torch.tensor(place))[shard[got]] // window

@@ -111,9 +111,9 @@ def test_shards_are_their_folder_with_workers_and_caches(photos, tmp_path, same,
     assert same(read(tar, workers=2), expected)
     assert same(read(tar, start=3)[0], expected[0][3:])
     for kind in ("ram", "disk"):
-        found = cached(tar, kind, 0)
-        assert not found.decodes
-        assert same(read(found), expected)
+        result = cached(tar, kind, 0)
+        assert not result.decodes
+        assert same(read(result), expected)
     packed(photos, tmp_path / "shards" / "0002.tar", names[2:12:3])  # fewer
     assert len(open_source(tmp_path / "shards", image_size=16)) < 40
 

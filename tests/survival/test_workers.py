@@ -42,13 +42,13 @@ def test_batches_go_on_as_if_no_worker_had_been_killed(pictures, soon):
     source = open_source(pictures)
     expected = list(batches(source, 8, seed=1, epochs=4, device=CPU))
     got, killed = [], []
-    with pytest.warns(UserWarning, match="others go on in its place") as said:  # noqa: PT031
+    with pytest.warns(UserWarning, match="others go on in its place") as warned:  # noqa: PT031
         for pair in batches(source, 8, seed=1, epochs=4, device=CPU, workers=1):
             got.append(pair)
             if len(got) in {2, 9}:
                 killed += kill_workers()
-    assert len(killed) == len(said) == 2
-    for pid, warning in zip(killed, said, strict=True):
+    assert len(killed) == len(warned) == 2
+    for pid, warning in zip(killed, warned, strict=True):
         assert f"pictures0: worker process {pid} died while" in str(warning.message)
         assert ".png and 5 more" in str(warning.message)
     assert len(got) == len(expected) == 24
@@ -133,47 +133,47 @@ class Deadly:
 def test_workers_that_die_of_what_they_are_given_end_the_run(pictures, soon):
     source = open_source(pictures)
     object.__setattr__(source, "deadly", Deadly())
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         with pytest.raises(BadInput, match=r"worker process \d+ died while .*\.png.*the third time in a row"):
             next(batches(source, 8, seed=1, epochs=4, device=CPU, workers=1))
-    assert sum("others go on in its place" in str(warning.message) for warning in said) == 2
+    assert sum("others go on in its place" in str(warning.message) for warning in warned) == 2
 
 
 @pytest.fixture
-def told(monkeypatch) -> list[str]:
+def warned(monkeypatch) -> list[str]:
     """What is warned of, by another thread too."""
-    told = []
+    warned = []
     monkeypatch.setattr(workers, "PATIENCE", 0.3)
-    monkeypatch.setattr(workers.warnings, "warn", lambda message, **_: told.append(message))
-    return told
+    monkeypatch.setattr(workers.warnings, "warn", lambda message, **_: warned.append(message))
+    return warned
 
 
-def test_files_that_are_slow_to_read_are_named(pictures, told):
+def test_files_that_are_slow_to_read_are_named(pictures, warned):
     source = open_source(pictures)
     load = source.load
     stream = batches(source, 8, seed=1, epochs=1, device=CPU)
     next(stream)
-    assert told == []
+    assert warned == []
     object.__setattr__(source, "load", lambda request: time.sleep(0.6) or load(request))
     _, second = next(stream)
     names = [source.id(row) for row in second.index[:3].tolist()]
-    assert told == [f"pictures0: waiting for {', '.join(names)} and 5 more for 0 s"]
+    assert warned == [f"pictures0: waiting for {', '.join(names)} and 5 more for 0 s"]
 
 
-def test_files_that_a_worker_hangs_in_are_named(pictures, told):
+def test_files_that_a_worker_hangs_in_are_named(pictures, warned):
     source = open_source(pictures)
     expected = [batch.index.tolist() for _, batch in batches(source, 8, seed=1, epochs=4, device=CPU)]
     stream = batches(source, 8, seed=1, epochs=4, device=CPU, workers=1)
     next(stream)
     (worker,) = active_children()
     os.kill(worker.pid, signal.SIGSTOP)
-    told.clear()  # starting it may take long
+    warned.clear()  # starting it may take long
     go_on = threading.Timer(1.5, lambda: os.kill(worker.pid, signal.SIGCONT))
     go_on.start()
     got = [batch.index.tolist() for _, batch in stream]
     go_on.join()
     assert got == expected[1:]
-    (sentence,) = told
+    (sentence,) = warned
     waited = [rows for rows in expected if f"for {source.id(rows[0])}, {source.id(rows[1])}" in sentence]
     assert len(waited) == 1
