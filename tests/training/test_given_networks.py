@@ -12,6 +12,7 @@ from torch import nn
 import sanslabel
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput
+from sanslabel.memory import Frozen
 from sanslabel.methods.method import Method, Networks, Objective
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.run_folder import RunFolder
@@ -36,15 +37,11 @@ class Taught(Method):
     recipe = small = SimCLR.small
 
     def networks(self, encoder, facts, teacher):
-        net = Networks(encoder=encoder, predictor=nn.Linear(encoder.width, teacher.width))
-        net.__dict__["given"] = teacher  # outside of the state
-        return net
+        return Networks(encoder=encoder, predictor=nn.Linear(encoder.width, teacher.width), given=Frozen(teacher))
 
     def step(self, net, batch, clock):
         view = RECONSTRUCTION(batch, 0)
-        with torch.no_grad():
-            target = net.given(view)
-        yield Objective((net.predictor(net.encoder(view)) - target).square().mean())
+        yield Objective((net.predictor(net.encoder(view)) - net.given(view)).square().mean())
 
 
 def first_weights(monkeypatch, **options):
