@@ -22,7 +22,7 @@ except OSError:
 small = "--encoder mlp --encoder-options hidden=16,8 --epochs 1 --batch 512"
 for command in (
     f"train vae --data digits --out run {small}",
-    "evaluate run --protocols knn --draws 1",
+    "evaluate run --protocols knn --knn.draws 1",
     "sample run --n 4",
     "report run --points 100",
     "methods",
