@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,10 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+PATIENCE = 1.0
+"""seconds that the holder of a lock has to write its name"""
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Context manager that holds RUN/.lock; the system releases it when the process dies, however it dies.
@@ -44,10 +49,10 @@ def locked(run: Path) -> Iterator[None]:
         raise DiskError(f"{run}: the run folder cannot be written ({error}); choose another --out.") from error
     try:
         try:
-            _take(descriptor)
+            _take_patiently(descriptor)
         except (BlockingIOError, PermissionError) as error:
             raise BadInput(
-                f"{run}: is being trained by {_holder(descriptor)}; wait for its end, or stop it."
+                f"{run}: is being trained by {_holder(descriptor) or 'another process'}; wait for its end, or stop it."
             ) from error
         except OSError as error:
             warnings.warn(
@@ -60,6 +65,22 @@ def locked(run: Path) -> Iterator[None]:
         os.close(descriptor)  # and with it the lock
 
 
+def _take_patiently(descriptor: int) -> None:
+    """Takes the lock, or raises the error of `_take` once its holder has written a name, or after a second.
+
+    A process that takes the lock writes its name a moment later, and one that only looks into the folder gives the lock
+    back at once.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _take(descriptor)
+        except (BlockingIOError, PermissionError):
+            if _holder(descriptor) or time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
 def refuse_if_locked(run: Path) -> None:
     """Raises BadInput if a process trains in the folder. Writes nothing if there is no lock file."""
     if (run / ".lock").exists():
@@ -68,9 +89,9 @@ def refuse_if_locked(run: Path) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Returns the name of the process that holds the lock."""
+    """Returns the name of the process that holds the lock, "" before it has written it."""
     os.lseek(descriptor, 0, os.SEEK_SET)
-    return os.read(descriptor, 200).decode(errors="replace") or "another process"
+    return os.read(descriptor, 200).decode(errors="replace")
 
 
 def _write_holder(descriptor: int, holder: str) -> None:

@@ -1,7 +1,9 @@
 """Two starts on one run folder."""
 
+import fcntl
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -66,6 +68,23 @@ def test_of_two_first_starts_one_trains(start, tmp_path, quick):
     (refused,) = (process.log.read_text() for process in both if process.code == 2)
     (other,) = (process.pid for process in both if process.code == 0)
     assert f"is being trained by process {other} on" in refused
+
+
+def test_a_holder_without_a_name_is_given_time_to_write_it(tmp_path):
+    """A process that is refused in the moment between the lock and the name learns the name all the same."""
+    file = tmp_path / ".lock"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    timer = threading.Timer(0.2, file.write_text, ["process 7 on elsewhere"])
+    timer.start()
+    with pytest.raises(BadInput, match="process 7 on elsewhere"), locked(tmp_path):
+        pass
+    os.ftruncate(descriptor, 0)
+    with pytest.raises(BadInput, match="another process"), locked(tmp_path):
+        pass
+    os.close(descriptor)
+    with locked(tmp_path):
+        pass
 
 
 def test_it_is_released_at_the_end_and_after_an_error(tmp_path):
