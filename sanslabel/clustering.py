@@ -30,11 +30,11 @@ class Clustering(NamedTuple):
 @torch.no_grad()
 def spherical_kmeans(points: Tensor, count: int, key: int, iterations: int = 10) -> Clustering:
     """Returns clusters by k-means with cosines (Dhillon and Modha 2001). In turns, each point joins the centroid of
-    highest cosine, and each centroid becomes the direction of its points' sum. Neither lowers the objective. A centroid
-    without points stays where it is.
+    highest cosine, and each centroid becomes the direction of its points' sum. Neither step lowers the objective. A
+    centroid without points stays where it is.
 
-    points: (n, D), float32, of unit length, or of zeros, which count as no point; count: K; key: chooses the K points
-    that are the first centroids. The same bits in every call and process.
+    points: (n, D), float32, of unit length; rows of zeros are not counted as points. count: K; key: chooses the K
+    points that are the first centroids. The result has the same bits in every call and process.
     """
     with torch.autocast(points.device.type, enabled=False):
         present = points.any(dim=1)  # (n,)
@@ -62,9 +62,9 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sums(points: Tensor, nearest: Tensor, count: int) -> Tensor:
     """Returns the sum of each centroid's points, (K, D)."""
-    if points.device.type == "cpu":  # in order: 0.8 ms for 10,000 points; by products with K = 500 it takes 30
+    if points.device.type == "cpu":  # in order: 0.8 ms for 10,000 points; products with K = 500 take 30 ms
         return points.new_zeros(count, points.shape[1]).index_add_(0, nearest, points)
-    return _by_products(points, nearest, count)  # elsewhere additions are atomic, in a random order
+    return _by_products(points, nearest, count)  # elsewhere `index_add_` is atomic, in a random order
 
 
 def _by_products(points: Tensor, nearest: Tensor, count: int) -> Tensor:
@@ -96,8 +96,8 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def fit_(self, points: Tensor, key: int, iterations: int = 10) -> None:
-        """Replaces the clusters by those of k-means. points: (n, D), one of unit length for each sample, or zeros for a
-        sample that gets no cluster."""
+        """Replaces the clusters by those of k-means. points: (n, D), a vector of unit length for each sample, or zeros
+        for a sample that gets no cluster."""
         clustering = spherical_kmeans(points, len(self.centroids), key, iterations)
         self.centroids.copy_(clustering.centroids)
         self.assignments.copy_(clustering.assignments)

@@ -1,6 +1,6 @@
 """Memories that methods keep between steps: modules made of buffers, and of weights that no gradient reaches.
 
-Whatever is written to them was gathered from all processes before, and is written after the yield.
+Everything that is written to a memory was gathered from all processes before, and is written after the yield.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def teacher_of(student: nn.Module) -> nn.Module:
 
 
 def add_teacher_(net: nn.Module, momentum: float | None) -> None:
-    """Gives the networks a teacher, a copy of what they hold so far; does nothing if the momentum is None."""
+    """Gives the networks a teacher, a copy of all networks added so far; does nothing if the momentum is None."""
     if momentum is not None:
         net.teacher = teacher_of(net)
 
@@ -38,16 +38,16 @@ def follow_(net: nn.Module, momentum: float | None) -> None:
 
 @torch.no_grad()
 def ema_(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Moves a teacher: teacher <- momentum · teacher + (1 - momentum) · student, over the teacher's parameters and the
-    student's of the same names. A momentum of 1 leaves the teacher, 0 copies the student."""
+    """Moves a teacher: teacher <- momentum · teacher + (1 - momentum) · student, for each of the teacher's parameters
+    and the student's of the same name. A momentum of 1 leaves the teacher as it is; 0 copies the student."""
     names, parameters = zip(*teacher.named_parameters(), strict=True)
     torch._foreach_lerp_(parameters, [student.get_parameter(name) for name in names], 1 - momentum)
 
 
 @contextmanager
 def without_statistics(module: nn.Module) -> Iterator[None]:
-    """Context manager for a pass that leaves BatchNorm's running statistics alone, such as one that is repeated to save
-    memory."""
+    """Context manager for a pass that does not change BatchNorm's running statistics, such as a pass that is repeated
+    to save memory."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     live = [m._buffers for m in norms]
     for m, buffers in zip(norms, live, strict=True):
@@ -61,15 +61,15 @@ def without_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def filling(net: nn.Module) -> Iterator[None]:
-    """Context manager for a pass that only fills a memory. It has no gradient and leaves BatchNorm's running statistics
-    alone, since there is no loss that would refuse a value that is not finite."""
+    """Context manager for a pass that only fills a memory. It has no gradient and does not change BatchNorm's running
+    statistics, since without a loss nothing would refuse values that are not finite."""
     with torch.no_grad(), without_statistics(net):
         yield
 
 
 class Frozen(nn.Module):
-    """A given network, in evaluation mode, that no gradient reaches. Like data it is input of a run: it moves between
-    devices with the networks that hold it, but is no part of their state, and no checkpoint contains it."""
+    """A given network in evaluation mode, which no gradient reaches. Like data, it is an input of the run. It moves
+    between devices with the networks around it, but is not part of their state, and no checkpoint contains it."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -133,9 +133,9 @@ class Bank(nn.Module):
     def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:
         """Writes m[index] <- n(momentum · m[index] + (1 - momentum) · n(z)), where n normalizes.
 
-        Embeddings that are not finite are skipped: where a memory is filled without a loss, nothing else would refuse
-        them. If a sample is in the batch twice, in place of one that cannot be read, the first counts: otherwise the
-        order of writing would decide.
+        Embeddings that are not finite are skipped, since nothing else would refuse them where a memory is filled
+        without a loss. A batch can contain a sample twice, in place of a sample that cannot be read. The first then
+        counts; otherwise the order of writing would decide.
 
         index: (N,) int64; z: (N, D).
         """
@@ -147,7 +147,7 @@ class Bank(nn.Module):
 
 def _first(index: Tensor) -> Tensor:
     """Returns for each entry the position of its first occurrence: (N,) -> (N,) int64. It sorts, which takes 0.2 ms at
-    N = 4,096; comparing all pairs takes 37."""
+    N = 4,096; comparing all pairs takes 37 ms."""
     ordered, order = index.sort(stable=True)
     return order[torch.searchsorted(ordered, index)]
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CODERS = ({"format": "PNG", "optimize": True}, {"format": "WEBP", "lossless": True})
-"""the lossless coders, of which the smaller result counts"""
+"""the lossless coders; the smaller of their results counts"""
 
 
 def compressed_nats(images: Tensor) -> Tensor:
     """Returns the compressed size of each image in nats: (N, C, H, W) in [0, 1], taken as eight bits a value -> (N,).
 
-    The smaller of PNG and lossless WebP counts. A simple image can be large for one coder; the more coders, the better
-    they bound its complexity.
+    The smaller of PNG and lossless WebP counts. One coder can be poor at a simple image, so more coders give a better
+    bound on its complexity.
     """
     from PIL import Image
 

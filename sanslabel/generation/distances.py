@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 NEIGHBORS = 3
-"""k, of precision and recall"""
+"""k, number of neighbors for precision and recall"""
 BATCH = 256
 """points whose distances to all others are computed at a time"""
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Returns ‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) of the features' normal approximations; 0 if they agree.
+    """Returns ‖μ_a - μ_b‖² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) of two normal approximations of features.
 
-    a: (n, D); b: (m, D), n and m above 1. Heusel et al. 2017, eq. 6.
+    a: (n, D); b: (m, D), n and m above 1. It is 0 if means and covariances agree. Heusel et al. 2017, eq. 6.
     """
     a, b = a.double(), b.double()
     covariances = [torch.atleast_2d(x.T.cov()) for x in (a, b)]
@@ -26,12 +26,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def precision_recall(real: Tensor, fake: Tensor, neighbors: int = NEIGHBORS) -> tuple[float, float]:
-    """Returns the fraction of `fake` that lies within `real`, and of `real` within `fake`. A point lies within a set if
-    it is in the ball around one of its members that reaches to the member's k-th nearest neighbor in the set.
+    """Returns the fraction of `fake` that lies within `real`, and of `real` within `fake`. Around each member of a set
+    is a ball that reaches to the member's k-th nearest neighbor in the set. A point lies within the set if it is in one
+    of these balls.
 
     real: (n, D); fake: (m, D). Kynkäänniemi et al. 2019, eq. 1 and 2, k = 3.
     """
-    real, fake = real.double(), fake.double()  # distances come from products, in which near ones would be rounding
+    real, fake = real.double(), fake.double()  # in float32, the products would round small distances away
     return _fraction_within(fake, real, neighbors), _fraction_within(real, fake, neighbors)
 
 

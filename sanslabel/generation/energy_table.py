@@ -19,19 +19,19 @@ from sanslabel.sources import Source
 
 @dataclass(frozen=True)
 class EnergyTable:
-    """A table of energies that was written."""
+    """A table of energies that was written to a file, and its summary."""
 
     path: Path
     count: int
     """images in the table"""
     unreadable: int
-    """images that could not be read, and have no energy"""
+    """images that could not be read, and are not in the table"""
     median: float
     """the median energy of the first set"""
     auroc: float | None
     """the probability that an image of the foreign set has the higher energy; None without such a set"""
     slope: float | None
-    """the energy that each nat of compressed size takes off; None without the correction by complexity"""
+    """the energy subtracted for each nat of compressed size; None without the correction by complexity"""
 
 
 def energy_table(
@@ -43,15 +43,15 @@ def energy_table(
     out: str | Path | None = None,
     device: str | None = None,
 ) -> EnergyTable:
-    """Writes the energy of every image of `data`, and of a foreign set `against`, sorted from the lowest.
+    """Writes a table of the energy of every image of `data`, and of a foreign set `against`, sorted from the lowest.
 
     The table has the columns set, id and energy. It is a .csv or .parquet file, by default RUN/energies.csv. Images
     that cannot be read are left out and counted.
 
-    data: by default those of the run. Of both sets the test split is read, if there is one.
+    data: by default the data of the run. The test split of either set is read, if there is one.
     complexity: subtracts the nats of an image's lossless compression, since simple images have low energy by any model
-        (Serrà et al. 2020). They are scaled by the slope of energy over these nats in the training data. The paper has
-        no slope: its energies are nats of the same eight bits.
+        (Serrà et al. 2020). They are scaled by the slope of energy over these nats in the training data. The paper
+        needs no slope, since its energies are nats of the same eight bits.
     Raises BadInput if the method has no energy of single images, DiskError.
     """
     model = open_model(run, HasEnergy, device=device)
@@ -61,7 +61,7 @@ def energy_table(
     if against is not None:
         sets[str(against)] = model.source(against)
         if len({source.fingerprint for source in sets.values()}) < 2:
-            raise BadInput(f"--against {against}: is the same set; name a foreign one.")
+            raise BadInput(f"--against {against}: has the same images as the data; name a foreign set.")
     correction = slope(model) if complexity else None
     names, ids, values = [], [], []
     for name, source in sets.items():
@@ -117,7 +117,9 @@ def _measures(model: Model, source: Source, sizes: bool) -> tuple[dict[str, Tens
 def _table_path(path: Path) -> Path:
     """Returns the path of the table. Raises BadInput if it cannot be written in this format."""
     if path.suffix not in (".csv", ".parquet"):
-        raise BadInput(f"--out {path}: energies are written as .csv or .parquet; name a file that ends so.")
+        raise BadInput(
+            f"--out {path}: energies are written as .csv or .parquet; name a file with one of these endings."
+        )
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise BadInput(f'--out {path}: Parquet needs pyarrow; pip install "sanslabel[data]", or name a .csv file.')
     return path
@@ -130,7 +132,7 @@ def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> 
             import pyarrow
             import pyarrow.parquet
 
-            columns["id"] = [name.encode(errors="replace").decode() for name in ids]  # names may be no valid text
+            columns["id"] = [name.encode(errors="replace").decode() for name in ids]  # names may be invalid Unicode
             table = pyarrow.table(columns).replace_schema_metadata({"format": "1"})
             pyarrow.parquet.write_table(table, partial)
         else:

@@ -1,4 +1,4 @@
-"""A run's method with all of its networks, of which the exported encoders are a part."""
+"""A run's method with all of its networks, not only the exported encoders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Model:
-    """A method with its networks, in evaluation mode on a device, and the run that they are of."""
+    """A method with its networks, in evaluation mode on a device, and the run that they come from."""
 
     run: RunFolder
     method: Method
@@ -34,7 +34,7 @@ class Model:
 
     @property
     def plan(self) -> Plan:
-        """Returns what decided the run."""
+        """Returns the configuration of the run."""
         return self.run.known_plan
 
     @property
@@ -52,22 +52,23 @@ class Model:
         return require(self.method, ability)
 
     def apply(self, function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-        """Returns a function of keys, codes or images, computed in batches: on the CPU, in float32."""
+        """Returns the values of a function of keys, codes or images, computed in batches. They are float32 on the
+        CPU."""
         with self.computing():
             return torch.cat([function(batch).float().cpu() for batch in values.to(self.device).split(BATCH)])
 
     def source(self, data: str | Path | None = None, split: Split | None = None) -> Source:
         """Returns images of the size and channels that the model makes.
 
-        data: by default those of the run. split: by default the test split if there is one.
+        data: by default the data of the run. split: by default the test split if there is one.
         """
         return self.run.source(split, data)
 
     def measure(
         self, functions: Mapping[str, Callable[[Tensor], Tensor]], source: Source
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Returns functions of the images of a source, by name, (n, D) each on the CPU, and the index (n,) of the
-        images that could be read."""
+        """Returns the values of functions of a source's images, by name, (n, D) each on the CPU. The second result is
+        the index (n,) of the images that could be read."""
         reads = ImageSpec(channels=self.channels, height=self.size, width=self.size)
         options = {"reads": reads, "device": self.device, "batch": BATCH, "workers": self.plan.workers}
         with self.computing():
@@ -76,8 +77,8 @@ class Model:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Context manager for computation without gradients, in float32 in every case, and to the same bits each time
-        on one device."""
+        """Context manager for computation without gradients and always in float32. On one device, it gives the same
+        bits each time."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False), deterministic_kernels():
             yield
 

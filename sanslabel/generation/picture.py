@@ -14,7 +14,7 @@ from sanslabel.errors import BadInput
 GAP = 2
 """pixels between images"""
 SMALLEST = 480
-"""pixels that the longer side of a picture has at least; smaller pictures are enlarged by whole factors"""
+"""pixels of a picture's longer side up to which it is enlarged, by a whole factor"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def png_path(out: str | Path) -> Path:
 
 
 def write_png(path: Path, picture: Tensor) -> Picture:
-    """Writes a picture (C, H, W) in [0, 1] of one or three channels. Raises BadInput for other channels, DiskError."""
+    """Writes a picture (C, H, W) in [0, 1] of one or three channels. Raises BadInput for other channels, and
+    DiskError."""
     from PIL import Image
 
     path = png_path(path)

@@ -53,7 +53,7 @@ def quality(
     device: str | None = None,
 ) -> Quality:
     """Compares `count` samples of a run with as many test images, by the features of an encoder of another run. No
-    pretrained Inception is assumed; distances by different encoders cannot be compared.
+    pretrained Inception network is used. Distances by different encoders cannot be compared.
 
     data: images with a training and a test split, by default those of the run. Raises BadInput without a test split, or
     if the method makes no images.
@@ -91,12 +91,12 @@ def quality(
 
 
 def density_bounds(model: Model, source: Source, seed: int) -> dict[str, float]:
-    """Returns upper bounds on an image's -ln p in nats by name, the mean over a source; none if the method has no
-    density."""
+    """Returns upper bounds on an image's -ln p in nats, by name, averaged over a source. They are empty if the method
+    has no density."""
     method = model.method
     if not isinstance(method, HasDensity):
         return {}
-    batches = iter(torch.arange(len(source)).split(BATCH))  # as `represent` goes through the source
+    batches = iter(torch.arange(len(source)).split(BATCH))  # in the order in which `represent` reads the source
 
     def bounds(images: Tensor) -> Tensor:
         index = next(batches).to(images.device)

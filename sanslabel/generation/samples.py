@@ -1,4 +1,4 @@
-"""Pictures that a trained model makes: new images, ways from one image to another, and reconstructions."""
+"""Pictures that a trained model makes: new images, interpolations between images, and reconstructions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def samples(
     run: str | Path, *, count: int = 64, out: str | Path | None = None, seed: int = 0, device: str | None = None
 ) -> Picture:
     """Writes a picture of `count` new images, by default RUN/samples.png. The same seed gives the same bytes on one
-    device. Raises BadInput if the method makes no images, DiskError."""
+    device. Raises BadInput if the method makes no images, and DiskError."""
     model = open_model(run, Samples, device=device)
     return _write(model, sampled_images(model, count, seed), out, "samples", columns=max(1, round(count**0.5)))
 
@@ -45,11 +45,11 @@ def interpolation(
     seed: int = 0,
     device: str | None = None,
 ) -> Picture:
-    """Writes a picture of ways between two codes, one in each of `count` rows, by default RUN/interpolation.png.
+    """Writes a picture of `count` interpolations between two codes, one in each row, by default RUN/interpolation.png.
 
-    data: images whose codes are the ends of the ways, which are then straight lines. By default the ends are random
-    codes, and the ways are arcs, since normal draws all have nearly one length. Raises BadInput if the method has no
-    such codes, DiskError.
+    data: images whose codes are the ends; the codes between them lie on a straight line. By default the ends are random
+    codes and those between them lie on an arc, since normal draws all have nearly the same length. Raises BadInput if
+    the method has no such codes, and DiskError.
     """
     _check_count(count)
     model = open_model(run, HasPrior if data is None else Encodes, device=device)
@@ -70,7 +70,8 @@ def interpolation(
 def arc(first: Tensor, last: Tensor, steps: int) -> Tensor:
     """Returns points on the way from one code to another around the origin: (n, D) and (n, D) -> (n, steps, D).
 
-    Directions change at an even pace (Shoemake 1985) and lengths linearly, so that no point is longer than both ends.
+    Directions change at an even pace (Shoemake 1985) and lengths linearly, so that no point is longer than the longer
+    end.
     """
     t = torch.linspace(0, 1, steps, dtype=first.dtype)[None, :, None]
     lengths = (1 - t) * first.norm(dim=1)[:, None, None] + t * last.norm(dim=1)[:, None, None]
@@ -91,10 +92,10 @@ def reconstructions(
     device: str | None = None,
 ) -> Picture:
     """Writes a picture of images with their reconstructions below, by default RUN/reconstructions.png. If the networks
-    read less than all of an image, that is shown between the two.
+    do not read all of an image, their input is shown between the two.
 
-    data: by default that of the run, its test split if there is one. Raises BadInput if the method reconstructs
-    nothing, DiskError.
+    data: by default the data of the run, and their test split if there is one. Raises BadInput if the method cannot
+    reconstruct images, and DiskError.
     """
     _check_count(count)
     model = open_model(run, Reconstructs, device=device)

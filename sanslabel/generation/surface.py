@@ -1,4 +1,4 @@
-"""The energy over a plane, of a model that was trained on points in it."""
+"""A picture of the energy over a plane, for a model that was trained on points in the plane."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sanslabel.methods.abilities import Encodes, HasEnergy, Samples
 from sanslabel.sources import Request
 
 FINE, COARSE = 200, 22
-"""points along a side, of the surface and of the arrows"""
+"""points along a side of the plane, for the surface and for the arrows"""
 POINTS = 800
-"""points of the data, and samples, that are drawn"""
+"""number of data points, and of samples, that are drawn"""
 
 
 def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, device: str | None = None) -> Picture:
@@ -42,7 +42,7 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
     figure = Figure(figsize=(7.2, 6), layout="constrained")
     axes = figure.subplots()
     side = torch.linspace(0, 1, FINE)
-    low, high = energy.min(), energy.quantile(0.95)  # corners would take most of the colors, and valleys none
+    low, high = energy.min(), energy.quantile(0.95)  # otherwise the corners would take most of the colors
     high = torch.maximum(high, low + 1e-6 * low.abs() + 1e-12)  # a collapsed energy is flat
     levels = low + (high - low) * torch.linspace(0, 1, 25) ** 3
     colors = PowerNorm(1 / 3, vmin=low.item(), vmax=high.item())

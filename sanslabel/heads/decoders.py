@@ -1,4 +1,4 @@
-"""Decoders, which turn codes into images: half of autoencoders, and the generators of adversarial networks."""
+"""Decoders: networks from codes to images, in autoencoders and as generators of adversarial networks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sanslabel.encoders.mlp import ACTIVATIONS, MLP
 
 
 class Generator(nn.Module):
-    """The generator of DCGAN (Radford et al. 2016): a transposed convolution from the code to maps of 4x4, then more of
-    stride 2 up to the image, with BatchNorm and ReLU between them.
+    """The generator of DCGAN (Radford et al. 2016). A transposed convolution makes maps of 4x4 from the code. Others of
+    stride 2 enlarge them to the image, with BatchNorm and ReLU between the layers.
 
-    code: (N, width) -> (N, channels, size, size), without bounds; the published tanh is the caller's.
+    code: (N, width) -> (N, channels, size, size), without bounds; the caller applies the paper's tanh.
     filters: channels of the last maps before the image; they double toward the code.
     """
 
@@ -40,7 +40,7 @@ class Generator(nn.Module):
 
 
 class Mirror(nn.Module):
-    """Fully connected layers, those of an `MLP` in reverse order.
+    """The fully connected layers of an `MLP`, in reverse order.
 
     code: (N, width) -> (N, channels, size, size), without bounds.
     """
@@ -69,7 +69,7 @@ def generator(encoder: Encoder, width: int, filters: int = 64) -> nn.Module:
 
 
 def decoder(encoder: Encoder, filters: int = 64) -> nn.Module:
-    """Returns the generator for the encoder's representations, which are the last hidden layer of an `mlp`."""
+    """Returns the generator for the encoder's representations. Those of an `mlp` are its last hidden layer."""
     if isinstance(encoder, MLP):
         *hidden, width = encoder.config["hidden"]
         return Mirror(
@@ -79,7 +79,7 @@ def decoder(encoder: Encoder, filters: int = 64) -> nn.Module:
 
 
 def reconstruction(encoder: nn.Module, decoder: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns codes (N, D) of images (N, C, H, W) in [-1, 1], and their reconstructions by a decoder with tanh, which
-    are in [-1, 1], too."""
+    """Returns codes (N, D) of images (N, C, H, W) in [-1, 1], and reconstructions of the images. A tanh after the
+    decoder brings the reconstructions to [-1, 1]."""
     code = encoder((images + 1) / 2)
     return code, decoder(code).tanh()

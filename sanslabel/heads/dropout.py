@@ -9,8 +9,8 @@ from sanslabel.distributed import local_slice, world_size
 
 
 class Dropout(nn.Module):
-    """Dropout: in training, each value becomes 0 with this probability, and the others grow to keep the mean. The mask
-    is drawn for the global batch, so that several processes drop the same values as one. (N, D) -> (N, D)."""
+    """Dropout: in training, each value becomes 0 with a given probability, and the others are scaled to keep the mean.
+    The mask is drawn for the global batch, so that any number of processes drop the same values. (N, D) -> (N, D)."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()

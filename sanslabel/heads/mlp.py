@@ -24,12 +24,12 @@ def mlp(
     between them.
 
     norm: use BatchNorm; without it every layer has a bias.
-    final_norm: use BatchNorm after the last layer, too, where its bias stays 0 (SimCLR's official code).
+    final_norm: use BatchNorm after the last layer, too; its bias stays 0 (SimCLR's official code).
     affine: give that last BatchNorm a scale; without one its output has variance 1 (SimSiam, MoCo v3).
     bias: give layers before BatchNorm a bias, which is redundant; VICReg's expander and BYOL's heads have it.
-    final_bias: give the last layer a bias; None does so without BatchNorm only.
+    final_bias: give the last layer a bias; None gives it one only if there is no BatchNorm.
     activation: the function in place of ReLU.
-    std: deviation of the truncated normal that weights are drawn from, with biases 0 (DINO); None is torch's start.
+    std: deviation of the truncated normal that weights are drawn from, with biases 0 (DINO); None is torch's default.
     """
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):

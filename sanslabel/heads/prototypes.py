@@ -1,4 +1,4 @@
-"""Learned vectors that embeddings are compared with by their cosine."""
+"""Learned vectors whose cosines with embeddings are scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Prototypes(nn.Module):
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, width))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as torch starts a linear layer
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as torch initializes a linear layer
         self.normalize_()
 
     def forward(self, z: Tensor, frozen: bool = False) -> Tensor:
@@ -33,8 +33,8 @@ class Prototypes(nn.Module):
 
 
 class Directions(nn.Module):
-    """Learned directions, whose cosines with embeddings are scores: weight normalization with length 1. In contrast to
-    `Prototypes`, the gradient is projected, and the weights may have any length.
+    """Learned directions, whose cosines with embeddings are scores: weight normalization with length 1. Unlike those of
+    `Prototypes`, these weights may have any length, and the gradient passes through their normalization.
 
     z: (N, D), normalized inside -> (N, count), in float32 also under autocast.
     """
@@ -42,7 +42,7 @@ class Directions(nn.Module):
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, width))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as torch starts a linear layer
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as torch initializes a linear layer
 
     def forward(self, z: Tensor, frozen: bool = False) -> Tensor:
         """Returns the cosines. frozen: no gradient reaches the directions, as in the first epochs of DINO."""

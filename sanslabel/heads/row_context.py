@@ -9,7 +9,7 @@ class RowContext(nn.Module):
     """CPC's context network: residual blocks of a 1x1, a causal 2x3 and a 1x1 convolution (Hénaff et al. 2020,
     appendix). The context of a place depends on its row and the rows above; each block reads one row further up.
 
-    grid: (N, D, R, C) -> (N, D, R, C). There is no normalization: over a map it would depend on the rows below.
+    grid: (N, D, R, C) -> (N, D, R, C). There is no normalization, since over a map it would depend on the rows below.
     """
 
     def __init__(self, width: int, hidden: int, blocks: int) -> None:

@@ -10,18 +10,18 @@ from sanslabel.encoders.tokens import sincos_positions
 from sanslabel.errors import BadInput
 
 HEAD = 32
-"""width of an attention head, as MAE's decoder of 512 and I-JEPA's predictor of 384 have it"""
+"""width of an attention head, as in MAE's decoder of width 512 and I-JEPA's predictor of width 384"""
 
 
 class TokenPredictor(nn.Module):
     """A transformer from the tokens at some places to predictions at others.
 
-    All places get their positions. A place to predict enters as the mask token, which is the same for all, and blocks
-    of attention do the rest. The class token is not used, so that all information is in the patches' tokens, whose mean
-    is the representation.
+    Every place enters with its position. A place to predict enters as the mask token, which is the same for all such
+    places. Blocks of attention then make the predictions. The class token is not used, so that all information is in
+    the patches' tokens, whose mean is the representation.
 
     inputs: width of the tokens that come in. width: width of the blocks, a multiple of 32. outputs: width of a
-    prediction. Raises BadInput for another width.
+    prediction. Raises BadInput if the width is not such a multiple.
     """
 
     def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:

@@ -22,15 +22,15 @@ def barlow_twins_terms(a: Tensor, b: Tensor) -> BarlowTwinsTerms:
     a, b = _standardized(a), _standardized(b)
     n, d = a.shape
     diagonal = (a * b).mean(dim=0)  # (D,)
-    # ‖ÂᵀB̂‖² = tr(ÂÂᵀ B̂B̂ᵀ): the smaller products do. At N = 128, D = 8192 they are N x N in place of 256 MiB.
+    # ‖ÂᵀB̂‖² = tr(ÂÂᵀ B̂B̂ᵀ), so the smaller products suffice: N x N in place of 256 MiB at N = 128, D = 8192.
     squares = (a.T @ b).square().sum() if d <= n else ((a @ a.T) * (b @ b.T)).sum()
     return BarlowTwinsTerms((1 - diagonal).square().sum(), squares / n**2 - diagonal.square().sum())
 
 
 @in_float32
 def barlow_twins(a: Tensor, b: Tensor, redundancy: float = 0.0051) -> Tensor:
-    """Returns how far the correlations of the views' dimensions are from the identity: equal dimensions should agree,
-    and different ones differ.
+    """Returns how far the correlations of the views' dimensions are from the identity: the same dimension should agree
+    between the views, and different dimensions should be uncorrelated.
 
     a, b: (N, D), two views of the same N samples -> (), summed over the D x D correlations.
     Σᵢ (1 - Cᵢᵢ)² + λ Σ_{i≠j} Cᵢⱼ², C = ÂᵀB̂/N of standardized columns (biased variance, ε = 1e-5 as in BatchNorm). D at

@@ -17,7 +17,8 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
 
 @in_float32
 def kl_by_dimension(mean: Tensor, log_var: Tensor) -> Tensor:
-    """Returns the same for each dimension: (N, D) -> (N, D). A dimension with a mean near 0 carries no information."""
+    """Returns the divergence of each dimension, in nats: (N, D) -> (N, D). A dimension whose mean divergence is near 0
+    carries no information."""
     return (log_var.exp() + mean.square() - 1 - log_var) / 2
 
 

@@ -1,9 +1,9 @@
 """The softmax over very many candidates, without the matrix of their scores.
 
-Its normalizer is the partition function of the energies -cosine/τ, of which losses need the logarithm. It is summed
-over chunks of the scores. Each chunk stays in the processor's cache, and the backward pass computes it again. Memory
-then grows with the number of rows, not with their product. Computed at once, a loss keeps several matrices of all
-scores at its peak, and most of its time goes to allocating that memory.
+The softmax's normalizer is the partition function of the energies -cosine/τ; losses need its logarithm. Here it is
+summed over chunks of the scores. Each chunk stays in the processor's cache, and the backward pass computes it again.
+Memory then grows with the numbers of queries and candidates, not with their product. Computed at once, a loss keeps
+several matrices of all scores at its peak, and most of its time goes to allocating that memory.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ def log_partition_of_others(z: Tensor, temperature: float) -> Tensor:
 
 
 class _LogPartition(torch.autograd.Function):
-    """The gradient of a query is the mean of the candidates under its softmax, which is summed along with Z."""
+    """The logarithm of each query's Z. The query's gradient is the mean of the candidates under its softmax, divided by
+    τ; the forward pass sums this mean along with Z."""
 
     @staticmethod
     def forward(ctx, query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
         scaled, chunk_rows = query / temperature, max(256, chunk_size(query.device) // len(query))
-        highest = query.new_full((len(query), 1), -torch.inf)  # of the scores so far
+        highest = query.new_full((len(query), 1), -torch.inf)  # the highest score so far
         z, weighted = query.new_zeros(len(query), 1), torch.zeros_like(query)  # relative to exp(highest)
         for chunk in candidates.split(chunk_rows):
             unit = normalize(chunk, dim=1)
@@ -49,7 +50,8 @@ class _LogPartition(torch.autograd.Function):
             highest = higher
         log_z = highest + z.log()
         ctx.temperature, ctx.chunk_rows = temperature, chunk_rows
-        # A memory has no gradient and may be written to before the backward pass.
+        # Candidates without a gradient, such as a memory, are not saved: they may be overwritten before the backward
+        # pass.
         saved = candidates if ctx.needs_input_grad[1] else None
         ctx.save_for_backward(weighted / z, scaled, log_z, saved)
         return log_z[:, 0]
@@ -79,8 +81,8 @@ def _of_candidates(scaled: Tensor, candidates: Tensor, log_z: Tensor, gradient: 
 class _LogPartitionOfOthers(torch.autograd.Function):
     """Partition functions over all other rows. Let sᵢⱼ = zᵢ·zⱼ/τ, and gᵢ be the gradient of ln Zᵢ.
 
-    The gradient of zᵢ is Σⱼ wᵢⱼ zⱼ/τ with the weights wᵢⱼ = gᵢ exp(sᵢⱼ)/Zᵢ + gⱼ exp(sᵢⱼ)/Zⱼ, which are symmetric as
-    the scores are.
+    The gradient of zᵢ is Σⱼ wᵢⱼ zⱼ/τ with the weights wᵢⱼ = gᵢ exp(sᵢⱼ)/Zᵢ + gⱼ exp(sᵢⱼ)/Zⱼ, which are symmetric like
+    the scores.
     """
 
     @staticmethod
@@ -110,7 +112,8 @@ class _LogPartitionOfOthers(torch.autograd.Function):
 
 
 def _pairs(z: Tensor, temperature: float):
-    """Yields slices i and j of the rows, i up to j, and the scores between them; -inf for a row with itself."""
+    """Yields slices i and j of the rows, i not after j, and the scores between them. A row's score with itself is
+    -inf."""
     side = int(chunk_size(z.device) ** 0.5)
     slices = [slice(start, start + side) for start in range(0, len(z), side)]
     for position, i in enumerate(slices):

@@ -10,9 +10,9 @@ from sanslabel.losses.precision import in_float32
 def margin_energy(real: Tensor, fake: Tensor, margin: float) -> Tensor:
     """Returns the loss of a cost network: data should have low energy, and each generated sample at least the margin.
 
-    real, fake: (N,) and (M,), energies of 0 or more -> (). mean(C(y)) + mean([m - C(ŷ)]₊), the hinge of each sample by
-    itself: one that is far beyond the margin does not offset another. m if all energies are equal and up to the margin,
-    as they are at the equilibrium. Zhao et al. 2017 (EBGAN), eq. 1.
+    real, fake: (N,) and (M,), energies of 0 or more -> (). mean(C(y)) + mean([m - C(ŷ)]₊). Each sample has its own
+    hinge, so a sample far beyond the margin does not offset another. The loss is m if all energies are equal and at
+    most m, as at the equilibrium. Zhao et al. 2017 (EBGAN), eq. 1.
     """
     return real.mean() + (margin - fake).relu().mean()
 

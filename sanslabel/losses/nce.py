@@ -23,10 +23,10 @@ def nce(
     """Returns the loss of noise-contrastive estimation: each vector is classified as the query's positive, or as drawn
     by chance.
 
-    query, positive: (N, D); negatives: (K, D), shared, or (N, K, D), all normalized inside; samples: n, of the bank
-    that the K negatives are drawn from uniformly; normalizer: Z, in place of Σ_bank exp(q·m/τ) -> ().
-    drawn: (N, K) int64. `negatives` is then the bank, (n, D), which gets no gradient, and each query has these rows of
-    it. N x K rows are never copied at once.
+    query, positive: (N, D); negatives: (K, D), shared, or (N, K, D), all normalized inside; samples: n, the size of the
+    bank that the K negatives are drawn from uniformly; normalizer: Z, a constant in place of Σ_bank exp(q·m/τ) -> ().
+    drawn: (N, K) int64, the rows of the bank that are each query's negatives. `negatives` is then the bank, (n, D), and
+    gets no gradient. The N x K rows are never copied at once.
     P(m) = exp(q·m/τ)/Z, h(m) = P(m) / (P(m) + K/n); the mean over queries of -log h(pos) - Σ_K log(1 - h(neg)).
     ln(1 + K) + K ln(1 + 1/K) if every P is 1/n. Wu et al. 2018 (NPID), eq. 4-8.
     """
@@ -50,9 +50,9 @@ def chance(negatives: int) -> float:
 
 
 class _Drawn(torch.autograd.Function):
-    """Σ_K softplus(q·m/τ - even) over the rows of the bank that each query has, with its gradient while they are in the
-    cache. For 128 queries and 4,096 rows of 128 numbers, a copy of all rows has 256 MiB and takes 300 ms; this takes
-    58."""
+    """Σ_K softplus(q·m/τ - even) over each query's rows of the bank. The gradient is computed along with the sum, while
+    the rows are in the cache. For 128 queries and 4,096 rows of 128 numbers, a copy of all rows has 256 MiB and takes
+    300 ms; this function takes 58 ms."""
 
     @staticmethod
     def forward(ctx, query: Tensor, bank: Tensor, drawn: Tensor, temperature: float, even: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ R = TypeVar("R")
 
 
 def in_float32(loss: Callable[P, R]) -> Callable[P, R]:
-    """Returns the loss computed outside autocast, with half-precision tensors as float32; float64 stays."""
+    """Returns the loss, computed outside autocast and with half-precision tensors converted to float32. float64
+    stays."""
 
     @wraps(loss)
     def exact(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -20,9 +20,9 @@ def candidate_scores(
     """Returns the dot products of every prediction with its candidates, and the index of the right candidate.
 
     predicted: (N, Q, D), Q predictions in each image; targets: (M, P, D), the embeddings of the P positions of every
-    image, the N images starting at number `first`; positive: (Q,) int64, the position that is predicted ->
-    (N · Q, K) and (N · Q,) int64. K = M · P candidates for "both", P for "same"; for "other" the M · P have -inf at
-    the other positions of the prediction's image.
+    image, where the N images begin at index `first`; positive: (Q,) int64, the position that is predicted ->
+    (N · Q, K) and (N · Q,) int64. K = M · P candidates for "both", P for "same"; for "other", M · P with -inf at the
+    other positions of the prediction's image.
     """
     n, q, _ = predicted.shape
     p = targets.shape[1]
@@ -44,9 +44,9 @@ def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, nega
     products.
 
     predicted: (N, Q, D); targets: (N, P, D); positive: (Q,) int64, each prediction's position among the P -> ().
-    L = -log [ exp(ẑᵀz) / Σₗ exp(ẑᵀzₗ) ], the mean over predictions. ln K for ẑ = 0, of K = N · P candidates with
-    negatives "both", P with "same" and (N - 1) · P + 1 with "other"; ln K - L bounds the information that context and
-    target share from below. van den Oord et al. 2018, eq. 4; Hénaff et al. 2020, eq. 1.
+    L = -log [ exp(ẑᵀz) / Σₗ exp(ẑᵀzₗ) ], the mean over predictions. L is ln K for ẑ = 0, with K = N · P candidates for
+    negatives "both", P for "same" and (N - 1) · P + 1 for "other". ln K - L is a lower bound on the information that
+    context and target share. van den Oord et al. 2018, eq. 4; Hénaff et al. 2020, eq. 1.
     """
     if negatives != "same" and large(predicted[..., 0].numel() * targets[..., 0].numel(), predicted.device):
         return _Chunked.apply(predicted, targets, positive, negatives)  # pyright: ignore[reportReturnType]
@@ -55,10 +55,10 @@ def predictive_coding(predicted: Tensor, targets: Tensor, positive: Tensor, nega
 
 
 class _Chunked(torch.autograd.Function):
-    """The same loss, computed for a few images at a time. Their gradient is computed along with their scores: no score
-    is computed twice, and no matrix of all scores exists. For 128 images with 63 predictions and 49 patches of 512
-    numbers it would have a GiB. Nearly all of the time goes to the three products, which are slower by a third if a
-    chunk is small enough for the cache."""
+    """The loss of `predictive_coding`, computed for a few images at a time. Their gradient is computed along with their
+    scores, so no score is computed twice, and no matrix of all scores exists. At once, 128 images with 63 predictions
+    and 49 patches of 512 numbers would take a GiB. Nearly all of the time goes to the three products. They are slower
+    by a third if chunks are small enough for the cache."""
 
     @staticmethod
     def forward(ctx, predicted: Tensor, targets: Tensor, positive: Tensor, negatives: Negatives) -> Tensor:
@@ -71,7 +71,7 @@ class _Chunked(torch.autograd.Function):
             scores, right = candidate_scores(predicted[chunk], targets, positive, negatives, first)
             log_z = scores.logsumexp(dim=1, keepdim=True)
             loss += (log_z - scores.gather(1, right[:, None])).sum()
-            gradient = scores.sub_(log_z).exp_()  # of cross-entropy: probabilities, less 1 at the right candidate
+            gradient = scores.sub_(log_z).exp_()  # of cross-entropy: probabilities, minus 1 at the right candidate
             gradient.scatter_add_(1, right[:, None], gradient.new_full((len(right), 1), -1))
             of_predicted[chunk] = (gradient @ candidates).view(-1, q, d)
             of_candidates.addmm_(gradient.T, predicted[chunk].flatten(0, 1))

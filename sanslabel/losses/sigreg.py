@@ -14,7 +14,7 @@ def sigreg(z: Tensor, directions: Tensor) -> Tensor:
     """Returns how far projections of the embedding are from a standard normal distribution: the mean of their
     Epps-Pulley statistics (sketched isotropic Gaussian regularization).
 
-    z: (N, D); directions: (M, D) unit rows -> (), which grows with N if z is not normal, and is 1.05 if it is.
+    z: (N, D); directions: (M, D) unit rows -> (). The value is 1.05 if z is normal; otherwise it grows with N.
     T = N ∫ |φ(t) - exp(-t²/2)|² exp(-t²/2) dt, φ(t) = 1/N Σₙ exp(i t aᵀzₙ), over [-3, 3] by symmetry; the mean over
     directions a. 0.402 N if all z are 0. Balestriero and LeCun 2025 (LeJEPA), section 4.
     """

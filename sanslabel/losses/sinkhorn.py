@@ -13,11 +13,11 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     """Returns soft assignments of samples to prototypes that use all prototypes equally (Sinkhorn and Knopp's scaling).
 
     scores: (N, K) -> (N, K), rows sum to 1, columns to about N/K, exactly so in the limit of many iterations.
-    Q = diag(u) exp(S/ε) diag(v), first the columns scaled to N/K, then the rows to 1, in turns. Uniform if all rows
-    are equal. A small ε makes assignments hard. Caron et al. 2020 (SwAV), eq. 3-5 and appendix A.
+    Q = diag(u) exp(S/ε) diag(v), where in turns the columns are scaled to N/K and then the rows to 1. Uniform if all
+    rows are equal. A small ε makes assignments hard. Caron et al. 2020 (SwAV), eq. 3-5 and appendix A.
     """
-    # Only ln v is stored, up to a constant. A softmax scales the rows for any size of scores, whereas exp(-2/ε) is 0 in
-    # float32 for ε of 0.02 or less. No column vanishes either: after its scaling it has 1/NK at least.
+    # Only ln v is stored, up to a constant. A softmax scales the rows whatever the size of the scores; exp(-2/ε) would
+    # be 0 in float32 for ε of 0.02 or less. No column vanishes either: after its scaling, it has at least 1/NK.
     chunks = scores.split(max(1, chunk_size(scores.device) // scores.shape[1]))
     log_v = scores.new_zeros(scores.shape[1])
     for iteration in range(iterations):

@@ -36,7 +36,7 @@ def covariance_penalty(z: Tensor) -> Tensor:
     """
     n, d = z.shape
     centered = z - z.mean(dim=0)
-    # ‖ZᵀZ‖² = ‖ZZᵀ‖²: the smaller of the two products does, a quarter of the work at N = 256, D = 1024.
+    # ‖ZᵀZ‖² = ‖ZZᵀ‖², so the smaller product suffices, a quarter of the work at N = 256, D = 1024.
     gram = centered.T @ centered if d <= n else centered @ centered.T
     diagonal = centered.square().sum(dim=0)  # of ZᵀZ, (D,)
     return (gram.square().sum() - diagonal.square().sum()) / ((n - 1) ** 2 * d)
@@ -57,7 +57,7 @@ def vicreg(a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.
     """Returns a loss that is low if the views are near each other, every column varies, and no two columns are alike.
 
     a, b: (N, D), two views of the same N samples -> ().
-    λ · mean squared difference + μ · (v(A) + v(B))/2 + ν · (c(A) + c(B)), as its authors' code weighs them; the paper's
+    λ · mean squared difference + μ · (v(A) + v(B))/2 + ν · (c(A) + c(B)), weighted as in the authors' code; the paper's
     pseudo-code does not halve the variance. 24.75 at collapse. Bardes et al. 2022, eq. 6.
     """
     terms = vicreg_terms(a, b)

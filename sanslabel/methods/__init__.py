@@ -1,4 +1,4 @@
-"""Methods, one file each, found by looking in this folder: a new file is a new method."""
+"""Methods: each file in this folder is a method, and a new file is a new method."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Abilities: what a trained method can do with single images, beyond the representation that every method learns.
 
-An ability is a protocol. A method has it by defining its functions; it inherits from none. All of these functions take
-the method's networks in evaluation mode, and images (n, C, H, W) in [0, 1].
+An ability is a protocol. A method has an ability if it defines the ability's functions; it does not inherit from the
+protocol. All of these functions take the method's networks in evaluation mode. Images are (n, C, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sanslabel.errors import BadInput
 
 @runtime_checkable
 class Samples(Protocol):
-    """Makes new images."""
+    """The ability to make new images."""
 
     def sample(self, net: nn.Module, key: Tensor) -> Tensor:
         """Returns a new image for each key: (n,) -> (n, C, H, W)."""
@@ -26,7 +26,7 @@ class Samples(Protocol):
 
 @runtime_checkable
 class HasPrior(Protocol):
-    """Makes images of codes that come from a known distribution."""
+    """The ability to make images from codes that are drawn from a known distribution."""
 
     def prior(self, net: nn.Module, key: Tensor) -> Tensor:
         """Returns a code from the distribution for each key: (n,) -> (n, D)."""
@@ -39,7 +39,7 @@ class HasPrior(Protocol):
 
 @runtime_checkable
 class Encodes(Protocol):
-    """Has a code for each image, and an image for each code."""
+    """The ability to turn images into codes, and codes into images."""
 
     def encode(self, net: nn.Module, images: Tensor) -> Tensor:
         """Returns the code of each image: (n, C, H, W) -> (n, D)."""
@@ -52,7 +52,7 @@ class Encodes(Protocol):
 
 @runtime_checkable
 class HasEnergy(Protocol):
-    """Has an energy for single images, which is low for images like the training data."""
+    """An energy of single images, which is low for images like the training data."""
 
     unit: str
     """the unit of the energy; empty if it has none"""
@@ -64,17 +64,17 @@ class HasEnergy(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """Makes an image again from a part of it, or from its code."""
+    """The ability to reconstruct an image from a part of it, or from its code."""
 
     def reconstruct(self, net: nn.Module, images: Tensor, key: Tensor) -> Mapping[str, Tensor]:
-        """Returns pictures by name, (n, C, H, W) each: what the networks read of each image, if that is not all of it,
+        """Returns pictures by name, (n, C, H, W) each: first the input of the networks, if it is not the whole image,
         then "reconstruction". Random corruptions are drawn from the keys (n,)."""
         ...
 
 
 @runtime_checkable
 class HasDensity(Protocol):
-    """Bounds the log density of single images."""
+    """Bounds on the log density of single images."""
 
     def elbo(self, net: nn.Module, images: Tensor, key: Tensor) -> Tensor:
         """Returns ln p(x, z) - ln q(z | x) in nats for a code z that is drawn from the key: (n,).
@@ -93,7 +93,7 @@ VERBS = {
     Reconstructs: "reconstruct images",
     HasDensity: "bound the density of images",
 }
-"""the verb of each ability, for errors"""
+"""each ability as a verb, for error messages"""
 A = TypeVar("A")
 
 

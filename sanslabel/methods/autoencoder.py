@@ -23,12 +23,12 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(Method):
     """An autoencoder (Hinton and Salakhutdinov 2006). The energy of an image is the mean squared error of its
-    reconstruction, in [-1, 1], plus the cost of its code if `sparsity` is above 0. It is trained end to end with Adam
-    and ReLU. The paper first trains layer by layer, as Boltzmann machines."""
+    reconstruction, with pixels in [-1, 1]. If `sparsity` is above 0, the cost of the code is added. Training is end to
+    end with Adam and ReLU; the paper first trains layer by layer, as Boltzmann machines."""
 
     family = Family.GENERATIVE
     energy = "the squared error of an image's reconstruction from its code"
-    prevents_collapse = "a code too narrow, or too costly, for images that are not like the data"
+    prevents_collapse = "the code is too narrow, or too costly, to reconstruct images unlike the data"
     paper = "Reducing the Dimensionality of Data with Neural Networks"
     year = 2006
     unit: ClassVar[str] = ""
@@ -36,7 +36,7 @@ class Autoencoder(Method):
     code: Annotated[int | None, Positive] = 30
     """width of the code; None takes the encoder's representation as the code"""
     sparsity: Annotated[float, NonNegative] = 0.0
-    """weight of the mean absolute value of the code; with it, codes may be wide"""
+    """weight of the mean absolute value of the code; a weight above 0 allows wide codes"""
     filters: Annotated[int, Positive] = 64
     """channels of the decoder's last maps, if the encoder is convolutional"""
     view: views.View = views.WHOLE

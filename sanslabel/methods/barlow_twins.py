@@ -21,14 +21,14 @@ from sanslabel.recipe import Group, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class BarlowTwins(Method):
-    """Redundancy reduction (Zbontar et al. 2021), after H. Barlow's principle for neurons. A dimension is correlated
-    with itself from view to view, over the batch; the energy of a pair is how far these correlations are from 1.
-    Defaults are the authors' code. Its projector has three layers without bias. The views go through the network one
-    after the other."""
+    """Redundancy reduction (Zbontar et al. 2021), after H. Barlow's principle for neurons. Over the batch, each
+    dimension of one view's embedding is correlated with the same dimension of the other's. The energy of a pair is how
+    far these correlations are from 1. Defaults are the authors' code. Its projector has three layers without bias. The
+    views go through the network one after the other."""
 
     family = Family.REDUNDANCY_REDUCTION
     energy = "1 minus the correlation of each dimension between two views, squared"
-    prevents_collapse = "dimensions are standardized over the batch, and correlations of different ones pushed to 0"
+    prevents_collapse = "dimensions are standardized over the batch; correlations between dimensions are pushed to 0"
     paper = "Barlow Twins: Self-Supervised Learning via Redundancy Reduction"
     year = 2021
     embeds_views = True
@@ -36,7 +36,7 @@ class BarlowTwins(Method):
     redundancy: float = 0.0051
     """λ, weight of the squared correlations of different dimensions"""
     width: Annotated[int, Positive] = 8192
-    """width of all layers of the projector; accuracy grows with it"""
+    """width of all layers of the projector; a wider projector is more accurate"""
     layers: Annotated[int, Count] = 3
     """number of layers in the projector"""
     teacher_momentum: Annotated[float | None, Fraction] = None

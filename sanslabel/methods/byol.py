@@ -1,4 +1,4 @@
-"""BYOL: a network predicts how its own slow average embeds another view, without negatives."""
+"""BYOL: the student predicts the embedding of another view by a teacher, its slow average; there are no negatives."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from sanslabel.schedules import cosine
 @dataclass(frozen=True, kw_only=True)
 class BYOL(Method):
     """Bootstrap your own latent (Grill et al. 2020). The energy of a pair is the squared distance between the student's
-    prediction and the teacher's embedding, both of unit length. The paper calls the student online network and the
-    teacher target network.
+    prediction and the teacher's embedding, both of unit length. The paper calls the student "online network" and the
+    teacher "target network".
 
-    Defaults are the authors' code for 1000 epochs of ImageNet. Projector and predictor have two layers. The teacher has
-    a random start of its own and normalizes by its own batch. Both networks embed each view, one at a time."""
+    Defaults are the authors' code for 1000 epochs of ImageNet. Projector and predictor have two layers. The teacher
+    starts from random weights of its own and normalizes by the statistics of its own batch. Both networks embed both
+    views, one view at a time."""
 
     family = Family.DISTILLATION
     energy = "the squared distance between a prediction and the teacher's embedding"
-    prevents_collapse = "the teacher follows slowly, without a gradient, and the student alone has a predictor"
+    prevents_collapse = "the teacher follows slowly, without a gradient, and only the student has a predictor"
     paper = "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning"
     year = 2020
     needs = "a momentum teacher"
     embeds_views = True
 
     momentum: Annotated[float, Fraction] = 0.996
-    """τ, momentum of the teacher at the start, which a cosine takes to 1; the authors have 0.97 for 40 epochs, 0.99 for
-    300"""
+    """τ, momentum of the teacher at the start, which rises to 1 along a cosine; the authors use 0.97 for 40 epochs and
+    0.99 for 300"""
     hidden: Annotated[int, Positive] = 4096
     """width of the hidden layers of projector and predictor"""
     width: Annotated[int, Positive] = 256

@@ -1,4 +1,4 @@
-"""CPC: from the patches in the upper rows of an image, patches some rows below are predicted and found among others."""
+"""CPC: the upper rows of an image predict the patches some rows below, which must be found among other patches."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ VIEW = views.View(crop=(0.73, 0.73), ratio=(1, 1), crop_of="square", flip=0.5, g
 
 @dataclass(frozen=True, kw_only=True)
 class CPC(Method):
-    """Representation learning with contrastive predictive coding (van den Oord, Li and Vinyals 2018). The energy of
-    context and patch is minus the dot product of the prediction with the patch's embedding.
+    """Representation learning with contrastive predictive coding (van den Oord, Li and Vinyals 2018). The energy of a
+    context and a patch is minus the dot product of the prediction with the patch's embedding.
 
-    Patches overlap by half, 7x7 of 64 pixels in an image of 256. Each is standardized by itself, as it is for the
-    encoder afterwards. BatchNorm in the encoder shares its statistics among all patches of the batch, candidates
-    included. They are the same for every candidate, and embeddings have a LayerNorm of their own."""
+    Patches overlap by half: an image of 256 pixels has 7x7 patches of 64. Each patch is standardized by itself, in
+    training and whenever the encoder is used afterwards. BatchNorm in the encoder takes its statistics over all patches
+    of the batch, candidates included. The statistics are thus the same for every candidate. A separate LayerNorm
+    normalizes the embeddings."""
 
     family = Family.CONTRASTIVE
     energy = "minus the dot product of prediction and patch"
@@ -44,17 +45,17 @@ class CPC(Method):
     needs = "a grid of patches that an encoder can read"
 
     nearest: Annotated[int, Positive] = 2
-    """rows from the context down to the first prediction; patches one row apart overlap, so that 1 would be no task"""
+    """rows from the context down to the first prediction; 1 would be too easy, since patches one row apart overlap"""
     farthest: int = 5
-    """rows down to the last prediction, if the grid has so many"""
+    """rows from the context down to the last prediction, if the grid has that many"""
     negatives: Negatives = "both"
     """other patches of the same image, patches of other images, or both"""
     hidden: Annotated[int, Positive] = 256
     """channels within the blocks of the context network"""
     blocks: Annotated[int, Count] = 5
-    """blocks of the context network, each of which reads one row more"""
+    """number of blocks in the context network; each reads one row further up"""
     view: views.View = VIEW
-    """256 of 300 pixels of the shorter side; the paper removes all color, so that an encoder would not learn it"""
+    """256 of 300 pixels of the shorter side; the paper removes all color, so that an encoder would not learn color"""
 
     recipe = Recipe(encoder="resnet50", optimizer=AdamW(lr=2e-4), batch=512, epochs=200)
     small = Recipe(
@@ -69,12 +70,12 @@ class CPC(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         side = self.view.size or facts.image.side
         unit = max(2, encoder.config.get("patch", 1))
-        size = unit * max(-(-4 // unit), -(-side // (4 * unit)))  # a quarter; at least 4, or the encoder's patches
+        size = unit * max(-(-4 // unit), -(-side // (4 * unit)))  # a quarter, rounded up to whole units; at least 4
         encoder.read_patches_(size, stride=size // 2)
         grid = (side - size) // (size // 2) + 1
         if grid <= self.nearest:
             raise BadInput(
-                f"cpc: {grid} rows of patches of {size} pixels have none {self.nearest} rows below another; give "
+                f"cpc: {grid} rows of patches of {size} pixels are too few to predict {self.nearest} rows below; give "
                 "larger images (--image-size), an encoder with smaller patches, or a smaller --method.nearest."
             )
         steps = range(self.nearest, min(self.farthest, grid - 1) + 1)
@@ -84,7 +85,7 @@ class CPC(Method):
             context=RowContext(encoder.width, self.hidden, self.blocks),
             predictors=nn.ModuleList(nn.Linear(encoder.width, encoder.width, bias=False) for _ in steps),
         )
-        for predictor in net.predictors:  # dot products of random vectors of this width would start far above ln K
+        for predictor in net.predictors:  # with random weights of this width, the loss would start far above ln K
             nn.init.zeros_(predictor.weight)
         return net
 
@@ -111,8 +112,8 @@ class CPC(Method):
         )
 
     def predictions(self, net: Networks, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns a prediction for every patch and every distance to a row below, (N, Q, D), and the positions that are
-        predicted, (Q,). z: (N, P, D), the embeddings of a square grid of P patches."""
+        """Returns a prediction for every patch and every distance to a row below, (N, Q, D), and the positions of the
+        predicted patches, (Q,). z: (N, P, D), the embeddings of a square grid of P patches."""
         side = round(z.shape[1] ** 0.5)
         context = net.context(z.mT.unflatten(2, (side, side))).permute(0, 2, 3, 1)  # (N, R, R, D), of rows <= i
         below = list(enumerate(net.predictors, self.nearest))

@@ -23,22 +23,22 @@ from sanslabel.recipe import Recipe
 from sanslabel.views import corruption
 
 NOISE, START = 1, 2
-"""the streams that corruptions, and the first image of a chain, are drawn from"""
+"""the random streams of the corruptions, and of the first image of a chain"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DAE(Method):
     """A denoising autoencoder (Vincent et al. 2010). The energy of an image is the mean squared error of its
-    reconstruction, in [-1, 1]. It grows with the distance from the data, since corrupted images were trained to come
-    back to them.
+    reconstruction, with pixels in [-1, 1]. It grows with the distance from the data, since the network learned to bring
+    corrupted images back to the data.
 
-    For small normal noise, the way from an image to its reconstruction is σ² times the slope of the data's log density
-    (Alain and Bengio 2014). The paper's recipe is a course's: 784 - 500 - 784 with tanh, and a dropout layer as the
-    corruption. The small recipe has ReLU."""
+    For small normal noise of variance σ², reconstruction minus image is σ² times the gradient of the data's log density
+    (Alain and Bengio 2014). The recipe `paper` is that of a course: 784 - 500 - 784 with tanh, and a dropout layer as
+    the corruption. The recipe `small` uses ReLU."""
 
     family = Family.GENERATIVE
     energy = "the squared error of an image's reconstruction"
-    prevents_collapse = "corrupted images must come back to the data, so the network cannot return what it is given"
+    prevents_collapse = "corrupted images must be restored, so the network cannot just return its input"
     paper = "Stacked Denoising Autoencoders: Learning Useful Representations with a Local Denoising Criterion"
     year = 2010
     unit: ClassVar[str] = ""
@@ -46,14 +46,14 @@ class DAE(Method):
     corruption: views.Corruption = "dropout"
     """mask (black pixels), gaussian, or dropout (the remaining values grow); see `views.corrupted`"""
     amount: float = 0.5
-    """probability that a pixel goes, or the noise's deviation for images in [-1, 1]"""
+    """probability that a pixel is removed, or the standard deviation of the noise for images in [-1, 1]"""
     code: Annotated[int | None, Positive] = None
     """width of the code; None takes the encoder's representation, which may be wider than the image"""
     filters: Annotated[int, Positive] = 64
     """channels of the decoder's last maps, if the encoder is convolutional"""
     chain: Annotated[int, Positive] = 50
-    """steps of corruption and reconstruction that turn uniform noise into a sample, as in Bengio et al. 2013, who also
-    draw from a density around each reconstruction"""
+    """steps of corruption and reconstruction that turn uniform noise into a sample; Bengio et al. 2013 also draw from a
+    density around each reconstruction"""
     view: views.View = views.WHOLE
 
     recipe = Recipe(
@@ -110,10 +110,10 @@ class DAE(Method):
         return {"corrupted": unit_range(noisy), "reconstruction": unit_range(r)}
 
     def corrupted(self, y: Tensor, key: Tensor) -> Tensor:
-        """Returns images in [-1, 1] with the corruption of their keys."""
+        """Returns images in [-1, 1] with corruptions that are drawn from their keys."""
         return views.corrupted(y, key, self.corruption, self.amount, NOISE)
 
 
 def unit_range(y: Tensor) -> Tensor:
-    """Returns images of [-1, 1] in [0, 1]."""
+    """Returns images in [-1, 1], rescaled and clamped to [0, 1]."""
     return torch.clamp((y + 1) / 2, 0, 1)

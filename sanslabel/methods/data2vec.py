@@ -1,4 +1,4 @@
-"""data2vec: at masked patches, the student predicts the tokens that a slow teacher has for the unmasked image."""
+"""data2vec: at masked patches, the student predicts a slow teacher's tokens of the unmasked image."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Data2Vec(Method):
     student's prediction and the teacher's token.
 
     Defaults are the authors' code for ViT-B/16, without stochastic depth and layer scale, which these encoders lack.
-    Positions are fixed in place of relative: a mask token then knows its place from the start."""
+    Positions are fixed, not relative, so that a mask token has its position from the start."""
 
     family = Family.PREDICTION
     energy = "the distance of the student's prediction from the teacher's token of the unmasked image"
-    prevents_collapse = "the teacher is slow, and its tokens are normalized; at small scale a variance term besides"
+    prevents_collapse = "the teacher is slow, and its tokens are normalized; the small recipe adds a variance term"
     paper = "data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language"
     year = 2022
     needs = "a transformer and a momentum teacher"
@@ -49,20 +49,21 @@ class Data2Vec(Method):
     smallest: Annotated[float, Positive, Fraction] = 16 / 196
     """smallest fraction of the patches that a block covers"""
     averaged: Annotated[int, Positive] = 6
-    """K, the last blocks of the teacher whose outputs are averaged"""
+    """K, number of the teacher's last blocks whose outputs are averaged"""
     target_norm: Literal["layer", "batch"] = "layer"
-    """layer: each target token is normalized by itself, as in the paper; batch: each feature at a place over the images
-    of the batch"""
+    """layer: each target token is normalized by itself, as in the paper; batch: each feature of a place is normalized
+    over the images of the batch"""
     beta: Annotated[float, Positive] = 2.0
-    """β, the difference from which the loss is linear"""
+    """β, the difference above which the loss is linear"""
     visible: float = 0.0
-    """weight of the same distance at the patches that are not masked; the paper has none"""
+    """weight of the same distance at the visible patches; the paper has no such term"""
     momentum: Annotated[float, Fraction] = 0.9998
     """momentum of the teacher at the start"""
     final_momentum: Annotated[float, Fraction] = 0.9998
-    """momentum of the teacher at the end, reached in a line"""
+    """momentum of the teacher at the end, reached linearly"""
     variance: float = 0.0
-    """weight of VICReg's variance and covariance terms (as 25 to 1) on the student's mean tokens; the paper has none"""
+    """weight of VICReg's variance and covariance terms (25 to 1) on the student's mean tokens; the paper has no such
+    term"""
     view: views.View = BEIT
 
     recipe = Recipe(
@@ -80,7 +81,7 @@ class Data2Vec(Method):
         epochs=20,
         warmup=2,
         clip=3.0,
-        # With the masked patches alone it ends below random weights, at 51 % kNN accuracy; with all patches at 67 %.
+        # kNN accuracy is 67 % with all patches predicted, and 51 %, below random weights, with masked ones alone.
         hyperparameters=dict(
             averaged=3,
             target_norm="batch",
@@ -129,7 +130,7 @@ class Data2Vec(Method):
         follow_(net, linear(clock.progress, self.momentum, self.final_momentum))
 
     def targets(self, after: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns the targets, and the same with each token normalized by itself, (N, L, D) each.
+        """Returns the targets, and the average tokens, each normalized by itself: (N, L, D) each.
 
         after: the teacher's tokens (N, 1 + L, D) after each block.
         """

@@ -1,4 +1,4 @@
-"""DCGAN: a discriminator tells data from generated images, and a generator learns to deceive it."""
+"""DCGAN: a discriminator distinguishes data from generated images, and a generator learns to deceive it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from sanslabel.randomness import normal
 from sanslabel.recipe import Recipe
 
 LATENT = 1
-"""the stream that latents are drawn from"""
+"""the random stream of latents"""
 ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DCGAN(Method):
-    """Deep convolutional adversarial networks (Radford et al. 2016). The energy of an image is minus the logit of being
-    data. Data and generated images pass one after the other, each with BatchNorm statistics of its own. The generator
-    descends -ln D(G(z)).
+    """Deep convolutional adversarial networks (Radford et al. 2016). The energy of an image is minus the
+    discriminator's logit that it is data. Data and generated images pass through the discriminator one after the other,
+    each with BatchNorm statistics of their own. The generator descends -ln D(G(z)).
 
-    Initial weights and learning rates are the paper's. Kernels of 4, 64 filters and normal latents are those of
-    PyTorch's example at 64 pixels; the authors' code has 5, 128 and uniform ones. Smaller images have fewer stages."""
+    Initial weights and learning rates are the paper's. Kernels of 4, 64 filters and normal latents are from PyTorch's
+    example at 64 pixels. The authors' code has kernels of 5, 128 filters and uniform latents. Smaller images have fewer
+    stages."""
 
     family = Family.GENERATIVE
-    energy = "minus the logit of being data"
-    prevents_collapse = "generated images are distinguished from data; nothing keeps all of them from being the same"
+    energy = "minus the discriminator's logit that an image is data"
+    prevents_collapse = "generated images are distinguished from data; yet all of them may become the same"
     paper = "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks"
     year = 2016
-    needs = "a discriminator for its encoder, `dcgan`"
+    needs = "the encoder `dcgan`, which is a discriminator"
     unit: ClassVar[str] = ""
 
     noise: Annotated[int, Positive] = 100
@@ -69,7 +70,7 @@ class DCGAN(Method):
             raise BadInput(
                 f"DCGAN trains a discriminator of its own, not {encoder.config['name']}; leave --encoder out."
             )
-        head = nn.Linear(encoder.width, 1, bias=False)  # the last convolution, which covers its map
+        head = nn.Linear(encoder.width, 1, bias=False)  # acts as the last convolution, which covers its whole input
         nn.init.normal_(head.weight, 0.0, 0.02)
         channels, size = encoder.config["channels"], encoder.config["image_size"]
         generator = Generator(self.noise, channels, size, self.filters)
@@ -79,7 +80,7 @@ class DCGAN(Method):
         real, fake = self.view(batch, 0), self.sample(net, batch.key)
         h = net.critic.encoder(real)
         of_real = gather(net.critic.head(h).squeeze(1))
-        with without_statistics(net.critic):  # BatchNorm's statistics are the data's, whose energies are used later
+        with without_statistics(net.critic):  # running statistics stay the data's, for energies of data later
             of_fake = gather(self.logits(net, fake.detach()))
         yield Objective(
             discrimination(of_real, of_fake),
@@ -109,5 +110,5 @@ class DCGAN(Method):
         return -self.logits(net, images).float()
 
     def logits(self, net: Networks, images: Tensor) -> Tensor:
-        """Returns the logits of being data, (N,)."""
+        """Returns the discriminator's logits that images are data, (N,)."""
         return net.critic.head(net.critic.encoder(images)).squeeze(1)

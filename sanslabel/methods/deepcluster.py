@@ -45,9 +45,9 @@ class DeepCluster(Method):
     embeds_views = True
 
     clusters: Annotated[int, Positive] = 3000
-    """K of each clustering; at most a quarter of the samples"""
+    """K, number of clusters in each clustering; at most a quarter of the samples"""
     heads: Annotated[int, Count] = 3
-    """number of clusterings, alternately of the first and the second global crop, each from centroids of its own"""
+    """number of clusterings, each with centroids of its own; they alternate between the first and second global crop"""
     iterations: Annotated[int, Positive] = 10
     """iterations of k-means"""
     temperature: Annotated[float, Positive] = 0.1
@@ -88,14 +88,14 @@ class DeepCluster(Method):
         count = max(2, min(self.clusters, samples // 4))
         banks = [Bank(samples, self.width) for _ in range(min(2, self.heads))]
         for bank in banks:
-            bank.embeddings.zero_()  # marks samples that no batch has had yet, which belong to no cluster
+            bank.embeddings.zero_()  # zeros mark samples that no batch has contained yet; they have no cluster
         net.banks = nn.ModuleList(banks)
         net.clusters = nn.ModuleList(Clusters(samples, self.width, count) for _ in range(self.heads))
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         if clock.steps <= clock.steps_per_epoch:
-            raise BadInput("DeepCluster only fills its memory in the first epoch; give 2 or more (--epochs 2).")
+            raise BadInput("DeepCluster only fills its memory in the first epoch; train for two or more (--epochs 2).")
         crops, index = self.view.inputs(batch), gather(batch.index)
         with filling(net) if clock.epoch == 0 else nullcontext():
             embeddings = net.projector(torch.cat(views.forward_by_size(net.encoder, crops)))  # (V N, D)
@@ -122,7 +122,7 @@ class DeepCluster(Method):
                 clusters.fit_(points, fold(clock.key, head), self.iterations)
 
     def loss(self, net: Networks, z: list[Tensor], index: Tensor) -> Tensor:
-        """Returns the cross-entropy of the predictions with the clusters, the mean over clusterings, crops and samples
+        """Returns the cross-entropy of predictions with clusters. It is the mean over clusterings, crops, and samples
         that have a cluster. z: V of (N, D); index: (N,) int64 -> ()."""
         clustered = (net.clusters[0].assignments[index] >= 0).sum()
         cross_entropies = [

@@ -1,4 +1,4 @@
-"""DINO: from each crop, the student predicts how a slow teacher distributes the image over outputs."""
+"""DINO: from each crop, the student predicts a slow teacher's distribution of the image over outputs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from sanslabel.schedules import cosine, linear
 @dataclass(frozen=True, kw_only=True)
 class DINO(Method):
     """Self-distillation with no labels (Caron et al. 2021). The energy of a pair is the cross-entropy between the
-    teacher's distribution for one crop, centered and sharpened, and the student's for another. The teacher sees only
-    the two global crops. Defaults are the authors' run of 100 epochs with ViT-S/16, without its stochastic depth."""
+    teacher's distribution for one crop and the student's for another. The teacher's is centered and sharpened, and the
+    teacher sees only the two global crops. Defaults are the authors' run of 100 epochs with ViT-S/16, without its
+    stochastic depth."""
 
     family = Family.DISTILLATION
     energy = "the cross-entropy between the teacher's and the student's distribution"
-    prevents_collapse = "centering keeps one output from taking all images, and sharpening the outputs from being equal"
+    prevents_collapse = "centering keeps one output from taking all images; sharpening keeps outputs from being equal"
     paper = "Emerging Properties in Self-Supervised Vision Transformers"
     year = 2021
     needs = "multi-crop and a momentum teacher"
     embeds_views = True
 
     outputs: Annotated[int, Positive] = 65536
-    """K"""
+    """K, number of outputs"""
     hidden: Annotated[int, Positive] = 2048
     """width of the projector's two hidden layers"""
     bottleneck: Annotated[int, Positive] = 256
@@ -51,17 +52,17 @@ class DINO(Method):
     first_teacher_temperature: Annotated[float, Positive] = 0.04
     """τ of the teacher in the first epoch"""
     teacher_temperature: Annotated[float, Positive] = 0.04
-    """τ of the teacher after `sharp_epochs`, which it reaches in a line; 0.07 for 300 epochs"""
+    """τ of the teacher after `sharp_epochs`, reached linearly; 0.07 for 300 epochs"""
     sharp_epochs: int = 30
     """epochs in which the teacher's temperature changes"""
     centering: bool = True
-    """the mean logits are subtracted from the teacher's; without it one output takes all"""
+    """the mean logits are subtracted from the teacher's; without centering, one output takes all images"""
     center_momentum: Annotated[float, Fraction] = 0.9
     """momentum of the mean logits"""
     momentum: Annotated[float, Fraction] = 0.996
-    """momentum of the teacher at the start, which a cosine takes to 1"""
+    """momentum of the teacher at the start, which rises to 1 along a cosine"""
     frozen_epochs: float = 1.0
-    """epochs in which the directions of the outputs stay as they are"""
+    """first epochs, in which the directions of the outputs are not trained"""
     view: views.MultiCrop = views.DINO
 
     recipe = Recipe(
@@ -86,7 +87,7 @@ class DINO(Method):
             outputs=1024,
             hidden=512,
             norm=True,
-            first_teacher_temperature=0.02,  # a short run stays at ln K with 0.04
+            first_teacher_temperature=0.02,  # with 0.04, the loss of a short run stays at ln K
             teacher_temperature=0.02,
             momentum=0.99,
             view=replace(views.DINO, global_crop=replace(views.SIMCLR, crop=(0.4, 1.0)), local_crops=4),

@@ -1,4 +1,4 @@
-"""EBGAN: a critic gives data low energy, a generator makes images, and the critic raises the energy of these."""
+"""EBGAN: a critic gives low energy to data and high energy to generated images; a generator learns to lower it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from sanslabel.randomness import normal
 from sanslabel.recipe import Recipe
 
 LATENT = 1
-"""the stream that latents are drawn from"""
+"""the random stream of latents"""
 ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EBGAN(Method):
     """An energy-based adversarial network (Zhao et al. 2017). The energy of an image is the output of a cost network,
-    never below 0, by default the squared error of its reconstruction. The critic descends C(y) + [m - C(G(z))]₊ and the
-    generator C(G(z)), each in a step of its own.
+    which is never below 0. By default it is the squared error of the image's reconstruction. The critic descends C(y) +
+    [m - C(G(z))]₊ and the generator descends C(G(z)), each in a step of its own.
 
     The margin is in the unit of the energy, a mean over pixels in [-1, 1]; the paper's margins are for sums. Learning
     rates and the weight of the pull-away term are those of a common PyTorch reference."""
 
     family = Family.GENERATIVE
-    energy = "the cost network's output, the squared error of an image's reconstruction"
-    prevents_collapse = "generated images must cost at least the margin; pulling their codes apart keeps them various"
+    energy = "the cost network's output, by default the squared error of an image's reconstruction"
+    prevents_collapse = "generated images must cost at least the margin; pulling their codes apart keeps them diverse"
     paper = "Energy-based Generative Adversarial Network"
     year = 2017
     unit: ClassVar[str] = ""
 
     margin: Annotated[float, Positive] = 1.0
-    """m"""
+    """m, the energy that a generated image should have at least"""
     cost: Literal["reconstruction", "softplus"] = "reconstruction"
     """the cost network: an autoencoder's squared error, or a softplus on the encoder's representation"""
     pull_away: Annotated[float, NonNegative] = 0.1
@@ -87,7 +87,7 @@ class EBGAN(Method):
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         real, fake = self.view(batch, 0), self.sample(net, batch.key)
         codes, of_real = self.codes_and_energy(net, real)
-        with without_statistics(net.critic):  # BatchNorm's statistics are the data's, whose energies are used later
+        with without_statistics(net.critic):  # running statistics stay the data's, for energies of data later
             _, of_fake = self.codes_and_energy(net, fake.detach())
         of_real, of_fake = gather(of_real), gather(of_fake)
         yield Objective(

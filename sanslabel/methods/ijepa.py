@@ -1,4 +1,4 @@
-"""I-JEPA: from the tokens of one part of an image, the tokens that a slow teacher has for other parts are predicted."""
+"""I-JEPA: the tokens of one part of an image predict a slow teacher's tokens of other parts."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ CROPS = views.View(crop=(0.3, 1.0))
 @dataclass(frozen=True, kw_only=True)
 class IJEPA(Method):
     """An image-based joint-embedding predictive architecture (Assran et al. 2023). From the tokens of a context, the
-    predictor predicts the tokens of blocks of patches. The energy of a block is their smooth L1 distance from the
-    tokens of the teacher, which the paper calls target encoder.
+    predictor predicts the tokens of blocks of patches. The energy of a block is the smooth L1 distance of its predicted
+    tokens from the teacher's. The paper calls the teacher "target encoder".
 
-    Defaults are the authors' for ViT-B/16, which has no class token; `multiblock` states how its masks differ. The
-    small recipe adds a variance term, without which few dimensions stay in use."""
+    Defaults are the authors' for ViT-B/16; their encoder has no class token. The docstring of `views.multiblock` states
+    how its masks differ from theirs. The small recipe adds a variance term, without which few dimensions stay in
+    use."""
 
     family = Family.PREDICTION
     energy = "the distance of predicted tokens from the teacher's tokens of the unmasked image"
-    prevents_collapse = "the teacher is slow, and its tokens are normalized; at small scale a variance term besides"
+    prevents_collapse = "the teacher is slow, and its tokens are normalized; the small recipe adds a variance term"
     paper = "Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture"
     year = 2023
     needs = "a transformer and a momentum teacher"
@@ -56,16 +57,16 @@ class IJEPA(Method):
     predictor_depth: Annotated[int, Count] = 6
     """number of the predictor's blocks; 12 for larger encoders"""
     target_norm: Literal["layer", "batch"] = "layer"
-    """layer: each target token is normalized by itself, as in the paper; batch: each feature at a place over the images
-    of the batch"""
+    """layer: each target token is normalized by itself, as in the paper; batch: each feature of a place is normalized
+    over the images of the batch"""
     beta: Annotated[float, Positive] = 1.0
-    """β, the difference from which the loss is linear"""
+    """β, the difference above which the loss is linear"""
     momentum: Annotated[float, Fraction] = 0.996
     """momentum of the teacher at the start"""
     final_momentum: Annotated[float, Fraction] = 1.0
-    """momentum of the teacher at the end, reached in a line"""
+    """momentum of the teacher at the end, reached linearly"""
     variance: float = 0.0
-    """weight of VICReg's variance term, and of 1/25 its covariances, on mean context tokens; the paper has none"""
+    """weight of VICReg's variance and covariance terms (25 to 1) on mean context tokens; the paper has no such term"""
     view: views.View = CROPS
 
     recipe = Recipe(
@@ -90,7 +91,7 @@ class IJEPA(Method):
             target_norm="batch",
             variance=0.1,
             view=replace(CROPS, crop=(0.5, 1.0), flip=0.5),
-            # A teacher that stands still at first gives the student something to learn before it follows.
+            # The teacher stands still at first, so that the student has a fixed target before the teacher follows.
             momentum=1.0,
             final_momentum=0.98,
         ),

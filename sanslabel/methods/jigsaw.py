@@ -28,29 +28,30 @@ VIEW = views.View(flip=0.5, grayscale=0.66, without_rgb="omit")
 @dataclass(frozen=True, kw_only=True)
 class Jigsaw(Method):
     """Unsupervised learning of visual representations by solving jigsaw puzzles (Noroozi and Favaro 2016). The energy
-    of shuffled tiles and a permutation is minus the permutation's logit. There are gaps between tiles, and each is
+    of shuffled tiles and a permutation is minus the permutation's logit. There are gaps between tiles, and each tile is
     standardized by itself, so that neither edges nor brightness reveal the order.
 
     Defaults are the paper's; the views and the width of a tile's embedding are from the common ResNet-50 reference. A
-    tile's embedding does not depend on where the tile is shown, so embeddings are shuffled in place of tiles."""
+    tile's embedding does not depend on where the tile is shown, so the embeddings are shuffled, not the tiles."""
 
     family = Family.PRETEXT
-    energy = "minus the logit of the permutation that was made"
+    energy = "minus the logit of the permutation that was applied"
     prevents_collapse = "permutations must be distinguished"
     paper = "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles"
     year = 2016
     needs = "3x3 tiles that an encoder can read"
 
     permutations: int = 1000
-    """how many permutations there are to choose from, those of 9! that differ most"""
+    """number of permutations to choose from: those of the 9! that differ most from each other"""
     width: Annotated[int, Positive] = 1000
     """width of a tile's embedding"""
     hidden: Annotated[int, Positive] = 4096
     """width of the layer that reads all tiles"""
     shuffles: Annotated[int, Positive] = 1
-    """permutations drawn for each image; the paper has one. Tiles are encoded once, so more of them cost little"""
+    """number of permutations drawn for each image, 1 in the paper; tiles are encoded once, so more permutations cost
+    little"""
     tile: int | None = None
-    """side of a tile in pixels; None is three quarters of a third of the image"""
+    """side of a tile in pixels; None takes three quarters of a cell, a third of the image"""
     view: views.View = VIEW
     """two of three images are gray, since chromatic aberration would reveal the order of colored tiles"""
 
@@ -96,7 +97,7 @@ class Jigsaw(Method):
         shuffled = views.shuffled(embeddings.repeat_interleave(self.shuffles, dim=0), order)
         logits, permutation = gather(net.classifier(shuffled.flatten(1))).float(), gather(drawn.flatten())
         yield Objective(
-            cross_entropy(logits, permutation),  # of (N shuffles, permutations)
+            cross_entropy(logits, permutation),  # logits are (N shuffles, permutations)
             terms={"accuracy": (logits.argmax(dim=1) == permutation).float().mean()},
             embedding=gather(representation.unflatten(0, (-1, 9)).mean(dim=1)),
             images={"view": view, "tiles": tiles[0]},

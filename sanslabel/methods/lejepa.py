@@ -29,11 +29,11 @@ CROPS = views.MultiCrop(global_crop=replace(LOCAL, crop=(0.3, 1.0)), local_crop=
 class LeJEPA(Method):
     """A joint embedding with sketched isotropic Gaussian regularization (Balestriero and LeCun 2025). The energy of a
     crop is its squared distance from the mean of the global crops. There is no teacher, no predictor and no stopped
-    gradient. Defaults are the authors' for ImageNet. A local crop has 3/7 of the side, 96 pixels of 224; theirs has
-    98."""
+    gradient. Defaults are the authors' for ImageNet. A local crop has 3/7 of the side, 96 of 224 pixels; the authors'
+    local crops have 98."""
 
     family = Family.REDUNDANCY_REDUCTION
-    energy = "the squared distance of a crop from the mean of the global ones"
+    energy = "the squared distance of a crop from the mean of the global crops"
     prevents_collapse = "projections on random directions are kept near the standard normal distribution"
     paper = "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics"
     year = 2025
@@ -43,7 +43,7 @@ class LeJEPA(Method):
     regularization: Annotated[float, Fraction] = 0.05
     """λ, weight of SIGReg, which includes the factor N; 1 - λ is the weight of the distance"""
     directions: Annotated[int, Positive] = 1024
-    """M, drawn anew in every step, the same on all processes"""
+    """M, number of directions; they are drawn anew in every step, the same on all processes"""
     hidden: Annotated[int, Positive] = 2048
     """width of the projector's two hidden layers"""
     width: Annotated[int, Positive] = 64
@@ -77,7 +77,7 @@ class LeJEPA(Method):
         z = torch.stack([gather(embedding) for embedding in embeddings.chunk(len(crops))])  # (V, N, D)
         directions = self.random_directions(batch.key, clock)
         invariance = (z - z[:2].mean(dim=0)).square().mean()
-        # The views of an image depend on each other, so each view of the batch is a sample of its own.
+        # Views of one image depend on each other, so SIGReg is computed over the batch for each view by itself.
         sigreg = torch.stack([losses.sigreg(view, directions) for view in z]).mean()
         yield Objective(
             (1 - self.regularization) * invariance + self.regularization * sigreg,
@@ -90,6 +90,6 @@ class LeJEPA(Method):
         )
 
     def random_directions(self, key: Tensor, clock: Clock) -> Tensor:
-        """Returns M directions of unit length, (M, D), on the device of the keys: a function of the step alone."""
+        """Returns M directions of unit length, (M, D), on the device of the keys. They depend on the step alone."""
         draws = normal(key.new_full((1,), clock.key), self.directions * self.width, stream=0)
         return normalize(draws.view(self.directions, self.width), dim=1)

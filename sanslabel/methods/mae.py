@@ -28,29 +28,29 @@ CROPS = replace(views.RECONSTRUCTION, crop=(0.2, 1.0))
 
 
 class Prediction(NamedTuple):
-    """The decoder's prediction of masked patches, and what it was made from."""
+    """The decoder's prediction of masked patches, with its inputs and targets."""
 
     tokens: Tensor
-    """(N, K, D) of the visible patches"""
+    """(N, K, D), the encoder's tokens of the visible patches"""
     predicted: Tensor
     """(N, M, P), the pixels of the masked patches, as the decoder predicts them"""
     pixels: Tensor
-    """(N, M, P), the true ones"""
+    """(N, M, P), the true pixels of the masked patches"""
     visible: Tensor
-    """(N, K) int64"""
+    """(N, K) int64, the places of the visible patches"""
     masked: Tensor
-    """(N, M) int64"""
+    """(N, M) int64, the places of the masked patches"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MAE(Method):
     """Masked autoencoders (He et al. 2022). The energy of an image is the squared error of its masked patches' pixels,
-    predicted from the others. Defaults are the authors' code for ViT-B/16 with two differences: the class token stays
-    out of the decoder, and Xavier weights are uniform."""
+    predicted from the visible patches. Defaults are the authors' code for ViT-B/16 with two differences: the class
+    token stays out of the decoder, and Xavier weights are uniform."""
 
     family = Family.GENERATIVE
     energy = "the squared error of the masked patches, given the visible ones"
-    prevents_collapse = "the targets are pixels, which do not move"
+    prevents_collapse = "the targets are pixels, which training cannot change"
     paper = "Masked Autoencoders Are Scalable Vision Learners"
     year = 2022
     needs = "a transformer"
@@ -60,7 +60,7 @@ class MAE(Method):
     decoder_width: Annotated[int, Positive] = 512
     decoder_depth: Annotated[int, Count] = 8
     normalized: bool = True
-    """targets are the pixels of each patch with mean 0 and variance 1"""
+    """targets are the pixels of each patch, normalized to mean 0 and variance 1"""
     view: views.View = CROPS
 
     recipe = Recipe(
@@ -106,7 +106,7 @@ class MAE(Method):
         )
 
     def predict(self, net: Networks, images: Tensor, key: Tensor) -> Prediction:
-        """Returns what the decoder predicts of the patches that are masked for each key. images: (N, C, H, W)."""
+        """Returns the decoder's prediction of the masked patches, which the keys choose. images: (N, C, H, W)."""
         grid, patch = net.encoder.grid_of(images), net.encoder.patch
         visible = views.kept_patches(key, prod(grid), self.ratio, 1)
         masked = views.other_patches(visible, prod(grid))
@@ -121,8 +121,8 @@ class MAE(Method):
         return {"masked": views.visible(images, visible, patch), "reconstruction": reconstruction}
 
     def shown(self, predicted: Tensor, pixels: Tensor) -> Tensor:
-        """Returns the prediction as pixels in [0, 1], (N, M, P). If targets were normalized, it has the true mean and
-        deviation of each patch."""
+        """Returns the prediction as pixels in [0, 1], (N, M, P). If targets were normalized, each patch gets its true
+        mean and standard deviation."""
         if self.normalized:
             variance, mean = torch.var_mean(pixels.float(), dim=2, keepdim=True)
             predicted = predicted * (variance + 1e-6).sqrt() + mean

@@ -1,8 +1,8 @@
 """The protocol of methods: a method is frozen hyperparameters and a generator, and `yield` is the optimizer step.
 
 `step` reads like the algorithm in the paper. Where the paper writes "backward; update", the method yields an
-`Objective`; what stands after the `yield` runs after that update. Two players are two yields. All that is trained or
-remembered is in `Networks`, so that its `state_dict` is the whole state of the method.
+`Objective`; what stands after the `yield` runs after that update. A method with two players yields twice. All that is
+trained or remembered is in `Networks`, so that its `state_dict` is the whole state of the method.
 """
 
 from __future__ import annotations
@@ -39,25 +39,26 @@ class Objective(NamedTuple):
     """The loss that one optimizer step descends, with the figures and pictures that are logged beside it."""
 
     loss: Tensor
-    """(), to descend"""
+    """(), the loss to descend"""
     player: str = ""
-    """the submodule of the networks that descends it; "" is all of them"""
+    """the submodule of the networks that descends the loss; "" means all networks"""
     terms: Mapping[str, Tensor] = {}
-    """(), to log under the paper's names: the terms of the loss and other figures; or (D,), one for each dimension"""
+    """terms of the loss and other figures, logged under the paper's names; () each, or (D,) with one value a
+    dimension"""
     embedding: Tensor | None = None
-    """(N, D), watched by the diagnostics"""
+    """(N, D), the embedding that the diagnostics examine"""
     positive: Tensor | None = None
     """(N, D), the embeddings of the positives, if they are embedded by a comparable network"""
     pair: tuple[EncoderInput | Tensor, EncoderInput | Tensor] | None = None
     """two views of the same samples, which should differ"""
     generated: tuple[Tensor, Tensor] | None = None
-    """generated images beside images of the data, (n, C, H, W) each, whose variation is compared"""
+    """generated images and images of the data, (n, C, H, W) each; their variation is compared"""
     images: Mapping[str, Tensor] = {}
     """(n, C, H, W) in [0, 1]: pictures by name, such as reconstructions"""
     trivial: float | None = None
     """the loss at collapse: ln(2N - 1), ln K, -1, D, …"""
     negatives: int | None = None
-    """the number of negatives that each positive is compared with; None if there are none"""
+    """number of negatives that each positive is compared with; None if the loss has no negatives"""
 
     @property
     def pictures(self) -> dict[str, Tensor]:
@@ -70,7 +71,7 @@ class Objective(NamedTuple):
 
 
 class Networks(nn.Module):
-    """Everything that is trained or remembered, as children and buffers. It has no forward and is never wrapped."""
+    """Everything that a method trains or remembers, as children and buffers. It has no forward and is never wrapped."""
 
     def __init__(self, **children: nn.Module) -> None:
         super().__init__()
@@ -82,7 +83,8 @@ class Networks(nn.Module):
 
     @property
     def partner(self) -> Networks:
-        """Returns the networks that embed the second view: the momentum teacher if there is one, else these."""
+        """Returns the networks that embed the second view: the momentum teacher if there is one, else these
+        networks."""
         return self.teacher if "teacher" in self._modules else self
 
 
@@ -94,13 +96,13 @@ class Method(ABC):
 
     family: ClassVar[Family]
     energy: ClassVar[str]
-    """the energy, in words: what is low for a pair, or an image, that fits"""
+    """the energy, in words: a quantity that is low for a pair or an image that fits"""
     prevents_collapse: ClassVar[str]
     """the part of the method that keeps the energy from being low everywhere"""
     paper: ClassVar[str]
     year: ClassVar[int]
     needs: ClassVar[str] = ""
-    """requirements of the method on the data or the encoder, beyond images"""
+    """requirements on the data or the encoder, besides images"""
     signals: ClassVar[tuple[str, ...]] = ("image",)
     """the signals of a batch that the method reads; each has an encoder of its own"""
     embeds_views: ClassVar[bool] = False
@@ -135,19 +137,19 @@ class Method(ABC):
         return replace(self, **{name: replace(view, size=size) for name, view in open_views.items()})
 
     def masked(self, patch: int) -> Self:
-        """Returns the method with masked views in place of crops: 75 % of the patches, of `patch` pixels a side, are
-        gone, and there are no small crops. Raises BadInput if the method does not embed views."""
+        """Returns the method with masked views in place of crops. 75 % of the patches, of `patch` pixels a side, are
+        removed, and there are no small crops. Raises BadInput if the method does not embed views."""
         if not self.embeds_views:
-            raise BadInput(f"{type(self).__name__} embeds no views whose patches could be masked; leave --masked out.")
+            raise BadInput(f"{type(self).__name__} embeds no views, so none can be masked; leave --masked out.")
         return replace(self, view=vars(self)["view"].masked(patch))
 
     @abstractmethod
     def networks(self, encoder: Any, facts: Facts) -> Networks:
         """Returns all that this method trains or remembers, around an encoder.
 
-        encoder: for a method of several signals, a mapping from signal to encoder. facts: what is known of the data.
-        A method that learns from a given network has one more argument, `teacher`: a trained encoder in evaluation
-        mode. It keeps it as `Frozen(teacher)`, since no gradient reaches it and no checkpoint contains it.
+        encoder: for a method of several signals, a mapping from signal to encoder. facts: properties of the data. A
+        method that learns from a given network has one more argument, `teacher`: a trained encoder in evaluation mode.
+        The method keeps the teacher as `Frozen(teacher)`, which no gradient reaches and no checkpoint contains.
         Raises BadInput if the method cannot work with this encoder or these data.
         """
 

@@ -29,15 +29,16 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class MoCo(Method):
     """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b) with its settings for ImageNet.
-    Version 1 has one layer, τ = 0.07 and no blur. The energy of a pair is minus the cosine of a query, the student's
-    embedding, and a key, the teacher's.
+    Version 1 has one layer, τ = 0.07 and no blur. The energy of a pair is minus the cosine of query and key: the
+    student's embedding of one view and the teacher's of the other.
 
-    Queries and keys are normalized in groups of the batch, and a query shares a group with its key only by chance. Over
-    the same samples, BatchNorm's statistics would reveal which key is the query's."""
+    BatchNorm normalizes queries and keys in groups of the batch. The keys are grouped at random, so a query and its key
+    share a group only by chance. If their groups were the same samples, the statistics would reveal which key is the
+    query's."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of a view and the teacher's embedding of another"
-    prevents_collapse = "a queue of earlier keys are negatives"
+    prevents_collapse = "the earlier keys in a queue are negatives"
     paper = "Momentum Contrast for Unsupervised Visual Representation Learning"
     year = 2020
     needs = "a momentum teacher"
@@ -48,12 +49,14 @@ class MoCo(Method):
     momentum: Annotated[float, Fraction] = 0.999
     """m, momentum of the teacher"""
     queue: Annotated[int, Positive] = 65_536
-    """K, how many keys are remembered; at most the number of samples"""
+    """K, number of keys in the queue; at most the number of samples"""
     symmetric: bool = False
-    """each view is query and key in turn, and the loss is their mean: twice the work and the keys of a step"""
+    """each view is query and key in turn, and the loss is the mean of both; a step has twice the work and twice the
+    keys"""
     groups: Annotated[int, Positive] = 8
-    """groups in which BatchNorm's statistics are taken, the authors' GPUs; 1 is the batch as one group. Several
-    processes share each group: a process's share of the batch must be a multiple of this number"""
+    """number of groups in which BatchNorm's statistics are taken, as many as the authors' GPUs; 1 takes the batch as
+    one group. Several processes share each group, so each process's share of the batch must be a multiple of this
+    number"""
     width: Annotated[int, Positive] = 128
     """width of the embedding"""
     hidden: Annotated[int, Positive] = 2048
@@ -111,7 +114,8 @@ class MoCo(Method):
 
     @torch.no_grad()
     def keys(self, teacher: Networks, view: views.EncoderInput, key: int) -> Tensor:
-        """Returns the teacher's embeddings, (N, D) of all processes, normalized in groups that are drawn anew."""
+        """Returns the teacher's embeddings from all processes, (N, D). BatchNorm normalizes them in groups that are
+        drawn anew."""
         order = to_device(permutation(key, len(view.images) * world_size()), view.images.device)
         shuffled = view.select(lambda tensor: local_slice(gather(tensor)[order]))
         return gather(teacher.projector(views.ghost_batches(teacher.encoder, shuffled, self.groups)))[order.argsort()]

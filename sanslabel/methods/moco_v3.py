@@ -30,9 +30,9 @@ class MoCoV3(Method):
     """Momentum contrast without a queue, for transformers (Chen, Xie and He 2021). The energy of a pair is minus the
     cosine of the student's prediction, the query, and the teacher's embedding, the key.
 
-    Defaults are the authors' code for ViTs on ImageNet; theirs have fixed sines for positions, and ViT-S 12 heads. For
-    a ResNet-50 they have τ = 1, crops from 0.2 and LARS with a learning rate of 0.3. The projector then has two layers,
-    and the predictor does not end in BatchNorm."""
+    Defaults are the authors' code for ViTs on ImageNet. Their ViTs have fixed sine positions, and their ViT-S has 12
+    heads. For a ResNet-50 the authors use τ = 1, crops from 0.2 and LARS with a learning rate of 0.3. The projector
+    then has two layers, and the predictor does not end in BatchNorm."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of a prediction and the teacher's embedding of another view"
@@ -43,9 +43,9 @@ class MoCoV3(Method):
     embeds_views = True
 
     temperature: Annotated[float, Positive] = 0.2
-    """τ; the loss is scaled by 2τ, so that it takes the same learning rate for every τ"""
+    """τ; the loss is scaled by 2τ, so that the same learning rate suits every τ"""
     momentum: Annotated[float, Fraction] = 0.99
-    """m, momentum of the teacher at the start, which a cosine takes to 1; 0.996 for 1000 epochs"""
+    """m, momentum of the teacher at the start, which rises to 1 along a cosine; 0.996 for 1000 epochs"""
     width: Annotated[int, Positive] = 256
     """width of embedding and prediction"""
     hidden: Annotated[int, Positive] = 4096
@@ -53,9 +53,9 @@ class MoCoV3(Method):
     layers: Annotated[int, Count] = 3
     """number of layers in the projector; the predictor has two"""
     predictor_norm: bool = True
-    """BatchNorm without scale at the end of the predictor, as the projector always has it"""
+    """BatchNorm without scale at the end of the predictor; the projector always ends in one"""
     frozen_patches: bool = True
-    """a transformer's first layer, the map of patches, stays as it starts, which keeps training stable"""
+    """the first layer of a transformer, which embeds patches, is not trained; this keeps training stable"""
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
@@ -79,7 +79,7 @@ class MoCoV3(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         patches = getattr(encoder, "patch_embed", None)
         if self.frozen_patches and patches is not None:
-            # Xavier's range for the three colors of a pixel's patch alike; torch's own would be half of it.
+            # Xavier's range, with all colors and pixels of a patch as inputs; torch's default range is half as wide.
             bound = (6 / (patches.proj.weight[0].numel() + patches.proj.out_channels)) ** 0.5
             nn.init.uniform_(patches.proj.weight, -bound, bound)
             nn.init.zeros_(patches.proj.bias)

@@ -31,10 +31,10 @@ VIEW = replace(views.WEAK, jitter=1.0, hue=0.4, blur=0.0)
 class NPID(Method):
     """Non-parametric instance discrimination (Wu et al. 2018). The energy of a pair is minus the cosine of an image's
     embedding and an embedding in the bank. Defaults are the authors' for ImageNet: a linear layer to 128 and
-    noise-contrastive estimation. For CIFAR-10 they have the exact softmax and τ = 0.1.
+    noise-contrastive estimation. For CIFAR-10 they use the exact softmax and τ = 0.1.
 
-    The paper's bank is random at first. Here the first epoch only fills it, since random embeddings would push the loss
-    above that of chance."""
+    The paper's bank is random at first. Here the first epoch only fills the bank, since random embeddings would push
+    the loss above its value at chance."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of an image and its embedding in the bank"
@@ -47,7 +47,8 @@ class NPID(Method):
     temperature: Annotated[float, Positive] = 0.07
     """τ"""
     negatives: Annotated[int | None, Positive] = 4096
-    """K of noise-contrastive estimation, drawn from the bank; None is the exact softmax over all of the bank"""
+    """K, number of negatives in noise-contrastive estimation, drawn from the bank; None is the exact softmax over all
+    of the bank"""
     shared: bool = False
     """the images of a batch share their negatives, which takes N times less memory"""
     momentum: Annotated[float, Fraction] = 0.5
@@ -85,11 +86,12 @@ class NPID(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index = self.view.input(batch, 0), gather(batch.index)
-        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in it
+        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in its only epoch
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
-            # The last of these stays. Of random embeddings Z is thousands of times smaller than of trained ones, which
-            # are all alike at the start: negatives then outweigh the positive, and the loss rises instead of falling.
+            # Z is computed after every batch, and the last Z stays. For random embeddings it is thousands of times
+            # smaller than for the network's, which are all alike at the start. Negatives would then outweigh the
+            # positive, and the loss would rise instead of falling.
             net.partition.copy_(net.bank.partition(self.temperature))
             return
         z = gather(net.projector(net.encoder(*view)))  # (N, D)

@@ -34,11 +34,11 @@ CROPS = replace(views.SIMCLR, crop=(0.2, 1.0))
 @dataclass(frozen=True, kw_only=True)
 class PIRL(Method):
     """Pretext-invariant representations (Misra and van der Maaten 2020): the representation should not depend on what a
-    pretext task would predict, the order of tiles or a rotation. The energy of a pair is minus the cosine of an
-    embedding, f of the image or g of its tiles, and an embedding in the bank.
+    pretext task would predict, the order of tiles or a rotation. The energy of a pair is minus the cosine of two
+    embeddings: f of the image or g of its tiles, and one in the bank.
 
-    Defaults are the authors' for ImageNet, with linear heads, but a batch shares its negatives, and tiles are
-    standardized one by one. As in `npid`, the first epoch only fills the bank."""
+    Defaults are the authors' for ImageNet, with linear heads. Unlike theirs, the images of a batch share their
+    negatives, and tiles are standardized one by one. As in `npid`, the first epoch only fills the bank."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of an image, or its shuffled tiles, and its embedding in the bank"
@@ -51,19 +51,20 @@ class PIRL(Method):
     transform: Literal["tiles", "rotation"] = "tiles"
     """nine tiles in random order, or quarter turns of the image"""
     weight: Annotated[float, Fraction] = 0.5
-    """λ, weight of the transformed image; 1 - λ is the image's"""
+    """λ, weight of the transformed image's loss; 1 - λ is the weight of the image's"""
     temperature: Annotated[float, Positive] = 0.07
     """τ"""
     negatives: Annotated[int | None, Positive] = 32_000
-    """K of noise-contrastive estimation, drawn from the bank; None is the exact softmax over all of the bank"""
+    """K, number of negatives in noise-contrastive estimation, drawn from the bank; None is the exact softmax over all
+    of the bank"""
     momentum: Annotated[float, Fraction] = 0.5
-    """momentum of the bank, which only the image's embedding enters"""
+    """momentum of the bank, which contains embeddings of images alone, not of their tiles"""
     width: Annotated[int, Positive] = 128
     """width of the embeddings"""
     hidden: Annotated[int | None, Positive] = None
-    """width of a hidden layer in the heads; without it they are linear"""
+    """width of a hidden layer in the heads; None makes the heads linear"""
     tile: Annotated[int | None, Positive] = 64
-    """side of a tile in pixels; None derives it from the view's"""
+    """side of a tile in pixels; None derives it from the side of the view"""
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher whose embeddings enter the bank; the paper has none"""
     view: views.AnyView = VIEW
@@ -106,10 +107,10 @@ class PIRL(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index = self.view.input(batch, 0), gather(batch.index)
-        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in it
+        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in its only epoch
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
-            net.partition.copy_(net.bank.partition(self.temperature))  # the last of these stays, see `npid`
+            net.partition.copy_(net.bank.partition(self.temperature))  # the last Z stays, see `npid`
             return
         f = gather(net.projector(net.encoder(*view)))  # (N, D)
         remembered = f
@@ -146,7 +147,7 @@ class PIRL(Method):
         return of_g, of_f, hardest_tenth(g, negatives, temperature), chance(self.negatives)
 
     def transformed(self, batch: Batch, patch: int) -> Tensor:
-        """Returns the images that g reads of each sample, (N, P, C, s, s): nine tiles in random order, or the rotated
+        """Returns the images of each sample that g embeds, (N, P, C, s, s): nine tiles in random order, or the rotated
         image."""
         image = self.pieces(batch, 1)
         if self.transform == "rotation":

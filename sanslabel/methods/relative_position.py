@@ -31,7 +31,7 @@ class RelativePosition(Method):
     two patches and a direction is minus the direction's logit. The center of 3x3 patches is paired with all its 8
     neighbors.
 
-    There are gaps between patches, each lies at a random place in its cell, and each is standardized by itself.
+    There are gaps between patches. Each patch lies at a random place in its cell and is standardized by itself.
     Defaults are those of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019)."""
 
     family = Family.PRETEXT
@@ -46,9 +46,9 @@ class RelativePosition(Method):
     hidden: Annotated[int, Positive] = 4096
     """width of the layer that reads both patches"""
     dropout: Annotated[float, Fraction] = 0.5
-    """probability of dropout after that layer"""
+    """probability of dropout after the hidden layer"""
     tile: int | None = None
-    """side of a patch in pixels; None is three quarters of a third of the image"""
+    """side of a patch in pixels; None takes three quarters of a cell, a third of the image"""
     view: views.View = VIEW
     """255 of 292 pixels of the shorter side; two of three images are gray, since chromatic aberration would reveal
     places"""

@@ -26,18 +26,19 @@ class Rotation(Method):
     """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). The
     energy of an image and a rotation is minus the rotation's logit. All four copies of an image are in the batch.
 
-    Crops are square and are rotated after they were resized. Resizing treats rows and columns alike, so interpolation
-    reveals no angle. Images without an upright position teach nothing, nor does a view that turns some upside down."""
+    Crops are square and are rotated after resizing. Resizing treats rows and columns alike, so interpolation reveals no
+    angle. Nothing can be learned from images without an upright position, or with a view that turns some images upside
+    down."""
 
     family = Family.PRETEXT
-    energy = "minus the logit of the rotation that was made"
+    energy = "minus the logit of the rotation that was applied"
     prevents_collapse = "four rotations must be distinguished"
     paper = "Unsupervised Representation Learning by Predicting Image Rotations"
     year = 2018
     needs = "images with an upright position"
 
     view: views.View = VIEW
-    """the authors' code for CIFAR-10 mirrors and does not crop"""
+    """mirrored but not cropped, as in the authors' code for CIFAR-10"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -61,7 +62,7 @@ class Rotation(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), those of a sample next to each other
+        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), the four of a sample next to each other
         representation = net.encoder(copies)  # (4N, D)
         logits = gather(net.classifier(representation)).float()  # (4N, 4)
         rotation = torch.arange(4, device=logits.device).repeat(len(logits) // 4)

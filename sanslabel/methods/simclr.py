@@ -26,8 +26,8 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class SimCLR(Method):
     """A simple framework for contrastive learning (Chen et al. 2020). The energy of a pair is minus the cosine of its
-    embeddings. Defaults are the authors' code for ImageNet. Its projector has three layers of width 2048 to 128, with
-    BatchNorm after each of them. Both views go through the network in one pass."""
+    embeddings. Defaults are the authors' code for ImageNet. Its projector has three layers, of width 2048, 2048 and
+    128, with BatchNorm after each. Both views go through the network in one pass."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of two views"

@@ -19,17 +19,17 @@ from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Group, Recipe
 
 PREDICTOR = Group(match="predictor.*", constant=True)
-"""the predictor, which keeps up with the embedding better at a learning rate that does not decay"""
+"""the predictor's parameters; at a constant learning rate, the predictor keeps up better with the embedding"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimSiam(Method):
     """Simple siamese representation learning (Chen and He 2021). The energy of a pair is minus the cosine between a
-    prediction and an embedding. Without `stop_gradient` or `prediction` it collapses.
+    prediction and an embedding. Without `stop_gradient`, or without `prediction`, the method collapses.
 
-    Defaults are the authors' code for ImageNet. BatchNorm follows every layer of the projector, without a scale after
-    the last one, and does not end the predictor. The predictor's learning rate is constant. The views go through the
-    network one after the other."""
+    Defaults are the authors' code for ImageNet. BatchNorm follows every layer of the projector, after the last one
+    without a scale. The predictor does not end in BatchNorm. The predictor's learning rate is constant. The views go
+    through the network one after the other."""
 
     family = Family.DISTILLATION
     energy = "minus the cosine between a prediction and an embedding"
@@ -45,9 +45,9 @@ class SimSiam(Method):
     hidden: Annotated[int, Positive] = 512
     """width of the predictor's hidden layer, a bottleneck"""
     stop_gradient: bool = True
-    """the embedding that is predicted is a constant to the gradient"""
+    """no gradient reaches the embedding that is predicted"""
     prediction: bool = True
-    """there is a predictor"""
+    """a predictor follows the projector; without it, embeddings are compared directly"""
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher whose embeddings are predicted; the paper has none"""
     view: views.AnyView = views.WEAK

@@ -1,4 +1,4 @@
-"""Supervised: the network predicts the labels, as a reference for methods that learn without them."""
+"""Supervised: the network predicts the labels, as a reference for methods that learn without labels."""
 
 from __future__ import annotations
 

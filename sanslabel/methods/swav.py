@@ -1,4 +1,4 @@
-"""SwAV: the prototypes that one crop is assigned to are predicted from the other crops."""
+"""SwAV: from each crop, the network predicts the prototypes that another crop is assigned to."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class SwAV(Method):
     embeds_views = True
 
     prototypes: Annotated[int, Positive] = 3000
-    """K; at most half the samples"""
+    """K, number of prototypes; at most half the samples"""
     epsilon: Annotated[float, Positive] = 0.05
-    """ε of codes: small makes them hard, large uniform"""
+    """ε of the codes: a small value makes them hard, a large one makes them uniform"""
     temperature: Annotated[float, Positive] = 0.1
     """τ of predictions"""
     codes: Literal["sinkhorn", "softmax"] = "sinkhorn"
@@ -48,11 +48,11 @@ class SwAV(Method):
     iterations: Annotated[int, Positive] = 3
     """iterations of Sinkhorn's scaling"""
     queue: int = 0
-    """earlier embeddings, of each global crop, that take part in the scaling: 3840 for batches of 256"""
+    """number of earlier embeddings of each global crop that take part in the scaling; 3840 for batches of 256"""
     queue_epoch: int = 15
     """first epoch in which the queue is used, if it is full"""
     frozen_epochs: float = 1.0
-    """epochs in which the prototypes stay as they are; 313 steps in the authors' code"""
+    """first epochs, in which the prototypes are not trained; 313 steps in the authors' code"""
     hidden: Annotated[int, Positive] = 2048
     """width of the projector's hidden layer"""
     width: Annotated[int, Positive] = 128

@@ -1,4 +1,4 @@
-"""VAE: a noisy code, which has a price, must be enough to reconstruct the image."""
+"""VAE: a noisy code, whose information has a cost, must be enough to reconstruct the image."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from sanslabel.recipe import Recipe
 NOISE, PRIOR = 1, 2
 """the streams that posterior and prior are drawn from"""
 ACTIVE = 0.01
-"""nats of a dimension that is in use"""
+"""nats above which a dimension of the code is in use"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAE(Method):
-    """A variational autoencoder (Kingma and Welling 2014). The free energy of an image is its negative log likelihood
-    given a code, plus β times the cost of the code, KL(N(μ, σ²) ‖ N(0, I)). Training descends its mean over noisy
-    codes; with β = 1 this mean bounds -ln p(x). The energy of a single image takes the mean code, without noise.
+    """A variational autoencoder (Kingma and Welling 2014). The free energy of an image has two terms: its negative log
+    likelihood given a code, and β times the cost of the code, KL(N(μ, σ²) ‖ N(0, I)). Training descends its mean over
+    noisy codes; with β = 1 this mean bounds -ln p(x). The energy of a single image takes the mean code, without noise.
 
-    Both terms are sums, over pixels and over the dimensions of the code. Noise is a function of the key. Defaults are
-    those of a course and of PyTorch's example."""
+    The first term is a sum over pixels, the second over the dimensions of the code. Noise is a function of the key.
+    Defaults are those of a course and of PyTorch's example."""
 
     family = Family.GENERATIVE
     energy = "the negative log likelihood of an image given its code, plus the cost of the code"
@@ -50,9 +50,9 @@ class VAE(Method):
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """distribution of a pixel: on or off, with gray as a probability, or a normal density"""
     variance: Annotated[float, Positive] = 1.0
-    """variance of that density, for pixels in [0, 1]"""
+    """variance of the normal density, for pixels in [0, 1]"""
     closed: bool = True
-    """the cost is the KL divergence in closed form; without it, its value at the drawn code"""
+    """the cost is the KL divergence in closed form; if False, its estimate at the drawn code"""
     filters: Annotated[int, Positive] = 64
     """channels of the decoder's last maps, if the encoder is convolutional"""
     view: views.View = views.WHOLE
@@ -115,7 +115,7 @@ class VAE(Method):
         return {"reconstruction": self.decode(net, net.encoder(images))}
 
     def posterior(self, net: Networks, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns μ and ln σ², (N, D) each, in float32 at least; a variance of e^±10 is enough."""
+        """Returns μ and ln σ², (N, D) each, in at least float32. The variance is kept between e^-10 and e^10."""
         h = net.encoder.trunk(images)
         exact = torch.promote_types(h.dtype, torch.float32)
         return net.encoder.code(h).to(exact), net.log_var(h).to(exact).clamp(-10, 10)

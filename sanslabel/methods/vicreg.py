@@ -22,8 +22,9 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class VICReg(Method):
     """Variance, invariance and covariance regularization (Bardes, Ponce and LeCun 2022). The energy of a pair is the
-    squared distance of its embeddings. Defaults are the authors' code. Its expander has three layers of width 8192,
-    with biases under BatchNorm and none in the last layer. The views go through the network one after the other."""
+    squared distance of its embeddings. Defaults are the authors' code. Its expander has three layers of width 8192.
+    Layers before BatchNorm have biases; the last layer has none. The views go through the network one after the
+    other."""
 
     family = Family.REDUNDANCY_REDUCTION
     energy = "the squared distance of two views"
@@ -35,9 +36,9 @@ class VICReg(Method):
     invariance: float = 25.0
     """λ, weight of the mean squared difference"""
     variance: float = 25.0
-    """μ, weight of the hinge on standard deviations, which is halved over the two views"""
+    """μ, weight of the hinge on standard deviations, which is averaged over the two views"""
     covariance: float = 1.0
-    """ν, weight of the squared covariances over D, which are summed over the two views"""
+    """ν, weight of the squared covariances, which are divided by D and summed over the two views"""
     width: Annotated[int, Positive] = 8192
     """width of all layers of the projector, which the paper calls expander"""
     layers: Annotated[int, Count] = 3

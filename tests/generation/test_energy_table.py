@@ -108,5 +108,5 @@ def test_what_complexity_costs_is_the_slope_in_the_training_data(runs):
 def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
     with pytest.raises(BadInput, match="SimCLR cannot give single images an energy; train one of autoencoder, dae"):
         energy_table(runs("simclr"))
-    with pytest.raises(BadInput, match="the same set"):
+    with pytest.raises(BadInput, match="the same images"):
         energy_table(runs("vae"), against="digits")

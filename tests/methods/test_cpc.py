@@ -48,7 +48,7 @@ def test_patches_overlap_by_half_and_are_a_quarter_of_the_image(side, name, expe
 
 
 def test_images_without_a_row_far_enough_below_are_refused():
-    with pytest.raises(BadInput, match="3 rows of patches of 4 pixels have none 3 rows below another"):
+    with pytest.raises(BadInput, match="3 rows of patches of 4 pixels are too few to predict 3 rows below"):
         networks(CPC(nearest=3), side=8)
 
 
