@@ -16,16 +16,16 @@ MEASURED = 256
 QUERIES = 64
 """queries whose hardest negatives are measured"""
 NEGATIVES = 4096
-"""negatives that the hardest tenth is taken from, at most"""
+"""negatives from which the hardest tenth is taken, at most"""
 LIDAR_WIDTH = 128
-"""columns up to which LiDAR is measured: its two decompositions take 3 ms at 128 columns, and 20 ms at 256"""
+"""widest embedding for which LiDAR is measured: its two decompositions take 3 ms at 128 columns, and 20 ms at 256"""
 
 
 def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
-    """Returns the measures of an embedding by name, of its first 256 rows.
+    """Returns the measures of the first 256 rows of an embedding, by name.
 
-    z: (N, D); positive: (N, D), the embeddings of the positives of these rows, where there are such. `full_rank` is the
-    rank that the effective rank cannot exceed. The names are explained in figures.py.
+    z: (N, D); positive: (N, D), row i is the positive of row i of z; None if there are no positives. `full_rank` is the
+    rank that the effective rank cannot exceed. figures.py explains the names.
     """
     z = z[:MEASURED].float()
     values = {
@@ -51,8 +51,8 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
 def spread(z: Tensor) -> Tensor:
     """Returns the standard deviation of the normalized embedding over samples, averaged over dimensions, times √D.
 
-    It is about 1 for embeddings spread evenly over the sphere, and 0 when all are equal. It does not notice the loss of
-    some dimensions, which `effective_rank` does. Chen and He 2021 (SimSiam), section 4.1.
+    It is about 1 for embeddings spread evenly over the sphere, and 0 when all are equal. It does not show the loss of
+    some dimensions; `effective_rank` does. Chen and He 2021 (SimSiam), section 4.1.
     """
     return F.normalize(z.float(), dim=1).std(dim=0, correction=0).mean() * z.shape[1] ** 0.5
 
@@ -73,8 +73,9 @@ def spectrum(z: Tensor) -> Tensor:
 
     All are nan if an embedding is not finite. A cliff in the spectrum is a dimensional collapse (Jing et al. 2022).
     """
-    # The eigenvalues of the smaller Gram matrix are the squared singular values and cost a third of them. Squaring
-    # halves the digits: in float32 a matrix of rank one of 128 columns would have an effective rank of 1.06.
+    # The squared singular values are the eigenvalues of the smaller Gram matrix, which take a third of the time.
+    # Squaring halves the correct digits, hence float64. In float32, a matrix of rank one with 128 columns would have
+    # an effective rank of 1.06.
     z = _double(z)
     gram = z @ z.T if z.shape[0] < z.shape[1] else z.T @ z
     if not gram.isfinite().all():  # the solver would raise, and embeddings may be infinite while a run diverges
@@ -87,8 +88,8 @@ def alpha_req(z: Tensor) -> Tensor:
     """Returns the exponent α of the covariance's eigenvalues, λᵢ ∝ i^-α, in float64.
 
     It is minus the slope of a least-squares line of ln λ over ln i, for i from a twentieth to half of the rank. Good
-    features have an α near 1. Far above 1 few directions hold all the variance; below 1 the spectrum is too flat. It
-    is nan if fewer than three eigenvalues are left. Agrawal et al. 2022, section 3.
+    features have an α near 1. Far above 1, a few directions hold all the variance; below 1, the spectrum is too flat.
+    It is nan if that range has fewer than three eigenvalues. Agrawal et al. 2022, section 3.
     """
     z = _double(z)
     values = spectrum(z - z.mean(dim=0)).square()
@@ -107,9 +108,9 @@ def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
     """Returns LiDAR, the effective rank of Σ_w^-½ Σ_b Σ_w^-½, in float64. It lies between 1 and min(D, n - 1).
 
     It counts the directions in which images differ from each other more than their views do. z: (n, q, D), q views of
-    each of n images. Σ_b is the covariance of the images' means. Σ_w is that of the views about these means, with
-    `delta` on its diagonal. The effective rank is exp of the entropy of the eigenvalues' shares. It is nan if an
-    embedding is not finite, or so large that `delta` is lost beside it. Thilak et al. 2024, section 3.
+    each of n images. Σ_b is the covariance of the images' means. Σ_w is the covariance of the views around these means,
+    with `delta` added to its diagonal. The effective rank is exp of the entropy of the eigenvalues' shares. It is nan
+    if an embedding is not finite, or is so large that rounding removes `delta`. Thilak et al. 2024, section 3.
     """
     z = _double(z)
     if not z.isfinite().all():  # the solver would raise
@@ -134,7 +135,7 @@ def _perplexity(values: Tensor, epsilon: float) -> Tensor:
 
 
 def _double(z: Tensor) -> Tensor:
-    """Returns the matrix in float64; on the CPU if it is on MPS, which does not have float64."""
+    """Returns the matrix in float64. A matrix on MPS, which has no float64, is moved to the CPU."""
     return (z.cpu() if z.device.type == "mps" else z).double()
 
 
@@ -147,7 +148,7 @@ def mean_cosine(z: Tensor) -> Tensor:
     if len(z) < 2:
         return z.new_full((), torch.nan)
     unit = F.normalize(z.float(), dim=1)
-    diagonal = unit.square().sum()  # each embedding's cosine with itself: 1, or 0 for one that is 0
+    diagonal = unit.square().sum()  # each embedding's cosine with itself: 1, or 0 for a zero vector
     return (unit.sum(dim=0).square().sum() - diagonal) / (len(z) * (len(z) - 1))
 
 
@@ -167,10 +168,10 @@ def participation_ratio(z: Tensor) -> Tensor:
 
     It is D if all directions have the same variance, 1 if one direction has all of it, and 0 if there is none.
     """
-    shifted = (
-        z.float() - z[0].float()
-    )  # equal rows become exact zeros; subtracting their rounded mean would not do that
-    # Scaling keeps the fourth powers below from overflow and underflow. No eigenvalues: tr C = Σλ and ‖C‖² = Σλ².
+    # Subtracting the first row turns equal rows into exact zeros; subtracting their rounded mean would not.
+    shifted = z.float() - z[0].float()
+    # Scaling protects the fourth powers below from overflow and underflow. The sums need no eigenvalues: tr C = Σλ and
+    # ‖C‖² = Σλ².
     scaled = shifted / shifted.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
     centered = scaled - scaled.mean(dim=0)
     gram = centered @ centered.T if len(centered) < centered.shape[1] else centered.T @ centered
@@ -205,9 +206,10 @@ def hardest_tenth(query: Tensor, negatives: Tensor, temperature: float, excluded
     """Returns the share of the softmax over negatives that the hardest tenth of them takes.
 
     query: (N, D); negatives: (K, D); both are normalized inside. excluded: (N,) int64, for each query the row of
-    `negatives` that is no negative since it is the same image. The share is 0.1 if all negatives repel a query alike,
-    and nears 1 if a few do. It is the mean over the first 64 queries. From more than 4,096 negatives an even sample is
-    taken: of 65,536 that takes 3 ms, and all of them would take 86 ms. Robinson et al. 2021 weigh negatives by it.
+    `negatives` that does not count, since it is the same image. The share is 0.1 if all negatives repel a query alike,
+    and nears 1 if a few do all of it. It is the mean over the first 64 queries. If there are more than 4,096 negatives,
+    an evenly spaced sample is used. For 65,536 negatives this takes 3 ms; using all of them would take 86 ms. Robinson
+    et al. 2021 weigh negatives by this softmax.
     """
     query = query[:QUERIES]
     sampled = torch.arange(0, len(negatives), -(-len(negatives) // NEGATIVES), device=negatives.device)
@@ -246,8 +248,8 @@ def spread_by_place(tokens: Tensor, places: Tensor, patches: int) -> Tensor:
     """Returns the standard deviation of tokens over images, pooled over places and averaged over dimensions.
 
     tokens: (N, M, D); places: (N, M) int64 in [0, patches). For tokens of unit variance it is about 1 if they depend
-    on their images, and 0 if they depend on their places only. The latter is how token predictors collapse, which the
-    deviation over all tokens does not show. It is nan if no place occurs twice.
+    on their images, and 0 if they depend on their places only. A collapsed token predictor depends on places only, and
+    the deviation over all tokens does not show that. The result is nan if no place occurs twice.
     """
     index = places.flatten()
     values = tokens.detach().flatten(0, 1).float()  # (N M, D)
@@ -260,8 +262,7 @@ def spread_by_place(tokens: Tensor, places: Tensor, patches: int) -> Tensor:
 
 @torch.no_grad()
 def variation(images: Tensor) -> Tensor:
-    """Returns how much images differ from each other: the standard deviation of a pixel over images, averaged over
-    pixels.
+    """Returns the variation between images: the standard deviation of a pixel over images, averaged over pixels.
 
     images: (N, C, H, W) in [0, 1], or bytes in [0, 255]. It is 0 if all images are the same.
     """
@@ -270,7 +271,7 @@ def variation(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def contrast(images: Tensor) -> Tensor:
-    """Returns how much the pixels of an image differ: their standard deviation, averaged over images.
+    """Returns the contrast within images: the standard deviation of an image's pixels, averaged over images.
 
     images: as for `variation`. It is 0 if each image has a single color, and nan for images of one pixel.
     """

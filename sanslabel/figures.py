@@ -1,7 +1,7 @@
 """The catalogue of everything that a run logs: one entry for each key of metrics.jsonl.
 
-A method with several players writes their names before the keys ("critic/loss"); the catalogue has the key alone. The
-journal, the charts of a report, the verdict and docs/figures.md are made from these entries.
+A method with several players puts their names before the keys ("critic/loss"); the catalogue has the key without a
+name. The log of a run, the charts of a report, the verdict and docs/figures.md are made from these entries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Better = Literal["higher", "lower", "near 1", ""]
-"""the direction in which a figure gets better; "" where it has none"""
+"""the direction in which a figure gets better; "" if it has none"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Figure:
     title: str
     """title of its chart"""
     unit: str = ""
-    """empty where it is a plain number"""
+    """unit of the number; empty if it has none"""
     better: Better = ""
     meaning: str
     """full sentences for a reader who knows the field, but not this project"""
@@ -32,11 +32,11 @@ class Figure:
     comparable: bool = True
     """True if different methods may share a chart; their losses have different units"""
     short: str = ""
-    """word for it in the line that a run prints; empty where the line leaves it out"""
+    """word for the figure in the line that a run prints; empty if the line leaves the figure out"""
 
 
 def term(name: str, title: str, meaning: str, unit: str = "", better: Better = "lower") -> Figure:
-    """Returns the entry of a term of a loss, which only runs of the same method can be compared by."""
+    """Returns the entry of a term of a loss. Only runs of the same method can be compared by such a term."""
     return Figure(name=name, title=title, unit=unit, better=better, meaning=meaning, comparable=False)
 
 
@@ -66,7 +66,7 @@ PROGRESS = (
     Figure(
         name="trivial",
         title="Loss at collapse",
-        meaning="The loss of a model that tells nothing apart. A loss that stays there means that nothing is learned.",
+        meaning="The loss of a model that distinguishes nothing. If the loss stays there, nothing is learned.",
         drawn=False,
         comparable=False,
     ),
@@ -153,8 +153,8 @@ EMBEDDING = (
         title="α of the spectrum",
         better="near 1",
         meaning=(
-            "The exponent α with which the covariance's eigenvalues fall (α-ReQ). Far above 1 few directions hold all "
-            "of the variance; below 1 the spectrum is too flat."
+            "The exponent α with which the covariance's eigenvalues fall (α-ReQ). Far above 1, a few directions hold "
+            "all of the variance; below 1, the spectrum is too flat."
         ),
     ),
     Figure(
@@ -170,14 +170,14 @@ METHOD = (
         name="hardest_tenth",
         title="Share of the hardest tenth of the negatives",
         meaning=(
-            "The share of the softmax over negatives that the hardest tenth takes. It is 0.1 if all negatives repel "
-            "alike, and nears 1 if a few do all of the work."
+            "The share of the softmax over negatives that goes to the hardest tenth of them. It is 0.1 if all "
+            "negatives repel alike, and nears 1 if a few do all of the work."
         ),
     ),
     Figure(
         name="share_of_tenth",
         title="Share of the largest tenth of the scores",
-        meaning="The share of the softmax over wrong candidates that the tenth with the largest scores takes.",
+        meaning="The share of the softmax over wrong candidates that goes to the tenth with the largest scores.",
     ),
     Figure(
         name="usage",
@@ -191,8 +191,8 @@ METHOD = (
         title="Entropy of the teacher",
         unit="nats",
         meaning=(
-            "The entropy of the teacher's distribution over its outputs. At its largest value the teacher finds all "
-            "outputs equally likely, and teaches nothing."
+            "The entropy of the teacher's distribution over its outputs. At the largest value, all outputs have the "
+            "same probability, and the teacher teaches nothing."
         ),
     ),
     Figure(
@@ -209,7 +209,7 @@ METHOD = (
         name="explained",
         title="Explained variance",
         better="higher",
-        meaning="The share of the variance of hidden pixels that the reconstruction explains. A constant explains 0.",
+        meaning="The share of the variance of hidden pixels that the reconstruction explains. It is 0 for a constant.",
     ),
     Figure(
         name="target_std",
@@ -262,8 +262,10 @@ TERMS = (
     ),
     term("error", "Reconstruction error", "The squared error of the reconstruction."),
     term("cost", "Cost of the code", "The mean absolute value of the code, which a sparse autoencoder keeps low."),
-    term("real", "Critic's opinion of data", "The probability, by the critic, that data are real.", better="higher"),
-    term("fake", "Critic's opinion of samples", "The probability, by the critic, that generated samples are real."),
+    term(
+        "real", "Critic's opinion of data", "The probability that the critic gives to data being real.", better="higher"
+    ),
+    term("fake", "Critic's opinion of samples", "The probability that the critic gives to samples being real."),
     term("energy_real", "Energy of data", "The mean energy of the batch's images."),
     term("energy_fake", "Energy of samples", "The mean energy of generated samples.", better=""),
     term("pull_away", "Similarity of samples", "The mean squared cosine of the codes of different samples."),
@@ -272,8 +274,8 @@ TERMS = (
     term("covariance", "Covariance", "The squared covariances of different dimensions."),
     term("redundancy", "Redundancy", "The squared correlations of different dimensions."),
     term("distance", "Distance from the target", "The distance of predicted tokens from those of the teacher."),
-    term("image_nll", "Loss of images", "The loss of finding an image's embedding in the bank from the image."),
-    term("transformed_nll", "Loss of transformed images", "The same loss from the shuffled or rotated image."),
+    term("image_nll", "Loss of images", "The loss of recognizing an image's entry in the bank by the image."),
+    term("transformed_nll", "Loss of transformed images", "The same loss for the shuffled or rotated image."),
     term("energy", "Energy that the generator lowers", "The mean energy of generated samples in the generator's step."),
     term("sigreg", "SIGReg", "The distance of the embedding from a standard normal distribution."),
 )
@@ -311,7 +313,7 @@ WEIGHTS = (
     Figure(
         name="weight_growth",
         title="Growth of the weights",
-        meaning="The norm of all trained weights, divided by the norm of the first weights of the run.",
+        meaning="The norm of all trained weights, divided by their norm at the start of the run.",
         drawn=False,
     ),
     Figure(
@@ -327,35 +329,35 @@ TIME = (
         title="Speed",
         unit="images/s",
         better="higher",
-        meaning="The number of images that all processes together trained on per second, since the line before.",
+        meaning="The number of images that all processes together trained on per second since the previous line.",
         drawn=False,
     ),
     Figure(
         name="share_of_network",
         title="Time in the network",
         better="higher",
-        meaning="The share of the time that forward, backward and update took since the entry before.",
+        meaning="The share of the time for forward, backward and update, since the previous entry.",
         drawn=False,
     ),
     Figure(
         name="share_of_views",
         title="Time in views",
         better="lower",
-        meaning="The share of the time that drawing the views took since the entry before.",
+        meaning="The share of the time for drawing the views, since the previous entry.",
         drawn=False,
     ),
     Figure(
         name="share_of_waiting",
         title="Time waiting for data",
         better="lower",
-        meaning="The share of the time that the run waited for the next batch since the entry before.",
+        meaning="The share of the time for waiting for the next batch, since the previous entry.",
         drawn=False,
     ),
     Figure(
         name="share_of_rest",
         title="Time in the rest",
         better="lower",
-        meaning="The share of the time that logging, diagnostics and checkpoints took since the entry before.",
+        meaning="The share of the time for logging, diagnostics and checkpoints, since the previous entry.",
         drawn=False,
     ),
     Figure(
@@ -378,7 +380,7 @@ TIME = (
 GROUPS: Mapping[str, tuple[Figure, ...]] = {
     "Progress": PROGRESS,
     "Embedding": EMBEDDING,
-    "What a method measures": METHOD,
+    "Measures of a method": METHOD,
     "Terms of losses": TERMS,
     "Images and views": DATA,
     "Weights": WEIGHTS,
@@ -389,12 +391,12 @@ FIGURES: Mapping[str, Figure] = {figure.name: figure for group in GROUPS.values(
 
 
 def name_of(key: str) -> str:
-    """Returns the name of the figure that a key of metrics.jsonl stands for: the key without a player's name."""
+    """Returns the name of the figure behind a key of metrics.jsonl: the key without a player's name."""
     return key.rpartition("/")[2]
 
 
 def figure_of(key: str) -> Figure:
-    """Returns the entry of a key of metrics.jsonl. A key that is not in the catalogue is a term of a user's method."""
+    """Returns the entry of a key of metrics.jsonl. A key outside of the catalogue is a term of a user's method."""
     name = name_of(key)
     meaning = "A term that the method logs, which is not in the catalogue of figures."
     return FIGURES.get(name) or Figure(name=name, title=name, meaning=meaning, comparable=False)

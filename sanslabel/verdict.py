@@ -1,9 +1,8 @@
-"""Judges a run by its figures, in one sentence: healthy, or what is wrong, why, and what to do.
+"""Judges a run by its figures, in one sentence: the run is healthy, or it has a problem, a cause and a remedy.
 
 The verdict is a pure function of the lines of metrics.jsonl. Each sign below looks at the last lines, since a single
-batch may be unusual. The first sign that holds is the verdict, and causes come before their effects. The limits lie
-between what planted failures and healthy runs of every method show within two hundred steps on digits and on
-Fashion-MNIST.
+batch may be unusual. Causes are checked before their effects, and the first sign that holds is the verdict. The limits
+separate planted failures from healthy runs of every method, within two hundred steps on digits and on Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -46,28 +45,30 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> Verdict:
 
 @dataclass(frozen=True)
 class History:
-    """The lines of a run that have a loss, and its figures in the last few of them."""
+    """The lines of a run that have a loss, and the values of figures in the last few lines."""
 
     lines: Sequence[Mapping[str, Any]]
 
     def recent(self, name: str) -> list[float]:
-        """Returns the values of a figure in the last lines, of the first player that logs it. The list is empty unless
-        all of these lines have the figure."""
+        """Returns the values of a figure in the last lines, for the first player that logs it.
+
+        The list is empty if any of these lines lacks the figure.
+        """
         values = [[line[key] for key in keys_of(line, name)] for line in self.lines[-WINDOW:]]
         return [first for first, *_ in values] if len(values) == WINDOW and all(values) else []
 
     def throughout(self, name: str, holds: Callable[[float], bool]) -> bool:
-        """Returns whether the condition holds for a figure in all of the last lines."""
+        """Returns True if all of the last lines have the figure and its value meets the condition in each."""
         values = self.recent(name)
         return bool(values) and all(map(holds, values))
 
     def typical(self, name: str) -> float | None:
-        """Returns the median of a figure in the last lines, or None where they do not have it."""
+        """Returns the median of a figure in the last lines, or None if any of these lines lacks it."""
         values = self.recent(name)
         return median(values) if values else None
 
     def last(self, name: str) -> float:
-        """Returns the newest value of a figure that the last lines have."""
+        """Returns the newest value of a figure. All of the last lines must have it."""
         return self.recent(name)[-1]
 
 
@@ -119,7 +120,7 @@ def _high_temperature(h: History) -> str | None:
 
 
 def _low_temperature(h: History) -> str | None:
-    # A tenth of the negatives may be of the image's own class. In healthy runs it then takes more than half.
+    # A tenth of the negatives may be of the image's class. Even in healthy runs, that tenth takes more than half.
     if (typical := h.typical("hardest_tenth")) is None or typical < 0.97:
         return None
     share = 100 * typical
@@ -139,7 +140,7 @@ def _uniform_teacher(h: History) -> str | None:
     entropy, highest = h.recent("teacher_entropy"), h.recent("trivial")
     if not entropy or not highest or any(e < 0.999 * m for e, m in zip(entropy, highest, strict=True)):
         return None
-    return "the teacher finds all outputs equally likely, so it teaches nothing; lower its temperature"
+    return "the teacher gives all outputs the same probability, so it teaches nothing; lower its temperature"
 
 
 def _posterior_collapse(h: History) -> str | None:
@@ -151,11 +152,14 @@ def _posterior_collapse(h: History) -> str | None:
 def _mode_collapse(h: History) -> str | None:
     if not h.throughout("sample_variation", lambda x: x < 0.1):
         return None
-    return "the generator makes the same image from any noise; lower --lr, or raise the weight that keeps samples apart"
+    return (
+        "the generator makes the same image from any noise; lower --lr, or raise the weight of the term that keeps "
+        "samples apart"
+    )
 
 
 def _dead_dimensions(h: History) -> str | None:
-    # This holds only for embeddings that are compared. Features of classifiers and codes may leave dimensions out.
+    # Only embeddings that are compared have to use all dimensions. Codes and features of classifiers need not.
     if not h.recent("alignment") or not h.throughout("dead_dimensions", lambda x: 0.25 <= x < 1):
         return None
     share = 100 * h.last("dead_dimensions")
@@ -169,14 +173,14 @@ def _complete_collapse(h: History) -> str | None:
         return None
     cosine = f" (mean cosine {h.last('mean_cosine'):.2f})" if h.recent("mean_cosine") else ""
     return (
-        f"embeddings of different images are the same{cosine}; restore what prevents it (`sanslabel methods`), "
-        "or lower --lr"
+        f"embeddings of different images are the same{cosine}; restore the term or part that "
+        "prevents collapse (`sanslabel methods` names it), or lower --lr"
     )
 
 
 def _dimensional_collapse(h: History) -> str | None:
     rank, full = h.recent("effective_rank"), h.recent("full_rank")
-    compared = rank and full and h.recent("alignment")  # features of a few classes need few directions only
+    compared = rank and full and h.recent("alignment")  # features of a few classes need only a few directions
     if not compared or any(r > 0.02 * f or f < 64 for r, f in zip(rank, full, strict=True)):
         return None
     return (
@@ -189,7 +193,9 @@ def _trivial_loss(h: History) -> str | None:
     loss, trivial = h.recent("loss"), h.recent("trivial")
     if not loss or not trivial or any(abs(x - t) > 0.002 * max(abs(t), 1) for x, t in zip(loss, trivial, strict=True)):
         return None
-    return f"the loss stays at {trivial[-1]:.4g}, its value when nothing is told apart; raise --lr or --batch"
+    return (
+        f"the loss stays at {trivial[-1]:.4g}, its value for a model that distinguishes nothing; raise --lr or --batch"
+    )
 
 
 def _not_learning(h: History) -> str | None:
@@ -219,7 +225,7 @@ SIGNS: Mapping[str, Callable[[History], str | None]] = {
     "loss at its trivial value": _trivial_loss,
     "not learning": _not_learning,
 }
-"""signs of failure by name, in the order in which they are looked for"""
+"""signs of failure by name, in the order in which they are checked"""
 
 
 def _healthy(h: History) -> str:

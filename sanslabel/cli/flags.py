@@ -12,8 +12,11 @@ from sanslabel.errors import BadInput, suggestion
 
 
 def parse_flags(flags: type, command: str, arguments: list[str], description: str) -> Any:
-    """Returns an instance of the dataclass `flags`; --help prints and exits. Raises BadInput in one line for an unknown
-    flag, with the nearest name, and for a value that does not fit."""
+    """Returns an instance of the dataclass `flags` with the values from the arguments.
+
+    --help prints the flags and exits. Raises BadInput with one line for a value that does not fit, and for an unknown
+    flag; the line names the nearest known flag.
+    """
     import tyro
 
     config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
@@ -40,7 +43,7 @@ def parse_flags(flags: type, command: str, arguments: list[str], description: st
 
 
 def flag_names(flags: Any) -> list[str]:
-    """Returns the names of all flags of a dataclass; those of a dataclass in a field have the field's name before."""
+    """Returns the names of all flags of a dataclass. A dataclass in a field gives names like `field.name`."""
     names = []
     for field in fields(flags):
         name, value = field.name.replace("_", "-"), getattr(flags, field.name)
@@ -49,7 +52,7 @@ def flag_names(flags: Any) -> list[str]:
 
 
 def _first_message(boxed: str) -> str:
-    """Returns the text between the first two rules of a box, whose lines a console's encoding may draw otherwise."""
+    """Returns the text between the first two horizontal lines of a box, which the encoding may turn into dashes."""
     lines = (line.strip("│ ") for line in boxed.splitlines())
 
     def is_text(line: str) -> bool:

@@ -20,17 +20,20 @@ from sanslabel.errors import BadInput, SanslabelError, suggestion
 from sanslabel.training.signals import interrupting
 
 GROUPS = ("Learn", "Measure", "Use", "Generate", "Data")
-"""the headings of `sanslabel --help` in their order; others follow"""
+"""the headings of `sanslabel --help` in their order; headings of other commands follow"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command and exits with 0 (done), 2 (bad input), 3 (disk), 4 (not finite), 5 (collapsed), 6 (process
-    lost), or 128 + the number of a signal."""
+    """Runs the command and exits with a code.
+
+    The code is 0 (done), 2 (bad input), 3 (disk), 4 (not finite), 5 (collapsed), 6 (process lost), or 128 + the number
+    of a signal.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with suppress(AttributeError):  # a character that the terminal does not have is no reason to stop
+    with suppress(AttributeError):  # a character that the terminal lacks is escaped
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     warnings.showwarning = lambda message, *_: print(f"{program()}: warning: {message}", file=errors())
-    code = 0  # the exit stands below, where no exception keeps objects of the run alive
+    code = 0  # exit comes at the end, where no exception keeps objects of the run alive
     try:
         with interrupting():
             _run(arguments)
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the program that read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    if process_number() is not None:  # threads of the connection may outlive what they call at the interpreter's end
+    # At the interpreter's end, threads of the connection may call objects that no longer exist.
+    if process_number() is not None:
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
@@ -63,7 +67,7 @@ def command(name: str) -> ModuleType:
 
 
 def help_text() -> str:
-    """Returns what `sanslabel --help` prints: every command under its heading."""
+    """Returns the text of `sanslabel --help`: every command under its heading."""
     files = [command(name) for name in command_names()]
     headings = [*GROUPS, *sorted({file.GROUP for file in files} - set(GROUPS))]
     lines = ["Learn an encoder from unlabeled data, measure it, and put it to use."]

@@ -1,4 +1,4 @@
-"""A command that several processes run together: one of them prints, and errors name the process."""
+"""Support for a command that several processes run together: only one prints, and errors name their process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sanslabel.console import errors
 
 
 def process_number() -> int | None:
-    """Returns the number of this process among several, from the variables that torchrun and srun set; None for a
-    single process."""
+    """Returns the number of this process among several, from the variables that torchrun and srun set, or None
+    for a single process."""
     number = os.environ.get("RANK") or os.environ.get("SLURM_PROCID")
     several = {os.environ.get("WORLD_SIZE"), os.environ.get("SLURM_STEP_NUM_TASKS")} - {None, "1"}
     return int(number) if several and number else None
@@ -35,7 +35,7 @@ def joined_command(timeout: float = 600.0) -> Iterator[None]:
 
 
 def show_progress(sentence: str) -> None:
-    """Prints what is done now; on a terminal in one line that changes."""
+    """Prints the current activity. On a terminal, each sentence replaces the one before."""
     if process_number():
         return
     terminal = errors().isatty()

@@ -18,7 +18,7 @@ from sanslabel.report.snapshot import Snapshot
 
 
 def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], None]) -> Page:
-    """Returns the page about some runs: sections that compare them, and sections about each."""
+    """Returns the page about the runs: sections that compare all runs, and sections about each run."""
     page = Page(", ".join(run.name for run in runs))
     page.head += [verdict_box(run) for run in runs]
     page.add("Runs", facts(runs))

@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite, each with a sentence that says the same."""
+"""Charts in Vega-Lite, each with a caption that states the content in words."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sanslabel.report.snapshot import Snapshot
 HEIGHT = 180
 """height of a chart in pixels"""
 LABELED = 12
-"""classes up to which a confusion matrix shows its counts as text"""
+"""largest number of classes for which a confusion matrix shows its counts as text"""
 DECADES = alt.Axis(format=".0e", tickCount=5)
-"""axis of a logarithmic scale; without a count it has nine lines in each decade"""
+"""axis of a logarithmic scale; without `tickCount` it would have nine lines in each decade"""
 LEGEND: dict[str, Any] = {"orient": "bottom", "columns": 2, "labelLimit": 260, "symbolOpacity": 1}
 """place and size of legends"""
 
@@ -31,13 +31,13 @@ class Chart(NamedTuple):
 
 
 def chart(title: str, words: str | Sequence[str], drawing: Any, height: int = HEIGHT) -> Chart:
-    """Returns a chart that is as wide as its place on the page. The drawing is altair's."""
+    """Returns a chart that is as wide as its place on the page, from a drawing by altair."""
     words = [words] if isinstance(words, str) else words
     return Chart(title, words, drawing.properties(width="container", height=height, description=title).to_dict())
 
 
 def ranges(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns a sentence for each curve, with its first and last value and the range between."""
+    """Returns a sentence for each curve, with its first, last, lowest and highest value."""
     sentences = []
     for curve in dict.fromkeys(point["curve"] for point in points):
         values = [point["value"] for point in points if point["curve"] == curve]
@@ -69,7 +69,7 @@ def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
 
 
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> Chart:
-    """Returns a matrix of how many test images of a class (row) the probe predicted as another (column)."""
+    """Returns a confusion matrix: the number of test images for each true (row) and predicted class (column)."""
     cells = [
         {"true": classes[i], "predicted": classes[j], "images": count, "share": count / max(1, sum(row))}
         for i, row in enumerate(counts)
@@ -116,7 +116,7 @@ def histogram(sets: Mapping[str, Sequence[float]], unit: str) -> Chart:
 
 
 def bars(title: str, values: Sequence[float], unit: str) -> Chart:
-    """Returns a bar for each dimension, the largest first."""
+    """Returns a chart with a bar for each dimension, the largest first."""
     bars = [{"dimension": i, "value": round(x, 5)} for i, x in enumerate(sorted(values, reverse=True), 1)]
     drawing = (
         alt.Chart(alt.Data(values=bars))
@@ -145,7 +145,7 @@ def spectrum(values: Sequence[float]) -> Chart:
 
 
 def scatter(x: Sequence[float], y: Sequence[float], groups: Mapping[str, Sequence[str]], title: str) -> Chart:
-    """Returns a map of points. They are colored by one of the groupings, which the reader chooses."""
+    """Returns a map of points. The reader of the page chooses the grouping that colors the points."""
     points = [
         {"row": i, "x": round(a, 3), "y": round(b, 3), **{name: members[i] for name, members in groups.items()}}
         for i, (a, b) in enumerate(zip(x, y, strict=True))
@@ -163,5 +163,5 @@ def scatter(x: Sequence[float], y: Sequence[float], groups: Mapping[str, Sequenc
         )
     )
     drawing = drawing.add_params(choice if len(groups) > 1 else alt.param(name="colored", value=first))
-    words = f"{len(points):,} images as points. The encoder finds points that lie close together similar."
+    words = f"{len(points):,} images as points. Points that lie close together have similar representations."
     return chart(title, words, drawing, 460)

@@ -1,4 +1,4 @@
-"""Charts of what training logged, one for each figure of the catalogue that is drawn."""
+"""Charts of the figures that training logged, one for each figure that the catalogue draws."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from sanslabel.report.snapshot import Snapshot
 POINTS = 400
 """points of a curve, at most"""
 UNKNOWN = 20
-"""charts of terms that the catalogue does not have, at most"""
+"""charts of terms that are not in the catalogue, at most"""
 
 
 def curves(runs: Sequence[Snapshot]) -> Iterator[Chart]:
-    """Yields a chart over the steps of training for each figure that the catalogue draws and a run has. All runs share
-    it, or only those of one method where each method has a unit of its own, as for losses."""
+    """Yields a chart over the steps of training for each figure that the catalogue draws and a run has.
+
+    All runs share one chart. A figure whose unit depends on the method, such as a loss, has a chart for each method.
+    """
     methods = list(dict.fromkeys(run.plan.method for run in runs))
     for figure in _drawn(runs):
         for method in [""] if figure.comparable else methods:
@@ -31,7 +33,7 @@ def curves(runs: Sequence[Snapshot]) -> Iterator[Chart]:
 
 
 def _drawn(runs: Sequence[Snapshot]) -> list[Figure]:
-    """Returns the figures that are drawn, in the order of the catalogue. Terms that it does not have come last."""
+    """Returns the figures that are drawn, in the order of the catalogue. Terms outside of the catalogue come last."""
     unknown = {name_of(key) for run in runs for line in run.lines for key in line} - FIGURES.keys()
     return [f for f in FIGURES.values() if f.drawn] + [figure_of(name) for name in sorted(unknown)[:UNKNOWN]]
 
@@ -48,13 +50,13 @@ def _points(run: Snapshot, name: str) -> list[dict[str, Any]]:
 
 
 def _explanation(figure: Figure) -> str:
-    """Returns what the figure means, and in which direction it gets better."""
+    """Returns the meaning of a figure, and the direction in which it gets better."""
     better = {"": "", "near 1": " Values near 1 are good."}.get(figure.better, f" {figure.better.title()} is better.")
     return figure.meaning + better
 
 
 def _lines(points: Sequence[Mapping[str, Any]], unit: str, runs: Sequence[str]) -> alt.Chart:
-    """Returns lines in a color for each run, the same in all charts, and a dash for each player."""
+    """Returns lines with a color for each run, the same in all charts, and a dash pattern for each player."""
     drawn = [run for run in runs if any(point["run"] == run for point in points)]
     players = sorted({point["player"] for point in points})
     return (
@@ -71,5 +73,5 @@ def _lines(points: Sequence[Mapping[str, Any]], unit: str, runs: Sequence[str]) 
 
 
 def _legend(names: Sequence[str]) -> alt.Legend | None:
-    """Returns a legend of these names, or None if there is nothing to tell apart."""
+    """Returns a legend of these names, or None if there are fewer than two."""
     return alt.Legend(**LEGEND, values=[name for name in names if name]) if len(names) > 1 else None

@@ -23,13 +23,13 @@ def report(
     """Writes one HTML file about run folders and returns its path.
 
     The page shows verdicts, scores, curves, views and a map of the embedding with neighbors. For generative methods it
-    also shows samples and energies. It needs no network. It leaves out what an unfinished run does not have yet, and
-    says so.
+    also shows samples and energies. It needs no network. If an unfinished run does not have something yet, a sentence
+    stands in its place.
 
     out: the file, by default report.html in the first run folder. data: images of the maps, by default those that each
-    run was trained on. points: images in all maps together. seed: draws these images. device: the device that encoders
-    run on. log: receives a sentence before each step that takes long. Raises BadInput for a folder without a run, and
-    DiskError.
+    run was trained on. points: images in all maps together. seed: the seed that draws these images. device: the device
+    that encoders run on. log: receives a sentence before each step that takes long. Raises BadInput for a folder
+    without a run, and DiskError if the file cannot be written.
     """
     if missing := [name for name in ("altair", "vl_convert") if find_spec(name) is None]:
         raise BadInput(f'a report needs {" and ".join(missing)}; pip install "sanslabel[report]".')
@@ -53,7 +53,7 @@ def report(
 
 
 def short_names(runs: Sequence[str | Path]) -> list[str]:
-    """Returns a name for each folder: as few of its last folders as make all names different."""
+    """Returns a name for each folder: the shortest end of its path for which all names differ."""
     paths = [Path(run).resolve() for run in runs]
     for depth in range(1, max(len(path.parts) for path in paths)):
         names = ["/".join(path.parts[-depth:]) for path in paths]

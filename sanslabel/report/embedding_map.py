@@ -35,7 +35,7 @@ PROBE_IMAGES = 20_000
 BATCH = 256
 """thumbnails that are made at a time"""
 CLUSTERS = 10
-"""clusters where there are no classes"""
+"""clusters if there are no classes"""
 
 
 class EmbeddingMap(NamedTuple):
@@ -65,7 +65,7 @@ class Points(NamedTuple):
     features: Tensor
     """(n, D)"""
     samples: Tensor
-    """(n,) which samples of the source these are"""
+    """(n,) positions of these samples in the source"""
     reads: InputSpec
     """the input of the encoder"""
     confusion: Chart | None
@@ -73,7 +73,7 @@ class Points(NamedTuple):
 
 
 def embedding_map(folder: RunFolder, options: Options, log: Callable[[str], None]) -> EmbeddingMap:
-    """Returns the map of a run's default encoder, of test images if there are such.
+    """Returns the map of a run's default encoder. It shows test images if there are any.
 
     Raises BadInput if the data are missing or do not fit.
     """
@@ -101,10 +101,10 @@ def embedding_map(folder: RunFolder, options: Options, log: Callable[[str], None
 
 
 def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> Points:
-    """Returns the points of the map, drawn by the seed. The probe needs labels."""
+    """Returns the points of the map, drawn by the seed. Without labels there is no probe."""
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
     data = plan.data if options.data is None else options.data
-    dtype = getattr(torch, plan.precision)  # as in training; on `fashion`, bfloat16 takes 0.4 of the time
+    dtype = getattr(torch, plan.precision)  # as in training; on `fashion`, bfloat16 takes 0.4 of float32's time
     computing: RepresentOptions = {
         "device": options.device,
         "dtype": dtype,
@@ -188,7 +188,7 @@ def _class(source: Source, sample: int) -> str:
 
 
 def _thumbnails(source: Source, index: Tensor, reads: InputSpec) -> Tensor:
-    """Returns the central squares of images, or of spectrograms where there are no images, (n, C, s, s) in [0, 1]."""
+    """Returns the central squares of images, or of spectrograms if there are no images, (n, C, s, s) in [0, 1]."""
     if "image" in source.inputs:
         side = min(pictures.THUMBNAIL, max(source.height, source.width))
         loaded = [source.load(Request(few)).images for few in index.split(BATCH)]

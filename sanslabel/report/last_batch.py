@@ -19,15 +19,15 @@ CPU = torch.device("cpu")
 SHOWN = 8
 """images that are shown"""
 REPLAYED = 64
-"""images that the method gets; the draws for an image are the same in any batch"""
+"""images that the method gets; the draws for an image do not depend on the batch"""
 
 
 def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
-    """Returns the first images of the last batch, and what the method shows of them, by name, (n, C, H, W) each.
+    """Returns the first images of the last batch, and the method's pictures of them, by name, (n, C, H, W) each.
 
-    Draws are functions of the seed and the step, and views compute in the dtype of the batch. So the views have the
-    bits that training saw, on the same kind of device. The networks are those of the newest checkpoint, or fresh ones
-    before the first. Raises BadInput if the data changed or the method is not installed.
+    On the same kind of device, the views have the same bits as in training: draws are functions of the seed and the
+    step, and views compute in the dtype of the batch. The networks are those of the newest checkpoint, or untrained
+    ones before the first. Raises BadInput if the data changed or the method is not installed.
     """
     plan, method, recipe = folder.known_plan, folder.method(), folder.recipe()
     source = folder.source("train")
@@ -43,7 +43,7 @@ def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
             batch = full.map(lambda tensor: tensor[:REPLAYED])._replace(dtype=precision)
             with autocast(CPU, precision):
                 objective = next(method.step(session.net, batch, clock), None)
-            if objective is not None:  # a step may only fill a memory
+            if objective is not None:  # it is None if the step only fills a memory
                 strips = {name: strip[:SHOWN] for name, strip in objective.pictures.items()}
                 if "image" not in batch.signals:
                     return strips

@@ -1,4 +1,4 @@
-"""The choices that a report leaves to its reader."""
+"""The choices that a report leaves to its caller."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Options:
     """Choices for the maps and samples of a report."""
 
     data: str | None
-    """images of the maps; None takes those that each run was trained on"""
+    """images of the maps; None means those that each run was trained on"""
     points: int
     """images in each map, at most"""
     seed: int
-    """draws these images, and the samples"""
+    """seed that draws these images and the samples"""
     device: torch.device
     """device that encoders run on"""

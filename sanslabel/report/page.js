@@ -17,7 +17,7 @@ function theme() {
   };
 }
 
-/** Returns an element with a thumbnail of a map, enlarged. */
+/** Returns an element that shows an enlarged thumbnail of a map. */
 function thumb(map, row) {
   const side = map.side * (map.side < 24 ? 4 : 2);
   const element = document.createElement("span");
@@ -34,7 +34,7 @@ function caption(map, row) {
   return map.names[row] + (map.labels.length ? `, ${map.labels[row]}` : "");
 }
 
-/** Shows an image and its nearest neighbors. Each neighbor is a button that shows it in turn. */
+/** Shows an image and its nearest neighbors. A click on a neighbor shows that image and its neighbors. */
 function show(id, row) {
   const map = maps[id];
   const panel = document.getElementById(`${id}-panel`);
@@ -54,7 +54,7 @@ function show(id, row) {
   document.getElementById(`${id}-row`).value = row + 1;
 }
 
-/** Shows the image of a point under the pointer, and its neighbors after a click. */
+/** Shows the image of the point under the pointer. A click on a point shows the neighbors of its image. */
 function listen(id, view) {
   const map = maps[id];
   view.addEventListener("mousemove", (event, item) => {
@@ -83,7 +83,7 @@ async function draw() {
 }
 
 for (const [id, map] of Object.entries(maps)) {
-  // One style rule has the sprite, and all elements with a thumbnail share it.
+  // All thumbnails of a map share one style rule, which holds the sprite.
   map.style = `thumbnails-${id}`;
   const textContent = `.${map.style} { background-image: url(${map.sprite}) }`;
   document.head.append(Object.assign(document.createElement("style"), { textContent }));

@@ -17,7 +17,7 @@ from sanslabel.report.charts import Chart
 from sanslabel.report.embedding_map import COLUMNS, EmbeddingMap
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""code that the bundle of the charts' library must provide"""
+"""JavaScript that is bundled with the charts' library, and makes it visible to page.js"""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Page:
     def map(self, content: EmbeddingMap) -> str:
         """Returns the HTML of a map, and beside it an image with its neighbors.
 
-        A field, a click on a point, or a click on a neighbor chooses the image.
+        The reader chooses the image: by its number, or by a click on a point or a neighbor.
         """
         figure = self.figure(content.map)
         name = f"chart-{len(self.specs) - 1}"
@@ -71,7 +71,7 @@ class Page:
         )
 
     def html(self) -> str:
-        """Returns the page as one text."""
+        """Returns the HTML of the page."""
         contents = "".join(f'<a href="#section-{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self.sections))
         sections = "\n".join(
             f'<section id="section-{i}"><h2>{escape(title)}</h2>\n{content}</section>'
@@ -121,12 +121,12 @@ def note(sentence: str) -> str:
 
 @cache
 def _library() -> str:
-    """Returns the charts' library as JavaScript. Bundling it takes a second, so it is done once for a process."""
+    """Returns the charts' library as JavaScript. Bundling takes a second, so it is done once per process."""
     return vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script")
 
 
 def _json(content: Any) -> str:
-    """Returns JSON in which no tag can end a script."""
+    """Returns JSON without `<`, so that no text in it can end the script element around it."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 

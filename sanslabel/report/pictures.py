@@ -1,4 +1,4 @@
-"""Images as text that stands in the page itself."""
+"""Images as data URIs, which are part of the page itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ THUMBNAIL = 32
 
 
 def uri(image: Tensor, kind: str = "PNG") -> str:
-    """Returns an image (C, H, W) in [0, 1] as data:image/…. Of other than one or three channels it shows the first."""
+    """Returns an image (C, H, W) in [0, 1] as data:image/….
+
+    Of an image with neither one nor three channels, only the first channel is shown.
+    """
     image = image if image.shape[0] in (1, 3) else image[:1]
     pixels = (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu()
     stream = BytesIO()

@@ -1,4 +1,4 @@
-"""A run as the page shows it."""
+"""The content of a run folder for the page."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Snapshot:
     """lines of metrics.jsonl"""
     measurements: Sequence[Measurement]
     exported: bool
-    """True if the run has exported an encoder, which it does at its end"""
+    """True if the run has exported an encoder; a run does so at its end"""
 
     @property
     def plan(self) -> Plan:
-        """Returns what decided the run."""
+        """Returns the plan of the run: its settings, with every default resolved."""
         return self.folder.known_plan
 
     @property
     def done(self) -> int:
-        """Returns the last logged step, and 0 before the first."""
+        """Returns the last logged step, or 0 before the first."""
         return self.lines[-1]["step"] if self.lines else 0
 
     @property
     def unfinished(self) -> bool:
-        """Returns whether steps or the encoder are missing."""
+        """Returns True if steps or the exported encoder are missing."""
         return not self.exported or self.done < self.folder.steps
 
     @property

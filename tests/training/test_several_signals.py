@@ -79,7 +79,7 @@ def test_encoders_are_chosen_by_signal(colored, tmp_path):
 def test_the_command_line_names_an_encoder_for_each_signal():
     assert _encoder("image=conv,audio=mlp", ()) == {"image": "conv", "audio": "mlp"}
     assert _encoder("conv", ()) == "conv"
-    with pytest.raises(BadInput, match="--encoder-options: are of one encoder"):
+    with pytest.raises(BadInput, match="--encoder-options: apply to one encoder only"):
         _encoder("image=conv,audio=mlp", ("patch=4",))
 
 

@@ -1,13 +1,13 @@
-"""Commands, one file each, found by looking in this folder: a new file is a new command.
+"""Commands, one file each. Every file in this folder is a command; there is no list of them.
 
-A command's file has a docstring, whose first line is its line of `sanslabel --help`, and
+A command's file begins with a docstring; `sanslabel --help` shows its first line. The file also has
 
-    GROUP = "Measure"                          the heading that it stands under
-    USAGE = "report RUN [RUN …]"               how it is called
+    GROUP = "Measure"                          the heading of the command in `sanslabel --help`
+    USAGE = "report RUN [RUN …]"               how the command is called
     def run(arguments: list[str]) -> None      does the work; `arguments` are those after the command's name
 
-It imports nothing heavy before `run`, so that `--help` answers at once. A person's own commands lie in `commands/` of a
-folder that SANSLABEL_PATH names.
+It imports nothing heavy outside of `run`, so that `--help` answers at once. A person's own commands are files in
+`commands/` of a folder that SANSLABEL_PATH names.
 """
 
 from sanslabel.discovery import search_path

@@ -14,20 +14,20 @@ USAGE = "energy RUN [--data PATH] …"
 
 @dataclass(frozen=True)
 class Energy:
-    """Write the energy of every image, or draw the energy of a plane."""
+    """Write the energy of every image, or draw the energy over a plane."""
 
     run: str
     """the run folder; with --toy, a method"""
     data: str | None = None
-    """images, the test split if they have one; by default those that the run was trained on"""
+    """images (their test split if there is one); by default those that the run was trained on"""
     against: str | None = None
-    """foreign images, which should have the higher energies: prints the AUROC"""
+    """foreign images, which should have higher energies; the AUROC measures how often they do"""
     complexity: bool = False
-    """subtract what an image costs by its compressed size alone"""
+    """subtract the part of the energy that the compressed size of an image predicts"""
     toy: Literal["spiral", "moons", "ring"] | None = None
     """points in a plane to train the method on; its energy is then drawn over the plane, as a PNG"""
     out: str | None = None
-    """.csv or .parquet; .png draws the plane of a run on points; by default in the run folder"""
+    """a .csv or .parquet file; for a run on points, a .png of the plane; by default in the run folder"""
     seed: int = 0
     """seed of the training on points"""
     device: str | None = None
@@ -54,7 +54,7 @@ def _draw_toy(flags: Any) -> None:
     from sanslabel.generation.surface import check_drawable
     from sanslabel.training.run import train
 
-    check_drawable(flags.out or "energy.png")  # what cannot be drawn is refused before the training, not after it
+    check_drawable(flags.out or "energy.png")  # fails before the training if no picture can be drawn
     options = {"recipe": "toy", "precision": "float32", "seed": flags.seed, "device": flags.device}
     trained = train(flags.toy, method=flags.run, **options)
     print(surface(trained.path, out=flags.out, seed=flags.seed, device=flags.device).path)
@@ -65,7 +65,7 @@ def _write(flags: Any) -> None:
 
     options = {"against": flags.against, "complexity": flags.complexity, "out": flags.out, "device": flags.device}
     summary = energy_table(flags.run, flags.data, **options)
-    print(f"{summary.count:,} images, the median of the first set {summary.median:.4g}: {summary.path}")
+    print(f"{summary.count:,} images, median of the first set {summary.median:.4g}: {summary.path}")
     if summary.unreadable:
         print(f"{summary.unreadable:,} more could not be read and have no energy")
     if summary.slope is not None:

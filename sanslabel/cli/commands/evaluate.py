@@ -26,7 +26,7 @@ class Evaluate:
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
     protocols: tuple[str, ...] = ("knn", "linear")
-    """the names of protocols, which are listed above"""
+    """names of protocols from the list above"""
     network: str | None = None
     """student, teacher, mean or critic; by default the first that the method exports"""
     stage: int | None = None
@@ -34,9 +34,11 @@ class Evaluate:
     tokens: Literal["class", "mean", "patches"] | None = None
     """the tokens of a transformer to read; by default those that it pools itself"""
     cache: bool = True
-    """keep features in the run folder, and take them from there"""
+    """keep features in the run folder, and reuse those that are there"""
     seed: int = 0
+    """seed of all random choices"""
     device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default cuda if there is one, else cpu"""
 
 
 def run(arguments: list[str]) -> None:
@@ -68,5 +70,5 @@ def _with_settings(
         changed = [f.name for f in fields(protocol) if getattr(protocol, f.name) != getattr(defaults[name], f.name)]
         if changed and name not in chosen:
             flag = f"--{name}.{changed[0]}".replace("_", "-")
-            raise BadInput(f"{flag} is only used with --protocols {name}; add that, or leave the flag out.")
+            raise BadInput(f"{flag} is only used with --protocols {name}; add the protocol, or leave the flag out.")
     return [settings.get(name, name) for name in chosen]

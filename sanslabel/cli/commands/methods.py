@@ -13,7 +13,9 @@ USAGE = "methods"
 def run(arguments: list[str]) -> None:
     """Prints every method under its family."""
     if arguments:
-        raise BadInput(f"methods has no flag {arguments[0]!r}; sanslabel train METHOD --help lists those of a method.")
+        raise BadInput(
+            f"methods has no flag {arguments[0]!r}; sanslabel train METHOD --help lists the flags of a method."
+        )
     from rich.console import Console
     from rich.table import Table
 

@@ -12,7 +12,7 @@ USAGE = "quality RUN ENCODER …"
 
 @dataclass(frozen=True)
 class QualityFlags:
-    """Measure samples of a run's model against test images, by the features of a trained encoder."""
+    """Compare samples of a run's model with test images, in the features of a trained encoder."""
 
     run: str
     """the run folder of the generative model"""
@@ -21,9 +21,9 @@ class QualityFlags:
     data: str | None = None
     """images with a test split; by default those that the run was trained on"""
     n: int = 2000
-    """samples, and test images"""
+    """number of samples, and of test images"""
     seed: int = 0
-    """draws samples and test images"""
+    """seed that draws samples and test images"""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default cuda if there is one, else cpu"""
 

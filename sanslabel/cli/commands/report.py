@@ -16,7 +16,7 @@ class Report:
     """Show runs on one page: verdicts, curves, views, scores, a map of the embedding, samples."""
 
     runs: tuple[str, ...]
-    """run folders; several are compared"""
+    """run folders; the page compares several runs"""
     out: str | None = None
     """the .html file; by default report.html in the first run folder"""
     data: str | None = None
@@ -24,7 +24,7 @@ class Report:
     points: int = 5000
     """images in all maps together, from the test split if there is one"""
     seed: int = 0
-    """draws the images of the maps"""
+    """seed that draws the images of the maps"""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default cuda if there is one, else cpu"""
 

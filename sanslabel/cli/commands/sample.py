@@ -18,13 +18,13 @@ class Sample:
     run: str
     """the run folder"""
     n: int | None = None
-    """images, 64 by default; for --interpolate rows (8), for --reconstruct columns (16)"""
+    """number of images (default 64), of rows with --interpolate (8), or of columns with --reconstruct (16)"""
     interpolate: bool = False
-    """show the way from one code to another in each row"""
+    """show rows of images that lead from one code to another"""
     reconstruct: bool = False
-    """show images of --data, what the model was given of each, and its reconstruction"""
+    """show images of --data, the input that the model gets for each, and the reconstructions"""
     data: str | None = None
-    """images to reconstruct (by default the run's own), or to walk between (by default latents)"""
+    """images to reconstruct (by default those of the run), or to interpolate between (by default random codes)"""
     out: str | None = None
     """the .png file; by default in the run folder"""
     seed: int = 0

@@ -18,22 +18,23 @@ USAGE = "train [METHOD] [--data PATH] …"
 
 @dataclass(frozen=True)
 class Choices:
-    """The flags that say what is trained on what, and where the run goes."""
+    """The flags for the data, the encoder, the recipe and the run folder."""
 
     data: str | None = None
-    """a folder of images, a file or folder of arrays (IDX, CIFAR, .npy, .npz), or fashion (by default), digits,
-    fashion-mnist; for --recipe toy, spiral, moons or ring"""
+    """a folder of images; a file or folder of arrays (IDX, CIFAR, .npy, .npz); or fashion (the default), digits or
+    fashion-mnist. With --recipe toy: spiral, moons or ring"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
-    """a run folder to continue; all else comes from its run.json"""
+    """a run folder to continue; its run.json has the other settings"""
     recipe: RecipeName = "small"
-    """the numbers for small images without an accelerator, those of the paper, or those for points in a plane"""
+    """hyper-parameters: small for small images without an accelerator, paper for those of the paper, toy for points in
+    a plane"""
     encoder: str | None = None
     """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
     recipe's"""
     encoder_options: tuple[str, ...] = ()
-    """such as patch=4 pool=mean, stem=small, hidden=500,30"""
+    """options of the encoder, such as patch=4 pool=mean, stem=small, hidden=500,30"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run(arguments: list[str]) -> None:
     if name is None and {"-h", "--help"} & set(arguments):
         listing = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
         parse_flags(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listing}")
-    # The defaults of a method's flags depend on the recipe, so this one flag is looked for before the others are read.
+    # The defaults of a method's flags depend on the recipe, so --recipe is read before all other flags.
     line = " ".join(arguments).replace("--recipe=", "--recipe ")
     recipe = next((r for r in ("paper", "toy") if f"--recipe {r}" in line), "small")
     chosen = method_class(name or "simclr")
@@ -75,7 +76,9 @@ def _resumed(flags: Any, method: str | None) -> Any:
     changed = [f.name for f in fields(flags) if getattr(flags, f.name) != f.default]
     if extra := [name for name in changed if name not in {"resume", "evaluate", "timeout", "data", *RESUMABLE}]:
         flag = extra[0].replace("_", "-")
-        raise BadInput(f"--{flag} does not go with --resume, which takes it from the run's run.json.")
+        raise BadInput(
+            f"--{flag} does not go with --resume: the run keeps the value in its run.json; leave the flag out."
+        )
     settings = {name: getattr(flags, name) for name in RESUMABLE}
     return resume(flags.resume, method=method, data=flags.data, **settings)
 
@@ -116,22 +119,22 @@ def _print_next_steps(finished: Any) -> None:
     print(f"""
 Made    {path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{path}")
         {path}/metrics.jsonl         loss, spread and rank of the embedding over time
-Next    sanslabel report {path}   it all on one page
+Next    sanslabel report {path}   everything on one page
         sanslabel train {method} --data FOLDER        your own pictures; no labels needed
         sanslabel train {other:<22} another way to keep the energy from collapsing
-        sanslabel methods                      what else there is""")
+        sanslabel methods                      all methods""")
 
 
 def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] | None:
-    """Returns the encoder's name, with its options if there are any; or signal -> name of several encoders."""
+    """Returns the encoder's name, a dictionary of its name and options, or signal -> name for several encoders."""
     if name is not None and "=" in name:
         if options:
-            raise BadInput("--encoder-options: are of one encoder; leave them out if --encoder names several.")
+            raise BadInput("--encoder-options: apply to one encoder only; leave them out if --encoder names several.")
         return {signal: encoder for signal, _, encoder in (choice.partition("=") for choice in name.split(","))}
     if not options:
         return name
     if name is None:
-        raise BadInput("--encoder-options: name the encoder that they are of with --encoder.")
+        raise BadInput("--encoder-options: need an encoder; name it with --encoder.")
     encoder: dict[str, Any] = {"name": name}
     for option in options:
         key, equals, value = option.partition("=")
@@ -142,7 +145,7 @@ def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] |
 
 
 def _option(value: str) -> str | int | list[int]:
-    """Returns an integer, several that have commas between them, or the word itself."""
+    """Returns the value of an option: an integer, a list of integers between commas, or the word itself."""
     words = value.split(",")
     if not all(word.isdigit() for word in words):
         return value

@@ -1,1 +1,1 @@
-"""The sections of a report, one file each: what a run folder holds -> HTML."""
+"""The sections of a report, one file each: the content of run folders -> HTML."""

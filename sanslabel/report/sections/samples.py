@@ -19,7 +19,7 @@ from sanslabel.report.snapshot import Snapshot
 SHOWN = 16
 """samples on the page"""
 WITHOUT_DATA, MOST = 32, 1000
-"""samples whose energies are measured without data to compare with, and images of either kind with data"""
+"""samples that are measured if there are no data; the most samples, and the most images of data, if there are data"""
 
 
 def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) -> Iterator[str]:
@@ -36,7 +36,7 @@ def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) ->
     try:
         data = _data(model)
     except SanslabelError as error:
-        yield note(f"Without data: {error}")
+        yield note(f"Energies of data are missing: {error}")
     if isinstance(method, Samples):
         generated = sampled_images(model, WITHOUT_DATA if data is None else min(MOST, len(data)), seed)
         yield strips({"samples": pictures.row(generated[:SHOWN])})
@@ -45,7 +45,7 @@ def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) ->
 
 
 def _data(model: Model) -> Tensor:
-    """Returns images of the size that the model makes, (n, C, H, W), of the test split if there is one."""
+    """Returns images (n, C, H, W) in the size of the model's images, from the test split if there is one."""
     source = model.source()
     few = source.subset(torch.arange(min(MOST, len(source))))
     pixels, _ = model.measure({"": lambda x: x.flatten(1)}, few)

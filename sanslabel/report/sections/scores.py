@@ -14,23 +14,23 @@ from sanslabel.scores import Score
 def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
     """Yields a table for each labeled data set and group of protocols, with a row for each representation of each run.
 
-    A figure that was measured with several settings appears with the last of these.
+    If a score was measured with several settings, the table shows the last one.
     """
     measured = [(run.name, m) for run in runs for m in run.measurements if m.score.stage is None]
     for group in dict.fromkeys(_group(m) for _, m in measured):
         yield _table([(name, m) for name, m in measured if _group(m) == group])
     if not any(run.measurements for run in runs):
-        yield note("Nothing was measured yet: sanslabel evaluate RUN.")
+        yield note("Nothing has been measured yet. `sanslabel evaluate RUN` measures the encoder of a run.")
 
 
 def _group(measurement: Measurement) -> tuple[str, str, str]:
-    """Returns what all scores of a table share: data, fingerprint, and the protocol if it has a table of its own."""
+    """Returns the key of a score's table: data, fingerprint, and the protocol if it has a table of its own."""
     protocol = measurement.score.protocol
     return measurement.data, measurement.fingerprint, protocol if title_of(protocol) else ""
 
 
 def _table(measured: Sequence[tuple[str, Measurement]]) -> str:
-    """Returns the table of one group, from its measurements beside the names of their runs."""
+    """Returns the table of one group, from pairs of a run's name and a measurement."""
     (_, first), *_ = measured
     data, _, protocol = _group(first)
     columns = list(dict.fromkeys(_column(m.score) for _, m in measured))

@@ -8,10 +8,12 @@ from sanslabel.report.snapshot import Snapshot
 
 
 def verdict_box(run: Snapshot) -> str:
-    """Returns the verdict on a run, and how far it has come if it is unfinished."""
+    """Returns the HTML of the verdict on a run, with the run's progress if it is unfinished."""
     verdict = run.verdict
     kind = "failed" if verdict.failed else "waiting" if run.unfinished or verdict.name != "healthy" else ""
     text = f"<p><strong>{escape(run.name)}</strong> {escape(verdict.sentence)}</p>"
     if run.unfinished:
-        text += f"<p>This run has not ended: step {run.done:,} of {run.folder.steps:,}. The page shows it so far.</p>"
+        text += (
+            f"<p>This run has not ended: step {run.done:,} of {run.folder.steps:,}. The page shows it up to there.</p>"
+        )
     return f'<div class="verdict {kind}">{text}</div>'

@@ -1,4 +1,4 @@
-"""The views that a method drew of a run's last batch, and what else it shows of it."""
+"""The views of a run's last batch, and other pictures that the method makes from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def views(run: Snapshot, page: Page) -> Iterator[str]:
         yield note(f"Not drawn: {error}")
         return
     yield strips({name: pictures.row(strip) for name, strip in images.items()})
-    yield note("These are the views that training drew of its last batch, since draws depend on seed and step only.")
+    yield note("Training drew these same views of its last batch, since draws depend only on the seed and the step.")
     newest = run.lines[-1] if run.lines else {}
     if isinstance(values := newest.get("kl_by_dimension"), list) and (nats := [x for x in values if x is not None]):
         yield page.grid([charts.bars("Information in each code dimension", nats, "nats")])
