@@ -23,7 +23,7 @@ __all__ = ["encoders", "evaluate", "generation", "load_encoder", "losses", "meth
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used (PEP 562): torch alone takes two seconds."""
+    """Imports a public name when it is first used (PEP 562), since torch alone takes two seconds to import."""
     if name in _FOLDERS:
         return import_module(f"sanslabel.{name}")
     if name in _HOMES:

@@ -1,4 +1,4 @@
-"""BatchNorm over the global batch: k processes get the values, gradients and statistics of one."""
+"""BatchNorm over the global batch: k processes get the same values, gradients and statistics as one process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sanslabel.distributed import gather, world_size
 class SynchronizedBatchNorm(nn.SyncBatchNorm):
     """BatchNorm with statistics over all processes, in place of `nn.BatchNorm1d` or `2d` and with their state.
 
-    It takes (N, C) or (N, C, …). Accelerators use torch's implementation. torch has none for the CPU, so there it is
-    written in plain operations.
+    It takes (N, C) or (N, C, …). Accelerators use torch's implementation. torch has no implementation for the CPU, so
+    there the class uses plain operations.
     """
 
     def forward(self, input: Tensor) -> Tensor:

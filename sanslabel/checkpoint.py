@@ -1,8 +1,8 @@
 """Checkpoints that cannot be half-written, and the exported encoders of a run.
 
-A checkpoint is a folder of safetensors and JSON. It is written under a temporary name, with every file flushed to the
-disk and a manifest of sizes and SHA-256 last, and then renamed: a folder with a checkpoint's name is complete. `newest`
-proves that by the manifest before anything is read. No pickle is read or written.
+A checkpoint is a folder of safetensors and JSON. It is written under a temporary name, and every file is flushed to the
+disk. The last file is a manifest of sizes and SHA-256. Then the folder is renamed, so a folder with a checkpoint's name
+is complete. `newest` proves that by the manifest before anything is read. No pickle is read or written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LARGEST_JSON, LARGEST_HEADER = 1 << 22, 1 << 22
 """the most bytes of a JSON file, and of the JSON at the head of a safetensors file: enough for 30,000 tensors"""
 
 RENAMED_TENSORS = {"rows": "embeddings", "next": "cursor", "part": "tile_projector", "whole": "joint_projector"}
-"""components of the names of tensors that had another name in earlier checkpoints: queues and banks, PIRL's heads"""
+"""components of tensors' names in earlier checkpoints -> their names today: for queues, banks and PIRL's heads"""
 
 Tensors = Mapping[str, Tensor]
 
@@ -42,11 +42,12 @@ Tensors = Mapping[str, Tensor]
 def save(folder: Path, step: int, files: Mapping[str, Tensors], state: Mapping[str, Any], keep: int = 2) -> Path:
     """Writes the checkpoint of a step, and returns its folder.
 
-    files: the tensors of each file, by the file's name. state: the content of state.json besides the step. keep: how
-    many checkpoints stay, up to this step; later ones are removed, since a resume has left them behind.
+    files: the tensors of each file, by the file's name.
+    state: the content of state.json besides the step.
+    keep: how many checkpoints up to this step stay. Later ones are removed, since the run was resumed before them.
 
-    An undamaged checkpoint of that step stays as it is, since a run has one state after so many steps. Raises NotFinite
-    for a value that is not finite, and DiskError if the disk refuses; older checkpoints are then unchanged.
+    An undamaged checkpoint of that step stays as it is, since a run has only one state after each step. Raises
+    NotFinite for a value that is not finite, and DiskError if the disk refuses; older checkpoints are then unchanged.
     """
     _check_finite(folder, step, files)
     name = f"step-{step:08d}"
@@ -79,15 +80,15 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Path | None:
-    """Returns the newest undamaged checkpoint, with a warning for each newer one; None if there are no checkpoints.
-    Raises BadInput if all are damaged."""
+    """Returns the newest undamaged checkpoint, or None if there are no checkpoints. Warns of each newer one that is
+    damaged. Raises BadInput if all are damaged."""
     candidates = checkpoints(folder)
     for checkpoint in candidates:
         if (fault := _fault(checkpoint)) is None:
             return checkpoint
         warnings.warn(f"{fault}; falling back to the checkpoint before it", stacklevel=2)
     if candidates:
-        raise BadInput(f"{folder}: none of the checkpoints is whole; start a new run.")
+        raise BadInput(f"{folder}: all checkpoints are damaged; start a new run.")
     return None
 
 
@@ -98,10 +99,10 @@ def load_networks_(net: nn.Module, checkpoint: Path) -> None:
 
 
 def with_new_names(tensors: Tensors, known: Collection[str]) -> dict[str, Tensor]:
-    """Returns tensors of a checkpoint under the names of today, for checkpoints that have earlier ones.
+    """Returns the tensors of a checkpoint under the names of today, since earlier checkpoints have other names.
 
-    known: the names that today's networks have, which stay as they are. The memory of an optimizer has its player and
-    slot before the name, as player/slot/name.
+    known: the names that today's networks have, which stay as they are. The state of an optimizer has names of the form
+        player/slot/name.
     """
     return {_new_name(name, known): tensor for name, tensor in tensors.items()}
 
@@ -123,7 +124,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a safetensors file. Those that shared memory when they were saved do so again. Raises
+    """Returns the tensors of a safetensors file. Tensors that shared memory when they were saved share it again. Raises
     BadInput if the file is damaged or of a newer format."""
     with bad_input_as(path, "it is no safetensors file, or damaged"):
         with _regular(path).open("rb") as file:
@@ -166,14 +167,14 @@ def write_json(path: Path, content: Mapping[str, Any], version: int = FORMAT) ->
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path to write to, which then replaces `path` in one step. It makes the
-    folder. Raises DiskError if the disk refuses."""
+    """Context manager that yields a temporary path to write to, which then replaces `path` in one step. The folder is
+    created. Raises DiskError if the disk refuses."""
     partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)  # a link of that name would lead the writing elsewhere
+        partial.unlink(missing_ok=True)  # a symbolic link of that name would redirect the writing
         yield partial
-        partial.replace(path)  # on Windows, `rename` refuses where there is one
+        partial.replace(path)  # on Windows, `rename` does not replace a file
         _flush(path.parent)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
@@ -197,8 +198,8 @@ def save_encoders(run: Path, networks: Mapping[str, nn.Module], weights: Mapping
 def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     """Returns the trained encoder of a run folder, in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
 
-    network: which of the exported ones ("student", "teacher", …); the first by default. Raises BadInput if the folder
-    has no encoder, or one whose weights do not match its configuration key by key.
+    network: the name of the exported encoder ("student", "teacher", …), by default the first. Raises BadInput if the
+    folder has no encoder, or one whose weights do not match its configuration key by key.
     """
     run = Path(run)
     if not (run / "config.json").is_file():
@@ -239,7 +240,7 @@ def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
 
 
 def check_fit(module: nn.Module, tensors: Tensors, path: Path) -> None:
-    """Raises BadInput for the first tensor whose name or shape is not the module's."""
+    """Raises BadInput for the first tensor whose name or shape differs from the module's."""
     state = module.state_dict()
     for name in sorted(state.keys() ^ tensors.keys()):
         raise BadInput(
@@ -265,7 +266,7 @@ def _configs(run: Path) -> dict[str, Any]:
 
 
 def _network(run: str | Path, configs: Mapping[str, Any], network: str | None) -> str:
-    """Returns the name of the exported encoder that is meant, by default the first."""
+    """Returns the name of the exported encoder that `network` chooses, by default the first."""
     if network is not None and network not in configs:
         raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(configs)}.")
     return network or next(iter(configs))
@@ -304,8 +305,8 @@ def _write_checkpoint(
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """Returns what is wrong with a checkpoint by its manifest, None if nothing is. The manifest is compared with the
-    only text that its content can have, so that no byte of it can change unnoticed."""
+    """Returns the fault of a checkpoint, or None if it agrees with its manifest. The manifest must be exactly the text
+    that `save` writes for its content, so that no byte of it can change unnoticed."""
     path = checkpoint / "manifest.json"
     if not path.is_file():
         return f"{path} is missing"
@@ -314,8 +315,8 @@ def _fault(checkpoint: Path) -> str | None:
             files = read_json(path)["files"]
             if path.read_bytes() != _text(_manifest(files)).encode():
                 return f"{path} is not what was written"
-            # The files must be just those of the manifest: then no name in it leads elsewhere, and no file that it does
-            # not list is read.
+            # The folder must have exactly the files of the manifest. Then no name in the manifest leads elsewhere, and
+            # no file outside of the manifest is read.
             present = {f.name for f in checkpoint.glob("[!.]*")} - {path.name}
             if odd := sorted(files.keys() ^ present):
                 fault = "is not listed there" if odd[0] in present else "is missing"
@@ -335,15 +336,15 @@ def _manifest(files: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Removes a checkpoint. It loses its name first, so that a half-removed one never has it."""
+    """Removes a checkpoint. It is renamed first, so that a half-removed folder never has a checkpoint's name."""
     unnamed = checkpoint.with_name(f".{checkpoint.name}.old.part")
     checkpoint.rename(unnamed)
     shutil.rmtree(unnamed)
 
 
 def _regular(path: Path) -> Path:
-    """Returns the path. Raises BadInput if it exists and is no file: reading a pipe may wait, and a device may have no
-    end."""
+    """Returns the path. Raises BadInput if it exists but is not a file: a pipe may block the reader, and a device may
+    have no end."""
     if path.exists() and not path.is_file():
         raise BadInput(f"{path}: not a file; remove it.")
     return path
@@ -361,7 +362,8 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
         else:
             names[place] = name
             unique[name] = tensor.detach().contiguous().cpu()
-    # One entry alone: the library writes several in a random order, and equal state should be equal bytes.
+    # The metadata have one entry only: the library writes several in a random order, and equal state must give equal
+    # bytes.
     save_file(unique, path, metadata={"sanslabel": json.dumps({"format": FORMAT, "shared": shared})})
     _flush(path)
 

@@ -9,7 +9,7 @@ from typing import Any, TextIO, cast
 
 
 class RobustStream:
-    """A text stream that turns silent when it is closed or nobody reads it any more, in place of raising an error."""
+    """A text stream that raises no errors: it becomes silent when it is closed or nobody reads it any more."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream

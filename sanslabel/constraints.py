@@ -1,4 +1,4 @@
-"""Constraints of settings, which stand at the fields: `temperature: Annotated[float, Positive] = 0.1`."""
+"""Constraints of settings, in the annotations of fields: `temperature: Annotated[float, Positive] = 0.1`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sanslabel.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """An interval that a number must lie in. An end that is None is open."""
+    """An interval that a number must lie in. An end that is None has no limit."""
 
     above: float | None = None
     """the number must be greater than this"""
@@ -33,7 +33,7 @@ class Bounds:
 
     @property
     def sentence(self) -> str:
-        """Returns what a number must be, as the end of an error or of a help text: "must be above 0"."""
+        """Returns the bounds in words, as the end of an error or of a help text: "must be above 0"."""
         if self.least is not None and self.most is not None:
             return f"must be from {self.least:,} to {self.most:,}"
         limits = [f"above {self.above:,}"] if self.above is not None else []
@@ -50,7 +50,7 @@ Count = Bounds(least=1, most=1000)
 
 
 def bounds_of(hint: Any) -> tuple[Bounds, ...]:
-    """Returns the bounds in an annotation: those of `Annotated[float, Positive]`, also where None is admitted, too."""
+    """Returns the bounds in an annotation such as `Annotated[float, Positive]`, with or without `| None`."""
     if get_origin(hint) is Annotated:
         return tuple(mark for mark in hint.__metadata__ if isinstance(mark, Bounds)) + bounds_of(hint.__origin__)
     if get_origin(hint) in (Union, UnionType):
@@ -59,7 +59,8 @@ def bounds_of(hint: Any) -> tuple[Bounds, ...]:
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
-    """Returns the values that an annotation admits by name, those of its `Literal`; empty if it admits others."""
+    """Returns the values of an annotation's `Literal`. The result is empty if the annotation admits other values,
+    too."""
     if get_origin(hint) is Annotated:
         return choices_of(hint.__origin__)
     if get_origin(hint) is Literal:
@@ -73,7 +74,7 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
 def check_constraints(instance: Any, flag_prefix: str = "--") -> None:
     """Raises BadInput if a field of a dataclass is outside of its annotation's bounds or choices.
 
-    Numbers must be finite in every field whose bounds do not end at infinity. In a tuple, each item must lie within the
+    Numbers must be finite, except in fields whose bounds end at infinity. In a tuple, each item must lie within the
     bounds. A field that is None has no value to check. The sentence begins with the flag: `flag_prefix` and the field's
     name with hyphens.
     """
@@ -87,7 +88,7 @@ def check_constraints(instance: Any, flag_prefix: str = "--") -> None:
 def _hints(kind: type) -> Mapping[str, Any]:
     try:
         return get_type_hints(kind, include_extras=True)
-    except NameError:  # a class within a function, whose annotations name what only that function knows
+    except NameError:  # a class within a function, whose annotations use names of that function
         return {}
 
 

@@ -75,7 +75,7 @@ def fast_precision(device: torch.device) -> Precision:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Returns a context that computes products and convolutions in that dtype, and the rest in float32.
+    """Returns a context in which products and convolutions are computed in that dtype, and the rest in float32.
 
     For float32 it changes nothing.
     """
@@ -83,7 +83,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns the tensor on the device. On CUDA it travels from pinned memory, and nobody waits for it."""
+    """Returns the tensor on the device. On CUDA it is copied from pinned memory, and nothing waits for the copy."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

@@ -1,8 +1,8 @@
-"""Finds files by looking: a file in a folder is a method, an encoder, a format, a protocol or a command.
+"""Discovery of files: each file in certain folders is a method, an encoder, a format, a protocol or a command.
 
 A person's own files are found beside the package's. The environment variable SANSLABEL_PATH names folders (with the
 system's separator between them); in each, `methods/`, `encoders/`, `formats/`, `protocols/` and `commands/` are looked
-into. Nothing else names a file to import: no run folder, no data and no configuration does.
+into. No run folder, no data and no configuration can name a file to import.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def search_path(package: Iterable[str], kind: str) -> list[str]:
     """Returns the folders in which files of a kind are looked for: the package's own first, then `kind` in each folder
-    of SANSLABEL_PATH. As a package's `__path__` it makes them importable in every process of a run."""
+    of SANSLABEL_PATH. If the result is a package's `__path__`, every process of a run can import these files."""
     extra = [Path(folder).expanduser() / kind for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
     return [*package, *(str(folder.resolve()) for folder in extra if folder.is_dir())]
 
@@ -31,7 +31,7 @@ def module_names(path: Sequence[str], without: Iterable[str] = ()) -> list[str]:
 
 
 def module_file(path: Sequence[str], name: str) -> Path:
-    """Returns the file of that name, of the first folder that has one."""
+    """Returns the file of that name in the first folder that has one."""
     return next(file for folder in path if (file := Path(folder, f"{name}.py")).is_file())
 
 

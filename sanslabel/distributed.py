@@ -2,7 +2,7 @@
 
 Process r has the contiguous slice r of the global batch. `gather` makes the global tensor from the local ones, with a
 gradient, and `local_slice` is its inverse. Every process computes the loss of the global batch from gathered values,
-and parameter gradients are averaged. So k processes give the loss and gradient of one.
+and parameter gradients are averaged. So k processes give the same loss and gradient as one process.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def is_sharded(tensors: Iterable[Tensor]) -> bool:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Returns the tensor itself, or all of one that is sharded, on each process; all processes must call it."""
+    """Returns the full tensor on each process; a tensor that is not sharded is its own full tensor. All processes must
+    call this function."""
     return cast(Any, tensor).full_tensor() if is_sharded([tensor]) else tensor
 
 
 def local_tensor(tensor: Tensor) -> Tensor:
-    """Returns the tensor itself, or this process's slice of one that is sharded."""
+    """Returns this process's slice of a sharded tensor, or the tensor itself if it is not sharded."""
     return cast(Any, tensor).to_local() if is_sharded([tensor]) else tensor
 
 
@@ -58,7 +59,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> Tensor:
-        # Every process differentiates its copy of the global loss by all rows, so a slice needs the sum of these.
+        # Every process has a gradient for all rows, from its copy of the global loss. A slice needs the sum of these
+        # gradients.
         (grad,) = grads
         total = grad.clone(memory_format=torch.contiguous_format)  # a copy, since autograd may share the tensor
         dist.all_reduce(total)
@@ -127,7 +129,7 @@ def all_true(flag: Tensor) -> Tensor:
 
 @torch.no_grad()
 def gather_ragged(local: Tensor) -> Tensor:
-    """Returns the tensors of all processes one after the other, which may differ in length.
+    """Returns the tensors of all processes as one tensor. The local tensors may differ in length.
 
     local: (n, ...) -> (sum of n, ...), without a gradient.
     """

@@ -1,7 +1,7 @@
-"""The training loop, one for all methods, and itself a generator.
+"""The training loop: a generator that serves all methods.
 
-It descends the objectives that a method's `step` yields, and yields a `Record` for each batch. Logging, checkpoints and
-progress are plain code in the caller's `for record in optimize(...)`.
+It minimizes the objectives that a method's `step` yields, and yields a `Record` for each batch. Logging, checkpoints
+and progress are plain code in the caller's `for record in optimize(...)`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Player:
     """the factor of the learning rate for the size of the batch"""
 
     def descend(self, loss: Tensor, clock: Clock) -> tuple[Tensor, bool]:
-        """Moves the parameters down the loss, unless the loss or its gradient is not finite.
+        """Takes an optimizer step on the loss, if the loss and its gradient are finite.
 
-        Returns the gradient's norm, and whether they were moved. `backward(inputs=…)` keeps one player's loss out of
-        another's gradients.
+        Returns the gradient's norm, and whether the parameters were moved. `backward(inputs=…)` keeps one player's loss
+        out of another's gradients.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        # Sharded weights are no leaves of the graph, so that a loss then reaches other players, too. The line above
-        # drops those gradients before their player uses them.
+        # Sharded weights are not leaves of the graph, so they cannot be `inputs`, and a loss gives gradients to other
+        # players, too. The line above drops those gradients before their player uses them.
         sharded = is_sharded(self.parameters)
         with timed("backward"):
             loss.backward(inputs=None if sharded else self.parameters)
@@ -81,7 +81,7 @@ class Player:
 
 
 def players_of(net: Networks, recipe: Recipe, batch: int) -> dict[str, Player]:
-    """Returns the recipe's players over the networks, by name; "" is all of the networks.
+    """Returns the recipe's players by name. The player "" has all of the networks.
 
     batch: the samples in a step, over all processes.
     """
@@ -102,13 +102,13 @@ def optimize(
 ) -> Iterator[Record]:
     """Trains `net` in place, and yields a record for each batch. Below float32 the method's step runs under autocast;
     losses and updates stay in float32."""
-    # A processor has one generator. torch.manual_seed would record the stack of calls for each unused accelerator: 0.4
-    # ms, more than everything here besides forward, backward and update.
+    # On the CPU, only the default generator is seeded. torch.manual_seed would record the stack of calls for each
+    # unused accelerator. This takes 0.4 ms, more than everything here besides forward, backward and update.
     statistics = _Statistics(net)
     for clock, batch in timed_waiting(batches):
         batch, device = batch._replace(dtype=precision), batch.device
         seed = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
-        seed(clock.key)  # dropout and its like: a function of the step, too
+        seed(clock.key)  # so that dropout and its like depend on the step alone
         objectives: list[Objective] = []
         norms: list[Tensor] = []
         refused = False
@@ -150,11 +150,11 @@ class _Statistics:
         self.copies = [b.clone() for b in self.live]
 
     def save(self) -> None:
-        """Copies the statistics as they are."""
+        """Keeps a copy of the present statistics."""
         if self.live:
             torch._foreach_copy_(self.copies, self.live)
 
     def restore(self) -> None:
-        """Puts the copies back."""
+        """Restores the statistics from the copy."""
         if self.live:
             torch._foreach_copy_(self.live, self.copies)

@@ -8,7 +8,7 @@ LONGEST_QUOTE = 400
 
 
 class SanslabelError(Exception):
-    """A sentence that names the file or flag and the remedy. The command prints it without a traceback."""
+    """An error whose sentence names the file or flag, and the remedy. The command prints it without a traceback."""
 
     exit_code = 1
 
@@ -32,7 +32,7 @@ class NotFinite(SanslabelError):
 
 
 class Collapsed(SanslabelError):
-    """A run that learns nothing, by its figures, and was asked to stop in that case."""
+    """A run that stopped because its figures show that it learns nothing."""
 
     exit_code = 5
 
@@ -44,14 +44,14 @@ class ProcessLost(SanslabelError):
 
 
 class CollapseWarning(UserWarning):
-    """A run that learns nothing, by its figures."""
+    """A run whose figures show that it learns nothing."""
 
 
 @contextmanager
 def bad_input_as(what: object, remedy: str) -> Iterator[None]:
-    """Context manager that turns any exception into a BadInput that says what cannot be read, and the remedy.
+    """Context manager that turns any exception into a BadInput, which says what cannot be read, and names the remedy.
 
-    It belongs around everything that parses a file: damaged or hostile ones make parsers raise errors of many kinds.
+    It belongs around all code that parses a file: damaged or hostile files make parsers raise errors of many kinds.
     """
     try:
         yield

@@ -1,4 +1,5 @@
-"""Signs of life from every process of a run: one that is lost can be named, and one that works long is waited for."""
+"""Signs of life from every process of a run. A lost process can be named, and a process that works long is waited
+for."""
 
 from __future__ import annotations
 
@@ -24,15 +25,15 @@ _activity = ["starts"]
 
 
 class Heartbeat:
-    """A sign of a process that works alone, by which the other processes of its run go on waiting for it."""
+    """The signs of life of a process that works alone, while the other processes of its run wait for it."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
 
     def beat(self) -> None:
-        """Lets the others wait on, if the last sign of life is a second old.
+        """Sends a sign of life if the last one is a second old, so that the other processes go on waiting.
 
-        Each must then come within the time limit of the connection, as `work_while_others_wait` does.
+        The others must answer it within the time limit of the connection, as they do in `work_while_others_wait`.
         """
         if time.monotonic() - self.last >= BEAT:
             all_reduce_max(1)
@@ -40,10 +41,10 @@ class Heartbeat:
 
 
 def work_while_others_wait(work: Callable[[Heartbeat], T] | None) -> T | None:
-    """Returns what `work` returns, once the last process of the run that has some has done it.
+    """Returns the result of `work`, once every process of the run has done its work.
 
-    Every process must call this at the same time, with None for those without work. No process waits longer than
-    another's next beat takes, and so none gives up.
+    Every process must call this at the same time; a process without work gives None. A process only ever waits for the
+    next beat of another, so none gives up.
     """
     result = None if work is None else work(Heartbeat())
     while all_reduce_max(0)[0]:
@@ -52,7 +53,8 @@ def work_while_others_wait(work: Callable[[Heartbeat], T] | None) -> T | None:
 
 
 def with_activity(items: Iterable[T]) -> Iterator[T]:
-    """Yields the items; meanwhile the other processes can read whether this one waits for an item or works on one."""
+    """Yields the items. Meanwhile the other processes can read whether this process waits for an item or works on
+    one."""
     iterator, count = iter(items), 0
     while True:
         _activity[:] = [f"{WAITING}, {count} steps after its start"]
@@ -68,10 +70,9 @@ def with_activity(items: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def signs_of_life() -> Iterator[None]:
-    """Context manager in which this process of several tells the others that it lives.
+    """Context manager in which this process sends signs of life to the other processes of its run.
 
-    Raises ProcessLost in place of an error of their connection; it names the process that died, hangs, or is waited
-    for.
+    If the connection fails, it raises ProcessLost, which names the process that died, hangs, or is waited for.
     """
     processes = _Processes(dist.distributed_c10d._get_default_store())
     thread = threading.Thread(target=processes.send, daemon=True)
@@ -86,8 +87,8 @@ def signs_of_life() -> Iterator[None]:
         if not (lost := processes.lost(hung)):
             raise
         raise ProcessLost(
-            f"lost {'; '.join(lost)}. This process gave up ({message}); start all again to go on from the last "
-            "checkpoint."
+            f"lost {'; '.join(lost)}. This process gave up ({message}); start all processes again to go on "
+            "from the last checkpoint."
         ) from error
     finally:
         processes.ended.set()
@@ -105,7 +106,7 @@ class _Sign(NamedTuple):
 
 
 class _Processes:
-    """The processes of a run, as they show themselves in the store that they met at."""
+    """The processes of a run, and their signs of life in the store that all of them share."""
 
     def __init__(self, store: dist.Store) -> None:
         self.store = store.clone()  # pyright: ignore[reportAttributeAccessIssue]
@@ -116,15 +117,15 @@ class _Processes:
         name, count = f"process {rank()} ({os.getpid()} on {socket.gethostname()})", 0
         while not self.ended.wait(BEAT if count else 0):
             count += 1
-            with suppress(RuntimeError):  # the store went with the process that had it
+            with suppress(RuntimeError):  # the store is lost if the process that holds it has died
                 self.store.set(f"pulse/{rank()}", "\n".join(_Sign(str(count), name, _activity[0])))
-                if len(self.names) < world_size():  # kept, since a store that hangs answers no more
+                if len(self.names) < world_size():  # names are kept, since a store that hangs gives no answer
                     self.names |= {other: sign.name for other, sign in self.received().items() if sign.name}
 
     def lost(self, hung: bool) -> list[str]:
-        """Returns the processes that give no sign of life any more, with what they did last.
+        """Returns the processes that give no sign of life any more, with their last activity.
 
-        If there are none and something hung, it returns those that the others wait for.
+        If all give signs of life but the connection hung, it returns the processes that the others wait for.
         """
         received: list[dict[int, _Sign]] = []
 
@@ -137,7 +138,7 @@ class _Processes:
         thread = threading.Thread(target=receive, daemon=True)
         thread.start()
         thread.join(6 * BEAT)
-        if len(received) < 2:  # the store does not answer, and so neither does the process that has it
+        if len(received) < 2:  # the store does not answer, so the process that holds it is lost
             agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             return ["torchrun, which started this process" if agent else self.names.get(0, "process 0")]
         before, after = received
@@ -147,7 +148,7 @@ class _Processes:
         return [f"{self.names.get(other, f'process {other}')}, which {after[other].activity}" for other in lost]
 
     def received(self) -> dict[int, _Sign]:
-        """Returns the last sign of life of each process. Raises RuntimeError without a store."""
+        """Returns the last sign of life of each process. Raises RuntimeError if the store is lost."""
         signs = {}
         for other in range(world_size()):
             key = f"pulse/{other}"

@@ -14,7 +14,8 @@ LONGEST = 1 << 20
 """the largest number of bytes in a line"""
 
 Figures = Mapping[str, float | bool | list[float | None] | None]
-"""a line of metrics.jsonl: figure -> number, or one for each dimension; null if it was not finite"""
+"""a line of metrics.jsonl: figure -> a number, or a list with a number for each dimension; null for one that is not
+finite"""
 
 
 def json_line(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The memory that there is and that is used, and what to do when it runs out."""
+"""Limits and use of memory, and advice for when it runs out."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def keep_freed_memory() -> Iterator[None]:
         yield
     finally:
         set_option(_MMAP_MAX, 1 << 16)  # the default
-        # By default glibc adapts these two and reaches these values; once an option is set, it adapts no more.
+        # By default glibc adapts these two options and reaches these values. It stops adapting once an option is set.
         set_option(_MMAP_THRESHOLD, 1 << 25)
         set_option(_TRIM_THRESHOLD, 1 << 26)
         trim(0)

@@ -16,17 +16,19 @@ from sanslabel.errors import BadInput
 from sanslabel.heartbeat import signs_of_life
 
 TIMEOUT = 600.0
-"""the default of the seconds that a process waits for another before it gives up"""
+"""seconds that a process waits for another before it gives up, by default"""
 LONGEST = 7 * 24 * 3600.0
-"""the most seconds that it may wait: a week"""
+"""the most seconds that a process may wait: a week"""
 
 
 @contextmanager
 def joined(timeout: float = TIMEOUT) -> Iterator[None]:
-    """Context manager in which this process belongs to the group that torchrun or srun has started, by their variables.
+    """Context manager in which this process belongs to the group that torchrun or srun describes in environment
+    variables.
 
-    Nothing happens for a process alone, and for one that has joined already. Each takes the GPU of its number on its
-    machine. Raises ProcessLost if another one dies, or does not answer for `timeout` seconds.
+    It does nothing for a single process, or for one that has joined already. Each process takes the GPU that has the
+    process's number on its machine. Raises ProcessLost if another process dies, or does not answer for `timeout`
+    seconds.
     """
     meeting = _meeting()
     if meeting is None or dist.is_initialized():
@@ -61,27 +63,27 @@ def may_restart() -> bool:
 
 
 class Meeting(NamedTuple):
-    """The address at which processes meet, and the number of this one."""
+    """The address at which processes meet, and the number of this process."""
 
     host: str
     port: int
     rank: int
     processes: int
     holds: bool
-    """True if this process holds the store there; with torchrun its agent does"""
+    """True if this process holds the store at that address; with torchrun, its agent holds it"""
 
 
 def _meeting() -> Meeting | None:
-    """Returns the meeting by the variables of torchrun or srun; None for a single process."""
+    """Returns the meeting that torchrun or srun describes in environment variables, or None for a single process."""
     variables = os.environ
     if int(variables.get("WORLD_SIZE") or 1) > 1 and "RANK" in variables:
         rank, agent = int(variables["RANK"]), variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         port, processes = int(variables["MASTER_PORT"]), int(variables["WORLD_SIZE"])
         return Meeting(variables["MASTER_ADDR"], port, rank, processes, rank == 0 and not agent)
-    processes = int(variables.get("SLURM_STEP_NUM_TASKS") or 1)  # of a step, which srun starts
+    processes = int(variables.get("SLURM_STEP_NUM_TASKS") or 1)  # tasks of a step, which srun starts
     if processes == 1:
         return None
-    # The first of the nodes, which are written as node[03-07,12],other1.
+    # Takes the first of the nodes, which are written as node[03-07,12],other1.
     (first,) = re.findall(r"^(?:[^,\[]|\[[^]]*])*", variables["SLURM_STEP_NODELIST"])
     host = re.sub(r"\[(\w+)[^]]*]", r"\1", first)
     port = 20_000 + (int(variables["SLURM_JOB_ID"]) + 101 * int(variables.get("SLURM_STEP_ID") or 0)) % 20_000

@@ -22,8 +22,8 @@ _GOLDEN = 0x9E3779B9
 
 @unique
 class Stream(IntEnum):
-    """Names of the keys that are made from a seed: `fold(seed, Stream.ORDER, epoch)`. A number is never used again for
-    something else, since runs of the past depend on it."""
+    """Names of the keys that are made from a seed: `fold(seed, Stream.ORDER, epoch)`. A number never gets another
+    meaning, since runs of the past depend on it."""
 
     SAMPLE = 0
     """draws for each sample of an epoch"""
@@ -38,7 +38,7 @@ class Stream(IntEnum):
     FOLDS = 5
     """the division of training samples into fifths"""
     FEW_LABELS = 6
-    """the samples whose labels are used when few are"""
+    """the samples with labels in a round with few labels"""
     QUERIES = 9
     """the test samples that search the training samples"""
     STAGE_SAMPLES = 10
@@ -66,9 +66,9 @@ class Stream(IntEnum):
 
 
 def mix(key: Key) -> Key:
-    """A bijection of 32-bit integers without visible pattern: the hash of two multiplications with the lowest bias that
-    C. Wellons' search found ("lowbias32"). Only shifts, exclusive or and multiplication modulo 2^64 are used, so that
-    Python integers and int64 tensors of every device agree."""
+    """Returns the hash of a key: a bijection of 32-bit integers without visible pattern. It is "lowbias32", the hash of
+    two multiplications with the lowest bias that C. Wellons' search found. Only shifts, exclusive or and multiplication
+    modulo 2^64 are used, so that Python integers and int64 tensors of every device agree."""
     key = key ^ (key >> 16)
     key = (key * 0x7FEB352D) & _MASK
     key = key ^ (key >> 15)
@@ -77,37 +77,38 @@ def mix(key: Key) -> Key:
 
 
 def fold(key, *values):
-    """The key that belongs to `key` and every one of `values`, in order. Integers in, an integer out; a tensor among
-    them makes the result a tensor by broadcasting, with the same numbers."""
+    """Returns the key that belongs to `key` and every one of `values`, in order. Integers give an integer. A tensor
+    among them makes the result a tensor by broadcasting, with the same numbers."""
     for value in values:
         key = mix((mix((value + _GOLDEN) & _MASK) + key * 0x2545F491) & _MASK)
     return key
 
 
 def bits(key: Tensor, count: int, stream: int) -> Tensor:
-    """(N,) keys -> (N, count) int64 in [0, 2^32), independent across keys, streams and columns."""
+    """Returns random bits, (N,) keys -> (N, count) int64 in [0, 2^32), independent across keys, streams and columns."""
     columns = torch.arange(count, device=key.device)
     return mix((fold(key, stream)[:, None] + columns * _GOLDEN) & _MASK)
 
 
 def uniform(key: Tensor, count: int, stream: int) -> Tensor:
-    """(N,) keys -> (N, count) float32 in [0, 1), multiples of 2^-24."""
+    """Returns uniform draws, (N,) keys -> (N, count) float32 in [0, 1), multiples of 2^-24."""
     return (bits(key, count, stream) >> 8).float() * 2.0**-24
 
 
 def normal(key: Tensor, count: int, stream: int) -> Tensor:
-    """(N,) keys -> (N, count) float32 of mean 0 and variance 1 (Box and Muller 1958)."""
+    """Returns normal draws, (N,) keys -> (N, count) float32 of mean 0 and variance 1 (Box and Muller 1958)."""
     radius, angle = uniform(key, 2 * count, stream).chunk(2, dim=1)
     return torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * math.pi * angle)
 
 
 def integers(key: Tensor, count: int, high: int, stream: int) -> Tensor:
-    """(N,) keys -> (N, count) int64, uniform in [0, high), 0 < high <= 2^31."""
+    """Returns draws of integers, (N,) keys -> (N, count) int64, uniform in [0, high), 0 < high <= 2^31."""
     return (bits(key, count, stream) * high) >> 32
 
 
 def permutation(key: int, length: int) -> Tensor:
-    """A permutation of range(length), (length,) int64 on the CPU: the order of 62-bit hashes, ties by position."""
+    """Returns a permutation of range(length), (length,) int64 on the CPU: the order of 62-bit hashes, ties by
+    position."""
     index = torch.arange(length)
     high, low = mix(fold(key, 0) ^ mix(index)), mix(fold(key, 1) ^ mix(index))
     return torch.argsort((high << 30) ^ (low >> 2), stable=True)

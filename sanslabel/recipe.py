@@ -53,7 +53,7 @@ class Recipe:
     warmup: float = 0.0
     """epochs during which the learning rate rises linearly"""
     warmup_start: float = 0.0
-    """factor of the learning rate that it rises from"""
+    """factor of the learning rate at the start of warm-up"""
     final_lr_factor: float = 0.0
     """factor of the learning rate at the end of the cosine"""
     milestones: tuple[float, ...] = ()
@@ -72,7 +72,7 @@ class Recipe:
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """Returns the optimizer of each player. The player "" is all of the networks."""
+        """Returns the optimizer of each player. The player "" has all of the networks."""
         return self.optimizer if isinstance(self.optimizer, Mapping) else {"": self.optimizer}
 
     def scale(self, batch: int) -> float:
@@ -101,8 +101,8 @@ class Recipe:
     def parameter_groups(self, player: nn.Module, optimizer: Optimizer) -> Groups:
         """Returns the player's trainable parameters as groups for its optimizer.
 
-        Parameters that match one of the recipe's groups are apart. Biases and norms (tensors of one dimension) get
-        neither weight decay nor LARS's trust ratio, unless `decay_all`.
+        Parameters that match one of the recipe's groups form groups of their own. Biases and norms (tensors of one
+        dimension) get neither weight decay nor LARS's trust ratio, unless `decay_all`.
         """
         by_settings: dict[tuple[int, bool], list[Tensor]] = {}
         for name, parameter in player.named_parameters():

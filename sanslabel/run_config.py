@@ -1,4 +1,4 @@
-"""All that decides a run, as run.json holds it. Imports no torch."""
+"""The plan of a run: all that decides it, as run.json stores it. This file imports no torch."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from sanslabel.settings import BatchSize, Cache, Chunk, Epochs, Precision, Seed,
 
 @dataclass(frozen=True, kw_only=True)
 class GivenNetwork:
-    """A network that a run is given, as it is given data. It is in no checkpoint; a resume refuses another one."""
+    """A network that a run receives from outside, like its data. Checkpoints do not contain it, and a resume refuses
+    another network."""
 
     path: str
     """the file of its weights, or the run folder that has them"""
     sha256: str
     """the SHA-256 of the weights' file"""
     license: str | None
-    """as its file or folder states it"""
+    """the license that its file or folder states"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that decides a run, with every default resolved. With the versions it is run.json, and a resume needs nothing
-    else."""
+    """All that decides a run, with every default resolved. run.json stores it with the versions, and a resume needs
+    nothing else."""
 
     data: str
     """a path, or the name of an embedded set"""
@@ -42,7 +43,7 @@ class Plan:
     recipe: dict[str, Any]
     """the recipe's fields as JSON"""
     encoder: dict[str, Any]
-    """the configuration of the encoder; of a method that reads several signals, that of the first one's"""
+    """the configuration of the encoder, or of the first signal's encoder if the method reads several signals"""
     image_size: Annotated[int, Bounds(least=0, most=1 << 14)]
     """side in pixels of the images that the encoder reads; 0 if the method reads no images"""
     epochs: Epochs
@@ -62,12 +63,12 @@ class Plan:
     classes: Annotated[int, Bounds(least=0, most=1 << 40)] | None = None
     """classes of the data; None in runs of earlier versions, which did not record them"""
     encoders: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """the configuration of the encoder of each signal, of a method that reads several; else empty"""
+    """the configuration of each signal's encoder if the method reads several signals; else empty"""
     weights: GivenNetwork | None = None
     """the weights that the encoder started from; None for random ones"""
     allow_missing: bool = False
     teacher: GivenNetwork | None = None
-    """the frozen network that the method learns from; None if it is given none"""
+    """the frozen network that the method learns from; None if there is none"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
 
@@ -122,7 +123,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 
 
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of a run.json of any format with the names of today's."""
+    """Returns the content of a run.json of any format under the names of today's format."""
     if content.get("format", 1) > 1:
         return dict(content)
     renamed = {"hyperparameters" if name == "numbers" else name: value for name, value in content.items()}
@@ -139,8 +140,8 @@ def read_plan(content: Mapping[str, Any]) -> Plan:
 
 
 def checked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content with each field of a plan, and the time and memory spent, as the types of this module. Raises
-    BadInput if a field is of another type or out of bounds."""
+    """Returns the content with the plan's fields, and the time and memory spent, as objects of this module's types.
+    Raises BadInput if a field is of another type or out of bounds."""
     hints, annotations = get_type_hints(Plan) | {"spent": Spent}, get_type_hints(Plan, include_extras=True)
     result = dict(content)
     for name in hints.keys() & content.keys():

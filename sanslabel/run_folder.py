@@ -1,4 +1,4 @@
-"""A run folder and what it holds: the one way to read a run."""
+"""A run folder and its files: the one way to read a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from sanslabel.verdict import Verdict, verdict
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run folder, whose run.json was read. Everything else in it is read when it is asked for."""
+    """A run folder whose run.json was read. Its other files are read when they are needed."""
 
     path: Path
     plan: Plan | None
     """the settings that decide the run; None for a folder with nothing but an exported encoder"""
     versions: Mapping[str, str]
-    """the versions of all that decides bits, by package"""
+    """the versions of all software that the run's bits depend on, by package"""
     spent: Spent | None
     """the time and memory of all starts so far; None before the first has ended"""
 
@@ -93,7 +93,7 @@ class RunFolder:
         return read_figures(self.path / "metrics.jsonl")
 
     def verdict(self) -> Verdict:
-        """Returns what the run's figures show: that it is healthy, or what has failed."""
+        """Returns the verdict on the run's figures: that the run is healthy, or what has failed."""
         return verdict(self.lines())
 
     def scores(self) -> list[ScoreFile]:
@@ -105,14 +105,14 @@ class RunFolder:
         plan = self.known_plan
         if plan.method not in methods.names():
             raise BadInput(
-                f"{self.path}: was trained with {plan.method}, a method of one's own; hand it over again in Python, or"
-                " name the folder with its file in SANSLABEL_PATH."
+                f"{self.path}: was trained with {plan.method}, which is not found here; hand it over again in"
+                " Python, or name the folder with its file in SANSLABEL_PATH."
             )
         with bad_input_as(self.path / "run.json", "start a new run"):
             return from_plain(methods.method_class(plan.method), plan.hyperparameters)
 
     def recipe(self) -> Recipe:
-        """Returns the run's recipe. Raises BadInput if run.json has another one than a recipe admits."""
+        """Returns the run's recipe. Raises BadInput if run.json describes no valid recipe."""
         with bad_input_as(self.path / "run.json", "start a new run"):
             return from_plain(Recipe, self.known_plan.recipe)
 
@@ -163,10 +163,10 @@ class RunFolder:
         return open_source(chosen, split, image_size=plan.image_size or None, channels=channels)
 
     def facts(self) -> Facts:
-        """Returns what is known of the data that the run was trained on.
+        """Returns the facts of the data that the run was trained on.
 
-        Runs of earlier versions did not record the number of classes. Their data are opened for it; without the data
-        there are no classes.
+        Runs of earlier versions did not record the number of classes. For these runs, the data are opened to count
+        them. If the data are missing, the number is 0.
         """
         plan = self.known_plan
         classes = plan.classes
@@ -192,7 +192,7 @@ class RunFolder:
 
 
 def build_encoders(plan: Plan) -> Any:
-    """Returns the encoder of a plan with fresh weights; of a method that reads several signals, signal -> encoder."""
+    """Returns the encoder of a plan with fresh weights, or signal -> encoder if the method reads several signals."""
     if plan.encoders:
         return {signal: encoders.build(**config) for signal, config in plan.encoders.items()}
     return encoders.build(**plan.encoder)
@@ -218,8 +218,8 @@ def given_networks(plan: Plan) -> dict[str, Any]:
 
 
 def check_network_size(method: Method, plan: Plan, facts: Facts, path: Path) -> None:
-    """Raises BadInput if a run.json describes no networks, or larger ones than the machine has memory for: they are
-    built on the device "meta", with names and shapes alone."""
+    """Raises BadInput if a run.json describes no networks, or networks that are larger than the machine's memory. To
+    check this, they are built on the device "meta", with names and shapes alone."""
     signals, given = plan.encoders or {"": plan.encoder}, given_networks(plan)
     outlines = {signal: encoders.outline(config, path) for signal, config in signals.items()}
     with (

@@ -1,4 +1,4 @@
-"""Scores of an encoder, and the file of a run folder that holds those on one set of data."""
+"""Scores of an encoder, and the file of a run folder that holds the scores on one set of data."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Score:
     representation: str
     """the representation: pixels, a random encoder, the trained encoder"""
     split: str
-    """the name of the test rows"""
+    """the name of the test samples"""
     stage: int | None = None
     """the encoder's stage, 1 for the first; None for its representation"""
     labels_per_class: int | None
     """labels of each class that were drawn from the training split; None for all"""
     value: float
-    """in %, the mean over the draws; not a number where the file has null"""
+    """the mean over the draws, in %; nan where the file has null"""
     spread: float | None
     """the standard deviation over the draws, in %; None for a single draw"""
     n_train: int
     n_test: int
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """the protocol's settings, and what it selected on training rows"""
+    """the protocol's settings, and its choices on training samples"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class ScoreFile:
     fingerprints: Mapping[str, str]
     """the SHA-256 of the data, by split: train, test"""
     split: str
-    """the name of the test rows"""
+    """the name of the test samples"""
     network: str
     """the exported encoder: student, teacher, …"""
     sha256: str

@@ -18,7 +18,7 @@ from sanslabel.errors import BadInput
 DEEPEST = 32
 """nested lists and objects in a JSON file, at most"""
 NUMBER_LIMIT = 1 << 63
-"""numbers of a file must be smaller, so that they fit into 64 bits"""
+"""numbers in a file must be below this, so that they fit into 64 bits"""
 
 
 def to_plain(value: Any) -> Any:
@@ -52,7 +52,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def from_plain(hint: Any, value: Any) -> Any:
-    """Returns the object that `to_plain` made `value` from, for an annotation `hint`.
+    """Returns the object from which `to_plain` made `value`. `hint` is the annotation that the object must fit.
 
     Raises BadInput if the annotation does not allow a class, field or value.
     """
@@ -93,7 +93,7 @@ def _built(kinds: Mapping[str, type], value: Mapping[str, Any]) -> Any:
 
 
 def _allows(hint: Any, value: Any) -> bool:
-    """Returns whether an annotation allows a value of JSON, apart from what is inside it."""
+    """Returns whether an annotation allows a value of JSON, without a check of the values inside it."""
     origin = get_origin(hint) or hint
     if hint is Any:
         return True
@@ -110,7 +110,7 @@ def _allows(hint: Any, value: Any) -> bool:
 
 
 def _filled(hint: Any, value: Any) -> Any:
-    """Returns the value with the objects inside it built."""
+    """Builds the objects inside a value, and returns the value with these objects."""
     inner = get_args(hint)
     if isinstance(value, list) and inner:
         hints = inner if len(inner) == len(value) and ... not in inner else inner[:1] * len(value)

@@ -39,8 +39,8 @@ class Settings:
     chunk: Chunk | None = None
     """samples that the encoder works on at a time: large batches in little memory, for one more forward pass"""
     masked: bool = False
-    """mask 75 % of the patches of each view and do not crop, for methods that embed views; transformers drop the masked
-    tokens, convnets see them filled"""
+    """mask 75 % of each view's patches and do not crop, for methods that embed views; transformers drop masked tokens,
+    convnets see filled ones"""
     image_size: Size | None = None
     """side in pixels of the images that the encoder reads; by default the data's"""
     weights: str | None = None
@@ -57,8 +57,8 @@ class Settings:
     workers: Workers | None = None
     """processes that decode images; by default one for each two cores, none for arrays"""
     cache: Cache | None = None
-    """place of decoded images of a folder: in memory for this run, on disk for later runs too, or nowhere; by
-    default in memory if several epochs read images that take up to a quarter of it"""
+    """cache of decoded images of a folder: in memory for this run, on disk for later runs too, or none; by default in
+    memory if several epochs read images that fill at most a quarter of it"""
     seed: Seed = 0
     """seed of weights, order and views"""
     on_collapse: OnCollapse = "warn"

@@ -1,8 +1,9 @@
 """A stopwatch for the phases of training. Code marks its phase, and a running stopwatch adds up the time of each.
 
 Time in a phase that lies within another counts for the inner phase only, so all phases add up to the total. On CUDA the
-times are those of the device, between events in its queue. They are read after it has passed them, and nothing ever
-waits for it. A mark costs 1 µs without a running stopwatch, and 3 µs on a CPU with one; a step has about ten marks.
+times are those of the device, between events in its queue. They are read once the device has passed them, and nothing
+ever waits for the device. A mark costs 1 µs without a running stopwatch, and 3 µs on a CPU with one; a step has about
+ten marks.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Stopwatch:
         return before
 
     def lap(self) -> dict[Phase, float]:
-        """Returns the seconds of each phase since the last lap; on CUDA, as far as the device has come."""
+        """Returns the seconds of each phase since the last lap. On CUDA only work that the device has finished
+        counts."""
         self.turn_to(self.phase)
         lap, self.spent = self.spent, defaultdict(float)
         return dict(lap)
@@ -94,7 +96,7 @@ def timed(name: Phase) -> Iterator[None]:
 
 
 def timed_waiting(items: Iterable[T]) -> Iterator[T]:
-    """Yields the same items, and counts the time until each is there as waiting."""
+    """Yields the items. The time until each item has come counts as waiting."""
     iterator, end = iter(items), object()
     while True:
         with timed("waiting"):

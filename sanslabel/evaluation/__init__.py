@@ -1,4 +1,4 @@
-"""Evaluation: what an encoder is worth, by labels that it never saw.
+"""Evaluation: the quality of an encoder, measured with labels that it never saw.
 
 Protocols (`protocols/`, one file each) measure a `Comparison`: encoders side by side on the same labeled images.
 """

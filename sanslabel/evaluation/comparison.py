@@ -30,23 +30,23 @@ class Comparison:
     representations: Mapping[str, Representation] = field(default_factory=dict)
     """the representations that are measured, by name: pixels, a random encoder, the trained encoder"""
     encoders: Mapping[str, encoders.Encoder] = field(default_factory=dict)
-    """the encoders among them, on the device, for protocols that read stages or train further"""
+    """the encoders among the representations, on the device; some protocols read their stages or train them further"""
     split: LabeledSplit | None = None
     """the labeled images; None if only features are given"""
     stage: int | None = None
     """the stage that the representations are read from, 1 for the first; None for the last"""
     tokens: Tokens | None = None
-    """the tokens that they are made of; None for what the encoder pools"""
+    """the tokens that the representations are made of; None for the pooling of the encoder"""
     seed: int = 0
     report: Callable[[str], None] = silent
-    """called with a sentence on what is done next"""
+    """a function that is called with a sentence on the next step of the work"""
     given: tuple[Mapping[str, Features], Division] | None = None
-    """features that are computed already, with their labels"""
+    """features that were computed before, with their labels; None if they are computed from the images"""
     _others: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def images(self) -> LabeledSplit:
-        """Returns the labeled images. Raises BadInput if the comparison was made of features alone."""
+        """Returns the labeled images. Raises BadInput if the comparison has only features."""
         if self.split is None:
             raise BadInput("This protocol reads images, and only features were given; call evaluate with a run.")
         return self.split
@@ -101,8 +101,10 @@ class Comparison:
         n_test: int | None = None,
         stage: int | None = None,
     ) -> Score:
-        """Returns the score of a figure that all training samples and `n_test` test samples contribute to, by default
-        all."""
+        """Returns the score of a figure that was measured with all training samples.
+
+        n_test: the number of test samples that were measured, by default all.
+        """
         return Score(
             protocol=protocol.name,
             metric=metric,
@@ -125,7 +127,7 @@ class Comparison:
 
 
 def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
-    """Returns the subject. Raises BadInput if its encoder reads other inputs than those of the split."""
+    """Returns the subject. Raises BadInput if its encoder reads other inputs than the split has."""
     if subject.encoder.reads != split.options["reads"]:
         raise BadInput(
             f"{subject.folder}: its encoder reads other images; name an encoder of the same image size and channels."

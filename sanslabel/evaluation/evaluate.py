@@ -43,13 +43,14 @@ def evaluate(
         measured on the test split. Without a test split, a fifth of the labeled images, fixed by the seed, is measured.
     protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
     network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
-    stage, tokens: what is read from the encoder, see `Readout`; by default its representation.
-    baselines: whether pixels and random weights are measured, too. Encoders trained on patches are read both ways.
-    cache: whether features are kept in RUN/features, and taken from there.
-    report: called with a sentence on what is done next.
+    stage, tokens: the stage and tokens to read from the encoder, see `Readout`; by default its representation.
+    baselines: whether pixels and random weights are measured, too.
+    cache: whether features are saved in RUN/features, and loaded from there.
+    report: a function that is called with a sentence on the next step of the work.
 
-    Writes RUN/evaluation/DATA.json after each protocol. Raises Unlabeled if there are no labels, BadInput for a folder
-    without an encoder and for values that cannot be used, DiskError.
+    An encoder that was trained on patches is measured twice: as the mean over patches, and on full images. Writes
+    RUN/evaluation/DATA.json after each protocol. Raises Unlabeled if there are no labels, BadInput for a folder without
+    an encoder and for values that cannot be used, and DiskError.
     """
     chosen = _protocols(protocols)
     subject = open_subject(run, network, data)
@@ -94,14 +95,15 @@ def scores_of_features(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> list[Score]:
-    """Returns the scores of features that are computed already, by protocols that need no images. Raises BadInput for
-    protocols that do, and for too few labels."""
+    """Returns the scores of features that were computed before. Raises BadInput for protocols that need images, and for
+    too few labels."""
     comparison = Comparison(given=(representations, division), seed=seed, report=report or silent)
     return [score for protocol in _protocols(protocols) for score in protocol.measure(comparison)]
 
 
 def _protocols(protocols: Sequence[str | Protocol]) -> list[Protocol]:
-    """Returns the protocols, those that are named with their default settings. Raises BadInput for unknown names."""
+    """Returns the protocols. A name stands for the protocol with its default settings. Raises BadInput for unknown
+    names."""
     if not protocols:
         raise BadInput(f"--protocols: name at least one of {', '.join(names())}.")
     return [protocol_class(p)() if isinstance(p, str) else p for p in protocols]

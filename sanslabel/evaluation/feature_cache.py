@@ -1,4 +1,4 @@
-"""A cache of features on disk, named by everything that decides their bits."""
+"""A cache of features on disk. Everything that decides their bits also decides the name of their file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sanslabel.evaluation.representation import Representation, RepresentOptions
 from sanslabel.sources import Source
 
 LARGEST = 1 << 30
-"""bytes of one source's features that are kept at most"""
+"""the most bytes of one source's features that are kept"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FeatureCache:
     """A folder of features.
 
     A file is named by a digest of the encoder's configuration and weights, the data's fingerprint, and all else that
-    decides the bits. A file that cannot be read is computed again.
+    decides the bits. Features whose file cannot be read are computed again.
     """
 
     folder: Path | None
@@ -67,8 +67,8 @@ class FeatureCache:
     def file(self, encoder: Representation, source: Source, options: RepresentOptions) -> Path | None:
         """Returns the file of an encoder's features, as `represent` computes them with these options.
 
-        Returns None for a function that is no module, such as raw pixels, since those cost nothing. All weights are
-        read.
+        Returns None for a function that is not a module, such as raw pixels, since its features cost nothing. The name
+        is a digest, for which all weights are read.
         """
         if self.folder is None or not isinstance(encoder, nn.Module):
             return None

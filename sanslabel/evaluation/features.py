@@ -37,7 +37,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def few_labels(labels: Tensor, per_class: int, key: int) -> Tensor:
-    """Returns positions of `per_class` labels of each class, or of all that a class has, drawn by the key.
+    """Returns the positions of `per_class` labels of each class, drawn by the key. A class that has fewer gives all of
+    them.
 
     labels: (N,) -> (n,) int64, ascending, on the CPU.
     """
@@ -49,7 +50,8 @@ def few_labels(labels: Tensor, per_class: int, key: int) -> Tensor:
 
 
 def take(features: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the entries of (N, D) and (N,) at the positions (n,); all of them without a copy."""
+    """Returns the entries of features (N, D) and labels (N,) at the positions (n,). Nothing is copied if all are
+    taken."""
     if len(index) == len(labels):
         return features, labels
     index = index.to(features.device)

@@ -11,8 +11,9 @@ from torch import Tensor
 BLOCK = 1 << 25
 """similarities that are in memory at once, 128 MiB in float32"""
 QUERIES = 256
-"""queries that search one block of the bank after the other. If each searched all of a bank of a million rows at once,
-33 queries would fill the block, and the bank would be read for each 33: the product would take 1.7 times as long."""
+"""queries that are searched together, in one block of the bank after the other. If they searched a bank of a million
+rows at once, 33 queries would fill BLOCK. The bank would be read again for every 33 queries, and the product would take
+1.7 times as long."""
 
 
 @torch.no_grad()
@@ -21,10 +22,10 @@ def predictions(
 ) -> Tensor:
     """Returns the class with the largest Σ exp(cos / T) over the k nearest training samples by cosine, (M,) int64.
 
-    train: (N, D), labels: (N,) in [0, classes), test: (M, D). An infinite temperature is the plain majority vote. Of
-    equally near samples the earlier ones count, of equal votes the lower class. k above N means all samples. Wu et al.
-    2018 (NPID), section 3.4; Caron et al. 2021 (DINO) for k = 20, T = 0.07. Besides the features, which are not copied
-    if they are float32, 128 MiB of similarities are in memory at once.
+    train: (N, D), labels: (N,) in [0, classes), test: (M, D). An infinite temperature is the plain majority vote. Among
+    equally near samples the earlier ones count; among equal votes the lower class wins. If k is above N, all samples
+    vote. Wu et al. 2018 (NPID), section 3.4; Caron et al. 2021 (DINO) for k = 20, T = 0.07. 128 MiB of similarities are
+    in memory at once. Features in float32 are not copied.
     """
     k, bank = min(k, len(train)), train.float()
     scale = _inverse_lengths(bank)
@@ -37,13 +38,13 @@ def predictions(
 
 
 def _nearest(queries: Tensor, bank: Tensor, scale: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Returns the k largest cosines of each query and their positions in the bank, (m, k), of equal ones the earlier
-    first."""
+    """Returns the k largest cosines of each query and their positions in the bank, (m, k). Among equal cosines the
+    earlier position comes first."""
     length = max(1, BLOCK // QUERIES)
     nearest, index = queries.new_empty(len(queries), 0), queries.new_empty(len(queries), 0, dtype=torch.int64)
     for begin in range(0, len(bank), length):
         block = slice(begin, begin + length)
-        # The similarities have no name, so that they are freed before the next block.
+        # No variable holds the similarities, so they are freed before the next block.
         largest, columns = _largest((queries @ bank[block].T).mul_(scale[block]), k)
         nearest, order = torch.cat([nearest, largest], dim=1).sort(dim=1, descending=True, stable=True)
         index = torch.cat([index, begin + columns], dim=1).gather(1, order)
@@ -52,10 +53,12 @@ def _nearest(queries: Tensor, bank: Tensor, scale: Tensor, k: int) -> tuple[Tens
 
 
 def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Returns the k largest entries of each row, or all, and their columns, of equal ones the earlier first."""
+    """Returns the k largest entries of each row, or all, and their columns. Among equal entries the earlier comes
+    first."""
     nearest, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
     if nearest.shape[1] > k:
-        # topk may take any of several equal entries. A stable sort takes the first, but is slow: only if needed.
+        # topk may take any of several equal entries. A stable sort takes the first, but is slow: it sorts tied rows
+        # only.
         tied = (nearest[:, k - 1] == nearest[:, k]).nonzero()[:, 0]
         for block in tied.split(max(1, BLOCK // 8 // similarity.shape[1])):
             index[block] = similarity[block].argsort(dim=1, descending=True, stable=True)[:, : k + 1]
@@ -79,8 +82,8 @@ def _inverse_lengths(bank: Tensor) -> Tensor:
 
 
 def _vote(nearest: Tensor, index: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Returns the class with the most votes, (m,), by the largest cosines and their positions, (m, k) each."""
-    # Relative to the nearest, so that no temperature overflows.
+    """Returns the class with the most votes, (m,), from the largest cosines and their positions, (m, k) each."""
+    # Cosines are taken relative to the nearest, so that no temperature makes the exponential overflow.
     weight = ((nearest - nearest[:, :1]) / temperature).exp()
     votes = weight.new_zeros(len(nearest), classes).scatter_add_(1, labels[index], weight)
     return votes.argmax(dim=1)

@@ -19,7 +19,7 @@ from sanslabel.sources import Source, Split, open_source, splits
 
 
 class Unlabeled(BadInput):
-    """There are no labels to evaluate with."""
+    """Data without the labels that evaluation needs."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class LabeledSplit:
         return {"train": self.train.fingerprint, "test": self.test.fingerprint}
 
     def fewer(self, index: Tensor) -> LabeledSplit:
-        """Returns the split with only the images (n,) of the index to fit on."""
+        """Returns the split with fewer images to fit on: only those at the positions `index`, (n,)."""
         return replace(self, train=self.train.subset(index))
 
     def features(self, compared: Mapping[str, Representation], source: Source) -> tuple[dict[str, Tensor], Tensor]:
@@ -71,7 +71,7 @@ class LabeledSplit:
             return {name: known[name][0] for name in compared}, indexes[0]
         computed, index = represent(missing or compared, source, **self.options)
         if not _all_equal([index, *(index for _, index in known.values())]):
-            # A file could not be read then and can be now, or the other way round: all are computed again.
+            # The files that can be read have changed since the features were cached: all are computed again.
             known, missing = {}, compared
             computed, index = represent(compared, source, **self.options)
         for name in missing:
@@ -80,11 +80,11 @@ class LabeledSplit:
 
 
 def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache: FeatureCache) -> LabeledSplit:
-    """Returns the training and test split of labeled data, for an encoder that reads what the options say.
+    """Returns the training and test split of labeled data, for an encoder that reads the input `options["reads"]`.
 
     Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. The options are those of
-    `represent`. Raises Unlabeled unless there are labels of two classes, and BadInput if the data have nothing that the
-    encoder reads.
+    `represent`. Raises Unlabeled if there are labels of fewer than two classes, and BadInput if the data have no input
+    for the encoder.
     """
     train = _labeled(open_for(options["reads"], data, "train"))
     test = _labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
@@ -107,7 +107,7 @@ def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache:
 
 def open_for(reads: InputSpec, data: str | Path, split: Split) -> Source:
     """Returns a split of the data for an encoder; images are opened at its size and with its channels. Raises BadInput
-    if the data have nothing that the encoder reads."""
+    if the data have no input for the encoder."""
     images = {"image_size": reads.side, "channels": reads.channels} if isinstance(reads, ImageSpec) else {}
     source = open_source(data, split, **images)
     if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
@@ -122,5 +122,5 @@ def _labeled(source: Source) -> Source:
 
 
 def _all_equal(indexes: Sequence[Tensor]) -> bool:
-    """Returns True if all are the same positions."""
+    """Returns True if all tensors hold the same positions."""
     return all(torch.equal(indexes[0], index) for index in indexes[1:])

@@ -1,7 +1,7 @@
 """The linear probe: multinomial logistic regression, its penalty chosen on held-out training samples.
 
-Without a penalty, the raw pixels of 8,000 images lose three points of accuracy, which flatters all that is compared
-with them. The best penalty also differs from one representation to another. So it is always chosen.
+Without a penalty, the raw pixels of 8,000 images lose three points of accuracy, and every encoder looks better beside
+them. The best penalty also differs from one representation to another. So it is always chosen.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sanslabel.randomness import Stream, fold, permutation
 
 FOLDS = 5
 STRONGEST, WEAKEST, STEP = 10.0, 1e-7, 10**-0.5
-"""penalties that are tried, each a half decade below the last"""
+"""the strongest and weakest penalty that may be tried, and the factor from one to the next, half a decade"""
 BLOCK = 1 << 24
-"""numbers of a temporary tensor at most, 64 MiB"""
+"""the most numbers in a temporary tensor, 64 MiB"""
 SMALL = 1 << 23
-"""numbers in the features below which one thread does the work. For the pixels of 8,000 images, two threads are 1.6
+"""features with fewer numbers than this are fitted by one thread. For the pixels of 8,000 images, two threads are 1.6
 times faster on idle cores. On busy cores they wait for each other at every step and are ten times slower"""
 
 
@@ -77,7 +77,7 @@ def fitted(features: Tensor, labels: Tensor, *, classes: int, penalty: float, to
 
     features: (N, D), labels: (N,) in [0, classes). The bias has no penalty. Scikit-learn's C is 1 / (N · penalty).
     Float64 features are fitted in float64, all others in float32. L-BFGS stops when a step lowers the loss by less than
-    the tolerance. At 1e-6, accuracies are within 0.05 points of those at 1e-9, in 40 % of the steps. One copy of the
+    the tolerance. At 1e-6, accuracies are within 0.05 points of those at 1e-9, after 40 % of the steps. One copy of the
     features is made.
     """
     with _threads_for(features):
@@ -94,9 +94,9 @@ def chosen_penalty(
     """Returns the penalties that were tried; the best has the lowest cross-entropy on held-out fifths of the samples.
 
     rounds: how many of the five fifths are held out in turn, 1 if samples are many, 5 if they are few. All fifths have
-    the same shares of classes. Penalties run from the strongest down, each fit starting from the last, until one is
-    worse than the one before. Cross-entropy is convex enough along the way for that, and has no ties; held-out
-    accuracies ripple by half a point.
+    the same shares of classes. Penalties are tried from the strongest down, until one is worse than the one before.
+    Each fit starts from the last. Cross-entropy is convex enough along the way for this search, and has no ties.
+    Held-out accuracies ripple by half a point.
     """
     fifth = fifths(labels, seed)
     with _threads_for(features):
@@ -125,8 +125,8 @@ def fifths(labels: Tensor, seed: int) -> Tensor:
 class _Frame(NamedTuple):
     """The principal axes of standardized features.
 
-    There the Hessian is almost diagonal, and samples that are fewer than features have only as many coordinates as
-    there are samples.
+    Along these axes the Hessian is almost diagonal. If there are fewer samples than features, there are only as many
+    coordinates as samples.
     """
 
     mean: Tensor
@@ -150,7 +150,7 @@ def _frame(features: Tensor) -> _Frame:
     """Returns the principal axes of features (N, D)."""
     features = features if features.dtype == torch.float64 else features.float()
     deviation, mean = torch.std_mean(features, dim=0, correction=0)
-    # A feature that varies by no more than rounding is constant; test samples that differ there say nothing.
+    # A feature that varies by no more than rounding is constant; differences of test samples there mean nothing.
     scale = torch.where(deviation > 1e-6 * mean.abs(), 1 / deviation, 0)
     samples, dimensions = features.shape
     if samples < dimensions:
@@ -180,7 +180,8 @@ class _Weights(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """F logistic regressions on the same samples, which differ in the samples' weights; they are solved as one."""
+    """F logistic regressions on the same samples, which differ in the weights of the samples. They are solved as one
+    problem."""
 
     coordinates: Tensor
     """(N, R), coordinates of the features along their principal axes"""
@@ -247,8 +248,8 @@ def _threads_for(features: Tensor) -> Iterator[None]:
 
 
 def _held_out(problem: _Problem, weights: _Weights, fifth: Tensor) -> tuple[float, float]:
-    """Returns cross-entropy and accuracy, in %, over samples that a regression held out, as that regression predicts
-    them."""
+    """Returns the cross-entropy, and the accuracy in %, of the held-out samples. Each is predicted by the regression
+    that held it out."""
     entropy, correct, count = 0.0, 0, 0
     for block in _blocks(len(fifth), len(weights.bias)):
         held_out = (fifth[block] < problem.share.shape[1]).nonzero()[:, 0]

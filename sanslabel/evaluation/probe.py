@@ -14,10 +14,10 @@ from sanslabel.evaluation.rounds import Measure
 def chosen_probe(
     features: Tensor, labels: Tensor, *, classes: int, seed: int, few: bool = False
 ) -> tuple[Probe, dict[str, Any]]:
-    """Returns a probe that is fitted with the penalty chosen for it, and how that was chosen.
+    """Returns a probe that is fitted with the best penalty, and a record of how the penalty was chosen.
 
     features: (N, D); labels: (N,) int64 in [0, classes). With `few`, each fifth of the samples is held out in turn,
-    since few labels cannot spare a fifth for good.
+    since few labels are too few to lose a fifth of them.
     """
     choice = chosen_penalty(features, labels, classes=classes, rounds=FOLDS if few else 1, seed=seed)
     probe = fitted(features, labels, classes=classes, penalty=choice.best.penalty)

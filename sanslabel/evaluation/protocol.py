@@ -1,4 +1,4 @@
-"""The protocol of protocols: a frozen dataclass that turns a comparison into scores."""
+"""The base class of protocols: a frozen dataclass that turns a comparison into scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Protocol(ABC):
     needs: ClassVar[str] = ""
     """the requirements besides labeled images"""
     identified_by: ClassVar[tuple[str, ...]] = ()
-    """keys of a score's settings; a new score replaces an earlier one in a file if they have equal values there"""
+    """keys of a score's settings; in a file, a new score replaces an earlier one if their values for these keys are
+    equal"""
 
     def __post_init__(self) -> None:
         check_constraints(self, f"--{self.name.replace('_', '-')}.")
@@ -39,9 +40,9 @@ class Protocol(ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def check_comparison(self, comparison: Comparison) -> None:  # noqa: B027, most protocols measure everything
-        """Raises BadInput if the protocol cannot measure this comparison. All protocols are asked before any of them
-        measures."""
+        """Raises BadInput if the protocol cannot measure this comparison. All protocols are checked before the first of
+        them measures."""
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> list[Score]:
-        """Returns the scores of all representations. Whatever is chosen is chosen on training samples."""
+        """Returns the scores of all representations. All choices are made on training samples."""

@@ -35,7 +35,8 @@ class RepresentOptions(TypedDict):
 
 
 PIXELS = 3072
-"""numbers that an image's pixels may be; larger images are reduced to 32x32, which bounds memory and time"""
+"""the most numbers that raw pixels of an image may have; larger images are reduced to 32x32, which bounds memory and
+time"""
 SETTLED_ON = 4096
 """images that BatchNorm statistics are settled on. The variances in a random `conv` on Fashion-MNIST are then within
 2.5 % of those over all 60,000 images, half of them within 0.5 %"""
@@ -55,11 +56,11 @@ def represent(
     """Returns each encoder's features (n, D) float32 of a source, and the positions (n,) of the images that could be
     read.
 
-    Samples are loaded once for all encoders, which must be on the device. They are given the plain view of the input
-    `reads`: of images, the largest central square at that size. Several processes share the batches, and each has all
-    features in the end. Modules run in evaluation mode; their buffers stay as they are and their mode is restored.
-    `dtype` is what they compute in (autocast). The features are on the device if it is a GPU of CUDA, else on the CPU.
-    Raises BadInput if a feature is not finite.
+    Samples are loaded once for all encoders, which must be on the device. The encoders get the plain view of each
+    sample for the input `reads`: of images, the largest central square at that size. Several processes share the
+    batches, and each has all features in the end. Modules run in evaluation mode; their buffers stay as they are and
+    their mode is restored. Modules compute in `dtype` (autocast). The features are on the device if it is a CUDA
+    device, else on the CPU. Raises BadInput if a feature is not finite.
     """
     processes, count = world_size(), -(-len(source) // batch)
     begin, end = (rank() * count // processes * batch, (rank() + 1) * count // processes * batch)
@@ -95,7 +96,7 @@ def _represented(
     readable, count = torch.empty(len(source), dtype=torch.int64), 0
     with evaluating(encoders.values()), autocast(device, dtype):
         for begin, images, index in _inputs(source, reads, batch, device, workers):
-            # A sample that could not be read came as a copy of another one, which would then count twice.
+            # A sample that could not be read was replaced by a copy of another sample, which must not count twice.
             original = index == torch.arange(begin, begin + len(index), device=device)
             written = slice(count, count := count + int(original.sum()))
             readable[written] = index[original].cpu()
@@ -120,13 +121,14 @@ def settle_(
 ) -> None:
     """Sets BatchNorm's statistics to their mean over batches of full images, up to 4,096 images drawn from the source.
 
-    An encoder that was not trained, or that was trained on patches, has statistics of something else. Its mode is
-    restored.
+    The statistics of an encoder that was not trained, or that was trained on patches, do not fit full images. The
+    encoder's mode is restored.
     """
     norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    # Mixed, since a folder lists one class after the other. A last, smaller batch would count as much as a full one.
+    # In random order, since a folder lists one class after the other. A smaller last batch is left out: it would count
+    # as much as a full one.
     drawn = permutation(0, len(source))[:SETTLED_ON]
     if len(drawn) > batch:
         drawn = drawn[: len(drawn) // batch * batch]
@@ -145,8 +147,8 @@ def settle_(
 def _inputs(
     source: Source, reads: InputSpec, batch: int, device: torch.device, workers: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yields the position of each batch's first sample, its plain views (n, …), and the positions (n,) of the samples
-    that they are of."""
+    """Yields for each batch the position of its first sample, the plain views (n, …) of its samples, and their
+    positions (n,)."""
     view, begin = plain_view(reads), 0
     for loaded in ordered(source, batch, device=device, workers=workers):
         images = view.plain(loaded).images
@@ -156,8 +158,8 @@ def _inputs(
 
 @contextmanager
 def evaluating(encoders: Iterable[Representation]) -> Iterator[None]:
-    """Context manager that puts modules into evaluation mode, and gives each its mode back, for some may have been
-    frozen."""
+    """Context manager that puts modules into evaluation mode. At the end, each gets its own mode back, since some may
+    be frozen."""
     modules = [m for encoder in encoders if isinstance(encoder, nn.Module) for m in encoder.modules()]
     modes = [m.training for m in modules]
     for m in modules:

@@ -1,4 +1,4 @@
-"""Rounds: one measurement with all labels, and several with few, whose mean counts."""
+"""Rounds of measurement: one with all labels, and several with few labels, whose mean is the score."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def few_label_rounds(division: Division, counts: Sequence[int], draws: int, seed
 
 
 def scores_of_rounds(protocol: Protocol, comparison: Comparison, rounds: Rounds, measure: Measure) -> list[Score]:
-    """Returns a score for each representation and number of labels, the mean and standard deviation over draws."""
+    """Returns a score for each representation and number of labels: the mean and standard deviation over the draws."""
     scores = []
     for name, features in comparison.features.items():
         comparison.report(f"Measuring {name}: {protocol.name}")
@@ -60,6 +60,6 @@ def scores_of_rounds(protocol: Protocol, comparison: Comparison, rounds: Rounds,
 
 
 def _merged(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns values that all draws share once, and others as a list."""
+    """Returns the settings of all draws. Values that all draws share appear once, and others become a list."""
     values = {key: [draw[key] for draw in settings] for key in settings[0]}
     return {key: draws[0] if all(v == draws[0] for v in draws) else draws for key, draws in values.items()}

@@ -20,8 +20,8 @@ COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", 
 def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score], network: str | None) -> None:
     """Writes scores to RUN/evaluation/DATA.json, or DATA-NETWORK.json if a network was named.
 
-    Scores of other protocols and settings that the file has of the same encoder are kept. Other data of the same name
-    get a file of their own. Raises BadInput if the file cannot be read, DiskError if it cannot be written.
+    The file keeps its scores of the same encoder by other protocols and settings. Other data of the same name get a
+    file of their own. Raises BadInput if the file cannot be read, DiskError if it cannot be written.
     """
     reads = split.options["reads"]
     about = {
@@ -47,8 +47,8 @@ def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score],
 
 
 def identity(score: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Returns what a score of a file measured, without the outcome: a new score replaces an old one if both are equal
-    in this."""
+    """Returns all that identifies a score, without its value. A new score replaces an old one with the same
+    identity."""
     score = {"metric": "accuracy", "stage": None, **score}  # files of earlier versions have neither
     protocol = score["protocol"]
     keys = protocol_class(protocol).identified_by if protocol in names() else ()

@@ -16,13 +16,14 @@ TRIPLETS = 20_000
 def triplet_accuracy(features: Tensor, labels: Tensor, seed: int) -> float:
     """Returns how often, in %, an image is nearer (cosine) to another one of its class than to one of another class.
 
-    20,000 triplets are drawn by the seed. Chance is 50, and equal distances count half; nan if there are no triplets.
+    20,000 triplets are drawn by the seed. Chance is 50, and equal distances count half. The result is nan if there are
+    no triplets.
 
     features: (N, D); labels: (N,) int64.
     """
     order = labels.argsort(stable=True)
     ordered = labels[order]
-    first = torch.searchsorted(ordered, ordered)  # the first position of each sample's class, in that order
+    first = torch.searchsorted(ordered, ordered)  # the first position of each sample's class in `ordered`
     size = torch.searchsorted(ordered, ordered, right=True) - first
     anchors = ((size > 1) & (size < len(labels))).nonzero()[:, 0]
     if len(anchors) == 0:
@@ -39,7 +40,8 @@ def triplet_accuracy(features: Tensor, labels: Tensor, seed: int) -> float:
 
 @torch.no_grad()
 def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
-    """Returns how often, in %, the same one of two images is nearer to a third by (N, D) and (N, E). Chance is 50."""
+    """Returns how often, in %, features (N, D) and reference (N, E) agree which of two images is nearer to a third one.
+    Chance is 50."""
     unit, known = normalize(features.float(), dim=1), normalize(reference.float(), dim=1)
     drawn = (
         integers(torch.tensor([fold(seed, Stream.REFERENCE_TRIPLETS)]), 6 * TRIPLETS, len(unit), 0)
@@ -62,7 +64,7 @@ def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
     equation 5.
     """
     x, y = (h.double() - h.double().mean(dim=0) for h in (features, reference))
-    if len(x) < max(x.shape[1], y.shape[1]):  # the same number from the kernels, which are then smaller
+    if len(x) < max(x.shape[1], y.shape[1]):  # the kernels give the same number and are smaller here
         k, m = x @ x.T, y @ y.T
         shared, norms = (k * m).sum(), k.norm() * m.norm()
     else:
@@ -76,7 +78,8 @@ def alignment_with_labels(features: Tensor, labels: Tensor, classes: int) -> flo
 
 
 def _nearer(unit: Tensor, anchor: Tensor, near: Tensor, far: Tensor) -> float:
-    """Returns how often, in %, the anchor is nearer to `near` than to `far`, all of them positions in (N, D)."""
+    """Returns how often, in %, the anchor is nearer to `near` than to `far`. All three are positions in `unit`, (N,
+    D)."""
     anchor, near, far = anchor[:TRIPLETS], near[:TRIPLETS], far[:TRIPLETS]
     if len(anchor) == 0:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Readouts: the representation of an encoder, of another stage or of other tokens, or all stages side by side."""
+"""Readouts: vectors from one stage of an encoder, from chosen tokens, or from all stages side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sanslabel.errors import BadInput
 
 Tokens = Literal["class", "mean", "patches"]
 NUMBERS = 2048
-"""numbers that are left of a stage, so that wide maps and narrow ones are probed alike"""
+"""about the number of values that a stage is reduced to, so that wide maps and narrow ones are probed alike"""
 
 
 class Readout(nn.Module):
@@ -52,8 +52,8 @@ class Readout(nn.Module):
 class Stages(nn.Module):
     """All stages of an encoder, one after the other.
 
-    Of a map, averages over so many fields are taken that about 2,048 numbers are left. Of tokens, the class token and
-    the mean of the patches are taken.
+    A map is averaged over fields, so many that about 2,048 numbers are left. From tokens, the class token and the mean
+    of the patches are taken.
 
     images (N, C, H, W) -> (N, the sum of `widths`).
     """

@@ -92,8 +92,8 @@ def readouts(
 ) -> dict[str, Representation]:
     """Returns the representation of each encoder, by name.
 
-    An encoder that reads patches has two: the mean over patches, and that of full images. With a stage or tokens, each
-    encoder has one: what is read from there.
+    An encoder that reads patches has two representations: the mean over patches, and the representation of full images.
+    With a stage or tokens, each encoder has only the one that is read from there.
     """
     representations: dict[str, Representation] = {}
     for name, encoder in compared.items():
@@ -110,17 +110,17 @@ def readouts(
 
 
 def pixel_baseline(reads: InputSpec) -> dict[str, Representation]:
-    """Returns raw pixels as a representation, under a name that says whether images of this size are reduced; nothing
-    for inputs that are no images."""
+    """Returns raw pixels as a representation, or nothing for inputs that are not images. The name states whether images
+    of this size are reduced."""
     if not isinstance(reads, ImageSpec):
         return {}
     return {"pixels, reduced to 32x32" if reads.channels * reads.side**2 > PIXELS else "pixels": pixels}
 
 
 def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: RepresentOptions) -> encoders.Encoder:
-    """Returns the encoder if it reads full images, and for one that reads patches a copy that reads full images.
+    """Returns the encoder itself if it reads full images, or a copy that reads full images if it reads patches.
 
-    The BatchNorm statistics of the copy are settled on the source, since those of patches are others.
+    The BatchNorm statistics of the copy are settled on the source, since patches have other statistics.
     """
     if encoder.patches is None:
         return encoder

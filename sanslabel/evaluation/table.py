@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def title_of(protocol: str) -> str:
-    """Returns the title of a protocol's own table; empty if it shares one, or is not known here."""
+    """Returns the title of a protocol's own table. It is empty for a protocol that shares a table, or is not known
+    here."""
     return protocol_class(protocol).title if protocol in names() else ""
 
 
@@ -83,7 +84,7 @@ def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table
 
 
 def _cell(score: Score | None) -> str:
-    """Returns a value with its spread, empty where there is none."""
+    """Returns the text of a value with its spread, or an empty text if there is no value."""
     if score is None or isnan(score.value):
         return ""
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")

@@ -1,4 +1,4 @@
-"""Compiled networks: torch.compile, applied to networks in place."""
+"""Compilation of networks in place, with torch.compile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def check_compiler(device: torch.device) -> None:
-    """Raises BadInput if a C++ compiler, or on CUDA the package triton, is missing."""
+    """Raises BadInput if there is no C++ compiler, or if the package triton is missing on CUDA."""
     if not any(map(which, filter(None, (os.environ.get("CXX"), *COMPILERS)))):
         raise BadInput("--compile: there is no C++ compiler here; install one (apt install g++), or leave it out.")
     if device.type == "cuda" and find_spec("triton") is None:
@@ -26,17 +26,18 @@ def check_compiler(device: torch.device) -> None:
 
 
 def compile_(net: nn.Module) -> None:
-    """Compiles each module that is called as a whole, at its first call. The state and its names stay the same.
+    """Makes torch compile each module that is always called as one, at its first call. The state dict stays the same.
 
-    Each shape is compiled by itself: those of batches do not change, and the crops of a multi-crop method have two.
+    Each input shape is compiled separately. There are few: the shape of batches does not change, and the crops of a
+    multi-crop method have two shapes.
     """
     for unit in _units(net):
         unit.compile(dynamic=False)
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields heads and the units of encoders. A transformer's units are its blocks: they are alike, so that they are
-    compiled once, and methods also read its tokens."""
+    """Yields heads and the units of encoders. The units of a transformer are its blocks. Blocks are alike, so one
+    compilation serves all of them, and methods can still read the tokens."""
     for child in module.children():
         if isinstance(child, Networks | nn.ModuleList):
             yield from _units(child)

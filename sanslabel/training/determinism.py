@@ -1,4 +1,4 @@
-"""The conditions of training: everything that is set for the process while a run goes on."""
+"""Reproducible training: the settings of the process that hold while a run trains."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sanslabel.memory_limits import keep_freed_memory
 def reproducible(device: torch.device, saves_memory: bool = False) -> Iterator[None]:
     """Context manager in which training gives the same bits each time.
 
-    The random generators' states are restored at the end. On a processor, freed memory is kept for reuse unless
-    `saves_memory`.
+    The states of the random generators are restored at the end. On the CPU, freed memory is kept for reuse, unless
+    `saves_memory` is True.
     """
     memory = keep_freed_memory() if device.type == "cpu" and not saves_memory else nullcontext()
     with torch.random.fork_rng(range(torch.cuda.device_count())), deterministic_kernels(), memory:

@@ -20,7 +20,7 @@ MOST = 3
 
 
 def check_disk_space(run: Path, net: Networks, players: Mapping[str, Player]) -> None:
-    """Raises DiskError if not even one checkpoint fits. Warns if only the first ones fit."""
+    """Raises DiskError if no checkpoint fits on the disk. Warns if some fit, but fewer than the run still needs."""
     size = checkpoint_bytes(net, players)
     needed = max(1, MOST - len(checkpoints(run / "checkpoints"))) * size
     free = shutil.disk_usage(run).free
@@ -37,7 +37,7 @@ def check_disk_space(run: Path, net: Networks, players: Mapping[str, Player]) ->
 
 
 def checkpoint_bytes(net: Networks, players: Mapping[str, Player]) -> int:
-    """Returns the bytes of a checkpoint, with all memories of the optimizers."""
+    """Returns the size of a checkpoint in bytes: the networks, and the full state of the optimizers."""
     networks = {local_tensor(value).data_ptr(): value.nbytes for value in net.state_dict().values()}
     memories = sum(
         parameter.nbytes * (2 if isinstance(player.optimizer, torch.optim.AdamW) else 1)  # two moments, or a momentum

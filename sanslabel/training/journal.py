@@ -1,4 +1,4 @@
-"""The files that a run writes line by line: its figures, and the samples that it could not read."""
+"""The files that a run writes line by line: its figures, its refused steps, and the samples that it could not read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sanslabel.verdict import WINDOW, Verdict, verdict
 from sanslabel.views import EncoderInput
 
 WATCHED = 16
-"""images whose variation is measured: enough to see whether they differ"""
+"""number of images whose variation is measured, enough to see whether they differ"""
 
 
 class Metrics:
@@ -35,7 +35,7 @@ class Metrics:
 
     @classmethod
     def resumed(cls, path: Path, step: int) -> Metrics:
-        """Returns the figures up to a step, after the file was cut back to them."""
+        """Cuts the file back to the lines up to a step, and returns the figures of these lines."""
         return cls(path, step, _cut_back(path, read_figures(path), step))
 
     def age(self) -> float:
@@ -47,7 +47,8 @@ class Metrics:
         return verdict(self.recent)
 
     def add(self, record: Record, figures: Mapping[str, Any]) -> str:
-        """Writes a line with the figures of a record and others. Returns the main ones as text for a person."""
+        """Writes a line with the figures of a record and the given `figures`. Returns the main figures as text for a
+        person."""
         step, now = record.clock.step + 1, time.monotonic()
         step_before, then = self.last
         self.last = (step, now)
@@ -70,7 +71,7 @@ class Metrics:
 
 
 def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
-    """Returns all that is watched of an objective whose gradient has this norm: figure -> value."""
+    """Returns the figures of an objective, figure -> value. `norm` is the norm of its gradient."""
     figures = {"loss": objective.loss, "gradient_norm": norm, **objective.terms}
     if objective.embedding is not None:
         figures |= diagnostics.measures(objective.embedding, objective.positive)
@@ -84,19 +85,19 @@ def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
 
 
 def _input_of(view: EncoderInput | Tensor) -> Tensor:
-    """Returns the tensor that an encoder reads of a view."""
+    """Returns the tensor of a view that the encoder reads."""
     return view if isinstance(view, Tensor) else view.images
 
 
 class BadSamples:
-    """The samples that could not be read, each once: bad_samples.jsonl."""
+    """The samples that could not be read, each listed once in bad_samples.jsonl."""
 
     def __init__(self, path: Path, reasons: Mapping[str, str] | None = None) -> None:
         self.path, self.reasons = path, dict(reasons or {})
 
     @classmethod
     def resumed(cls, path: Path) -> BadSamples:
-        """Returns the samples of the file, which is rewritten without a last line that is damaged."""
+        """Returns the samples in the file. A damaged last line is removed from it."""
         lines = read_json_lines(path, dict[str, str], {"sample": str, "reason": str})
         if lines:
             _rewrite(path, lines)
@@ -109,27 +110,27 @@ class BadSamples:
             _append(self.path, {"sample": sample, "reason": reason})
 
     def share(self) -> None:
-        """Adds the bad samples of all processes on each."""
+        """Gives every process the bad samples of all processes."""
         for sample, reason in gather_objects(list(self.reasons.items())):
             self.add(sample, reason)
 
 
 class NotFiniteSteps:
-    """The steps that were refused, with the names of their samples: not_finite.jsonl."""
+    """The refused steps, which not_finite.jsonl lists with the names of their samples."""
 
     def __init__(self, path: Path, steps: Iterable[int] = ()) -> None:
         self.path, self.steps = path, set(steps)
 
     @classmethod
     def resumed(cls, path: Path, step: int) -> NotFiniteSteps:
-        """Returns the refused steps up to a step, after the file was cut back to them."""
+        """Cuts the file back to the lines up to a step, and returns the refused steps in them."""
         if not path.exists():
             return cls(path)
         lines = read_json_lines(path, dict[str, int | list[str]], {"step": int, "samples": list})
         return cls(path, (line["step"] for line in _cut_back(path, lines, step)))
 
     def in_a_row(self, step: int) -> int:
-        """Returns how many steps up to this one were refused in a row."""
+        """Returns the number of refused steps in a row that end with this step."""
         return next(count for count in range(step + 1) if step - count not in self.steps)
 
     def add(self, step: int, samples: list[str]) -> None:
@@ -139,7 +140,7 @@ class NotFiniteSteps:
 
 
 def _main_figures(record: Record, line: Mapping[str, Any]) -> list[str]:
-    """Returns the figures that a person follows, those of each player with its name before."""
+    """Returns the figures that a person follows, as text. The figures of a player begin with its name."""
     return [
         f"{player}{figure.short} {value:.3g}"
         for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
@@ -149,14 +150,14 @@ def _main_figures(record: Record, line: Mapping[str, Any]) -> list[str]:
 
 
 def _finite(value: Any) -> Any:
-    """Returns a number, or a list of them, with None for those that are not finite, which JSON lacks."""
+    """Returns a number or a list of numbers. None stands for a number that is not finite, which JSON lacks."""
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value if abs(value) < float("inf") else None
 
 
 def _cut_back(path: Path, lines: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
-    """Returns the lines up to a step, after the file was rewritten with these alone."""
+    """Rewrites the file with only the lines up to a step, and returns these lines."""
     lines = [line for line in lines if line["step"] <= step]
     _rewrite(path, lines)
     return lines
@@ -174,11 +175,11 @@ def _rewrite(path: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
-    """Appends a line. A disk that refuses brings a warning and does not stop the run. Only the first process writes."""
+    """Appends a line. If it cannot be written, the run goes on with a warning. Only the first process writes."""
     if rank() > 0:
         return
     try:
         with path.open("a", newline="\n") as file:
             file.write(json_line(line))
     except OSError as error:
-        warnings.warn(f"{path}: could not be written ({error}); its line is lost. Training goes on.", stacklevel=3)
+        warnings.warn(f"{path}: a line could not be written ({error}) and is lost. Training goes on.", stacklevel=3)

@@ -16,7 +16,7 @@ from sanslabel.errors import BadInput, DiskError
 if sys.platform == "win32":
     import msvcrt
 
-    FAR = 1 << 30  # a locked byte cannot be read, but the holder's name must be readable
+    FAR = 1 << 30  # the lock is far behind the holder's name, since a locked byte cannot be read
 
     def _take(descriptor: int) -> None:
         os.lseek(descriptor, FAR, os.SEEK_SET)
@@ -38,12 +38,13 @@ PATIENCE = 1.0
 def locked(run: Path) -> Iterator[None]:
     """Context manager that holds RUN/.lock; the system releases it when the process dies, however it dies.
 
-    Raises BadInput with the name of the process that holds it, and DiskError if the folder cannot be made or written.
+    Raises BadInput, which names the holder, if another process holds the lock. Raises DiskError if the folder cannot be
+    created or written.
     """
     path = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        # Without O_NOFOLLOW, the file that a link of that name leads to would be written over.
+        # O_NOFOLLOW: if .lock is a symbolic link, the file that it points to must not be overwritten.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         raise DiskError(f"{run}: the run folder cannot be written ({error}); choose another --out.") from error
@@ -62,7 +63,7 @@ def locked(run: Path) -> Iterator[None]:
         yield
         _write_holder(descriptor, "")
     finally:
-        os.close(descriptor)  # and with it the lock
+        os.close(descriptor)  # this also releases the lock
 
 
 def _take_patiently(descriptor: int) -> None:
@@ -95,7 +96,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _write_holder(descriptor: int, holder: str) -> None:
-    """Writes who holds the lock, for the error of others. A full disk does not prevent the lock itself."""
+    """Writes the holder's name, which the errors of other processes quote. On a full disk the lock has no name."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""The memories of optimizers as named tensors, for checkpoints."""
+"""The state of optimizers as named tensors, for checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sanslabel.training.sharding import sharded_like
 
 
 def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, Tensor]:
-    """Returns the memories of all optimizers, by the name player/slot/parameter."""
+    """Returns the state of all optimizers: player/slot/parameter -> tensor."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in net.named_parameters()}
     return {
         f"{name}/{slot}/{names[parameter]}": value
@@ -25,7 +25,7 @@ def optimizer_state(net: Networks, players: Mapping[str, Player]) -> dict[str, T
 
 
 def load_optimizer_state_(net: Networks, players: Mapping[str, Player], state: Mapping[str, Tensor]) -> None:
-    """Loads what `optimizer_state` returned. Raises ValueError for the state of another optimizer."""
+    """Loads a state that `optimizer_state` returned. Raises ValueError if it is the state of another optimizer."""
     slots: dict[tuple[str, str], dict[str, Tensor]] = defaultdict(dict)
     for key, value in state.items():
         player, slot, parameter = key.split("/")
@@ -49,16 +49,18 @@ def _check_slots(
     names: Mapping[nn.Parameter, str],
     slots: Mapping[tuple[str, str], Mapping[str, Tensor]],
 ) -> None:
-    """Raises ValueError unless all parameters of a player have the same slots, of their own shapes."""
+    """Raises ValueError if parameters of a player have different slots, or a slot has another shape than its parameter.
+    Parameters without slots, and slots that are scalars, are allowed."""
     known = {slot for (owner, _), values in slots.items() if owner == name for slot in values}
     for p in player.parameters:
         values = slots.get((name, names[p]), {})
         if values and (values.keys() != known or any(v.ndim and v.shape != p.shape for v in values.values())):
-            raise ValueError(f"the memory of {names[p]!r} is of another optimizer")
+            raise ValueError(f"the optimizer state of {names[p]!r} belongs to another optimizer")
 
 
 def _formatted_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """Returns the value in the parameter's memory format if it has its shape: fused kernels need both alike."""
+    """Returns a copy of the value. If its shape is the parameter's, it gets the parameter's memory format, too: fused
+    kernels need equal formats."""
     if value.shape != parameter.shape:
         return value.clone()  # a view into the file would keep it open
     return torch.empty_like(parameter).copy_(sharded_like(value, parameter))

@@ -1,4 +1,4 @@
-"""The same networks in less memory: chunks and recomputed blocks, applied in place."""
+"""Networks that train in less memory, changed in place: encoders work in chunks, and blocks are recomputed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sanslabel.memory import without_statistics
 
 
 def chunk_(net: nn.Module, size: int) -> bool:
-    """Lets every encoder in `net` work on `size` images at a time, in the forward and again in the backward pass.
+    """Makes every encoder in `net` process `size` images at a time, in the forward pass and again in the backward pass.
 
-    This is the gradient cache: it takes the memory of one chunk, for one more forward pass. Without BatchNorm in the
-    encoder it is exact; with it, each chunk is normalized by itself. Heads are small and see the full batch, so that
-    their statistics stay exact. Returns True if any encoder has BatchNorm.
+    This is the gradient cache: it needs the memory of only one chunk, and costs one more forward pass. Without
+    BatchNorm in the encoder, the result is exact. With BatchNorm, each chunk is normalized by itself. Heads are small
+    and get the full batch, so their statistics stay exact. Returns True if any encoder has BatchNorm.
     """
     encoders = [m for m in net.modules() if isinstance(m, Encoder)]
     for encoder in encoders:
@@ -49,11 +49,11 @@ class _Chunked:
 
 
 def recompute_(net: nn.Module) -> None:
-    """Computes every block of the transformers in `net` again in the backward pass (activation checkpointing, Chen et
+    """Makes the transformers in `net` compute every block again in the backward pass (activation checkpointing, Chen et
     al. 2016).
 
-    It takes the memory of one block and of one input for each, for one more forward pass. Gradients stay the same.
-    Raises BadInput for encoders without blocks.
+    This needs the memory of one block and of the input of each block, and costs one more forward pass. Gradients stay
+    the same. Raises BadInput for encoders without blocks.
     """
     for encoder in (m for m in net.modules() if isinstance(m, Encoder)):
         if not _blocks(encoder):
@@ -66,13 +66,13 @@ def recompute_(net: nn.Module) -> None:
 
 
 def _blocks(net: nn.Module) -> list[nn.Module]:
-    """Returns the blocks of all encoders in `net`, and those of heads that are made of blocks of attention."""
+    """Returns the blocks of all encoders in `net`, and the blocks of attention in heads."""
     blocks = [unit for m in net.modules() if isinstance(m, Encoder) for unit in m.units() if unit is not m]
     return blocks + [m for m in net.modules() if isinstance(m, Block) and m not in blocks]
 
 
 class _Recomputed:
-    """A block's forward pass, which keeps nothing but its input."""
+    """The forward pass of a block that keeps only its input for the backward pass."""
 
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
@@ -80,5 +80,5 @@ class _Recomputed:
     def __call__(self, tokens: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return self.forward(tokens)
-        # A block draws no random numbers, so that the state of generators need not be kept.
+        # A block draws no random numbers, so the generators' states need not be kept.
         return checkpoint(self.forward, tokens, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore

@@ -1,4 +1,4 @@
-"""From the settings that a person chose to a plan, in which every default is resolved."""
+"""The plan of a run, made from the settings that a person chose: every default is resolved in it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MASKED_PATCH = 4
 """side in pixels of a masked patch if the encoder has no patches of its own"""
 
 EncoderChoice = str | Mapping[str, Any]
-"""a name; a name with options, {"name": "vit_micro", "patch": 4}; or one of these for each signal,
+"""an encoder's name; a name with options, {"name": "vit_micro", "patch": 4}; or one of these for each signal,
 {"image": "conv", "audio": "mlp"}"""
 
 
 def resolve_method(method: str | Method, recipe: RecipeName | Recipe, lr: float | None) -> tuple[str, Method, Recipe]:
-    """Returns the method's name, the method and the recipe. The name is that of its file if the file was found by
-    looking, else that of its class. Raises BadInput for an unknown method or recipe."""
+    """Returns the method's name, the method and the recipe. For methods of the package or of SANSLABEL_PATH, the name
+    is that of the file, else that of the class. Raises BadInput for an unknown method or recipe."""
     method_class = methods.method_class(method) if isinstance(method, str) else type(method)
     recipe = recipe if isinstance(recipe, Recipe) else method_class.recipe_named(recipe)
     if isinstance(method, str):
@@ -58,8 +58,8 @@ def resolve_plan(
     encoder: EncoderChoice | None,
     settings: Settings,
 ) -> tuple[Plan, Method]:
-    """Returns the plan of a run, and the method with views of the data's size. Raises BadInput for settings that do not
-    go together, or that this machine or these data do not allow."""
+    """Returns the plan of a run, and the method with views of the images' size. Raises BadInput if settings contradict
+    each other, or if the machine or the data do not allow them."""
     if len(source) < 2:
         raise BadInput(f"{data}: has one image; training needs at least two.")
     image = source.inputs.get("image")
@@ -110,7 +110,8 @@ def resolve_plan(
 def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size: int) -> dict[str, dict[str, Any]]:
     """Returns the configuration of the encoder of each signal that the method reads, with every option resolved.
 
-    A choice without signals is meant for each. Raises BadInput for a signal that the data lack, or that is not named.
+    A choice without signals applies to every signal. Raises BadInput for a signal that the data lack, or for which
+    `encoder` names no encoder.
     """
     inputs = source.facts(size or None).inputs
     by_signal = encoder if not isinstance(encoder, str) and "name" not in encoder else None
@@ -130,9 +131,9 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
 
 
 def check_together(device: torch.device, settings: Settings) -> None:
-    """Raises BadInput for settings that do not go together, or that are not possible here."""
+    """Raises BadInput for settings that cannot be combined, or that are not possible on this machine."""
     if device.index is not None and world_size() > 1:
-        raise BadInput(f"--device {device}: each of several processes takes a GPU of its own; name the kind alone.")
+        raise BadInput(f"--device {device}: several processes take one GPU each; give the kind without a number.")
     if settings.sharding == "full" and settings.chunk is not None:
         raise BadInput("--chunk: does not go with --sharding full; leave one of them out.")
     if settings.compile:
@@ -152,7 +153,7 @@ def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source
     elif signal == "image":
         options = {"scaling": source.standardization(), **options}
     arguments: dict[str, Any] = {**options, **spec.arguments}
-    with torch.device("meta"):  # names and shapes alone, no weights
+    with torch.device("meta"):  # only names and shapes, no weights
         return encoders.build(**arguments).config
 
 
@@ -166,21 +167,23 @@ def _named(given: Given) -> GivenNetwork:
 
 
 def _check_given(name: str, method: Method, settings: Settings) -> None:
-    """Raises BadInput for a given network that the method has no use for, or for one that it lacks."""
+    """Raises BadInput if the method cannot use a given network, or lacks one that it needs."""
     if settings.weights is not None and len(method.signals) > 1:
         raise BadInput(f"--weights: {name} has an encoder for each of {', '.join(method.signals)}; leave it out.")
     if settings.allow_missing and settings.weights is None:
-        raise BadInput("--allow-missing: there is nothing to be missing from; add --weights, or leave it out.")
+        raise BadInput("--allow-missing: applies only to --weights; add --weights, or leave --allow-missing out.")
     argument = signature(method.networks).parameters.get("teacher")
     if settings.teacher is not None and argument is None:
-        raise BadInput(f"--teacher: {name} learns from no given network; leave it out, or choose another method.")
+        raise BadInput(
+            f"--teacher: {name} does not learn from a given network; leave it out, or choose another method."
+        )
     if settings.teacher is None and argument is not None and argument.default is Parameter.empty:
         raise BadInput(f"--teacher: {name} learns from a trained encoder; name its run folder.")
 
 
 def _encoder_of(weights: Given | None) -> EncoderChoice | None:
-    """Returns the encoder of the run that given weights are of, to be built for the images at hand; None if they are
-    not of a run."""
+    """Returns the encoder of the run that the given weights come from, without its image size, channels and scaling.
+    Returns None if the weights do not come from a run."""
     if weights is None or weights.run is None:
         return None
     config = checkpoint.exported_config(weights.run)
@@ -188,13 +191,15 @@ def _encoder_of(weights: Given | None) -> EncoderChoice | None:
 
 
 def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:
-    """Returns the recipe's encoder, or a ResNet-18 if that is meant for small images and these are larger."""
+    """Returns the recipe's encoder, or a ResNet-18 if that encoder is `conv` and the images are larger than 64
+    pixels."""
     return "resnet18" if recipe.encoder == "conv" and size > 64 else recipe.encoder
 
 
 def _workers(source: Source, device: torch.device) -> int:
-    """Returns the number of processes that decode: half of the cores, since the others compute. Beside a GPU it is this
-    process's share of all cores but one: torchrun allows each process one thread, whatever the number of cores."""
+    """Returns the number of processes that decode. On the CPU it is half of the threads, since the others compute.
+    Beside a GPU it is this process's share of the cores, less one. There, threads are no measure: torchrun allows each
+    process one thread, whatever the number of cores."""
     if not source.decodes:
         return 0
     if device.type == "cpu":

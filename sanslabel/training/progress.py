@@ -18,7 +18,7 @@ PAUSE = 10.0
 
 @contextmanager
 def shown(title: str, done: int, steps: int) -> Iterator[Show]:
-    """Context manager that yields `show(clock, text)`, to be called after a step with the figures to show."""
+    """Context manager that yields `show(clock, text)`, to be called after each step with the text to show."""
     screen = errors()
     if rank() > 0:
         yield lambda clock, text: None

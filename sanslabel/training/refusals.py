@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient was not finite."""
+"""Refused steps: steps whose loss or gradient was not finite."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sanslabel.sources import Source
 from sanslabel.training.journal import NotFiniteSteps
 
 LIMIT = 3
-"""steps, or saves, in a row that may fail before the run stops"""
+"""steps in a row, or saves in a row, whose failure stops the run"""
 
 
 class Refusals:
-    """The steps in a row that were refused, whose samples not_finite.jsonl names."""
+    """A counter of refused steps in a row. not_finite.jsonl lists the samples of these steps."""
 
     def __init__(self, run: Path, source: Source, journal: NotFiniteSteps, in_a_row: int = 0) -> None:
         self.run, self.source, self.journal, self.in_a_row = run, source, journal, in_a_row
 
     @classmethod
     def resumed(cls, run: Path, source: Source, step: int) -> Refusals:
-        """Returns the refusals up to a step, after not_finite.jsonl was cut back to them."""
+        """Cuts not_finite.jsonl back to the lines up to a step, and returns the refusals in them."""
         journal = NotFiniteSteps.resumed(run / "not_finite.jsonl", step)
         return cls(run, source, journal, journal.in_a_row(step))
 
     def count(self, record: Record) -> None:
-        """Counts a step. Raises NotFinite if it is the third in a row that was refused."""
+        """Counts a step. Raises NotFinite at the third refused step in a row."""
         self.in_a_row = self.in_a_row + 1 if record.refused else 0
         if record.refused:
             index = gather(record.batch.index).tolist()

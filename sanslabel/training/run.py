@@ -1,4 +1,4 @@
-"""From data and method to a run folder: `sanslabel train` and `sanslabel.train`."""
+"""Training of a method on data, which makes a run folder: `sanslabel train` and `sanslabel.train`."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def train(
         of your own.
     encoder: a name, or a name with options: {"name": "vit_micro", "patch": 4}; by default the recipe's. For a method
         that reads several signals, a mapping from signals to such encoders.
-    out: the run folder, by default runs/METHOD-DATA-NUMBER. It must not exist, unless torchrun or SLURM restart the
-        command: then the run in it continues.
+    out: the run folder, by default runs/METHOD-DATA-NUMBER. It must not hold a run yet. But if torchrun or SLURM
+        restart the command, the run in it continues.
     settings: the fields of `sanslabel.settings.Settings`: epochs, batch, lr, chunk, masked, image_size, device,
         precision, workers, cache, seed, on_collapse, track, sharding, compile, recompute, profile.
 
-    Started by torchrun or srun, all processes train one encoder. Raises BadInput, DiskError, NotFinite, ProcessLost,
-    Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
+    If torchrun or srun starts several processes, they train one encoder together. Raises BadInput, DiskError,
+    NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
     """
     chosen = _settings(settings)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
@@ -71,7 +71,7 @@ def train(
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))
     elif may_restart():
-        raise BadInput("--out: name a run folder, so that processes that are restarted (--max-restarts) find it.")
+        raise BadInput("--out: name a run folder, so that restarted processes (--max-restarts) find it.")
     device = chosen_device(chosen.device)
     check_together(device, chosen)
     source = open_source(data, "train", image_size=chosen.image_size)
@@ -84,15 +84,16 @@ def train(
 def resume(
     run: str | Path, *, method: str | Method | None = None, data: str | Path | None = None, **settings: Any
 ) -> RunFolder:
-    """Continues a run from its newest undamaged checkpoint to the same bits as if it had never stopped. Everything else
-    comes from its run.json.
+    """Continues a run from its newest undamaged checkpoint. The result has the same bits as if the run had never
+    stopped. Everything that is not given here comes from its run.json.
 
-    method: an instance of a class of your own is handed over again, with the same hyper-parameters.
-    data: the place of the same data today.
+    method: for a class of your own, an instance with the same hyper-parameters as at the start.
+    data: the present place of the same data, if they were moved.
     settings: device (on another one the bits differ), workers, cache, on_collapse, track and profile, see
         `sanslabel.settings.Settings`.
 
-    Raises BadInput if the data changed, for another method or a newer format, and if another process trains there.
+    Raises BadInput if the data changed, if the method is another one, if the format is newer, or if another process
+    trains there.
     """
     chosen = _settings(settings, RESUMABLE)
     check_constraints(chosen)
@@ -101,11 +102,11 @@ def resume(
     on_first_process(refuse_if_locked, run)
     recipe, again = folder.recipe(), _same_method(folder, method)
     if folder.versions != _versions():
-        warnings.warn(f"{run}: was begun with {dict(folder.versions)}; bits may differ.", stacklevel=2)
+        warnings.warn(f"{run}: was begun with other versions, {dict(folder.versions)}; bits may differ.", stacklevel=2)
     if plan.world_size != world_size():
         warnings.warn(
-            f"{run}: was trained on {plan.world_size} processes and goes on with {world_size()}: the same samples and "
-            "views, numbers to rounding.",
+            f"{run}: was trained on {plan.world_size} processes and goes on with {world_size()}: samples and "
+            "views stay the same, numbers differ by rounding.",
             stacklevel=2,
         )
     plan = replace(
@@ -170,20 +171,21 @@ def _same_method(folder: RunFolder, method: str | Method | None) -> Method:
 
 
 def _advice(plan: Plan) -> str:
-    """Returns what is left to do if memory runs out."""
+    """Returns the advice to give when memory runs out."""
     chunk = "set --chunk" if plan.chunk is None else "lower --chunk"
     return "lower --batch" if plan.compile or plan.sharding == "full" else f"lower --batch, or {chunk}"
 
 
 def _record_spent(session: Session, seconds: float) -> Spent:
-    """Adds the time and memory of this start to run.json, and returns those of all starts."""
+    """Adds the time and memory of this start to run.json, and returns the totals of all starts."""
     memory, on_device = all_reduce_max(peak_memory(), device_memory(torch.device(session.plan.device)))
     spent = Spent(seconds=round(seconds, 1), peak_memory=memory, device_memory=on_device)
     return on_first_process(_write_spent, session.run, spent)
 
 
 def _write_spent(run: Path, now: Spent) -> Spent:
-    """A disk that refuses is warned of: the run itself is complete."""
+    """Writes the totals and returns them. If they cannot be written, it only warns, since the training itself is
+    done."""
     folder = RunFolder.open(run)
     spent = now if folder.spent is None else folder.spent.and_then(now)
     try:
@@ -194,7 +196,7 @@ def _write_spent(run: Path, now: Spent) -> Spent:
 
 
 def _versions() -> dict[str, str]:
-    """Returns the versions of all that decides bits besides the plan; Pillow decodes images."""
+    """Returns the versions of all software that the bits of a run depend on. Pillow decodes images."""
     import numpy
     import PIL
 
@@ -208,8 +210,8 @@ def _versions() -> dict[str, str]:
 
 
 def _keywords(function: Any, names: tuple[str, ...] | None = None) -> Any:
-    """Gives a function with `**settings` the signature in which each setting has its name, type and default, for `help`
-    and for editors."""
+    """Returns the function with a signature that lists each setting with its type and default, in place of
+    `**settings`. `help` and editors show this signature."""
     shape = signature(function)
     explicit = [p for p in shape.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
     explicit += [

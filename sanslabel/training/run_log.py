@@ -1,4 +1,4 @@
-"""The log of a run: lines of metrics.jsonl, and what it prints while it trains."""
+"""The log of a run: lines of metrics.jsonl, and the messages that it prints while it trains."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from sanslabel.verdict import Verdict
 LOG_EVERY = 10
 """steps between lines of metrics.jsonl"""
 DENSE_STEPS, SECONDS = 200, 1.0
-"""lines are that dense up to this step. After it there is at most one in so many seconds: fast steps of small networks
-take less time than the measurements for a line"""
+"""up to this step, every tenth step has a line. Later there is at most one line in SECONDS, since the measurements for
+a line take longer than a step of a small network"""
 
 
 class RunLog:
@@ -55,8 +55,8 @@ class RunLog:
         return rank() == 0 and (dense or self.timesheet.due(clock))
 
     def log(self, record: Record, figures: Mapping[str, Any]) -> Verdict:
-        """Logs a line with the figures of a record and others. Returns the verdict with it, and warns if it is a new
-        problem."""
+        """Logs a line with the figures of a record and the given `figures`. Returns the verdict after this line, and
+        warns of a new problem."""
         entry = self.timesheet.entry(record.clock) if self.timesheet.due(record.clock) else None
         self.show(record.clock, self.metrics.add(record, figures if entry is None else {**figures, **entry.figures}))
         if entry is not None:
@@ -69,7 +69,7 @@ class RunLog:
         return verdict
 
     def _print_times(self, entry: Entry) -> None:
-        """Prints where time went, and once how to spend less of it."""
+        """Prints how the time was spent. Advice on how to spend less is printed only once."""
         print(entry.sentence, file=errors())
         advice = [] if self.advised else list(self.timesheet.advice(entry))
         self.advised = self.advised or bool(advice)

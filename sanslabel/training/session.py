@@ -1,4 +1,4 @@
-"""A run under way: its networks and players, the loop around the engine, and when checkpoints are saved."""
+"""A session of training: its networks and players, the loop around the engine, and the times of checkpoints."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ from sanslabel.training.tracker import tracking
 from sanslabel.training.weight_monitor import WeightMonitor
 
 SAVE_AFTER = 60.0
-"""seconds after which the end of an epoch brings a checkpoint; after five times that, any step does"""
+"""seconds after which a checkpoint is saved at the end of an epoch; after five times as many, at any step"""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A plan with everything that it takes to train. Nothing of it is on disk before `follow`."""
+    """A plan and everything that is needed to train it. Nothing is written to the disk before `follow`."""
 
     run: Path
     plan: Plan
@@ -88,8 +88,8 @@ class Session:
                     refusals.count(record)
                     log.begin(record)
                     done = record.clock.step + 1
-                    # Signals and clocks differ between processes: all stop at a signal to any, and follow the first's
-                    # clock.
+                    # Signals and clocks differ between processes. All stop at a signal to any of them, and all follow
+                    # the clock of the first process.
                     signal, line, save = all_reduce_max(received.first, log.due(record.clock), saver.due(record.clock))
                     if line or done == steps or record.refused:
                         verdict = on_first_process(log.log, record, monitor.figures())
@@ -108,7 +108,7 @@ class Session:
         self.export()
 
     def records(self, start: int, bad: BadSamples, received: Received) -> Iterator[Record]:
-        """Yields the engine's records from a step on."""
+        """Yields the engine's records, beginning with the step `start`."""
         plan, device = self.plan, torch.device(self.plan.device)
         stream = batches(
             self.source,
@@ -120,12 +120,12 @@ class Session:
             device=device,
             report=bad.add,
         )
-        # Several processes stop together, after a step.
+        # Several processes must stop together, so they stop only after a step.
         stream = received.until_signal(stream) if world_size() == 1 else with_activity(stream)
         return optimize(self.method, self.net, self.players, stream, getattr(torch, plan.precision))
 
     def save(self, done: int) -> None:
-        """Saves a checkpoint with all state after so many steps."""
+        """Saves a checkpoint with all state after `done` steps."""
         files = {
             "networks": full_tensors(self.net.state_dict()),
             "optimizers": full_tensors(optimizer_state(self.net, self.players)),
@@ -139,7 +139,7 @@ class Session:
         on_first_process(checkpoint.save_encoders, self.run, networks, weights)
 
     def restore_(self) -> int:
-        """Loads the newest checkpoint. Returns the steps done then, 0 if there is none."""
+        """Loads the newest checkpoint. Returns the number of steps that it has done, or 0 if there is no checkpoint."""
         newest = on_first_process(checkpoint.newest, self.run / "checkpoints")
         if newest is None:
             return 0
@@ -172,7 +172,7 @@ def open_session(run: Path, plan: Plan, method: Method, recipe: Recipe, source: 
         recompute_(net)
     if plan.sharding == "full":
         fully_shard_(net, device)
-    else:  # slices of weights must be contiguous
+    else:  # not for sharded weights, whose slices must be contiguous
         net.to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
         warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
@@ -182,7 +182,7 @@ def open_session(run: Path, plan: Plan, method: Method, recipe: Recipe, source: 
 
 
 class Saver:
-    """The times at which a run is saved, and the disk's refusals in a row."""
+    """The times at which a run is saved, and the number of saves in a row that failed."""
 
     def __init__(self, session: Session, bad: BadSamples) -> None:
         self.session, self.bad, self.refusals, self.last = session, bad, 0, time.monotonic()
@@ -193,8 +193,8 @@ class Saver:
         return rank() == 0 and time.monotonic() - self.last > wait
 
     def save(self, done: int, last: bool) -> None:
-        """Saves a checkpoint. A disk that refuses brings a warning; at the last chance or the third time in a row it
-        raises DiskError."""
+        """Saves a checkpoint. A save that fails brings a warning. Raises DiskError if the last save of a run fails, or
+        three in a row."""
         self.bad.share()
         try:
             self.session.save(done)

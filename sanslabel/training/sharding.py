@@ -1,7 +1,7 @@
 """Sharded networks: each process holds a slice of weights, gradients and optimizer state, for networks that are too
 large for one.
 
-This is torch's FSDP2. Its modules take a second to import, so that they are imported where they are used.
+This is torch's FSDP2. Its modules take a second to import, so they are imported where they are used.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ def fully_shard_(net: Networks, device: torch.device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-    # It warns that views may be changed in place; here only a ReLU changes outputs, those of the layer before it.
+    # FSDP2 warns of views that are changed in place. Here only a ReLU works in place, on the output of the layer before
+    # it.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (world_size(),))
     for unit in list(_units(net)):
-        fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # also of a teacher, which has no backward pass
-        for method in unit.entry_points if isinstance(unit, Encoder) else ():  # its own parameters are read there
+        fully_shard(unit, mesh=mesh, reshard_after_forward=True)  # for a teacher, too: it has no backward pass
+        for method in unit.entry_points if isinstance(unit, Encoder) else ():  # these methods read its own parameters
             register_fsdp_forward_method(unit, method)
 
 
 def _units(module: nn.Module, blocks: Set[nn.Module] = frozenset()) -> Iterator[nn.Module]:
-    """Yields the modules that are always called as a whole: blocks and layers of encoders, and heads. An encoder with
-    parameters outside of these comes after them.
+    """Yields the modules that are always called as a whole: blocks and layers of encoders, and heads. An encoder that
+    has further parameters follows after them.
 
     blocks: the units of the encoder that the module belongs to.
     """
@@ -54,8 +55,8 @@ def _units(module: nn.Module, blocks: Set[nn.Module] = frozenset()) -> Iterator[
 
 
 def full_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Returns the full tensors in the first process's main memory, and none on the others. They are gathered one by
-    one, so that no device holds them all. Tensors are returned unchanged if none is sharded."""
+    """Returns the full tensors on the first process, in main memory, and an empty mapping on the others. They are
+    gathered one by one, so that no device holds them all. Tensors are returned unchanged if none is sharded."""
     if not is_sharded(tensors.values()):
         return tensors
     gathered = {}
@@ -67,7 +68,7 @@ def full_tensors(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def sharded_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """Returns the tensor sharded as the other one is; unchanged if that is not sharded."""
+    """Returns the tensor, sharded in the same way as `other`. It is unchanged if `other` is not sharded."""
     if not is_sharded([other]):
         return tensor
     from torch.distributed.tensor import distribute_tensor

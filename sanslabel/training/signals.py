@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Stopped(SanslabelError):
-    """A signal ended the run after a save. The exit code is 128 + the signal's number."""
+    """A signal that ended the run after it was saved. The exit code is 128 + the signal's number."""
 
     def __init__(self, number: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -23,11 +23,11 @@ class Stopped(SanslabelError):
 
 
 class StoppedWaiting(BaseException):
-    """A signal came while a run waited for its next batch."""
+    """A signal that came while a run waited for its next batch."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came when nothing has to be finished first, or a second one came."""
+    """A signal that ends the work at once: nothing has to be finished first, or it is the second signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -42,12 +42,12 @@ class Received(list[int]):
 
     @property
     def first(self) -> int:
-        """Returns the number of the first signal, 0 before it has come."""
+        """Returns the number of the first signal, or 0 if none has come."""
         return self[0] if self else 0
 
     def until_signal(self, items: Iterable[T]) -> Iterator[T]:
-        """Yields the items. A signal that comes during the wait for one raises StoppedWaiting: no step is under way
-        then, and the wait may be a long one."""
+        """Yields the items. A signal during the wait for an item raises StoppedWaiting at once, since the wait may be
+        long and no step is under way."""
         iterator = iter(items)
         while True:
             try:
@@ -89,7 +89,7 @@ def interrupting() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handle: Callable[[int], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # other threads may not handle signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
     before = {number: signal.getsignal(number) or signal.SIG_DFL for number in STOP_SIGNALS}

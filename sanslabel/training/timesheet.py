@@ -17,9 +17,9 @@ from sanslabel.sources.cache import kinds
 from sanslabel.stopwatch import Phase, Stopwatch
 
 PAUSE = 10.0
-"""the fewest seconds between entries, so that short epochs share one"""
+"""the fewest seconds between entries, so that short epochs share an entry"""
 MUCH = 0.15
-"""the share of the time above which there is advice, for anything but the network"""
+"""the share of the time above which advice is given; it does not apply to the network"""
 NETWORK: tuple[Phase, ...] = ("forward", "backward", "update")
 
 
@@ -55,8 +55,8 @@ class Entry:
 
 
 class Timesheet:
-    """The entries of a run, measured by a stopwatch. The first step after a start is in none: it waits for worker
-    processes, and for all that torch does once."""
+    """The entries of a run, measured by a stopwatch. They leave out the first step after a start, which waits for
+    worker processes and for all that torch does once."""
 
     def __init__(self, watch: Stopwatch, plan: Plan, source: Source) -> None:
         self.watch, self.plan, self.source = watch, plan, source
@@ -93,8 +93,8 @@ class Timesheet:
         return Entry(clock.epoch + 1, now - then, shares, speed, peak_memory(), used)
 
     def advice(self, entry: Entry) -> Iterator[str]:
-        """Yields a sentence for each phase that takes much of the time besides the network. An entry that is too short
-        to show that has none."""
+        """Yields a sentence of advice for each phase, except those of the network, that takes much of the time. An
+        entry of less than PAUSE is too short for advice."""
         if entry.seconds < PAUSE:
             return
         cheaper = "" if self.plan.precision == "bfloat16" else ", and --precision bfloat16 makes them cheaper"
@@ -105,12 +105,12 @@ class Timesheet:
 
     @property
     def _slow_data(self) -> str:
-        """Returns what to do about waiting for data, which depends on where the data are."""
+        """Returns the advice for a run that waits for data. It depends on where the data are."""
         cached = self.source.pictures is not None and self.source.pictures.cache is not None
         if not self.source.decodes:
             if cached and self.plan.cache == "disk":
                 return f"{SLOW_DATA}: keep pictures in main memory (--cache ram), or XDG_CACHE_HOME on a faster disk"
-            return f"{SLOW_DATA} although it lies in main memory: other programs may keep the machine busy"
+            return f"{SLOW_DATA} although the data are in main memory: other programs may keep the machine busy"
         more = min(max(2, 2 * self.plan.workers), cores())
         ways = [f"decode in more processes (--workers {more})"] if more > self.plan.workers else []
         if cached:
@@ -121,8 +121,8 @@ class Timesheet:
 
 
 SLOW_DATA = "waiting for data takes {} of the time"
-SLOW_VIEWS = "views take {} of the time: a larger --encoder hides them; of a view, hue, blur and more crops cost most"
+SLOW_VIEWS = "views take {} of the time: a larger --encoder hides them; hue, blur and more crops cost most"
 SLOW_REST = (
-    "logging, diagnostics and checkpoints take {} of the time: steps are short beside them; a larger --batch or "
-    "--encoder makes fewer or longer ones, and a faster disk for --out shorter saves"
+    "logging, diagnostics and checkpoints take {} of the time: steps are short beside them; a larger --batch "
+    "makes fewer steps, a larger --encoder longer ones, and a faster disk for --out shortens saves"
 )

@@ -26,8 +26,8 @@ NAME = "trace.json.gz"
 def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[], None]]:
     """Context manager that yields a function to be called after each of so many steps.
 
-    RUN/trace.json.gz has the first process's steps from about the tenth on. The phases of a step have the names that a
-    named stopwatch gives them.
+    RUN/trace.json.gz has a few steps of the first process, from about the tenth on. A stopwatch with `named=True` gives
+    their phases names.
     """
     if steps == 0 or rank() > 0:
         yield lambda: None
@@ -36,7 +36,8 @@ def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[],
     warmup = min(WARMUP, steps - active)
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Profiler won't be using warmup")  # there are no steps for it
+        # A short run has no steps for a warm-up.
+        warnings.filterwarnings("ignore", message="Profiler won't be using warmup")
         when = schedule(skip_first=min(BEFORE, steps - active - warmup), wait=0, warmup=warmup, active=active, repeat=1)
         profiler = profile(activities=kinds, schedule=when, on_trace_ready=lambda trace: _write(trace, run / NAME))
     with profiler:
@@ -44,7 +45,7 @@ def traced(run: Path, steps: int, device: torch.device) -> Iterator[Callable[[],
 
 
 def _write(trace: profile, path: Path) -> None:
-    """Writes the trace. A disk that refuses brings a warning and does not stop the run."""
+    """Writes the trace. If it cannot be written, the run goes on with a warning."""
     try:
         with replacing(path) as partial, TemporaryDirectory() as folder:
             trace.export_chrome_trace(f"{folder}/{NAME}")

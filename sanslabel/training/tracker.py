@@ -24,8 +24,8 @@ def check_tracker(kind: Track | None) -> None:
 
 @contextmanager
 def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
-    """Context manager that yields the tracker of a run which goes on from step `start`. One that fails warns once, and
-    is left out from then on."""
+    """Context manager that yields the tracker of a run which goes on from step `start`. A tracker that fails warns
+    once, and is left out from then on."""
     if kind is None:
         yield lambda line: None
         return

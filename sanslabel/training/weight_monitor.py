@@ -19,8 +19,9 @@ class WeightMonitor:
         self.net, self.players, self.norm_at_start = net, players, _norm(net)
 
     def figures(self) -> dict[str, float | bool]:
-        """Returns the learning rate of the first player's first group, the norm of all trained weights over that at the
-        start, and whether a teacher shares weights with its student."""
+        """Returns the learning rate, the growth of the weights, and whether a teacher shares weights with its student.
+        The learning rate is that of the first player's first group. The growth is the norm of all trained weights,
+        divided by that norm at the start."""
         return {
             "learning_rate": next(iter(self.players.values())).optimizer.param_groups[0]["lr"],
             "weight_growth": (_norm(self.net) / self.norm_at_start).item(),
@@ -29,7 +30,8 @@ class WeightMonitor:
 
 
 def shares_weights(net: Networks) -> bool:
-    """Returns True if a weight of the teacher has the memory of one outside of it: then it is no teacher."""
+    """Returns True if a weight of the teacher lies in the same memory as a weight of another network. Such a teacher is
+    no separate network."""
     addresses = {True: set(), False: set()}
     for name, parameter in net.named_parameters(remove_duplicate=False):
         addresses[name.startswith("teacher.")].add(local_tensor(parameter).data_ptr())

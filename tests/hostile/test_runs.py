@@ -120,14 +120,20 @@ def test_a_manifest_leads_nowhere_else(run, tmp_path, monkeypatch, name):
     listed(folder, {**said, str(outside) if name.startswith("/") else name: told(outside)})
     read, digest = [], checkpoint.sha256
     monkeypatch.setattr(checkpoint, "sha256", lambda path: read.append(path) or digest(path))
-    with pytest.warns(UserWarning, match="not what was written"), pytest.raises(BadInput, match="is whole"):
+    with (
+        pytest.warns(UserWarning, match="not what was written"),
+        pytest.raises(BadInput, match="checkpoints are damaged"),
+    ):
         checkpoint.newest(run / "checkpoints")
     assert {path.resolve().parent for path in read} <= {folder}
 
 
 def test_what_no_manifest_lists_is_not_read(run):
     listed(last(run), {})
-    with pytest.warns(UserWarning, match="not what was written"), pytest.raises(BadInput, match="is whole"):
+    with (
+        pytest.warns(UserWarning, match="not what was written"),
+        pytest.raises(BadInput, match="checkpoints are damaged"),
+    ):
         sanslabel.resume(run)
 
 

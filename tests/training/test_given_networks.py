@@ -79,7 +79,7 @@ def test_weights_of_another_encoder_are_refused_unless_missing_ones_are_allowed(
     assert not (tmp_path / "run").exists()
     run = sanslabel.train(encoder={"name": "mlp", "hidden": [16, 256]}, allow_missing=True, **options)
     assert run.plan.allow_missing
-    with pytest.raises(BadInput, match="--allow-missing: there is nothing"):
+    with pytest.raises(BadInput, match="--allow-missing: applies only to --weights"):
         sanslabel.train(allow_missing=True, **QUICK)
 
 
@@ -108,7 +108,7 @@ def test_a_teacher_is_given_frozen_and_is_in_no_checkpoint(given, tmp_path):
 
 
 def test_a_teacher_goes_with_the_methods_that_ask_for_one(given, tmp_path):
-    with pytest.raises(BadInput, match="--teacher: simclr learns from no given network"):
+    with pytest.raises(BadInput, match="--teacher: simclr does not learn from a given network"):
         sanslabel.train(method="simclr", teacher=str(given), **QUICK)
     with pytest.raises(BadInput, match="--teacher: Taught learns from a trained encoder"):
         sanslabel.train(method=Taught(), **QUICK)

@@ -45,7 +45,7 @@ class Agreement(NamedTuple):
     """The agreement of the test samples' clusters with their classes, in %."""
 
     information: float
-    """normalized mutual information, by the arithmetic mean of the entropies"""
+    """mutual information, normalized by the arithmetic mean of the entropies"""
     rand: float
     """adjusted Rand index: 0 by chance, 100 if clusters are classes"""
     accuracy: float
@@ -59,8 +59,8 @@ def agreement(
     """Returns the agreement of k-means with the labels.
 
     k-means runs on the normalized training samples, with as many clusters as classes. Of ten starts, the one whose
-    samples are nearest to their centroids is kept. Test samples join the nearest centroid. Labels take no part in the
-    clusters; clusters are matched with classes on the training samples (Kuhn 1955).
+    samples are nearest to their centroids is kept. Test samples join the nearest centroid. Labels do not influence the
+    clusters. Clusters are matched with classes on the training samples (Kuhn 1955).
 
     train: (N, D), labels: (N,), test: (M, D), test_labels: (M,). Raises BadInput without scikit-learn.
     """

@@ -20,8 +20,8 @@ SHARES, DRAWS = (1, 10), 3
 
 @dataclass(frozen=True, kw_only=True)
 class Few(Protocol):
-    """The accuracy of a linear probe with 1 % and 10 % of the labels, as many of each class, the mean over three
-    draws."""
+    """The accuracy of a linear probe with 1 % and 10 % of the labels, equally many of each class. It is the mean over
+    three draws."""
 
     title = "Linear accuracy with 1 % and 10 % of the labels, in %"
 
@@ -32,7 +32,7 @@ class Few(Protocol):
 
 
 def _counts(division: Division) -> list[int]:
-    """Returns the labels of each class that make up the shares. Raises BadInput if a class has fewer."""
+    """Returns, for each share, the number of labels of each class. Raises BadInput if a class has fewer."""
     counts = [max(1, round(len(division.train) * share / 100 / division.classes)) for share in SHARES]
     least = int(torch.bincount(division.train, minlength=division.classes).min())
     if least < max(counts):

@@ -1,4 +1,4 @@
-"""finetune: the full encoder is trained further with labels, its head starting as the linear probe."""
+"""finetune: the full encoder is trained further with labels; its head starts as the linear probe."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from sanslabel.views import LogMel, View
 class Finetune(Protocol):
     """The accuracy of an encoder that is trained further by the method `supervised`.
 
-    All numbers are fixed beforehand, so that nothing is chosen. Weight decay and layer decay are those of He et al.
-    2022 (MAE), table 9. The head starts as the linear probe, which keeps its first steps from spoiling the encoder:
-    Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution".
+    All settings are fixed beforehand; none is chosen by results. Weight decay and layer decay are those of He et al.
+    2022 (MAE), table 9. The head starts as the linear probe, so that its first steps do not spoil the encoder: Kumar et
+    al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution".
     """
 
     steps: Annotated[int, Bounds(least=1)] = 800
@@ -100,7 +100,7 @@ class Finetune(Protocol):
         }
 
     def view(self, reads: InputSpec) -> View | LogMel:
-        """Returns the view that is trained on. Crops and flips are of images; of a sound, a random window is taken."""
+        """Returns the view for training. Images are cropped and flipped; of a sound, a random window is taken."""
         if isinstance(reads, SpectrogramSpec):
             return LogMel.of(reads)
         if not isinstance(reads, ImageSpec):
@@ -128,8 +128,9 @@ class Finetune(Protocol):
     def lr_factors(self, encoder: Encoder) -> dict[str, float]:
         """Returns factors of the learning rate by patterns of parameter names.
 
-        The head and a transformer's last norm have 1. Each block has `layer_decay` times the factor of the block above
-        it; what makes tokens of patches has the smallest. Convnets have one rate.
+        The head and a transformer's last norm have the factor 1. Each block has `layer_decay` times the factor of the
+        block above it. The parameters that make tokens of patches have the smallest factor. Convnets have one learning
+        rate.
         """
         names = {module: f"{name}." for name, module in encoder.named_modules()}
         blocks = [names[unit] for unit in encoder.units() if unit is not encoder]
@@ -178,9 +179,9 @@ def fine_tuned(
 class Head(nn.Module):
     """A probe as trainable layers: standardization and a linear layer, (N, D) -> (N, classes) in float32.
 
-    The standardization follows the features, as BatchNorm without a scale does. Folded into the linear layer, it would
-    be right for the first step only: a transformer's features vary little about a large mean. A small move of that mean
-    would then move the logits by much.
+    The standardization follows the features, as BatchNorm without a scale does. If it were folded into the linear
+    layer, it would be right for the first step only. A transformer's features vary little about a large mean, so a
+    small move of that mean would move the logits by much.
     """
 
     def __init__(self, probe: Probe) -> None:

@@ -23,14 +23,15 @@ from sanslabel.sources import Source, ordered
 from sanslabel.views import View, resize_images, rotated
 
 SAMPLES = 1000
-"""test images that are changed, at most"""
+"""the most test images that are changed"""
 UNRELATED = "unrelated"
-"""the name of the figure of different images"""
+"""the name of the figure that compares different images"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Invariance(Protocol):
-    """The mean cosine of an image's representation and its changed one's, beside that of unrelated images."""
+    """The mean cosine between the representations of an image and its changed version, beside that of unrelated
+    images."""
 
     title = "What stays of a changed image (100 x cosine)"
 
@@ -67,7 +68,7 @@ def changes(channels: int, size: int) -> dict[str, View | None]:
 def mean_cosines(
     representations: Mapping[str, Representation], source: Source, *, reads: InputSpec, seed: int, **options: Any
 ) -> dict[str, dict[str, float]]:
-    """Returns the mean cosine, times 100, of an image's representation and its changed one's.
+    """Returns the mean cosine, times 100, between the representations of an image and its changed version.
 
     The keys are the representation and the kind of change; "unrelated" holds the mean cosine of different images. Up to
     1,000 images are drawn by the seed. The options are those of `represent`.
@@ -81,7 +82,7 @@ def mean_cosines(
     with evaluating(representations.values()), autocast(device, dtype):
         for loaded in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
             plain = resize_images(loaded.images(), reads.side)
-            batch = loaded.with_pixels(plain)  # so that the change is the only difference
+            batch = loaded.with_pixels(plain)  # resized first, so that the change is the only difference
             changed = {
                 kind: _turned(plain, batch.key) if view is None else view(batch, 0) for kind, view in views.items()
             }

@@ -16,13 +16,13 @@ from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.scores import Score
 
 SAMPLES = 20_000
-"""training samples that probes are fitted on: with 2,048 numbers a stage they take 0.2 GB"""
+"""the most training samples that probes are fitted on: with 2,048 numbers a stage they take 0.2 GB"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layers(Protocol):
-    """The accuracy of a linear probe on each stage. Up to 20,000 training samples are used, since all stages of them
-    are in memory at once."""
+    """The accuracy of a linear probe on each stage. Up to 20,000 training samples are used, since all their stages are
+    in memory at once."""
 
     title = "Linear accuracy of stages in %"
 

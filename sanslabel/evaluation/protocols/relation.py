@@ -1,4 +1,4 @@
-"""relation: whether distances follow the labels, or those of another encoder."""
+"""relation: whether distances agree with the labels, or with the distances of another encoder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ SAMPLES = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Relation(Protocol):
-    """Triplets and centered kernel alignment (CKA) with the labels, and with another encoder if one is named.
+    """The agreement of distances with the labels, and with another encoder if one is named, by triplets and CKA.
 
-    Triplets: how often an image is nearer to one of its class than to one of another class.
+    Triplets measure how often an image is nearer to one of its class than to one of another class. CKA is the centered
+    kernel alignment.
     """
 
     reference: str | None = None
-    """the folder of another encoder, whose distances are compared, too"""
+    """the folder of another encoder; distances are compared with the distances of that encoder, too"""
 
     title = "Do distances follow labels, in %"
     identified_by = ("reference",)

@@ -16,7 +16,7 @@ from sanslabel.scores import Score
 BLOCK = 1 << 24
 """similarities that are sorted at once"""
 QUERIES = 1000
-"""test samples that search the training samples: sorting 60,000 for each takes seconds"""
+"""test samples that search the training samples; sorting 60,000 similarities for each of them takes seconds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,10 @@ class Retrieval(Protocol):
 def mean_average_precision(gallery: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
     """Returns the mean of the queries' average precision, in %.
 
-    A query ranks all gallery samples by cosine, the nearest first, and among equally near ones the earlier first. Its
-    average precision is the mean, over the gallery samples of its class, of the precision down to each. Queries whose
-    class the gallery lacks are left out; nan if all are.
+    A query ranks all gallery samples by cosine, the nearest first; among equally near samples, the earlier comes first.
+    The precision at a rank is the share of the query's class among the samples down to that rank. A query's average
+    precision is the mean precision at the ranks of its class. Queries whose class the gallery lacks are left out. The
+    result is nan if no query is left.
 
     gallery: (N, D), labels: (N,), queries: (M, D), query_labels: (M,). 2²⁴ similarities are in memory at once.
     """
