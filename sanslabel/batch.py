@@ -19,7 +19,7 @@ class Images(NamedTuple):
     """Images on canvases of one size."""
 
     pixels: Tensor
-    """(N, C, H, W), uint8 or floating in [0, 1]; zeros to the right of and below smaller images"""
+    """(N, C, H, W), uint8 or floating in [0, 1]; smaller images are padded with zeros on the right and below"""
     sizes: Tensor | None = None
     """(N, 2) int64, true height and width; None if every image fills its canvas"""
 
@@ -30,7 +30,7 @@ class Audio(NamedTuple):
     waves: Tensor
     """(N, C, T), floating in [-1, 1]; zeros after the end of shorter sounds"""
     lengths: Tensor | None = None
-    """(N,) int64, true length in samples of the wave; None if all have T"""
+    """(N,) int64, true length in samples of the wave; None if every sound has length T"""
 
 
 class Tokens(NamedTuple):
@@ -55,7 +55,7 @@ class Boxes(NamedTuple):
     corners: Tensor
     """(N, M, 4), left, top, right and bottom in pixels"""
     ids: Tensor
-    """(N, M) int64, the class or track of each box, -1 for places without a box"""
+    """(N, M) int64, the class or track of each box, -1 where there is no box"""
 
 
 Signal = Images | Audio | Tokens | Labels | Boxes
@@ -67,16 +67,16 @@ def map_signal(signal: T, change: Callable[[Tensor], Tensor]) -> T:
 
 
 class Batch(NamedTuple):
-    """Samples as the loader returns them, on the device that trains. Fields are read by name, never by position."""
+    """Samples as the loader returns them, on the training device. Fields are read by name, never by position."""
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     """(N,) int64, the sample's place in its source"""
     key: Tensor
-    """(N,) int64, the hash of (seed, epoch, index): every draw for a sample comes from it"""
+    """(N,) int64, the hash of (seed, epoch, index), from which every draw for a sample comes"""
     signals: Mapping[str, Signal]
     """signals of the samples by name: "image", "partner", "audio", "source", "target", "label", "boxes" """
     group: Tensor | None = None
-    """(N,) int64, the clip, track or document: samples of one group are no negatives of each other"""
+    """(N,) int64, the clip, track or document of a sample: samples of one group are not negatives of each other"""
     dtype: torch.dtype = torch.float32
     """dtype in which views of stored integers are computed"""
 
@@ -99,8 +99,8 @@ class Batch(NamedTuple):
         return self.index.device
 
     def images(self, stream: int = 0) -> Images:
-        """Returns the images that the view of a stream is drawn from: the samples'. If the source pairs samples, odd
-        streams have their partners' images."""
+        """Returns the images from which the view of a stream is drawn, those of the samples. If the source pairs
+        samples, odd streams use the images of their partners."""
         return cast(Images, self.signals["partner" if stream % 2 and "partner" in self.signals else "image"])
 
     def labels(self) -> Tensor:
@@ -108,7 +108,8 @@ class Batch(NamedTuple):
         return cast(Labels, self.signals["label"]).ids
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Returns the batch with `change` applied to each tensor: a selection of samples, or another device."""
+        """Returns the batch with `change` applied to each tensor, for example to select samples or to move them to a
+        device."""
         return self._replace(
             index=change(self.index),
             key=change(self.key),
@@ -118,7 +119,7 @@ class Batch(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """The time of a step in a run."""
+    """The position of a step in a run."""
 
     seed: int
     epoch: int
@@ -141,7 +142,7 @@ class Clock(NamedTuple):
 
     @property
     def epochs(self) -> float:
-        """Returns the epochs done, including the fraction of this one."""
+        """Returns the number of epochs done, including the fraction of the current one."""
         return self.step / self.steps_per_epoch
 
 
@@ -149,7 +150,7 @@ class Facts(NamedTuple):
     """Facts about the data that are known before the first batch."""
 
     samples: int | None
-    """number of samples; None if a stream does not state it"""
+    """number of samples; None for a stream that does not state it"""
     inputs: Mapping[str, InputSpec]
     """the shape of each signal as an encoder reads it"""
     classes: int = 0
@@ -161,8 +162,8 @@ class Facts(NamedTuple):
         return cast(ImageSpec, self.inputs["image"])
 
     def counted(self, method: str) -> int:
-        """Returns the number of samples, for a method that remembers each. Raises BadInput if the data do not state
-        it."""
+        """Returns the number of samples, for a method that remembers every sample. Raises BadInput if the data do not
+        state the number."""
         if self.samples is None:
             raise BadInput(
                 f"{method} remembers every sample, and the number of samples of this stream is not known; choose "

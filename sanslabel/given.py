@@ -1,7 +1,7 @@
 """Given networks: weights that exist before a run, to start from or to learn from.
 
-They are input like data. Only tensors are read, never pickles, and nothing is fetched. A run names them by path,
-SHA-256 and license, and no checkpoint contains them.
+They are input, like data: nothing is downloaded, and only tensors are read, never pickles. A run records their path,
+SHA-256 and license, and its checkpoints do not contain them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from sanslabel.memory_limits import main_memory
 from sanslabel.serialization import parse_json
 
 WEIGHTS = "model.safetensors"
-"""file of weights in a folder that is no run's"""
+"""name of the file of weights in a folder that is not a run folder"""
 PICKLES = {".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"}
-"""endings of files that torch.save and pickle write"""
+"""suffixes of files that torch.save and pickle write"""
 README = "README.md"
 """model card, whose head may state the license"""
 LICENSE = re.compile(r"[\w.+() -]{1,80}")
@@ -73,22 +73,23 @@ def open_weights(source: str) -> Given:
 
 
 def start_from_(encoder: Encoder, given: Given, allow_missing: bool = False) -> KeyReport:
-    """Copies given weights into an encoder and returns a report to be printed. Raises BadInput as
-    `Encoder.load_given_` does; the encoder is then as it was."""
+    """Copies given weights into an encoder and returns a report to be printed. Raises BadInput as `Encoder.load_given_`
+    does, and then leaves the encoder unchanged."""
     report = encoder.load_given_(given.tensors, str(given.path), allow_missing)
     return replace(report, source=str(given))
 
 
 def given_encoder(given: Given) -> Encoder:
-    """Returns the encoder that given weights are of, in evaluation mode. Raises BadInput if they are not of a run
-    folder: nothing else states how the encoder is built."""
+    """Returns the encoder that has the given weights, in evaluation mode. Raises BadInput if they are not from a run
+    folder, since nothing else states how to build the encoder."""
     if given.run is None:
         raise BadInput(f"{given.path}: does not state how its encoder is built; name the folder of a run.")
     return checkpoint.load_encoder(given.run)
 
 
 def _exported(folder: Path) -> Path:
-    """Returns the file of the encoder that a run exports first. Raises BadInput if the folder is no finished run's."""
+    """Returns the file of the first encoder that a run exports. Raises BadInput if the folder is not that of a finished
+    run."""
     if (folder / "config.json").is_file():
         return checkpoint.encoder_file(folder)
     if pickles := sorted(file for file in folder.iterdir() if file.suffix.lower() in PICKLES):
@@ -104,12 +105,13 @@ def _pickle_refused(path: Path) -> BadInput:
 
 
 def _license(file: Path) -> str | None:
-    """Returns the license that the file's header states, or the config.json or README.md of a folder with a model."""
-    with bad_input_as(file, "it is no safetensors file, or damaged"), safe_open(file, framework="pt") as content:
+    """Returns the license stated in the file's header, or in the config.json or README.md beside a
+    `model.safetensors`."""
+    with bad_input_as(file, "name a safetensors file that is intact"), safe_open(file, framework="pt") as content:
         stated: list[Any] = [(content.metadata() or {}).get("license")]
     config, readme = file.with_name("config.json"), file.with_name(README)
     if file.name == WEIGHTS and config.is_file():
-        with suppress(ValueError):  # the weights can be used without it
+        with suppress(ValueError):  # the weights can be used without a license
             parsed = parse_json(_text(config))
             stated.append(parsed.get("license") if isinstance(parsed, dict) else None)
     if file.name == WEIGHTS and readme.is_file() and (card := _text(readme)).startswith("---"):

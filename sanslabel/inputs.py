@@ -1,7 +1,7 @@
 """Specifications of inputs: the shapes of the images, spectrograms and texts that encoders read.
 
-A specification is frozen and made of integers, so that it can be stored as JSON. A source announces one for each of its
-signals, and an encoder is built for one: `encoders.build(name, **spec.arguments)`.
+A specification is frozen and made of integers, so that it can be stored as JSON. A source states one specification for
+each of its signals. An encoder is built for one specification: `encoders.build(name, **spec.arguments)`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ class ImageSpec:
 
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
         side = arguments["image_size"]
         return cls(channels=arguments["channels"], height=side, width=side)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramSpec:
-    """Logarithms of `mels` frequency bands at `frames` points of time, of sound with `rate` samples a second."""
+    """Log-mel spectrograms: `mels` frequency bands at `frames` points in time, of sound with `rate` samples a
+    second."""
 
     argument_names: ClassVar = ("mels", "frames", "rate")
 
@@ -67,7 +68,7 @@ class SpectrogramSpec:
 
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
         return cls(**{name: arguments[name] for name in cls.argument_names})
 
 
@@ -92,7 +93,7 @@ class TextSpec:
 
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Returns the specification whose `arguments` are among these. Raises KeyError if one is missing."""
+        """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
         return cls(**{name: arguments[name] for name in cls.argument_names})
 
 

@@ -1,7 +1,7 @@
-"""Encoders: one input each, such as images (N, C, H, W), to one vector each, (N, D).
+"""Encoders: networks from inputs, such as images (N, C, H, W), to one vector each, (N, D).
 
-`build` makes one from its name, and `build(**encoder.config)` makes another like it. Encoders are found by looking: a
-file in this folder, or in `encoders/` of a folder in SANSLABEL_PATH, that defines an `Encoder` with `names`.
+`build` makes an encoder from its name, and `build(**encoder.config)` makes another of the same architecture. Every
+subclass of `Encoder` with `names` is found, in files of this folder and of `encoders/` of a folder in SANSLABEL_PATH.
 """
 
 from sanslabel.discovery import search_path

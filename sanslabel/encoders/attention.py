@@ -13,17 +13,18 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Returns a soft look-up in a key-value store, for every query at once: softmax(Q Kᵀ / √d) V.
 
     The store has T pairs of a key and a value. A dictionary returns the value whose key equals the query. Here every
-    key answers in proportion to its similarity to the query. The softmax of their dot products over the keys weighs the
-    values, and the weighted mean is the result, so that gradients reach queries, keys and values. The dot product of
-    two vectors of d independent numbers of variance 1 has variance d. Dividing by √d keeps the softmax from saturating.
+    key counts by its similarity to the query. The softmax over the keys of their dot products with the query gives
+    weights, and the result is the weighted mean of the values. Gradients therefore reach queries, keys and values. The
+    dot product of two vectors of d independent numbers of variance 1 has variance d. Dividing by √d keeps the softmax
+    from saturating.
 
     queries, keys, values: (N, heads, T, d), a store for each head -> (N, heads, T, d).
     Vaswani et al. 2017, "Attention is all you need", eq. 1.
     """
     # The choice is by device and dtype alone. On CPUs in bf16 the fused kernel's backward is slow for short sequences.
     # Forward + backward of 512 samples, 3 heads, d = 64, on 2 threads: T = 50 takes 48 ms as written out here and 170
-    # fused, T = 65 67 and 249. In fp32 fused is faster (T = 50: 63 and 47 ms; T = 65: 85 and 68), as it is everywhere
-    # for the forward pass alone, and it never keeps the T x T weights.
+    # ms fused; T = 65 takes 67 and 249 ms. In fp32 the fused kernel is faster (T = 50: 63 and 47 ms; T = 65: 85 and 68
+    # ms), as it is everywhere for the forward pass alone. It also never keeps the T x T weights.
     if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:
         scores = queries @ keys.mT / math.sqrt(queries.shape[-1])  # (N, heads, T, T)
         return scores.softmax(dim=-1) @ values
@@ -31,7 +32,7 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention: every token writes one key and value into each head's store, and reads each by one query."""
+    """Self-attention: every token writes one key and value into each head's store, and reads it with one query."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -46,7 +47,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers that work on each token by itself."""
+    """Two layers that are applied to each token by itself."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -73,7 +74,7 @@ class Block(nn.Module):
 
 
 def initialize_(module: nn.Module) -> None:
-    """Draws timm's start of a transformer's linear layers."""
+    """Initializes the linear layers of a transformer as timm does."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)

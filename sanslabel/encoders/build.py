@@ -1,4 +1,4 @@
-"""Encoders by name: which there are, and how one is built from its name or its configuration."""
+"""Lists encoders by name, and builds them from a name or a configuration."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sanslabel.errors import BadInput, bad_input_as, suggestion
 from sanslabel.inputs import ImageSpec, SpectrogramSpec, TextSpec
 
 DEFAULTS = {"channels": 3, "image_size": 224}
-"""shape of the input of encoders of images"""
+"""default shape of the input of encoders of images"""
 INPUTS = {ImageSpec: "images", SpectrogramSpec: "spectrograms", TextSpec: "texts"}
 
 
 @cache
 def encoder_classes() -> dict[str, type[Encoder]]:
-    """Returns the encoders that the files of the folder define, by the names that they declare. Raises BadInput if a
-    file cannot be imported, or if two encoders have one name."""
+    """Returns the classes of encoders in the files of the folder, by their names. Raises BadInput if a file cannot be
+    imported, or if two encoders have one name."""
     classes: dict[str, type[Encoder]] = {}
     for file in module_names(encoders.__path__, without=("build",)):
         path = module_file(encoders.__path__, file)
@@ -43,13 +43,13 @@ def encoder_classes() -> dict[str, type[Encoder]]:
 
 
 def names() -> list[str]:
-    """Returns the names of the encoders that can be built without options. Left out are those of other libraries, and
-    those that methods build on another encoder."""
+    """Returns the names of the encoders that can be built without options. Encoders of other libraries, and those that
+    methods build on another encoder, are left out."""
     return [name for name, encoder in encoder_classes().items() if "*" not in name and not _required(encoder)]
 
 
 def encoder_options(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `build` that a name stands for, or a name with options."""
+    """Returns the arguments of `build` for an encoder that is given as a name, or as a mapping of name and options."""
     return {"name": encoder} if isinstance(encoder, str) else dict(encoder)
 
 
@@ -64,9 +64,9 @@ def encoder_class(name: str) -> type[Encoder]:
 def build(name: str, **options: Any) -> Encoder:
     """Returns an encoder with fresh weights.
 
-    The options are the arguments of its class, which describes each. Some state the shape of the input: `channels` (3)
-    and `image_size` (224, the side in pixels of square images), or the fields of another specification. Raises BadInput
-    for an unknown name or option, and for a value that cannot be used.
+    The options are the arguments of the encoder's class, which describes them. Some state the shape of the input:
+    `channels` (by default 3) and `image_size` (by default 224, the side in pixels of square images), or the fields of
+    another specification. Raises BadInput for an unknown name or option, and for a value that cannot be used.
     """
     encoder = encoder_class(name)
     arguments = _arguments(encoder)
@@ -83,15 +83,15 @@ def build(name: str, **options: Any) -> Encoder:
     missing = [key for key, a in arguments.items() if a.default is Parameter.empty and key not in options]
     if missing:
         if "of" in missing:
-            raise BadInput(f"--encoder {name}: is made by methods, on another encoder; name that one.")
+            raise BadInput(f"--encoder {name}: is made only by methods, on top of another encoder; name that encoder.")
         raise BadInput(f"--encoder {name}: needs {', '.join(missing)}; add what is missing (--encoder-options).")
     return encoder(name, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def outline(config: Any, path: Path) -> Encoder:
-    """Returns the encoder of a configuration that a file contains, on the device "meta": names, shapes and
-    configuration without memory for weights. Raises BadInput if the configuration describes no encoder, or one with
-    weights to be fetched: no file brings about a download."""
+    """Returns the encoder of a configuration from a file, on the device "meta": it has names, shapes and configuration,
+    but no memory for weights. Raises BadInput if the configuration describes no encoder, or one whose weights would be
+    downloaded, since a file must not cause downloads."""
     unreadable = bad_input_as(f"{path}: the encoder", "name a folder that training wrote")
     with unreadable, torch.random.fork_rng(devices=()), torch.device("meta"):
         inner = config
@@ -115,7 +115,7 @@ def _required(encoder: type[Encoder]) -> list[str]:
 
 
 def _check_kind(name: str, encoder: type[Encoder], option: str) -> None:
-    """Raises BadInput if an option that the encoder does not have states the shape of another kind of input."""
+    """Raises BadInput if an unknown option states the shape of another kind of input, such as texts."""
     for kind, noun in INPUTS.items():
         if kind is not encoder.input and option in kind.argument_names:
             raise BadInput(f"--encoder {name}: reads {INPUTS[encoder.input]}, not {noun}; choose another encoder.")

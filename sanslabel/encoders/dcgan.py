@@ -13,8 +13,8 @@ from sanslabel.errors import BadInput
 
 
 def map_sizes(size: int) -> list[int]:
-    """Returns the sides of the maps, halved and rounded up until 4 or less are left: 28 -> [28, 14, 7, 4]. A generator
-    has them in the opposite order."""
+    """Returns the sides of the maps, halved and rounded up until the last is 4 or less: 28 -> [28, 14, 7, 4]. A
+    generator has them in the opposite order."""
     sizes = [size]
     while sizes[-1] > 4:
         sizes.append(-(-sizes[-1] // 2))
@@ -22,15 +22,15 @@ def map_sizes(size: int) -> list[int]:
 
 
 def kernel_size(larger: int, smaller: int) -> int:
-    """Returns the kernel's side of a convolution of stride 2 and padding 1 between maps of these sides, and of its
-    transpose."""
+    """Returns the side of the kernel with which a convolution of stride 2 and padding 1 maps `larger` to `smaller`, and
+    its transpose back."""
     return 4 if larger == 2 * smaller else 3
 
 
 class DCGAN(Encoder):
     """Strided convolutions down to maps of 4x4 or 3x3, whose numbers together are the representation.
 
-    That is what the discriminator's last layer reads. Widths double from stage to stage, and BatchNorm stands after all
+    The discriminator's last layer reads this vector. Widths double from stage to stage, and BatchNorm stands after all
     stages but the first.
 
     filters: channels of the first maps.
@@ -67,13 +67,12 @@ class DCGAN(Encoder):
         return maps
 
     def pooled(self, stage: Tensor) -> Tensor:
-        """Returns the maps as one vector. Larger maps are first reduced to the maxima over as many fields as the last
-        maps have places."""
+        """Returns the maps as one vector. Larger maps are first reduced to the size of the last maps by max-pooling."""
         return adaptive_max_pool2d(on_capable_device(stage), self.side).flatten(1).to(stage.device)
 
 
 def initialize_(module: nn.Module) -> None:
-    """Draws the published start: weights from N(0, 0.02²), those of BatchNorm from N(1, 0.02²), biases 0."""
+    """Initializes layers as published: weights from N(0, 0.02²), those of BatchNorm from N(1, 0.02²), biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, 0.02)

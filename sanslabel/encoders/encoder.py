@@ -68,11 +68,11 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def stages(self, images: Tensor) -> list[Tensor]:
         """Returns the representation after each stage: maps (N, C, h, w) of convnets, tokens (N, T, D) of transformers.
-        `forward` returns what `pooled` makes of the last one."""
+        `forward` returns the vectors that `pooled` makes from the last one."""
 
     @abstractmethod
     def pooled(self, stage: Tensor) -> Tensor:
-        """Returns one vector per image, (N, D), of a stage."""
+        """Returns one vector per image, (N, D), from the representation after a stage."""
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Returns the stages that are maps, (N, C, h, w), in their order. Raises BadInput if the encoder has none."""
@@ -82,15 +82,15 @@ class Encoder(nn.Module, ABC):
         return maps
 
     def units(self) -> list[nn.Module]:
-        """Returns the modules that are always called as a whole, in the order of the forward pass. They are what is
-        compiled, recomputed and sharded by itself, and what has a learning rate of its own.
+        """Returns the modules that are always called as a whole, in the order of the forward pass. Each unit is
+        compiled, recomputed and sharded by itself, and can have a learning rate of its own.
 
         A transformer returns its blocks. Any other encoder is one unit: itself.
         """
         return [self]
 
     def load_given_(self, tensors: Mapping[str, Tensor], source: str, allow_missing: bool = False) -> KeyReport:
-        """Copies given weights into the encoder, see `given_weights.load_given_`, and returns what became of each."""
+        """Copies given weights into the encoder, see `given_weights.load_given_`, and returns a report."""
         return load_given_(self, tensors, source, allow_missing)
 
     def fitted(self, name: str, tensor: Tensor) -> tuple[Tensor, str] | None:
@@ -115,8 +115,8 @@ class Encoder(nn.Module, ABC):
         """Returns the representation, (N, width): of the images, or the mean over their patches if the encoder reads
         patches.
 
-        keep, patch: the patches that a masked view has left, see `views.EncoderInput`. Transformers drop the others.
-            Here those are the pixels that the view has filled, and both arguments are ignored.
+        keep, patch: the patches that a masked view keeps, see `views.EncoderInput`. Transformers drop the other
+            patches. Here the view has already filled their pixels, and both arguments are ignored.
         """
         return self.image_representation(images) if self.patches is None else self.mean_over_patches(images)
 
@@ -126,7 +126,7 @@ class Encoder(nn.Module, ABC):
 
     def mean_over_patches(self, images: Tensor) -> Tensor:
         """Returns the mean representation of an image's patches, (N, width), each patch standardized by itself. An
-        image that is one patch is read as it is, so that training hands patches in as images."""
+        image of the size of one patch is read as it is, so that training can pass patches as images."""
         assert self.patches is not None
         size, stride = self.patches
         if images.shape[-1] == images.shape[-2] == size:
@@ -141,8 +141,8 @@ class Encoder(nn.Module, ABC):
         self.config["patches"] = [size, stride]
 
     def scaled(self, images: Tensor) -> Tensor:
-        """Returns the images with the configured mean and deviation taken out, in the dtype that the weights compute
-        in. Raises BadInput if they are integers."""
+        """Returns the images minus the configured mean, divided by the deviation, in the dtype in which the weights
+        compute. Raises BadInput if they are integers."""
         if not images.is_floating_point():
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
         dtype = next(self.parameters()).dtype
@@ -155,7 +155,7 @@ class Encoder(nn.Module, ABC):
 
 
 def _checked(scaling: Scaling, channels: int) -> list[list[float]]:
-    """Returns the scaling as JSON gives it back. Raises BadInput if it does not fit the channels."""
+    """Returns the scaling as lists of floats, which JSON can store. Raises BadInput if it does not fit the channels."""
     try:
         values = [list(map(float, statistic)) for statistic in scaling]
     except (TypeError, ValueError):

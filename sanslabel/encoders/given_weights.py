@@ -1,4 +1,4 @@
-"""Weights of other networks in an encoder: which tensors match, and how others are brought to its shapes."""
+"""Copies weights of other networks into an encoder: matches tensors by name, and adapts tensors of other shapes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 WRAPPERS = ("module.", "backbone.", "encoder.", "model.", "trunk.", "_orig_mod.")
 """prefixes that libraries and methods put before the names of an encoder"""
 HEADS = ("fc.", "head.", "head_drop.", "classifier.", "code.")
-"""beginnings of names of a head's tensors: a classifier, or an autoencoder's code"""
+"""prefixes of the tensors of a head: a classifier, or an autoencoder's code"""
 LEAST_MATCHED = 0.9
-"""share of an encoder's numbers that must be found in given weights"""
+"""smallest share of an encoder's numbers that given weights must contain"""
 DEEPEST = 8
-"""wrappers around an encoder, at most"""
+"""largest number of wrappers around an encoder"""
 LONGEST_NAME = 80
-"""characters of a name that a report shows"""
+"""number of characters of a name that a report shows"""
 SHOWN = 6
-"""names of tensors that a line of a report lists"""
+"""number of tensors that a line of a report names"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReport:
-    """Account of given weights that were copied into an encoder; its text is what is printed."""
+    """Report on given weights that were copied into an encoder, which is printed as text."""
 
     source: str
     """the path of the weights"""
@@ -44,7 +44,7 @@ class KeyReport:
     share: float
     """share of the encoder's numbers that were filled, in [0, 1]"""
     reshaped: tuple[str, ...]
-    """tensors of another shape, each with a text on how it was brought to the encoder's"""
+    """tensors of another shape, each with a description of how it was adapted"""
     missing: tuple[str, ...]
     """tensors of the encoder that keep their fresh values"""
     heads: tuple[str, ...]
@@ -66,11 +66,12 @@ class KeyReport:
 
 
 def load_given_(encoder: Encoder, tensors: Mapping[str, Tensor], source: str, allow_missing: bool = False) -> KeyReport:
-    """Copies given tensors into an encoder by their names, and returns what became of each.
+    """Copies given tensors into an encoder by their names, and returns a report on all of them.
 
     Prefixes such as `module.` or `backbone.` are taken off, classifier heads are ignored, and tensors are reshaped as
-    far as `Encoder.fitted` can. Raises BadInput if a tensor has another shape or numbers that are not finite. Raises
-    BadInput if less than 90 % of the encoder's numbers match, unless `allow_missing`. The encoder is then as it was.
+    far as `Encoder.fitted` can. Raises BadInput if a tensor has a shape that does not fit, or numbers that are not
+    finite. Raises BadInput if less than 90 % of the encoder's numbers match, unless `allow_missing`. After an error,
+    the encoder is unchanged.
     """
     state = encoder.state_dict()
     prefix, inner = _prefixes(state, tensors)
@@ -82,7 +83,7 @@ def load_given_(encoder: Encoder, tensors: Mapping[str, Tensor], source: str, al
         if result is None:
             raise BadInput(
                 f"{source}: tensor {name!r} is of shape {tuple(given[name].shape)} where {tuple(state[name].shape)} is "
-                "needed; choose the encoder, and its options, that these weights are of."
+                "needed; choose the encoder and the options of these weights."
             )
         _check_values(name, given[name], state[name], source)
         fitted[name], change = result
@@ -112,7 +113,8 @@ def load_given_(encoder: Encoder, tensors: Mapping[str, Tensor], source: str, al
 
 
 def _check_values(name: str, given: Tensor, wanted: Tensor, source: str) -> None:
-    """Raises BadInput if the given numbers are of another kind, or not finite."""
+    """Raises BadInput if the given numbers are complex, not finite, or floats where integers are needed or the
+    reverse."""
     if given.is_floating_point() != wanted.is_floating_point() or given.is_complex():
         raise BadInput(f"{source}: tensor {name!r} is of {given.dtype}; name weights that are stored as floats.")
     if given.is_floating_point() and not given.to(torch.promote_types(given.dtype, torch.float32)).isfinite().all():
@@ -122,9 +124,9 @@ def _check_values(name: str, given: Tensor, wanted: Tensor, source: str) -> None
 def with_channels(kernel: Tensor, channels: int) -> tuple[Tensor, str]:
     """Returns a convolution's kernel for another number of channels, and a few words on how it was changed.
 
-    kernel: (O, C, h, w) -> (O, channels, h, w). One channel takes the mean times C; several take the given ones by
-    turns, times C / channels. Outputs on images whose channels are alike stay as they were for one channel and for
-    multiples of C, and keep about their size for other numbers.
+    kernel: (O, C, h, w) -> (O, channels, h, w). One channel takes the mean times C; several channels repeat the given
+    ones in turn, times C / channels. On images whose channels are alike, outputs are unchanged for one channel and for
+    multiples of C. For other numbers, outputs have about the same size.
     """
     given = kernel.shape[1]
     change = f"from {given} to {channels} channels"
@@ -138,7 +140,7 @@ def _prefixes(state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tup
     """Returns the prefix to take off the given names, and the one to put before them, that match most numbers."""
 
     def matched(pair: tuple[str, str]) -> tuple[int, int]:
-        """Returns the count of matched numbers, and then prefers short prefixes."""
+        """Returns a sort key: the count of matched numbers, then minus the length of the prefixes."""
         outer, inner = pair
         names = [name for name in state if name.startswith(inner) and outer + name[len(inner) :] in tensors]
         return sum(state[name].numel() for name in names), -len(outer + inner)
@@ -158,6 +160,7 @@ def _wrappers(names: Iterable[str]) -> list[str]:
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    """Returns the first names, and how many more there are. Names of a file may be of any length and characters."""
+    """Returns the first names as text, and the number of others. Names are escaped and cut, since a file may contain
+    any."""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(repr(name)[1:-1][:LONGEST_NAME] for name in names[:SHOWN]) + rest

@@ -10,7 +10,7 @@ from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput
 
 TRUNK = "trunk."
-"""beginning of the names of the other encoder's tensors"""
+"""prefix of the names of the other encoder's tensors"""
 
 
 class LinearCode(Encoder):
@@ -18,18 +18,19 @@ class LinearCode(Encoder):
     posterior. `trunk` is the other encoder, `code` the layer.
 
     of: the other encoder; in a configuration, its configuration.
-    width: of the code.
-    scaling: (mean, std) of the channels, before that of the other encoder; None to hand images on as they are.
+    width: the width of the code.
+    scaling: (mean, std) of the channels, applied before the scaling of the other encoder; None to pass images on as
+    they are.
     """
 
-    names = ("linear_code", "coded")  # the second in configurations of older runs
+    names = ("linear_code", "coded")  # "coded" in configurations of older runs
     smallest = 1
 
     def __init__(
         self, name: str, channels: int, image_size: int, *, of: Encoder, width: int, scaling: Scaling | None = None
     ):
         if not isinstance(of, Encoder):
-            raise BadInput(f"--encoder {name}: is made by methods, on another encoder; name that one.")
+            raise BadInput(f"--encoder {name}: is made only by methods, on top of another encoder; name that encoder.")
         if width < 1:
             raise BadInput(f"The width of a code is {width}: give 1 or more.")
         config = {"name": name, "channels": channels, "image_size": image_size, "of": of.config, "width": width}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Patches(NamedTuple):
-    """Patches in which an encoder reads an image, if it was trained on patches."""
+    """Size and stride of the patches in which an encoder reads images, if it was trained on patches."""
 
     size: int
     """side in pixels"""
@@ -17,8 +17,8 @@ class Patches(NamedTuple):
 
 
 def patches(images: Tensor, size: int, stride: int) -> Tensor:
-    """Returns square patches on a regular grid, row by row from the top left. Pixels that the last stride leaves over
-    are not covered.
+    """Returns square patches on a regular grid, row by row from the top left. Pixels left over at the right and at the
+    bottom are not covered.
 
     images: (N, C, H, W) -> (N, P, C, size, size), P = ((H - size) // stride + 1) * ((W - size) // stride + 1).
     """

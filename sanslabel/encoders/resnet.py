@@ -18,8 +18,9 @@ from sanslabel.errors import BadInput, suggestion
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution with padding 1, without bias.
 
-    On maps of one pixel, which tiles and patches end in, only the centers of its kernels count, at any stride: a ninth
-    of the work. Besides, oneDNN 3.12 in bf16 leaves uninitialized memory in the gradient of strided kernels there.
+    On maps of one pixel, the last maps of tiles and patches, only the centers of its kernels count, at any stride.
+    Using only them is a ninth of the work. It also avoids a defect: for such maps, oneDNN 3.12 in bf16 leaves
+    uninitialized memory in the gradient of strided kernels.
     """
 
     def __init__(self, channels: int, width: int, stride: int = 1):
@@ -27,7 +28,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if input.shape[-2:] == (1, 1):
-            return F.conv2d(input, self.weight[:, :, 1:2, 1:2].contiguous())  # on MPS, others are misread
+            return F.conv2d(input, self.weight[:, :, 1:2, 1:2].contiguous())  # MPS misreads non-contiguous kernels
         return super().forward(input)
 
 
@@ -42,7 +43,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = Conv3x3(width, width)
         self.bn2 = nn.BatchNorm2d(width)
-        # In place is safe: BatchNorm's backward reads its input, and that of ReLU reads its own output.
+        # In place is safe: the backward of BatchNorm reads BatchNorm's input, and that of ReLU reads ReLU's output.
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(channels, width, stride)
 
@@ -55,7 +56,7 @@ class BasicBlock(nn.Module):
 
 class Bottleneck(nn.Module):
     """x + 1x1, 3x3 and 1x1 convolutions, the middle one narrow: (N, C, h, w) -> (N, 4 width, h / stride, w / stride),
-    rounded up. The stride is in the 3x3, as in torchvision ("v1.5")."""
+    rounded up. The 3x3 convolution has the stride, as in torchvision ("v1.5")."""
 
     expansion = 4
 
@@ -86,8 +87,8 @@ def shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
 
 
 def initialize_(module: nn.Module) -> None:
-    """Draws torchvision's start: convolutions keep the variance of the gradient (He et al. 2015), BatchNorm has 1 and
-    0."""
+    """Initializes layers as torchvision does: convolutions keep the variance of the gradient (He et al. 2015), and
+    BatchNorm has weights 1 and biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -110,8 +111,9 @@ SHAPES = {
 class ResNet(Encoder):
     """ResNet-18 and -34 (width 512) and ResNet-50 (2048), global average pooling at the end.
 
-    stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", CIFAR's, a 3x3 of stride 1 and no
-        max-pool. None is "small" up to 64 pixels a side, where the other would leave maps of 2x2 or less.
+    stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool, or "small", as for CIFAR, a 3x3 convolution of
+        stride 1 and no max-pool. None is "small" up to 64 pixels a side, where "imagenet" would leave maps of 2x2 or
+        less.
     zero_residual: True starts each block as the identity: the weight of its last BatchNorm is 0 (Goyal et al. 2017,
         section 5.1).
     scaling: (mean, std) of the channels, None to take images as they are.
@@ -160,7 +162,7 @@ class ResNet(Encoder):
                     nn.init.zeros_((module.bn3 if isinstance(module, Bottleneck) else module.bn2).weight)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Returns five maps: of the stem, before its max-pool, and of the four layers."""
+        """Returns five maps: that of the stem before its max-pool, and those of the four layers."""
         stem = self.relu(self.bn1(self.conv1(self.scaled(images))))
         maps = [stem]
         x = self.maxpool(stem)
@@ -174,6 +176,6 @@ class ResNet(Encoder):
 
 
 def _layer(block: type[BasicBlock] | type[Bottleneck], channels: int, width: int, depth: int, stride: int):
-    """Returns `depth` blocks, the stride in the first."""
+    """Returns `depth` blocks, of which the first has the stride."""
     rest = [block(block.expansion * width, width, 1) for _ in range(depth - 1)]
     return nn.Sequential(block(channels, width, stride), *rest)

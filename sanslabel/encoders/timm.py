@@ -15,8 +15,9 @@ PREFIX = "timm/"
 
 
 class Timm(Encoder):
-    """A model of timm without its classifier, with fresh weights or `pretrained` ones, which timm then downloads unless
-    it has them. It has one stage, the vector that it pools itself. Images must be of a size that the model takes.
+    """A model of timm without its classifier, with fresh or `pretrained` weights. Pretrained weights are downloaded by
+    timm unless it has them. The encoder has one stage, the vector that timm pools. Images must have a size that the
+    model accepts.
     """
 
     names = (f"{PREFIX}*",)
@@ -66,7 +67,7 @@ def _timm_model(name: str, channels: int, size: int, pretrained: bool) -> Any:
     try:
         try:
             return timm.create_model(model, img_size=size, **options)
-        except TypeError:  # most convnets take any size and know no such option
+        except TypeError:  # most convnets take any size and have no img_size
             return timm.create_model(model, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -78,7 +79,7 @@ def _timm_model(name: str, channels: int, size: int, pretrained: bool) -> Any:
 
 @torch.no_grad()
 def _output_width(model: Any, channels: int, size: int, fallback: int) -> int:
-    """Returns the width of the model's output, which for some models is more than their features."""
+    """Returns the width of the model's output, which for some models exceeds their number of features."""
     if next(model.parameters()).is_meta:
         return getattr(model, "head_hidden_size", None) or fallback
     training = model.training
@@ -92,6 +93,6 @@ def _output_width(model: Any, channels: int, size: int, fallback: int) -> int:
 def _library() -> Any:
     try:
         import timm
-    except (ImportError, RuntimeError, OSError) as error:  # torchvision, which it imports, may not fit to torch
-        raise BadInput(f"timm cannot be imported here ({error}); install it beside a torchvision that does.") from error
+    except (ImportError, RuntimeError, OSError) as error:  # timm imports torchvision, which may not fit torch
+        raise BadInput(f"timm cannot be imported here ({error}); install a torchvision that fits torch.") from error
     return timm

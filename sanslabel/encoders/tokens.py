@@ -15,8 +15,8 @@ def sincos_positions(grid: tuple[int, int], width: int, device: torch.device | s
     """Returns a fixed code of the position of each patch in a grid.
 
     grid: (h, w), the patches down and along; width: D, a multiple of 4 -> (h · w, D), row by row.
-    Four quarters of the channels are the sines and cosines of the column, then those of the row, at frequencies from 1
-    down towards 1/10,000. He et al. 2022, who take it from Vaswani et al. 2017.
+    The four quarters of the channels are the sines and the cosines of the column, then those of the row. Their
+    frequencies fall from 1 toward 1/10,000. See He et al. 2022, who take the code from Vaswani et al. 2017.
     """
     height, length = grid
     frequency = 10_000 ** -(torch.arange(width // 4, device=device) / (width // 4))
@@ -35,4 +35,4 @@ class MaskToken(nn.Module):
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self) -> Tensor:
-        return self.weight.clone()  # a sharded weight is put together only until this returns
+        return self.weight.clone()  # a copy, since a sharded weight is whole only in here

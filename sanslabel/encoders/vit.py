@@ -55,8 +55,8 @@ class VisionTransformer(Encoder):
 
     patch: pixels a side. None is 16 for images from 112 pixels on, 8 from 56, 4 from 24, else 2. That makes 4 to 14
         patches a side at the usual sizes (8, 28, 32, 64, 96, 224).
-    pool: "class", the class token, as in ViT, DINO and timm, so that with timm's weights `forward` returns timm's
-        output; or "mean", of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
+    pool: "class", the class token, as in ViT, DINO and timm: with timm's weights, `forward` returns timm's output. Or
+        "mean", the mean of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
     positions: "learned", or "sincos", sines and cosines that are not trained, for methods that predict tokens at
         places (MAE, I-JEPA, data2vec). Both draw the same random numbers, so that all other weights start alike.
     scaling: (mean, std) of the channels, None to take images as they are.
@@ -101,7 +101,7 @@ class VisionTransformer(Encoder):
             self.fix_positions_()
 
     def _initialize_(self) -> None:
-        """Draws timm's start."""
+        """Initializes all weights as timm does."""
         nn.init.normal_(self.cls_token, std=1e-6)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         initialize_(self)
@@ -125,13 +125,13 @@ class VisionTransformer(Encoder):
         return self.norm(self.blocks(self.embed(images, keep, masked, fill)))
 
     def pool_(self, pool: str) -> None:
-        """Reads the representation from `pool` from now on, for methods that do not train the class token. This is
-        configuration, not state."""
+        """Makes `forward` take the representation from `pool` from now on, for methods that do not train the class
+        token. This is configuration, not state."""
         self.pool = self.config["pool"] = pool
 
     @torch.no_grad()
     def fix_positions_(self) -> None:
-        """Replaces the learned positions by sines and cosines, 0 for the class token, which are no longer trained."""
+        """Replaces the learned positions by sines and cosines that are not trained, with 0 for the class token."""
         self.pos_embed[:, 1:].copy_(sincos_positions(self.grid, self.width))
         self.pos_embed[:, :1].zero_()
         self.pos_embed.requires_grad_(False)
@@ -147,9 +147,9 @@ class VisionTransformer(Encoder):
     ) -> Tensor:
         """Returns tokens with their positions, (N, 1 + T, D), the class token first.
 
-        keep: (N, K) int64, the patches to keep, counted row by row, in the order wanted, for (N, 1 + K, D). A patch
+        keep: (N, K) int64, the patches to keep, counted row by row, in the order of the result, (N, 1 + K, D). A patch
             keeps the position that it has in the full image.
-        masked, fill: (N, M) int64 and (D,): patches that stay in their places, with `fill` for their content.
+        masked, fill: (N, M) int64 and (D,): patches whose content is replaced by `fill`, in their places.
         """
         positions = self.positions(self.grid_of(images))
         patches = self.patch_embed(self.scaled(images))  # (N, T, D)
@@ -164,8 +164,8 @@ class VisionTransformer(Encoder):
         return torch.cat([first, patches], dim=1)
 
     def positions(self, grid: tuple[int, int]) -> Tensor:
-        """Returns the positions that are added to the tokens of a grid of h x w patches, (1, 1 + h · w, D). Those of
-        another grid than the encoder's are interpolated."""
+        """Returns the positions that are added to the tokens of a grid of h x w patches, (1, 1 + h · w, D). For another
+        grid than the encoder's they are interpolated."""
         return self.pos_embed if grid == self.grid else interpolated(self.pos_embed, self.grid, grid)
 
     def units(self) -> list[nn.Module]:
@@ -224,8 +224,8 @@ def transformer(encoder: Encoder, method: str) -> VisionTransformer:
 
 
 def interpolated(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Returns positions for another grid of patches, by antialiased bicubic interpolation, as in timm. That of the
-    class token stays as it is.
+    """Returns positions for another grid of patches, by antialiased bicubic interpolation, as in timm. The position of
+    the class token stays as it is.
 
     positions: (1, 1 + h · w, D); old: (h, w), the patches down and along; new: (h', w') -> (1, 1 + h' · w', D).
     """
@@ -238,9 +238,9 @@ def interpolated(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) 
 
 @lru_cache(maxsize=16)
 def _bicubic(old: tuple[int, int], new: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns the weight of every place of the old grid in every place of the new one, (T', T). As a product,
-    interpolation has the same gradient each time on every device. The gradient of torch's own sums in random order on
-    CUDA."""
+    """Returns the weight of every place of the old grid in every place of the new one, (T', T). As a matrix product,
+    interpolation has the same gradient each time on every device. On CUDA, the gradient of torch's own interpolation
+    sums in random order."""
     basis = torch.eye(math.prod(old), dtype=torch.float64).view(-1, 1, *old)
     weights = F.interpolate(basis, size=new, mode="bicubic", antialias=True)
     return weights.flatten(1).T.contiguous().to(device, dtype)

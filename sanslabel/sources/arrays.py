@@ -1,4 +1,4 @@
-"""Small sets whose samples lie in memory, and what their file formats have in common."""
+"""Small data sets that are kept in memory, and functions that their file formats share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sanslabel.memory_limits import main_memory
 from sanslabel.sources.source import Loaded, Request, Source, Wanted
 
 DEFLATED = 1032
-"""the highest number of bytes that one byte of deflate can stand for"""
+"""largest number of bytes that one byte compressed with deflate can unpack to"""
 _PIECE = 1 << 20
 """bytes that are read at a time"""
 
@@ -43,7 +43,7 @@ class Splits(NamedTuple):
     stored: Mapping[str, Stored]
     """"train", "test" or both, in this order"""
     classes: tuple[str, ...] = ()
-    """names of the labels 0, 1, …, where the files state them"""
+    """names of the labels 0, 1, …, if the files state them"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +53,8 @@ class Arrays(Source):
     signals: Mapping[str, Signal]
     """the signals by name, of N samples each: "image" has pixels (N, C, H, W), uint8 or float32 in [0, 1]"""
     file_row: Tensor
-    """(N,) int64, the row in its file; of a test sample the complement ~row, so that ids say which split"""
+    """(N,) int64, row of each training sample in its file, and ~row of each test sample, so that ids can state the
+    split"""
 
     @property
     def images(self) -> Tensor:
@@ -75,7 +76,7 @@ class Arrays(Source):
             for tensor in signal:
                 if tensor is None:
                     continue
-                # Pixels come without the signal's name, as in runs that were made before signals had names.
+                # Images are hashed without the signal's name, as in runs made before signals had names.
                 described = (tensor.shape, tensor.dtype, self.classes)
                 digest.update(repr(described if name == "image" else (name, *described)).encode())
                 digest.update(tensor.cpu().contiguous().numpy().data)
@@ -118,9 +119,9 @@ class Arrays(Source):
 def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> Arrays:
     """Returns the samples of one split, or of "all".
 
-    Labels become positions in `classes`: in the names that the files state, else in the sorted values of all splits.
-    Raises BadInput for empty arrays, for labels and images of different numbers, for splits that do not fit together,
-    and for unwanted channels.
+    Labels become positions in `classes`: the names that the files state or, without names, the sorted labels of all
+    splits. Raises BadInput for empty arrays, unequal numbers of labels and images, splits that do not fit together, or
+    a wrong number of channels.
     """
     images, labels, file_rows = [], [], []
     for stored_split, (read, values, file) in splits.stored.items():
@@ -145,7 +146,7 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
     channels, height, width = pixels.shape[1:]
     if wanted.channels not in (None, channels):
         raise BadInput(
-            f"{name}: {wanted.channels} channels are asked for, its images have {channels}; convert the images."
+            f"{name}: the run needs {wanted.channels} channels, and these images have {channels}; convert them."
         )
     return Arrays(
         name=name,
@@ -171,20 +172,21 @@ def _classes(splits: Splits) -> tuple[str, ...]:
 
 
 def _positions(labels: np.ndarray, splits: Splits) -> np.ndarray:
-    """Returns the position of each label among the classes, (N,) int64, -1 for none."""
+    """Returns the position of each label among the classes, (N,) int64, -1 for no label."""
     return np.where(labels < 0, -1, np.searchsorted(_values(splits), labels)).astype(np.int64)
 
 
 class Bytes(Protocol):
-    """A file, or what unpacks one."""
+    """A file, or an object that unpacks one."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
 
 def content(file: Bytes, announced: int, limit: int, path: Path) -> np.ndarray:
-    """Returns the next `announced` bytes of a file that can hold no more than `limit`, (announced,) uint8.
+    """Returns the next `announced` bytes of a file that can hold at most `limit` bytes, (announced,) uint8.
 
-    Raises BadInput, before memory is taken, if the announced bytes are more than the file or the machine has.
+    Raises BadInput if the file ends early, and before allocating memory if it announces more than the limit or the
+    memory.
     """
     if announced > limit:
         raise BadInput(
@@ -206,7 +208,7 @@ def content(file: Bytes, announced: int, limit: int, path: Path) -> np.ndarray:
 def checked_labels(labels: np.ndarray, file: Path, classes: int = 0) -> np.ndarray:
     """Returns the labels as int64.
 
-    Raises BadInput unless they are integers of one axis, from -1 on and below `classes` where that is known.
+    Raises BadInput unless they are integers in one dimension, -1 or more, and below `classes` if that is known (not 0).
     """
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise BadInput(f"{file}: labels must be integers of shape (N,), not {labels.dtype} of shape {labels.shape}.")

@@ -1,7 +1,7 @@
-"""PictureFile pictures, kept in main memory for one run or on disk for all that come.
+"""Caches of decoded pictures, in main memory for one run or on disk for later runs, too.
 
-A cache uses at most half of the free space; pictures that do not fit are decoded each time. Batches are the same bits
-with a cache and without, and nothing that goes wrong with one stops a run.
+A cache uses at most half of the free space; pictures that do not fit are decoded each time. Batches have the same bits
+with and without a cache, and a failing cache never stops a run.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from sanslabel.sources.stores.listing import SETTLED, cache_folder
 from sanslabel.sources.workers import load_each
 
 PIECE = 16
-"""pictures that are decoded and written at a time: each process has two pieces on the way, in shared memory, of which a
-container may have 64 MiB"""
+"""pictures that are decoded and written at a time. Each process has two such pieces in shared memory, which a container
+may limit to 64 MiB."""
 ALONE = 64 << 20
-"""bytes of pictures up to which one process decodes them in less time than others take to start"""
+"""bytes of decoded pictures up to which one process has decoded them before worker processes would have started"""
 LISTED = 10_000
-"""files whose status is read at a time"""
+"""number of files whose status is read at a time"""
 POLL = 1.0
-"""seconds after which a process looks again whether another one has made the cache"""
+"""seconds between two looks for a cache that another process is making"""
 
 
 class _File(NamedTuple):
@@ -59,7 +59,7 @@ class _File(NamedTuple):
 
     descriptor: int
     path: str
-    """the path at which other processes of this machine find it while this one has it open"""
+    """path by which other processes of this machine can open the file while this process has it open"""
 
 
 def kinds() -> list[Cache]:
@@ -70,10 +70,11 @@ def kinds() -> list[Cache]:
 
 
 def fitting(source: Source, epochs: int) -> Cache:
-    """Returns the kind of cache for a run that asks for none in particular.
+    """Returns the kind of cache for a run that leaves the choice open.
 
-    Pictures that are read more than once are kept in main memory if there is room: a quarter of all memory and half of
-    the free one. A sample of the files says how much they take. A disk is not filled unless a flag says so.
+    Pictures that are read more than once are kept in main memory if they fit. They may take a quarter of all memory
+    and half of the free memory. Their size is estimated from a sample of the files. A cache on disk is made only if a
+    flag requests it.
     """
     if epochs < 2 or source.pictures is None or "ram" not in kinds():
         return "none"
@@ -83,8 +84,9 @@ def fitting(source: Source, epochs: int) -> Cache:
 def cached(source: Source, kind: Cache, workers: int) -> Source:
     """Returns the source with its pictures decoded beforehand, once on each machine.
 
-    All cores decode them unless `workers` is 0. Other processes of the run wait for it. A source that need not decode
-    stays as it is. If there can be no cache, a warning says why, and pictures are decoded each time.
+    One process of each machine decodes them, on all cores unless `workers` is 0, while the others wait. A source
+    without image files is returned unchanged. If no cache can be made, a warning says why, and pictures are decoded
+    each time they are read.
     """
     pictures = source.pictures
     if kind == "none" or pictures is None:
@@ -100,7 +102,7 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
     except (OSError, ValueError) as error:
         _warn_of_none(pictures, kind, error)
         cache = None
-    gather_objects([None])  # the process that has it open has waited for those who open it
+    gather_objects([None])  # the process that made the file keeps it open until all others have opened it
     with_cache = source.with_pictures(replace(pictures, cache=cache))
     if made and cache and with_cache.decodes and cache.unfitting:
         place = "main memory" if kind == "ram" else "disk"
@@ -114,19 +116,19 @@ def cached(source: Source, kind: Cache, workers: int) -> Source:
 
 
 def _machine() -> str:
-    """Returns the name of the machine: processes of one name can open each other's open files."""
+    """Returns a name for the machine. Processes with the same name can open each other's open files."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink("/proc/self/ns/pid")
     return socket.gethostname()
 
 
 def _made(pictures: ImagesFrom, kind: Cache, workers: int, heartbeat: Heartbeat) -> _File | None:
-    """Returns the finished file; None, with a warning, if there can be none."""
+    """Returns the finished file, or None, with a warning, if it cannot be made."""
     try:
         if kind not in kinds():
             raise OSError(errno.ENOTSUP, f"not on {platform.system()}")
         return (_in_memory if kind == "ram" else _on_disk)(pictures, workers, heartbeat)
-    except (OSError, BadInput, RuntimeError, MemoryError) as error:  # worker processes die, or have no room
+    except (OSError, BadInput, RuntimeError, MemoryError) as error:  # worker processes may die or lack memory
         _warn_of_none(pictures, kind, error)
         return None
 
@@ -139,7 +141,7 @@ def _warn_of_none(pictures: ImagesFrom, kind: Cache, error: Exception) -> None:
 
 
 def _in_memory(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File:
-    """Returns a file without a name, which is gone with the last process that has it open."""
+    """Returns a file in memory, without a name, which disappears with the last process that has it open."""
     descriptor = os.memfd_create("sanslabel", os.MFD_CLOEXEC)
     try:
         _decode(pictures, descriptor, lambda taken: (taken, free_memory()), workers, heartbeat)
@@ -150,9 +152,9 @@ def _in_memory(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _Fil
 
 
 def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File | None:
-    """Returns a file in the user's cache folder, of an earlier run or made now.
+    """Returns a file in the user's cache folder, made now or by an earlier run.
 
-    Until it is finished it has another name. Whoever makes it has a lock on it, which the system releases however that
+    An unfinished file has another name. The process that fills it holds a lock, which the system releases however that
     process ends.
     """
     place = cache_folder() / "pictures" / _key(pictures, heartbeat)
@@ -170,12 +172,12 @@ def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File 
         time.sleep(POLL)
         heartbeat.beat()
     try:
-        file = _open_file(place)  # by one that has ended since
+        file = _open_file(place)  # another process may have finished it and ended meanwhile
         if file is None:
             _make_room(place.parent, pictures.pixel_bytes)
             _decode(pictures, descriptor, lambda _: _space(place.parent), workers, heartbeat)
             os.rename(unfinished, place)
-            _locked(descriptor, shared=True)  # what is opened now shares it
+            _locked(descriptor, shared=True)  # the file that is opened next shares this lock
             file = _open_file(place)
         return file
     finally:
@@ -185,7 +187,7 @@ def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File 
 
 
 def _claimed(unfinished: Path) -> int | None:
-    """Returns the file, open, for the process that is to fill it; None if another process does."""
+    """Returns the open and locked file for this process to fill; None if another process is filling it."""
     descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     claimed = False
     try:
@@ -197,9 +199,10 @@ def _claimed(unfinished: Path) -> int | None:
 
 
 def _key(pictures: ImagesFrom, heartbeat: Heartbeat) -> str:
-    """Returns a name made of all that decides the pixels.
+    """Returns a name that is a hash of everything that decides the pixels.
 
-    A file that has changed within the last two seconds may do so again under the same time, so that they pass first.
+    A file changed within the last two seconds may change again without a new time stamp. So the function first waits
+    until two seconds have passed.
     """
     status = _status(pictures, heartbeat)
     if (left := int(status.max()) + SETTLED - time.time_ns()) > 0:
@@ -213,7 +216,7 @@ def _key(pictures: ImagesFrom, heartbeat: Heartbeat) -> str:
 
 
 def _status(pictures: ImagesFrom, heartbeat: Heartbeat) -> np.ndarray:
-    """Returns the status of all files, of which there may be many on a slow disk, (N, 3) int64."""
+    """Returns the status of all files, (N, 3) int64, with heartbeats in between, since a slow disk takes long."""
     status = []
     for begin in range(0, len(pictures), LISTED):
         status.append(pictures.store.status(begin, begin + LISTED))
@@ -222,9 +225,10 @@ def _status(pictures: ImagesFrom, heartbeat: Heartbeat) -> np.ndarray:
 
 
 def _open_file(place: Path) -> _File | None:
-    """Returns the file there, or None.
+    """Returns the finished file at `place`, or None if there is none.
 
-    It is marked as used now and locked against those who make room. A damaged one is removed, with a warning.
+    The file is marked as used now, and locked so that no process removes it to make room. A damaged file is removed
+    with a warning.
     """
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW)
@@ -244,8 +248,9 @@ def _open_file(place: Path) -> _File | None:
 
 
 def _locked(descriptor: int, shared: bool = False) -> bool:
-    """Locks the file until it is closed, and returns False if another process has it locked, both shared aside."""
-    import fcntl  # which Windows has not
+    """Returns True, with the file locked until it is closed, or False if the lock of another process prevents this.
+    Shared locks do not exclude each other."""
+    import fcntl  # absent on Windows
 
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -255,7 +260,7 @@ def _locked(descriptor: int, shared: bool = False) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Returns True if the open file still has that name."""
+    """Returns True if the path still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
@@ -263,7 +268,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _space(caches: Path) -> tuple[int, int]:
-    """Returns the bytes that all caches in the folder take, and those free on its disk."""
+    """Returns the bytes that all caches in the folder take, and the bytes that are free on its disk."""
     taken = 0
     for path in caches.iterdir():
         with suppress(FileNotFoundError):
@@ -272,10 +277,10 @@ def _space(caches: Path) -> tuple[int, int]:
 
 
 def _make_room(caches: Path, wanted: int) -> None:
-    """Removes what killed processes have left, and then caches until one of so many bytes fits.
+    """Removes files left by killed processes, then caches until a cache of `wanted` bytes fits.
 
-    Those that were not used for the longest go first. Those that somebody reads stay, since removing them would free
-    nothing.
+    The least recently used caches are removed first. Caches that a process has open stay, since removing them would
+    free no space.
     """
     for unfinished in caches.glob("*.part"):
         _remove_unused(unfinished)
@@ -300,7 +305,7 @@ def _remove_unused(path: Path) -> None:
 
 
 def _fits(more: int, taken: int, free: int) -> bool:
-    """Returns True if caches stay within half of the space, what they take and what is free together."""
+    """Returns True if caches with `more` bytes added take no more space than is then still free."""
     return taken + more <= free - more
 
 
@@ -313,7 +318,7 @@ def _decode(
 ) -> None:
     """Fills the file with the pictures in their order, as far as they fit.
 
-    space: returns for the bytes in the file what is taken of its place, and what is free there.
+    space: a function from the bytes in the file to the bytes that caches take, and the bytes that are free beside them.
     """
     file = PictureWriter(descriptor, len(pictures), pictures.channels)
     pieces = torch.arange(len(pictures)).split(PIECE)
@@ -326,18 +331,19 @@ def _decode(
                 break
             try:
                 file.append(index.tolist(), piece.pixels.numpy().data, piece.table, piece.reasons)
-            except OSError:  # others have filled the place meanwhile
+            except OSError:  # other processes have used up the space meanwhile
                 break
             show(int(index[-1]) + 1)
             if time.monotonic() - synced > 1:
-                os.fsync(descriptor)  # a little each time, so that the last one does not take minutes
+                os.fsync(descriptor)  # every second, so that the last sync does not take minutes
                 synced = time.monotonic()
             heartbeat.beat()
     file.finish()
 
 
 class _Piece(NamedTuple):
-    """Pictures one behind the other, (bytes,) uint8, with their rows of a file's table and the reasons by row."""
+    """Pictures one after the other, (bytes,) uint8, their rows of the file's table, and the reasons for unreadable
+    rows."""
 
     pixels: Tensor
     table: np.ndarray
@@ -346,7 +352,7 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _Decoder:
-    """A decoder of pictures that does not replace those that cannot be read."""
+    """A decoder of pictures, which records unreadable ones instead of replacing them."""
 
     pictures: ImagesFrom
 
@@ -364,7 +370,7 @@ class _Decoder:
             try:
                 pixels = self.pictures.decode(row)
             except Unreadable as error:
-                # What the system refuses now it may give later; a damaged file stays damaged.
+                # An error of the system may pass, so the picture counts as absent; a damaged file stays damaged.
                 passing = isinstance(cause := error.__cause__, MemoryError) or getattr(cause, "errno", None) is not None
                 table[position]["offset"] = ABSENT if passing else UNREADABLE
                 reasons[row] = str(error)
@@ -372,6 +378,6 @@ class _Decoder:
             flat.append(np.ascontiguousarray(pixels).ravel())
             table[position] = (end, *pixels.shape[1:], zlib.crc32(flat[-1].data))
             end += pixels.size
-        pixels = zeros(max(1, end))[:end]  # a worker process shares it, and there is no memory of no bytes
+        pixels = zeros(max(1, end))[:end]  # a worker process shares it, and shared memory cannot have 0 bytes
         np.concatenate(flat, out=pixels.numpy())
         return _Piece(pixels, table, reasons)

@@ -1,4 +1,4 @@
-"""Image files of a store, decoded when they are asked for."""
+"""Image files of a store, decoded when they are requested."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from sanslabel.sources.stores.store import Store
 
 KINDS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 LARGEST_DEFAULT = 224
-"""pixels of the side to train at, at most, if a run asks for none"""
+"""largest side in pixels to train at, if a run requests no size"""
 LARGEST_HASHED = 1 << 24
-"""bytes up to which the content of a file counts for the fingerprint"""
+"""bytes up to which the content of a file enters the fingerprint"""
 SURVEYED = 64
-"""files whose pixels decide color and size, and whose content tells one set of files from another"""
+"""number of files in the sample that decides channels and size, and whose content enters the fingerprint"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImagesFrom(Source):
-    """Image files. Their size is the one to train at; images are decoded somewhat larger, see `side`."""
+    """Image files. `inputs` states the size to train at; images are decoded somewhat larger, see `side`."""
 
     store: Store
     cache: PictureFile | None = None
-    """a cache of the pictures of these files, as far as they need not be decoded any more"""
+    """a cache of decoded pictures of these files, from which some may be absent"""
 
     @property
     def side(self) -> int:
-        """Returns the shorter side that larger images are reduced to.
+        """Returns the length in pixels to which the shorter side of larger images is reduced.
 
-        It is 256 for a training side of 224: crops need some room.
+        It is 256 for a training side of 224, since crops need some room.
         """
         return round(self.height * 8 / 7)
 
@@ -62,7 +62,7 @@ class ImagesFrom(Source):
     def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns a SHA-256 of all paths, of all sizes, and of the content of a fixed sample of the files.
 
-        A copy of the data is the same data, in a folder or in archives, and times do not count.
+        A copy of the data has the same fingerprint, in a folder or in archives; times of files do not count.
         """
         digest = hashlib.sha256(os.fsencode("\0".join(self.store.names)))
         sizes, done = self.store.status()[:, 0].astype("<i8"), 0
@@ -86,7 +86,7 @@ class ImagesFrom(Source):
 
     @cached_property
     def pixel_bytes(self) -> int:
-        """Returns the bytes that all pictures take when decoded, as a sample of the files lets expect."""
+        """Returns the bytes that all decoded pictures take, estimated from a sample of the files."""
         sizes = []
         for row in permutation(0, len(self))[:SURVEYED].tolist():
             with suppress(Unreadable):
@@ -94,7 +94,7 @@ class ImagesFrom(Source):
         return round(fmean(sizes or [0]) * self.channels * len(self))
 
     def file(self, row: int) -> Callable[[], BinaryIO]:
-        """Returns what opens the file of a row."""
+        """Returns a function that opens the file of a row."""
         return partial(self.store.open, row)
 
     def decode(self, row: int) -> np.ndarray:
@@ -126,7 +126,8 @@ class ImagesFrom(Source):
         return replace(self, store=store, labels=self.labels[index], group=group, cache=None)
 
     def _readable(self, requested: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
-        """Returns the pixels of the requested row or of the next readable one, that row, and the bad ones before it."""
+        """Returns the pixels of the requested row or of the next readable one, that row, and unreadable rows with
+        reasons."""
         unreadable = []
         for row in range(requested, requested + min(len(self), tolerated(len(self)) + 1)):
             row %= len(self)
@@ -147,13 +148,13 @@ class ImagesFrom(Source):
 def zeros(*shape: int) -> Tensor:
     """Returns zeros, uint8, in memory that a worker process shares with its parent.
 
-    A batch is then not copied to be handed over: 14 in place of 19 ms for 64 pictures of 341 x 341.
+    A batch is then handed over without a copy: 14 ms instead of 19 ms for 64 pictures of 341 x 341.
     """
     if get_worker_info() is None:
-        # Not torch's: the thread that reads ahead would get threads of its own for that, and while there are more of
-        # them than cores, each product of the main thread waits to be woken: 1.6 times as long for small ones.
+        # NumPy's zeros, since for torch's the thread that reads ahead would start threads of its own. With more threads
+        # than cores, each matrix product of the main thread waits to be woken. Small products take 1.6 times as long.
         return torch.from_numpy(np.zeros(shape, np.uint8))
-    shared = torch.UntypedStorage._new_shared(prod(shape))  # zeros, as the system gives it
+    shared = torch.UntypedStorage._new_shared(prod(shape))  # the system provides memory of zeros
     return torch.empty(0, dtype=torch.uint8).set_(shared, 0, shape)  # pyright: ignore[reportCallIssue]
 
 
@@ -167,9 +168,9 @@ def images_from(
 ) -> ImagesFrom:
     """Returns the images of one split, or of "all".
 
-    prefixes: the folder of each split, with its slash, that the names of its images begin with.
-    stated: the class of each file if the store knows it. Otherwise it is the sub-folder, if all images of a split lie
-    in sub-folders. Without two classes there are no labels.
+    prefixes: the folder of each split, with its slash. The names of the split's images begin with it.
+    stated: the class of each file if the store knows it. Otherwise the sub-folder is the class, if all images of a
+    split lie in sub-folders. With fewer than two classes there are no labels.
 
     If `wanted` leaves size or channels open, a sample of the files decides. Raises BadInput if there are no images, if
     none of the sample can be read, or for channels other than 1 and 3.
@@ -178,7 +179,7 @@ def images_from(
         raise BadInput(f"{store.location}: images in files have 1 or 3 channels, not {wanted.channels}.")
     names = store.names
     if not names:
-        raise BadInput(f"{store.location} holds no images ({KINDS}); give one that does.")
+        raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
     members = {key: [row for row, path in enumerate(names) if path.startswith(prefixes[key])] for key in prefixes}
     chosen = [row for key in members if split in (key, "all") for row in members[key]]
     if not chosen:
@@ -210,7 +211,7 @@ def images_from(
 
 
 def _sub_folders(names: Sequence[str], index: list[int], prefix: str) -> dict[int, str]:
-    """Returns the sub-folder that each image lies in; none if one of them lies in no sub-folder."""
+    """Returns the sub-folder of each image, by row; nothing if any of them lies in no sub-folder."""
     divided = {row: names[row][len(prefix) :].partition("/") for row in index}
     if not all(rest for _, _, rest in divided.values()):
         return {}
@@ -218,7 +219,7 @@ def _sub_folders(names: Sequence[str], index: list[int], prefix: str) -> dict[in
 
 
 def _by_value(classes: set[str]) -> tuple[str, ...]:
-    """Returns stated classes in order: by value if all are whole numbers, as in files of arrays."""
+    """Returns stated classes in order: by value if all are whole numbers, as in files of arrays, otherwise by name."""
     whole_numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in classes)
     return tuple(sorted(classes, key=lambda name: (int(name), name)) if whole_numbers else sorted(classes))
 
@@ -226,8 +227,8 @@ def _by_value(classes: set[str]) -> tuple[str, ...]:
 def _survey(store: Store) -> tuple[int, int]:
     """Returns a side to train at and a number of channels that fit a fixed sample of the files.
 
-    The side is the median of the shorter sides, but at most 224, and down to a multiple of 8 where there is room. There
-    is 1 channel if no image has color. Raises BadInput if none of them can be read.
+    The side is the median of the shorter sides, but at most 224. From 32 on, it is rounded down to a multiple of 8.
+    There is 1 channel if no image has color, otherwise 3. Raises BadInput if no file of the sample can be read.
     """
     lengths, color, reasons = [], False, []
     for row in permutation(0, len(store.names))[:SURVEYED].tolist():

@@ -1,4 +1,4 @@
-"""Batches in an order that is a function of the seed and the epoch, so that any step can be continued from."""
+"""Batches in an order that depends only on the seed and the epoch, so that a run can resume at any step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sanslabel.sources.source import Loaded, Request, Source, tolerated
 from sanslabel.sources.workers import load_ahead, load_each
 
 RESIDENT = 4 << 30
-"""bytes up to which samples in memory are kept on the device that trains"""
+"""bytes up to which samples in memory are kept on the training device"""
 Report = Callable[[str, str], None]
 """a function that is called with the id of a bad sample and the reason"""
 
@@ -39,18 +39,19 @@ def batches(
 ) -> Iterator[tuple[Clock, Batch]]:
     """Returns this process's slices of the global batches, from step `start` of the run on.
 
-    An epoch is what `order` says, by default the source's own order, without its last partial batch. It is cut to
-    `steps_per_epoch` batches where that is given. A `batch` larger than the epoch becomes as large as it. The batches
-    are the same for every number of `workers`, the processes that load samples. `report` is called with each bad sample
-    once.
+    `order` defines an epoch, by default the source's own order; a last partial batch is left out. If `steps_per_epoch`
+    is given, an epoch is cut to this number of batches. A `batch` larger than the epoch is reduced to the epoch's size.
+    The number of `workers`, the processes that load samples, does not change the batches. `report` is called once for
+    each bad sample.
 
-    Raises BadInput for a batch that the processes cannot share, and, on the way, if over 1 % of the samples are bad.
+    Raises BadInput if the processes cannot share a batch equally and, during iteration, if over 1 % of the samples are
+    bad.
     """
     order, processes = order or source.order, distributed.world_size()
     if batch < 1 or batch % processes:
         raise BadInput(f"--batch {batch} cannot be shared by {processes} processes; give a multiple of {processes}.")
     if order.samples < processes:
-        raise BadInput(f"{source.name} has {order.samples} samples for {processes} processes; start fewer.")
+        raise BadInput(f"{source.name} has {order.samples} samples for {processes} processes; start fewer processes.")
     batch = min(batch, order.samples // processes * processes)
     full = order.samples // batch
     steps = _steps(order, batch, seed, epochs, start, min(steps_per_epoch or full, full))
@@ -88,7 +89,7 @@ def _batches(
     report: Report | None,
 ) -> Iterator[tuple[Clock, Batch]]:
     batch_of = _Batches(source, device)
-    steps, ahead = tee(steps)  # workers receive the requests of later steps already
+    steps, ahead = tee(steps)  # workers receive the requests of later steps in advance
     requested = (request for _, request in ahead)
     loaded = _loaded(source, samples, requested, device, workers, report)
     for (clock, request), samples_of_step in zip(steps, loaded, strict=True):
@@ -96,7 +97,7 @@ def _batches(
 
 
 class _Batches:
-    """The labels and groups of a source on the device, with which loaded samples become batches."""
+    """A function that turns loaded samples into batches, with the source's labels and groups on the device."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
         self.labels = None if source.samples is None else source.labels.to(device)
@@ -140,7 +141,7 @@ def _loaded(
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns the tensor on the device; memory can be pinned only for one that is not there yet."""
+    """Returns the tensor on the device. Memory cannot be pinned for a tensor that is already there."""
     return tensor if tensor.device.type == device.type else to_device(tensor, device)
 
 

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's format, read without trust, and what makes images of them."""
+"""Reads arrays in NumPy's format without trusting the files, and converts them to images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sanslabel.sources.arrays import Bytes, content
 
 
 def read_array(file: Bytes, limit: int, path: Path) -> np.ndarray:
-    """Returns the array in a stream of at most `limit` bytes, beyond which its header is not believed.
+    """Returns the array in a stream. Raises BadInput if its header announces more than `limit` bytes.
 
     Raises BadInput for anything but plain numbers and text: other objects are pickles.
     """
@@ -22,7 +22,7 @@ def read_array(file: Bytes, limit: int, path: Path) -> np.ndarray:
         raise BadInput(f"{path} has arrays of named fields; save plain ones.")
     shape, transposed, dtype = header(file)
     if dtype.kind not in "biufcUS" or dtype.itemsize == 0:  # objects are pickles
-        raise BadInput(f"{path} holds {dtype}, which is no kind of number or text; save plain arrays.")
+        raise BadInput(f"{path} holds {dtype}, which is neither a number nor text; save plain arrays.")
     flat = content(file, math.prod(shape) * dtype.itemsize, limit, path).view(dtype)
     return flat.reshape(shape[::-1]).transpose() if transposed else flat.reshape(shape)
 
@@ -30,8 +30,9 @@ def read_array(file: Bytes, limit: int, path: Path) -> np.ndarray:
 def as_images(array: np.ndarray, where: str) -> np.ndarray:
     """Returns (N, C, H, W), uint8 or float32, from (N, H, W), (N, H, W, C) or (N, C, H, W).
 
-    Channels are the shorter of the second and the last axis, and the last if they are equal. Images with fewer pixels a
-    side than channels are therefore mistaken. Raises BadInput, with `where`, for other shapes, types and values.
+    The shorter of the second and the last axis is taken as the channels, or the last if they are equal. Images with
+    fewer pixels a side than channels are therefore misread. Raises BadInput, which begins with `where`, for other
+    shapes, types and values.
     """
     if array.ndim not in (3, 4):
         raise BadInput(
@@ -45,7 +46,7 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
         return np.ascontiguousarray(array)
     if array.dtype.kind != "f":
         raise BadInput(f"{where}: images must be uint8, or float in [0, 1], not {array.dtype}; convert them.")
-    if array.size and not (array.min() >= 0 and array.max() <= 1):  # also false for what is not a number
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # also False for NaN
         raise BadInput(
             f"{where}: float images must lie in [0, 1], not from {array.min():g} to {array.max():g}; rescale them."
         )

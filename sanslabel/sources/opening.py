@@ -1,4 +1,4 @@
-"""Opens data by path or name, with the one format that reads it."""
+"""Opens data by path or name, with the one format that reads them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Format(Protocol):
 def open_source(
     data: str | Path, split: Split = "train", *, image_size: int | None = None, channels: int | None = None
 ) -> Source:
-    """Returns the samples of a split of `data`, the name of a set (`names`) or a path.
+    """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
-    not), CIFAR's binary files, tar archives or images. "train" is everything if there is no test split.
-    `image_size` is the side in pixels that files of images are trained at, and bounds what is decoded. `channels`
-    converts files of images, and must fit arrays.
+    not), CIFAR's binary files, tar archives or images. Without a test split, "train" has all samples.
+    `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
+    `channels` is the number to which files of images are converted, and which arrays must have.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """
@@ -42,17 +42,18 @@ def open_source(
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
     source = format.open_source(data, split, Wanted(image_size, channels))
     if source is None:
-        raise BadInput(f"{data}: the format of its splits does not open it; mend {format}.")
+        raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     return source
 
 
 def splits(data: str | Path) -> tuple[str, ...]:
-    """Returns which of "train" and "test" there are. Reads no images; raises BadInput as `open_source` does."""
+    """Returns the splits that there are, "train", "test" or both, without reading images. Raises BadInput as
+    `open_source` does."""
     return _format_of(data)[1]
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of the sets that all formats know; a folder that is called so is meant by ./fashion."""
+    """Returns the names of the sets that all formats know. A folder with such a name is opened as ./fashion."""
     return tuple(name for format in _formats().values() for name in getattr(format, "NAMES", ()))
 
 

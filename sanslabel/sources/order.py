@@ -1,4 +1,4 @@
-"""Orders of samples: an epoch is a function of (seed, epoch), and says which samples come, in which order."""
+"""Orders of samples: which samples an epoch has, and in which order, is a function of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sanslabel.randomness import Stream, fold, permutation
 
 
 class Order(Protocol):
-    """An order of samples, of which each epoch can be computed by itself."""
+    """An order of samples, in which each epoch can be computed without the epochs before it."""
 
     @property
     def samples(self) -> int:
-        """Returns the number of samples in an epoch, of which a last partial batch is left out."""
+        """Returns the number of samples in an epoch, before its last partial batch is left out."""
         ...
 
     def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
@@ -37,11 +37,11 @@ class Shuffled:
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
-    """Every sample once, and no batch has two of a group unless the group has more samples than there are batches.
+    """Every sample once. No batch has two samples of a group unless the group has more samples than there are batches.
 
-    The samples of an epoch are those of `Shuffled`. If each is a group of its own, so is their order. Otherwise they
-    are dealt out like cards, one group after the other. In each round every batch gets one card, and the order of the
-    batches is drawn anew.
+    The samples of an epoch are those of `Shuffled`. If every sample is a group of its own, the order is that of
+    `Shuffled`, too. Otherwise samples are dealt out like cards, one group after the other. In each round every batch
+    gets one card, and the order of the batches is drawn anew.
     """
 
     group: Tensor
@@ -58,13 +58,13 @@ class Grouped:
         if len(sizes) == len(shuffled):
             return shuffled
         first = torch.full_like(sizes, len(shuffled)).scatter_reduce(0, group, torch.arange(len(shuffled)), "amin")
-        place = torch.argsort(first[group], stable=True)  # groups as they come first, each in its shuffled order
+        place = torch.argsort(first[group], stable=True)  # groups by first place, each in its shuffled order
         cards, group = shuffled[place].view(batch, steps), group[place].view(batch, steps)
         dealt, key, before = torch.empty(steps, batch, dtype=torch.int64), fold(seed, Stream.ORDER, epoch, 0), None
         for turn in range(batch):
             players = permutation(fold(key, turn), steps)  # the batch that gets each card of this round
             if before is not None:
-                # A group that the last round has begun goes on with batches that have none of it yet.
+                # If the last round began this group, its next samples go to batches that have none of it yet.
                 begun = int((group[turn - 1] == group[turn, 0]).sum())
                 rest = int((group[turn] == group[turn, 0]).sum())
                 if begun and begun + rest <= steps:
@@ -81,7 +81,7 @@ class Grouped:
 
 @dataclass(frozen=True, eq=False)
 class Windowed:
-    """Every sample once, such that only `window` shards are read at a time.
+    """Every sample once, in an order that reads only `window` shards at a time.
 
     The shards come in an order that is drawn anew for each epoch, and the samples of `window` shards are shuffled
     together.
@@ -99,14 +99,15 @@ class Windowed:
         """Returns the rows of an epoch, (steps * batch,) int64."""
         key = fold(seed, Stream.ORDER, epoch)
         shuffled = permutation(key, self.samples)
-        place = torch.argsort(permutation(fold(key, 0), int(self.shard.max()) + 1))  # of each shard in its order
+        place = torch.argsort(permutation(fold(key, 0), int(self.shard.max()) + 1))  # of each shard in the drawn order
         window = place[self.shard[shuffled]] // self.window
         return shuffled[torch.argsort(window, stable=True)][: self.samples // batch * batch]
 
 
 @dataclass(frozen=True)
 class Counted:
-    """The next samples of a stream, which is read on from epoch to epoch: rows are counted from its start."""
+    """Samples of a stream in its own order. Each epoch continues after the last one; rows count from the stream's
+    start."""
 
     samples: int
     """samples that make an epoch"""

@@ -1,4 +1,4 @@
-"""Samples with a partner that belongs together with them: another frame of the clip, another picture of the track."""
+"""Samples with a partner of the same group: another frame of the clip, another picture of the track."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs(Source):
-    """The samples of `base`, each with another one of its group as the signal "partner".
+    """The samples of `base`, each with another sample of its group as the signal "partner".
 
     The partner is drawn from the sample's key, uniformly among the samples of the group that are at most `reach` places
     away. Places are counted in the order of the group's rows. A sample without such a neighbor is its own partner, as
-    all are with a `reach` of 0. Views of odd streams are drawn from partners, so that every method of two views learns
-    from pairs.
+    is every sample if `reach` is 0. Views of odd streams are drawn from partners, so that every method of two views
+    learns from pairs.
     """
 
     base: Source
@@ -79,7 +79,7 @@ class Pairs(Source):
 
     @property
     def order(self) -> Order:
-        """Returns the order in which no batch has two samples of a group, as long as there are groups enough."""
+        """Returns the order in which no batch has two samples of a group if there are enough batches, see `Grouped`."""
         return Grouped(self.group)
 
     def id(self, index: int) -> str:
@@ -97,26 +97,27 @@ class Pairs(Source):
         wanted = self.partners(index, request.key)
         partners = self.base.load(Request(wanted, request.key))
         if not torch.equal(got := partners.index.cpu(), wanted):
-            # In place of a partner that cannot be read comes any other sample: the sample itself is better.
+            # The source replaces an unreadable partner by an unrelated sample; the sample itself is a better partner.
             again = self.base.load(Request(torch.where(got == wanted, wanted, index), request.key))
             partners = again._replace(replaced=partners.replaced)
         replaced: list[Replaced] = loaded.replaced + partners.replaced
         return Loaded(loaded.index, {**loaded.signals, "partner": partners.images}, replaced)
 
     def partners(self, index: Tensor, key: int) -> Tensor:
-        """Returns the row of the partner of each row, (n,) -> (n,) int64, drawn for an epoch's key."""
+        """Returns the row of each sample's partner, drawn with an epoch's key: rows (n,) -> (n,) int64."""
         by_group, place, begin, end = self._neighbors
         here = place[index]
         low, high = torch.maximum(here - self.reach, begin[index]), torch.minimum(here + self.reach, end[index])
         keys = fold(fold(torch.full_like(index, key), index), Stream.PARTNER)
-        # One of the places from low to high without the sample's own: those from its own on move up by one.
+        # Any place from low to high except the sample's own: draws from its own place on move up by one.
         drawn = low + ((bits(keys, 1, 0)[:, 0] * (high - low)) >> 32)
         drawn = drawn + (drawn >= here)
         return by_group[torch.where(high > low, drawn, here)]
 
     @cached_property
     def _neighbors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns the rows sorted by group, and of each row its place there and the first and last of its group."""
+        """Returns the rows sorted by group, and for each row its place in that order and its group's first and last
+        place."""
         by_group = torch.argsort(self.group, stable=True)
         _, sizes = torch.unique_consecutive(self.group[by_group], return_counts=True)
         last = (sizes.cumsum(0) - 1).repeat_interleave(sizes)

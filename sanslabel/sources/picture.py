@@ -22,10 +22,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 PIXELS = 128_000_000
 """pixels above which a file is refused before it is decoded"""
 LARGEST = 4 * PIXELS
-"""bytes of a file, at most: so many pixels take that, unpacked, with a fourth channel"""
+"""largest file in bytes: the size of so many uncompressed pixels with four channels"""
 
 VERSION = 2
-"""version of the pixels that are made of a file, for caches: raised with every change of a pixel"""
+"""version of the decoding, for caches: raised whenever any decoded pixel changes"""
 
 _UPRIGHT = {
     2: (False, (2,)),
@@ -36,8 +36,8 @@ _UPRIGHT = {
     7: (True, (1, 2)),
     8: (True, (1,)),
 }
-"""the turn to an upright picture, for each way to hold a camera: True if height and width change places, and the axes
-of (C, H, W) that are flipped then"""
+"""how a picture is made upright, by its EXIF orientation: True if height and width change places, then the axes of
+(C, H, W) to flip"""
 
 
 File = Path | Callable[[], BinaryIO]
@@ -47,9 +47,9 @@ File = Path | Callable[[], BinaryIO]
 def picture(file: File, channels: int, side: int) -> np.ndarray:
     """Returns the pixels of an image, (C, H, W) uint8.
 
-    It is the first frame, upright, grey for 1 channel and RGB for 3, with transparent regions on white. A larger image
-    is reduced until its shorter side is `side` pixels. Of the longer side, what exceeds twice that is cut off at both
-    ends. A smaller image stays as it is. Raises Unreadable.
+    It is the first frame, upright, gray for 1 channel and RGB for 3, with transparent regions on white. A larger image
+    is reduced until its shorter side is `side` pixels; a smaller one keeps its resolution. A longer side that would
+    exceed twice `side` is cut at both ends. Raises Unreadable if the file cannot be decoded.
     """
     with _open_image(file) as image:
         # A JPEG is decoded only up to the needed frequencies: 2 megapixels to 256 in a fifth of the time. The result
@@ -62,20 +62,20 @@ def picture(file: File, channels: int, side: int) -> np.ndarray:
 
 
 def size(file: File) -> tuple[int, int]:
-    """Returns width and height of an image in pixels, from the file's head. Raises Unreadable."""
+    """Returns width and height of an image in pixels, from the header of its file. Raises Unreadable."""
     with _open_image(file) as image:
         return image.size
 
 
 def bounded(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Returns the width and height that an image of this size is reduced to."""
+    """Returns the width and height to which an image of this size is reduced."""
     scale = min(1.0, side / min(size))
     width, height = (max(1, round(length * scale)) for length in _uncut(size, side))
     return width, height
 
 
 def _uncut(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Returns the width and height that remain of an image after cutting."""
+    """Returns the width and height of an image after its ends are cut off."""
     longest = 2 * max(side, min(size))
     return min(size[0], longest), min(size[1], longest)
 
@@ -106,11 +106,11 @@ def _open_image(file: File) -> Iterator[Image.Image]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns how the camera was held, a number of EXIF, of an image that is loaded: TIFFs turn themselves upright
-    while they load."""
+    """Returns the EXIF orientation of a loaded image. The image must be loaded before, since Pillow turns TIFFs upright
+    while it loads them."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # malformed metadata do not make the pixels bad
+    except Exception:  # malformed metadata do not spoil the pixels
         return 1
 
 

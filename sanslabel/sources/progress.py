@@ -1,4 +1,4 @@
-"""How far decoding has come, on a terminal or in lines."""
+"""Progress of decoding, as a bar on a terminal or as lines of text."""
 
 from __future__ import annotations
 

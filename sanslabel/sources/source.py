@@ -1,4 +1,4 @@
-"""The protocol of a source of samples, whatever its files are."""
+"""The protocol of a source of samples, for any kind of file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Request(NamedTuple):
-    """The samples that are wanted, and the key that their draws come from."""
+    """The rows of the samples to load, and the key from which their draws come."""
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     """(n,) int64, rows of the source"""
@@ -29,19 +29,19 @@ class Request(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The shape of pictures that a run asks a format for; None leaves it open."""
+    """The shape of pictures that a run requests from a format; None leaves a value open."""
 
     image_size: int | None = None
-    """the side that files of images are trained at, in pixels, which bounds what is decoded"""
+    """the side in pixels at which files of images are trained; it limits the size of decoded images"""
     channels: int | None = None
-    """the channels that files of images are converted to, and that arrays must have"""
+    """the number of channels to which files of images are converted, and which arrays must have"""
 
 
 class Replaced(NamedTuple):
-    """A sample that could not be read, so that another one stands in its place."""
+    """A sample that could not be read and was replaced by another one."""
 
     position: int
-    """its place among those that were requested"""
+    """its place in the request"""
     id: str
     reason: str
 
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
     """Samples as a source returns them."""
 
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
-    """(n,) int64, the rows that are here: those requested, except for the replaced"""
+    """(n,) int64, the rows that were loaded: the requested ones or their replacements"""
     signals: Mapping[str, Signal]
     """the signals by name, of n samples each"""
     replaced: list[Replaced]
@@ -69,11 +69,11 @@ class Source(ABC):
     name: str
     split: str
     labels: Tensor
-    """(N,) int64, positions in `classes`, -1 where there is none; a batch has them as its signal "label" """
+    """(N,) int64, positions in `classes`, -1 for no label; a batch has them as its signal "label" """
     classes: tuple[str, ...]
-    """names; empty without labels"""
+    """names of the classes; empty without labels"""
     inputs: Mapping[str, InputSpec]
-    """the shape of each signal; of files of unequal sizes, the size to train at"""
+    """the shape of each signal; for image files, whose sizes may differ, the size to train at"""
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
 
@@ -84,8 +84,8 @@ class Source(ABC):
     def samples(self) -> int | None:
         """Returns the number of samples; None for a stream that does not state it.
 
-        The rows of a stream are counted from its start. Its labels are a signal that it loads, and its `order` says
-        what an epoch is.
+        The rows of a stream are counted from its start. It loads its labels as a signal, and its `order` defines an
+        epoch.
         """
         return len(self)
 
@@ -132,7 +132,7 @@ class Source(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Returns a SHA-256 that changes when the data do."""
+        """Returns a SHA-256 that changes when the data change."""
 
     @abstractmethod
     def id(self, index: int) -> str:
@@ -140,10 +140,10 @@ class Source(ABC):
 
     @abstractmethod
     def load(self, request: Request) -> Loaded:
-        """Returns the requested samples, and draws from nothing but `fold(request.key, row)`.
+        """Returns the requested samples. All draws for a row come from `fold(request.key, row)`.
 
-        A sample that cannot be read is replaced by the next one that can, always the same. Raises BadInput if there is
-        none.
+        A sample that cannot be read is replaced by the next readable one, which is always the same. Raises BadInput if
+        there is none.
         """
 
     @abstractmethod
@@ -151,20 +151,20 @@ class Source(ABC):
         """Returns the same source with only the rows (n,) of `index`, in that order."""
 
     def to(self, device: torch.device) -> Self:
-        """Returns the source with its samples on the device if it is resident, else itself."""
+        """Returns the source with its samples on the device if it is resident, otherwise unchanged."""
         return self
 
     def with_pictures(self, pictures: ImagesFrom) -> Self:
-        """Returns the source with other `pictures`: the same ones with a cache."""
+        """Returns the source with its `pictures` replaced by these, the same files with a cache."""
         return self
 
     @property
     def order(self) -> Order:
-        """Returns what an epoch is, unless a run asks for another order."""
+        """Returns the order of an epoch, unless a run requests another order."""
         return Shuffled(len(self))
 
     def facts(self, image_size: int | None = None) -> Facts:
-        """Returns what a method may know; with `image_size`, pictures are squares of that side."""
+        """Returns the facts that a method may know. With `image_size`, pictures are stated as squares of that side."""
         inputs = {
             name: replace(spec, height=image_size, width=image_size)
             if image_size and isinstance(spec, ImageSpec)
@@ -176,8 +176,8 @@ class Source(ABC):
     def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Returns the mean and standard deviation of each channel's pixels in [0, 1].
 
-        They are measured on `limit` fixed samples drawn from all. The deviation is at least one step of eight bits, so
-        that a constant channel can be divided by it.
+        They are measured on a fixed random selection of `limit` samples. The deviation is at least 1/255, so that a
+        constant channel can be divided by it.
         """
         drawn = torch.arange(limit) if self.samples is None else permutation(0, self.samples)[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
@@ -188,7 +188,7 @@ class Source(ABC):
                 pixels /= 255
             total += pixels.sum((0, 2, 3))
             square += pixels.square().sum((0, 2, 3))
-            # Padding is zero: the sums need no mask, only the count leaves it out.
+            # Padding is zero, so that the sums need no mask; only the count leaves it out.
             count += pixels[:, 0].numel() if images.sizes is None else int(images.sizes.prod(1).sum())
         mean = total / count
         std = (square / count - mean.square()).clamp_min(0).sqrt().clamp_min(1 / 255)

@@ -1,4 +1,4 @@
-"""Samples that are loaded while others are used: by worker processes, or by a thread of this one."""
+"""Loads samples while earlier ones are used, in worker processes or in a thread of this process."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sanslabel.errors import BadInput
 from sanslabel.sources.source import Request
 
 PATIENCE = 30.0
-"""seconds without a batch, after which a warning names the files that are waited for"""
+"""seconds without a batch, after which a warning names the requested files"""
 DEATHS = 3
-"""deaths of worker processes in a row, without a batch in between, that end a run"""
+"""number of deaths of worker processes, without a batch in between, at which a run ends"""
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,7 +39,7 @@ class Loads(Protocol[T_co]):
 
 
 def load_each(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
-    """Returns what `source.load` makes of each request, in so many worker processes; 0 is this process.
+    """Returns the results of `source.load` for all requests, from `workers` processes, or from this one if that is 0.
 
     A warning names the files that take long. Raises BadInput if worker processes die again and again.
     """
@@ -47,9 +47,9 @@ def load_each(source: Loads[T], requested: Iterator[Request], workers: int) -> G
 
 
 def load_ahead(source: Loads[T], requested: Iterator[Request]) -> Generator[T, None, None]:
-    """Yields what `source.load` makes of each request, and loads the next one meanwhile in a thread.
+    """Yields the result of `source.load` for each request, while a thread loads the next one.
 
-    The thread copies memory, which holds up no other. A thread that hangs in a file is left behind.
+    The thread copies memory, which does not block other threads. A thread that hangs while reading a file is abandoned.
     """
     wanted, done = SimpleQueue[Request | None](), SimpleQueue[T | Exception]()
 
@@ -82,7 +82,7 @@ def _here(source: Loads[T], requested: Iterator[Request]) -> Generator[T, None, 
 
 
 class _Worker(Dataset, Generic[T]):
-    """The source as a worker process has it."""
+    """The source as a torch data set, for worker processes."""
 
     def __init__(self, source: Loads[T]):
         self.source = source
@@ -92,14 +92,14 @@ class _Worker(Dataset, Generic[T]):
         try:
             return self.source.load(Request(torch.tensor(index, dtype=torch.int64), key))
         except BadInput as error:
-            return error  # raised in a worker, its one sentence would arrive inside a traceback
+            return error  # if a worker raised it, its message would arrive inside a traceback
 
 
 def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
-    """Yields what worker processes load.
+    """Yields the samples that worker processes load.
 
-    If one dies, a warning says so, and new ones start from the first batch that was not handed over. They can, since
-    the order of samples depends on nobody's state.
+    If a process dies, a warning says so, and new processes start from the first batch that was not handed over. This is
+    possible because the order of samples depends on no process's state.
     """
     pending: deque[Request] = deque()  # sent to the workers, and not back yet
 
@@ -134,18 +134,19 @@ def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) ->
             if deaths == DEATHS:
                 raise BadInput(
                     f"{died} {during}, the third time in a row ({error}); lower --workers or --batch if memory is"
-                    " short, or remove the file that they die of."
+                    " short, or remove the file that ends them."
                 ) from error
             warnings.warn(f"{died} {during}; others go on in its place", stacklevel=2)
         finally:
-            for process in processes:  # one that hangs in a file would be waited for
+            for process in processes:  # otherwise this process would wait for one that hangs in a file
                 process.kill()
 
 
 def _started(
     source: Loads[T], requested: Iterator[tuple[list[int], int]], workers: int
 ) -> tuple[Iterator[T], list[multiprocessing.process.BaseProcess]]:
-    """Returns what worker processes load, and the processes. If starting them is broken off, none is left behind."""
+    """Returns an iterator over loaded samples, and the worker processes. If the start is interrupted, no process
+    remains."""
     before = multiprocessing.active_children()
     try:
         pool = iter(_pool(source, requested, workers))
@@ -158,11 +159,11 @@ def _started(
 
 
 def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:
-    # Forking a process that has threads can deadlock; a server that has imported torch but not begun to use it cannot.
+    # Forking a process with threads can deadlock; forking a server that has only imported torch cannot.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__name__, "sanslabel.sources.images"])  # once, not once a worker: 2 s each
+        context.set_forkserver_preload([__name__, "sanslabel.sources.images"])  # once instead of 2 s in each worker
     return DataLoader(
         _Worker(source),
         batch_sampler=requested,  # pyright: ignore[reportArgumentType]
@@ -171,12 +172,13 @@ def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: in
         collate_fn=_unchanged,
         worker_init_fn=_bound_to_run,
         multiprocessing_context=context,
-        generator=torch.Generator(),  # else it would draw from the global one, and the workers' number would show
+        generator=torch.Generator(),  # else it draws from the global one, and draws depend on the number of workers
     )
 
 
 def _died(process: multiprocessing.process.BaseProcess) -> bool:
-    """Returns True if a worker is dead, or will be in a moment: its last message may come before its end is seen."""
+    """Returns True if a worker is dead or ends within 0.2 s, since its last message may arrive before its end is
+    seen."""
     process.join(0.2)
     return not process.is_alive()
 
@@ -211,8 +213,9 @@ def _unchanged(loaded: Any) -> Any:
 def _bound_to_run(worker: int) -> None:
     """Binds a worker process to the run.
 
-    Ctrl-C and a scheduler's signals reach the whole group: the run finishes its step first, and ends its workers. They
-    end with it also where it is killed, which torch would not see: the parent that it looks for is the server.
+    Ctrl-C and a scheduler's signals reach all processes. Workers ignore them: the run finishes its step first, and then
+    ends its workers. If the run is killed, a thread ends the worker. torch would not notice, since the parent that it
+    watches is the fork server.
     """
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)

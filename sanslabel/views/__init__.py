@@ -18,7 +18,7 @@ from sanslabel.views.tiles import tile_side, tiles
 from sanslabel.views.view import Draw, Pair, View
 
 AnyView = View | Pair | Masked
-"""kinds of view that embed two views of an image"""
+"""kinds of view that methods with two views of an image accept"""
 
 __all__ = [
     "BYOL",

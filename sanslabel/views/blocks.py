@@ -1,5 +1,5 @@
-"""Blocks: rectangles of patches, as index tensors drawn from the samples' keys. All samples of a batch have equally
-many patches in them."""
+"""Blocks: rectangles of patches, as index tensors drawn from the samples' keys. The blocks of all samples of a batch
+have equally many patches."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from sanslabel.stopwatch import timed
 BRANCH = 3
 """branch of a stream that blocks are drawn from"""
 TRIES = 16
-"""rectangles that are drawn for a sample; patches that they leave open are chosen at random"""
+"""rectangles that are drawn for a sample; if they have too few patches, the others are chosen at random"""
 
 Range = tuple[float, float]
 
 
 @timed("views")
 def blockwise(key: Tensor, grid: tuple[int, int], count: int, smallest: int, stream: int) -> Tensor:
-    """Returns `count` patches to mask of every sample: rectangles one over the other until there are that many.
+    """Returns `count` patches of every sample to mask, by adding rectangles until there are that many.
 
     key: (N,) int64; grid: (h, w), the patches down and along; smallest: patches of the smallest rectangle
     -> (N, count) int64, ascending.
-    A rectangle has from `smallest` patches up to the number that is missing, and height/width from 0.3 to 1/0.3. One
-    that would mask too many is dropped. Bao et al. 2022 (BEiT), algorithm 1, whose number of masked patches varies;
-    here the last ones are drawn singly. Raises BadInput if no patch would be masked or none would be left.
+    A rectangle has from `smallest` patches up to the number still missing, and height/width from 0.3 to 1/0.3. A
+    rectangle that would mask too many is dropped. This is algorithm 1 of Bao et al. 2022 (BEiT). Their number of masked
+    patches varies; here the last ones are drawn one by one. Raises BadInput if no patch would be masked, or all of
+    them.
     """
     tall, wide = grid
     if not 0 < count < tall * wide:
@@ -69,17 +70,18 @@ def multiblock(
     context_scale: Range,
     stream: int,
 ) -> Blocks:
-    """Returns some small rectangles as targets, and as the context a large square without them. Sizes are drawn once
-    for the batch, places for each sample.
+    """Returns small rectangles as targets, and as the context a large square without their patches. Sizes are drawn
+    once for the batch, places for each sample.
 
     key: (N,) int64; step: the key of the batch, `clock.key`; grid: (h, w), the patches down and along; targets: their
     number; target_scale, context_scale: ranges of a rectangle's share of the patches; target_ratio: range of a target's
     height/width.
 
-    Targets may overlap. A context has as many patches as are left if no two of them do. That is the largest number that
-    is possible for every sample of any batch, so that processes need not agree on it. If the square has more, a random
-    part of it is taken; if it has fewer, random patches around it are added. Assran et al. 2023, section 3, whose code
-    cuts contexts to the smallest in the batch. Raises BadInput if the targets may cover all patches.
+    Targets may overlap. A context has as many patches as targets without overlap would leave. This is the largest
+    number that is possible for every sample of any batch, so that processes need not agree on it. If the square has
+    more patches, a random selection of them is taken; if it has fewer, random patches around it are added. See Assran
+    et al. 2023, section 3; their code cuts contexts to the smallest in the batch. Raises BadInput if the targets can
+    cover all patches.
     """
     tall, wide = grid
     patches, largest = tall * wide, max(1, int(target_scale[1] * tall * wide))
@@ -114,7 +116,7 @@ def multiblock(
 
 
 def _rectangle(top: Tensor, left: Tensor, height: Tensor, width: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Returns True for the patches inside, False for the others: (N,) each -> (N, h, w) bool, `grid` being (h, w)."""
+    """Returns True for the patches inside, False for the others: (N,) each, and a grid (h, w) -> (N, h, w) bool."""
     row, column = (torch.arange(side, device=top.device) for side in grid)
     down = (row >= top[:, None]) & (row < (top + height)[:, None])
     along = (column >= left[:, None]) & (column < (left + width)[:, None])
@@ -122,8 +124,8 @@ def _rectangle(top: Tensor, left: Tensor, height: Tensor, width: Tensor, grid: t
 
 
 def _height_and_width(area: float, ratio: float, grid: tuple[int, int], largest: int) -> tuple[int, int]:
-    """Returns integers that fit the grid, for a rectangle of this height/width, about this area, and at most `largest`
-    patches."""
+    """Returns the height and width in patches of a rectangle that fits the grid. It has about this area and this
+    height/width, and at most `largest` patches."""
     height = min(grid[0], max(1, round(sqrt(area * ratio))))
     width = min(grid[1], max(1, round(sqrt(area / ratio))))
     while height * width > largest:

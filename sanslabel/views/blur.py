@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 SHARP = 1e-3
-"""width in pixels of a Gaussian without weight on neighbors, in any precision: its matrix is the identity"""
+"""deviation in pixels of a Gaussian whose weight on neighbors is 0 in any precision, so that its matrix is the
+identity"""
 
 
 def radius(size: int) -> int:
@@ -21,7 +22,7 @@ def blur_matrices(sigma: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     """Returns the matrices that blur an axis of `size` pixels, reflected at its ends.
 
     sigma: (N,), in pixels, 0 for no blur -> (N, size, size) in `dtype`, whose rows sum to 1.
-    The kernel and padding of torchvision's gaussian_blur; Chen et al. 2020, appendix A.
+    Kernel and padding are those of torchvision's gaussian_blur; Chen et al. 2020, appendix A.
     """
     reach = radius(size)
     offset = torch.arange(-reach, reach + 1, device=sigma.device)
@@ -31,8 +32,8 @@ def blur_matrices(sigma: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _taps(size: int, reach: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns, for each weight k of the kernel, the matrix that is 1 where output pixel i reads input pixel j with it:
-    (K, size · size)."""
+    """Returns a matrix for each of the K weights of the kernel, (K, size · size). Its entry (i, j) is 1 if output pixel
+    i reads input pixel j with this weight."""
     pixel = torch.arange(size, device=device) + torch.arange(-reach, reach + 1, device=device)[:, None]  # (K, S)
     last = size - 1
     reflected = last - (last - pixel.abs()).abs()

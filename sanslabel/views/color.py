@@ -1,7 +1,8 @@
 """Brightness, contrast, saturation, hue and gray-scale as one affine map over channels.
 
-Every one of them is linear in the image and treats the luma apart from the rest, the chroma. Without clamping in
-between they therefore commute, and no order need be drawn. With w the luma's weights, 1 the white pixel and E = 1 wᵀ:
+Each change is linear in the image and treats the luma and the rest, the chroma, separately. Without clamping in
+between, the changes therefore commute, and no order need be drawn. Let w be the luma's weights, 1 the white pixel
+and E = 1 wᵀ:
 
     brightness b   x -> b x
     contrast c     x -> c x + (1 - c) mean(wᵀ x) 1        the mean over the image
@@ -9,10 +10,10 @@ between they therefore commute, and no order need be drawn. With w the luma's we
     hue h          x -> (cos 2πh I + sin 2πh K + (1 - cos 2πh) E / Σw) x
     gray-scale     x -> E x
 
-The first three and the last are torchvision's, but for its clamping to [0, 1] after each. Hue rotates the chroma about
-the luma's axis. torchvision rotates in HSV, which is not linear and keeps the largest channel instead of the luma.
-Angles are those of HSV's hexagon, atan2(√3 (G - B), 2 R - G - B): a third of a rotation brings red to green in both. K
-is the rotation by a quarter.
+The first three and the last are those of torchvision, which also clamps to [0, 1] after each. Hue rotates the chroma
+about the luma's axis. torchvision rotates in HSV, which is not linear and keeps the largest channel instead of the
+luma. Angles are those of HSV's hexagon, atan2(√3 (G - B), 2 R - G - B): a third of a rotation brings red to green in
+both. K rotates by a quarter.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ def recolored(images: Tensor, colors: Colors) -> Tensor:
 def means(images: Tensor) -> Tensor:
     """Returns the mean of every channel, in float32 or the wider dtype of the images: (N, C, H, W) -> (N, C).
 
-    It is a product with a constant: in bfloat16 on one core that took 1.2 ms for (64, 3, 224, 224), and `Tensor.mean`
-    25 ms. The constant is a power of 2, exact in every dtype, and small enough that no sum overflows float16.
+    The mean is computed as a product with a constant: in bfloat16 on one core, this took 1.2 ms for (64, 3, 224, 224),
+    and `Tensor.mean` 25 ms. The constant is a power of 2, exact in every dtype, and small enough that no sum overflows
+    float16.
     """
     n, c, h, w = images.shape
     power = 2.0 ** -(h * w).bit_length()
@@ -88,13 +90,13 @@ def rgb_map(gain: Tensor, saturation: Tensor, hue: Tensor, grayscale: Tensor) ->
 
 @lru_cache(maxsize=16)
 def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns the weights (3,). They are cached for each device, since sending them again would be waited for."""
+    """Returns the weights (3,). They are cached for each device, since sending them again would stall."""
     return torch.tensor(LUMA, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)
 def _basis(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Returns I, E and K, (3, 9)."""
+    """Returns I, E and K as rows, (3, 9)."""
     half, root = 0.5, math.sqrt(3) / 2
     to_plane = torch.tensor([LUMA, (1, -half, -half), (0, root, -root)], dtype=torch.float64)  # luma, two of chroma
     quarter = torch.tensor([(0, 0, 0), (0, 0, -1), (0, 1, 0)], dtype=torch.float64)

@@ -27,8 +27,8 @@ def corrupted(images: Tensor, key: Tensor, kind: Corruption, amount: float, stre
 
     mask: each pixel becomes black, -1 in all its channels, with probability `amount` (Vincent et al. 2010, section
         3.3).
-    dropout: each number becomes 0, mid-gray, with that probability, and the others are divided by 1 - amount: the mask
-        that a dropout layer makes of ones. At ½ the others are doubled, and lie in [-2, 2].
+    dropout: each number becomes 0, mid-gray, with probability `amount`, and the others are divided by 1 - amount, as in
+        a dropout layer. At ½ the others are doubled, and lie in [-2, 2].
     gaussian: each number moves by a normal draw times `amount`.
     Raises BadInput for an amount that this kind cannot have.
     """

@@ -18,9 +18,9 @@ class EncoderInput(NamedTuple):
     images: Tensor
     """(N, C, S, S), floating in [0, 1]; or spectrograms (N, 1, mels, frames)"""
     keep: Tensor | None = None
-    """(N, K) int64, the patches that the view has left; None if it masks none"""
+    """(N, K) int64, the patches that the view does not mask; None if it masks none"""
     patch: int | None = None
-    """side in pixels of those patches"""
+    """side of a patch in pixels"""
 
     def select(self, choose: Callable[[Tensor], Tensor]) -> EncoderInput:
         """Returns the samples that `choose` selects of each tensor: `input.select(lambda tensor: tensor[::2])`."""
@@ -28,8 +28,8 @@ class EncoderInput(NamedTuple):
 
 
 def concatenate(*inputs: EncoderInput) -> EncoderInput:
-    """Returns the inputs one after the other along the batch, for one pass through a network. All must have one size
-    and be masked alike."""
+    """Returns the inputs one after the other along the batch, for one pass through a network. All must have the same
+    size and the same number of masked patches."""
     images, keeps, patches = zip(*inputs, strict=True)
     return EncoderInput(torch.cat(images), None if keeps[0] is None else torch.cat(keeps), patches[0])
 
@@ -38,7 +38,7 @@ def forward_by_size(network: Callable[..., Tensor], crops: Sequence[EncoderInput
     """Returns network(*crop) of every crop. Crops of one size share a pass, as in multi-crop methods (Caron et al.
     2020), so that BatchNorm sees each size by itself.
 
-    crops: V of (N, C, S, S), those of one size next to each other -> V of (N, D).
+    crops: V inputs (N, C, S, S), those of one size next to each other -> V outputs (N, D).
     """
     sizes = [crop.images.shape[-1] for crop in crops]
     groups = [[c for c, size in zip(crops, sizes, strict=True) if size == one] for one in dict.fromkeys(sizes)]
@@ -46,10 +46,10 @@ def forward_by_size(network: Callable[..., Tensor], crops: Sequence[EncoderInput
 
 
 def ghost_batches(network: Callable[..., Tensor], view: EncoderInput, groups: int) -> Tensor:
-    """Returns network(*view), with every groups-th sample in a pass of its own, over which BatchNorm takes its
-    statistics.
+    """Returns network(*view), computed in `groups` passes. Each takes every groups-th sample, with BatchNorm statistics
+    of its own.
 
-    view: N samples -> (N, D), in their order. Raises BadInput if the groups differ in size.
+    view: N samples -> (N, D), in their order. Raises BadInput if the groups would differ in size.
     """
     if len(view.images) % groups:
         raise BadInput(

@@ -16,7 +16,7 @@ from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.view import View, masked_view, resized_to
 
 BRANCH = 1
-"""branch of a stream that masks are drawn from; the other draws of a view have another"""
+"""branch of a stream that masks are drawn from; the other draws of a view have other branches"""
 
 
 def kept_patches(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor:
@@ -35,9 +35,9 @@ def kept_patches(key: Tensor, patches: int, ratio: float, stream: int) -> Tensor
 
 
 def other_patches(index: Tensor, patches: int) -> Tensor:
-    """Returns the patches that are not among these, ascending.
+    """Returns the patches that are not in `index`, ascending.
 
-    index: (N, K) int64, K different ones of `patches` for each sample -> (N, patches - K) int64.
+    index: (N, K) int64, K different patches of each sample, from 0 to patches - 1 -> (N, patches - K) int64.
     """
     taken = index.new_zeros(len(index), patches).scatter_(1, index, 1)
     return taken.argsort(dim=1, stable=True)[:, : patches - index.shape[1]]
@@ -45,10 +45,10 @@ def other_patches(index: Tensor, patches: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Masked:
-    """A view of which random square patches are masked: they take the mean color of the view.
+    """A view in which random square patches are masked with its mean color.
 
-    `input` also hands on which patches remain, for a network that drops tokens. A method that takes a `View` takes a
-    masked one, too.
+    `input` also returns the patches that remain, for a network that drops tokens. A method that accepts a `View` also
+    accepts a masked one.
     """
 
     view: View
@@ -58,7 +58,7 @@ class Masked:
     ratio: float = 0.75
     """share of the patches that is masked"""
     size: int | None = None
-    """side of the view in pixels; None leaves it to the view"""
+    """side of the view in pixels; None takes the size of `view`"""
 
     def __post_init__(self) -> None:
         if self.patch < 1:
@@ -66,8 +66,8 @@ class Masked:
 
     @timed("views")
     def keep(self, batch: Batch, stream: int, side: int) -> Tensor:
-        """Returns the patches that are left of a view of `side` pixels, (N, K) int64, counted row by row from the top
-        left. Raises BadInput if patches do not fill the view."""
+        """Returns the patches of a view of `side` pixels that are not masked, (N, K) int64, counted row by row from the
+        top left. Raises BadInput if patches do not fill the view."""
         if side % self.patch:
             raise BadInput(
                 f"Patches of {self.patch} pixels do not fill a view of {side}; choose another patch or size."
@@ -77,13 +77,13 @@ class Masked:
     @timed("views")
     @torch.no_grad()
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """Returns the masked view of every sample that belongs to this stream, (N, C, S, S). Raises BadInput if patches
-        do not fill it."""
+        """Returns this stream's masked view of every sample, (N, C, S, S). Raises BadInput if patches do not fill the
+        view."""
         images = resized_to(self.size, self.view)(batch, stream)
         return visible(images, self.keep(batch, stream, images.shape[-1]), self.patch)
 
     def input(self, batch: Batch, stream: int) -> EncoderInput:
-        """Returns the masked view and the patches that are left, for an encoder."""
+        """Returns the masked view and the patches that are not masked, for an encoder."""
         images = self(batch, stream)
         return EncoderInput(images, self.keep(batch, stream, images.shape[-1]), self.patch)
 
@@ -98,7 +98,7 @@ class Masked:
 
 @torch.no_grad()
 def visible(images: Tensor, keep: Tensor, patch: int) -> Tensor:
-    """Returns the images with all patches but those to `keep` replaced by the image's mean color.
+    """Returns the images with every patch that is not in `keep` replaced by the image's mean color.
 
     images: (N, C, S, S); keep: (N, K) int64; patch: side of a patch in pixels -> (N, C, S, S).
     """

@@ -29,8 +29,8 @@ class MultiCrop:
     local_crops: int = 6
     """number of local crops; 0 leaves the two global ones"""
     local_size: int | None = None
-    """side in pixels of a local crop; None is the size of `local_crop`, and if that is open 3/7 of the global crops',
-    as 96 is of 224, rounded to whole patches"""
+    """side in pixels of a local crop. None takes the size of `local_crop`. If that is None too, it is 3/7 of the global
+    side (96 of 224), rounded to whole patches."""
     size: int | None = None
     """side in pixels of a global crop; None is the shorter side of the batch's canvas"""
 
@@ -62,7 +62,7 @@ SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=repla
 EASY = MultiCrop(
     global_crop=replace(SIMCLR, crop=(0.2, 1.0)), local_crop=replace(SIMCLR, crop=(0.1, 0.3)), local_crops=2
 )
-"""larger crops and fewer of them, for images of few pixels, of which smaller crops show nothing"""
+"""larger and fewer crops, for images of so few pixels that smaller crops show nothing"""
 
 DINO = MultiCrop(
     global_crop=Pair(first=replace(BYOL.first, crop=(0.4, 1.0)), second=replace(BYOL.second, crop=(0.4, 1.0))),
@@ -73,9 +73,9 @@ DINO = MultiCrop(
 
 
 def _local_size(size: int) -> int:
-    """Returns a multiple of the patch that transformers have by default at the global size, and at least 8 pixels.
+    """Returns the side of local crops: a multiple of transformers' default patch at the global size, and at least 8.
 
-    Encoders need 8 pixels. With 4, a stride of 2 would at last be applied to maps of a single pixel. Their gradients in
+    Encoders need 8 pixels. With 4, the last stride of 2 would be applied to maps of a single pixel. Their gradients in
     bfloat16 are noise on CPUs (torch 2.13).
     """
     patch = 16 if size >= 112 else 8 if size >= 56 else 4

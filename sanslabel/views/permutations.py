@@ -16,13 +16,13 @@ from sanslabel.randomness import permutation
 
 @cache
 def _chosen(count: int, length: int) -> np.ndarray:
-    # A column for each candidate, so that comparisons read memory in its order: 2 ms for each choice among 9!.
+    # A column for each candidate, so that comparisons read memory in sequence: 2 ms for each choice among 9!.
     candidates = np.array(list(all_permutations(range(length))), dtype=np.int8).T
     # Nearly all choices are ties. The first in lexical order would leave the same tiles in place again and again.
-    with torch.device("cpu"):  # also where networks are only outlined
+    with torch.device("cpu"):  # also where networks are built on "meta"
         order = permutation(0, candidates.shape[1]).numpy()
     candidates = np.ascontiguousarray(candidates[:, order])
-    nearest = np.full(candidates.shape[1], length, dtype=np.int8)  # to any of the chosen
+    nearest = np.full(candidates.shape[1], length, dtype=np.int8)  # distance to the nearest chosen one
     chosen = np.empty((count, length), dtype=np.int64)
     for choice in chosen:
         choice[:] = candidates[:, nearest.argmax()]
@@ -36,11 +36,11 @@ def _chosen(count: int, length: int) -> np.ndarray:
 def permutations(count: int, length: int = 9) -> Tensor:
     """Returns permutations of range(length), each the farthest from those before it, (count, length) int64.
 
-    Of all length! candidates it is the one whose smallest Hamming distance to the chosen ones is largest. Noroozi and
-    Favaro 2016, algorithm 1, take the mean distance. A fixed random order settles ties, so that the set is always the
-    same, and a larger set begins with the smaller one. Of 9 tiles, 100 permutations differ in at least 6 places and
-    1,000 in 5. They take one and three seconds, once in a process. Raises BadInput if `length` is above 9, or `count`
-    above the number of permutations.
+    Each is the one of all length! candidates whose smallest Hamming distance to the chosen ones is largest. Noroozi and
+    Favaro 2016, algorithm 1, take the mean distance instead. A fixed random order settles ties, so that the set is
+    always the same, and a larger set begins with the smaller one. For 9 tiles, 100 permutations differ in at least 6
+    places and 1,000 in at least 5. Computing them takes one and three seconds, once in a process. Raises BadInput if
+    `length` is above 9, or `count` above the number of permutations.
     """
     if length > 9:
         raise BadInput(f"Permutations of {length} tiles are too many to compare all of them; give at most 9 tiles.")

@@ -9,8 +9,8 @@ from sanslabel.errors import BadInput
 
 
 def view_dtype(pixels: Tensor, dtype: torch.dtype) -> torch.dtype:
-    """Returns the dtype that views of these pixels are computed in: their own if it is floating, for uint8 the given
-    one. Raises BadInput for other dtypes."""
+    """Returns the dtype in which views of these pixels are computed: their own if it is floating, the given one for
+    uint8. Raises BadInput for other dtypes."""
     if pixels.is_floating_point():
         return pixels.dtype
     if pixels.dtype != torch.uint8:
@@ -19,6 +19,6 @@ def view_dtype(pixels: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 def unit(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns the pixels in `dtype` in [0, 1]; uint8 is divided by 255. Half precision holds 0 to 255 exactly, so that
-    the division rounds once."""
+    """Returns the pixels in `dtype` in [0, 1]; uint8 is divided by 255. Half precision represents 0 to 255 exactly, so
+    that only the division rounds."""
     return pixels.to(dtype).div_(255) if pixels.dtype == torch.uint8 else pixels.to(dtype)

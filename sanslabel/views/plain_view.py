@@ -23,7 +23,7 @@ class PlainView(Protocol):
 def plain_view(spec: InputSpec) -> PlainView:
     """Returns the view that evaluation takes for an encoder of this input. Raises BadInput for texts.
 
-    Of an image it is the largest central square, of a sound the log-mel spectrogram of the central window.
+    For images it is the largest central square, for sounds the log-mel spectrogram of the central window.
     """
     match spec:
         case ImageSpec():

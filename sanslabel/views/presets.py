@@ -34,7 +34,8 @@ BYOL = Pair(first=replace(_MODERATE, blur=1.0), second=replace(_MODERATE, blur=0
 Barlow Twins and VICReg"""
 
 RECONSTRUCTION = View(crop=(0.08, 1.0), flip=0.5)
-"""no color, for autoencoders and supervised references: MAE (He et al. 2022) has it with crops from 0.2"""
+"""crops and flips without changes of color, for autoencoders and supervised references: MAE (He et al. 2022) has them
+with crops from 0.2"""
 
 WHOLE = View()
 """the image as it is, resized, for models of images themselves"""

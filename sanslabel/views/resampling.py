@@ -21,11 +21,12 @@ from sanslabel.views.pixels import unit
 
 Form = Literal["dense", "boxed"]
 GRAIN = 32
-"""the boxed form widens boxes to multiples of so many pixels. This leaves few different shapes of products: oneDNN
-compiles each new one in bfloat16, which takes longer than the product itself."""
+"""the boxed form widens boxes to multiples of this many pixels, so that products have few different shapes. In
+bfloat16, oneDNN compiles each new shape, which takes longer than the product itself."""
 BOXED_FROM = {("cpu", torch.bfloat16): 192, ("cpu", torch.float32): 128, ("cpu", torch.float64): 128}
-"""side of canvas or view from which the boxed form is faster, by device and dtype; for others it never is. The table is
-fixed, since a form that each run timed would give each run other bits; `python -m bench.views` measures it again."""
+"""side in pixels of canvas or view from which the boxed form is faster, by device and dtype. For others it never is.
+The table is fixed, since runs that measured it themselves would differ in their bits. `python -m bench.views` measures
+it again."""
 
 
 def form(device: torch.device, dtype: torch.dtype, side: int) -> Form:
@@ -45,8 +46,8 @@ def cropped(
     """Returns the box of every image, resampled to a square, mirrored and blurred.
 
     images: (N, C, H, W), uint8 or floating in [0, 1]; boxes: (N, 4) int64: top, left, height, width; size: S, in
-    pixels; mirrored: (N,) bool, left and right change places; sigma: (N,), of a Gaussian in pixels of the result, 0 for
-    no blur -> (N, C, S, S) in `dtype`.
+    pixels; mirrored: (N,) bool, left and right change places; sigma: (N,), deviation of a Gaussian in pixels of the
+    result, 0 for no blur -> (N, C, S, S) in `dtype`.
     """
     height, width = images.shape[2:]
     exact = torch.promote_types(dtype, torch.float32)  # positions in half precision would miss by whole pixels
@@ -96,14 +97,14 @@ def resampling_matrices(
     The weights are those of torchvision's and Pillow's antialiased bilinear resize: linear interpolation to enlarge,
     and a triangle as wide as two output pixels to reduce. Rows sum to 1, and pixels outside the interval weigh 0.
     """
-    scale = length.to(dtype) / size  # input pixels to an output pixel
+    scale = length.to(dtype) / size  # input pixels per output pixel
     center = scale[:, None] * (torch.arange(size, device=start.device, dtype=dtype) + 0.5)  # (N, S), from the start
     if mirrored is not None:
         center = torch.where(mirrored[:, None], center.flip(1), center)
     pixel = torch.arange(pixels, device=start.device) - start[:, None]  # (N, L)
     inside = (pixel >= 0) & (pixel < length[:, None])
     position = torch.where(inside, pixel.to(dtype) + 0.5, math.inf)  # pixels outside are infinitely far, and weigh 0
-    # Few passes over (N, S, L): a triangle of height `support` does, since its rows are normalized.
+    # Few passes over (N, S, L): the height of the triangle does not matter, since rows are normalized.
     distance = (position[:, None, :] - center[:, :, None]).abs_()
     weight = torch.sub(scale.clamp(min=1)[:, None, None], distance, out=distance).clamp_(min=0)
     return weight.div_(weight.sum(dim=2, keepdim=True))

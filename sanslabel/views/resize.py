@@ -29,5 +29,5 @@ def resized(images: Tensor, size: int, sizes: Tensor | None = None) -> Tensor:
 
 
 def resize_images(images: Images, size: int | None) -> Tensor:
-    """Returns `resized` of a batch's pictures, by default to the shorter side of their canvas, (N, C, S, S)."""
+    """Returns images as `resized` makes them, (N, C, S, S), by default with the shorter side of their canvas."""
     return resized(images.pixels, size or min(images.pixels.shape[2:]), images.sizes)

@@ -27,10 +27,10 @@ LINEAR_BELOW = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class LogMel:
-    """The logarithms of mel bands of a window of sound.
+    """Log-mel spectrograms of windows of sound.
 
     The view is ln(bank · |STFT|² + floor), with a periodic Hann window and centered frames. The mel scale and the bank
-    are Slaney's, as in librosa: triangles of equal area. Beyond the ends of the window there are zeros.
+    are Slaney's, as in librosa: triangles of equal area. The window is padded with zeros at both ends.
     """
 
     mels: Annotated[int, Bounds(least=1)] = 64
@@ -110,7 +110,8 @@ class LogMel:
         return mel_bank(self.mels, self.window, self.rate, self.low, self.high).float().to(device)
 
     def _mono(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Returns the mean over channels, (N, T) with at least `samples` of them, and the last possible start (N,)."""
+        """Returns the mean over channels, (N, T), T at least `samples`, and the last possible start of a window,
+        (N,)."""
         waves, lengths = cast(Audio, batch.signals["audio"])
         mono = waves.float().mean(dim=1)
         if lengths is None:
@@ -124,8 +125,8 @@ class LogMel:
 
 
 def to_mel(hertz: Tensor) -> Tensor:
-    """Returns frequencies on Slaney's mel scale: 3 mels in 200 Hz below 1 kHz, and above it 27 mels for a factor of
-    6.4."""
+    """Returns frequencies on Slaney's mel scale: 3 mels for every 200 Hz below 1 kHz, and above that 27 mels for every
+    factor of 6.4."""
     logarithmic = 15 + 27 * (hertz.clamp(min=LINEAR_BELOW) / LINEAR_BELOW).log() / log(6.4)
     return torch.where(hertz < LINEAR_BELOW, hertz * 3 / 200, logarithmic)
 

@@ -16,9 +16,9 @@ BRANCH = 2
 def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
     """Returns the side in pixels of tiles for images of `side` pixels.
 
-    It is three quarters of a cell, as 64 of 85 pixels in the papers. It is rounded up to a multiple of 8, or of a
-    transformer's patches. Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74, and tiles of 8, 8, 16 and
-    56. Raises BadInput if no tile fits a cell that an encoder can read.
+    The side is three quarters of a cell, as 64 of 85 pixels in the papers. It is rounded up to a multiple of 8, or of a
+    transformer's patch. Images of 28, 32, 64 and 224 pixels have cells of 9, 10, 21 and 74, and tiles of 8, 8, 16 and
+    56. Raises BadInput if no tile that an encoder can read fits a cell.
     """
     cell, unit = side // grid, patch * max(1, 8 // patch)
     fits = min(unit * -(-3 * cell // (4 * unit)), cell // patch * patch)
@@ -34,9 +34,9 @@ def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
 def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
     """Returns one tile at a random place in each cell of a grid x grid division of the image.
 
-    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, below the cell's S // grid by the wanted gap
-    -> (N, grid², C, size, size), row by row.
-    The place differs from tile to tile, so that neither continued edges nor a constant distance show which tiles are
+    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, smaller than a cell of S // grid pixels by
+    the wanted gap -> (N, grid², C, size, size), row by row.
+    The place differs from tile to tile. So neither continued edges nor a constant distance show which tiles are
     neighbors (Noroozi and Favaro 2016, section 3.3). Raises BadInput if a tile does not fit its cell.
     """
     n, _, height, width = images.shape

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from sanslabel.views.masks import Masked
 
 BRANCH = 0
-"""branch of a stream that views are drawn from; masks have another"""
+"""branch of a stream that views are drawn from; masks have another branch"""
 BEFORE_BOX = 10
-"""columns of uniform numbers before those of the box. A column keeps its meaning forever: a new operation takes another
-branch, and shifts nothing."""
+"""number of uniform draws before those of the box. Each column of draws keeps its meaning forever; a new operation
+takes another branch."""
 
 
 class Draw(NamedTuple):
@@ -48,14 +48,15 @@ class View:
     """A crop, resized, mirrored, blurred, changed in color and solarized. By default each operation is left out.
 
     `view(batch, stream)` -> (N, C, S, S) in [0, 1]. A sample's draws are functions of its key and of `stream` alone, so
-    that its view is the same in every batch. Views of floating images have their dtype, those of uint8 the batch's.
-    Colors are not clamped before the end (see `color`), and hue rotates chroma at constant luma.
+    that its view is the same in every batch. Views of floating images keep their dtype; views of uint8 images have the
+    dtype of the batch. Colors are not clamped before the end (see `color`), and hue rotates chroma at constant luma.
     """
 
     crop: tuple[float, float] | None = None
     """range of the crop's share of the area; None takes the largest central square, as evaluation does"""
     crop_of: Literal["image", "square"] = "image"
-    """area that the share refers to: the image's, or that of its largest square, which a square crop always fits"""
+    """area that `crop` is a share of: that of the image, or that of its largest square, so that square crops always
+    fit"""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """range of the crop's width/height"""
     size: int | None = None
@@ -65,13 +66,13 @@ class View:
     jitter: float = 0.0
     """probability that brightness, contrast, saturation and hue change"""
     brightness: float = 0.0
-    """its factor is uniform in 1 ± this, and not below 0"""
+    """the factor of brightness is uniform in 1 ± this number, and not below 0"""
     contrast: float = 0.0
-    """its factor is uniform in 1 ± this, and not below 0"""
+    """the factor of contrast is uniform in 1 ± this number, and not below 0"""
     saturation: float = 0.0
-    """its factor is uniform in 1 ± this, and not below 0; for RGB"""
+    """the factor of saturation is uniform in 1 ± this number, and not below 0; for RGB"""
     hue: float = 0.0
-    """its angle is uniform in 0 ± this, in full rotations, 0.5 at most; for RGB"""
+    """the angle of the hue is uniform in 0 ± this number, in full rotations, 0.5 at most; for RGB"""
     grayscale: float = 0.0
     """probability that the view is gray; for RGB"""
     blur: float = 0.0
@@ -98,12 +99,12 @@ class View:
 
     @timed("views")
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """Returns the view of every sample that belongs to this stream, (N, C, S, S)."""
+        """Returns this stream's view of every sample, (N, C, S, S)."""
         pixels, _ = batch.images(stream)
         return self.render(pixels, self.draw(batch, stream), batch.dtype)
 
     def input(self, batch: Batch, stream: int) -> EncoderInput:
-        """Returns the view of every sample that belongs to this stream, for an encoder."""
+        """Returns this stream's view of every sample, for an encoder."""
         return EncoderInput(self(batch, stream))
 
     def plain(self, batch: Batch) -> EncoderInput:
@@ -166,7 +167,8 @@ class View:
     def render(self, images: Tensor, draw: Draw, dtype: torch.dtype = torch.float32) -> Tensor:
         """Returns color @ (vertical @ image @ horizontal.T), clamped to [0, 1], then solarized.
 
-        images: (N, C, H, W), uint8 or floating in [0, 1]; dtype: that views of uint8 are computed in -> (N, C, S, S).
+        images: (N, C, H, W), uint8 or floating in [0, 1]; dtype: the one in which views of uint8 are computed
+        -> (N, C, S, S).
         """
         dtype = view_dtype(images, dtype)
         size = self.size or min(images.shape[2:])
@@ -176,7 +178,7 @@ class View:
                 view = recolored(view, draw.colors)
             view = view.clamp_(0, 1)
             if draw.solarized is not None:
-                # From 0.5 up, 1 - x is the smaller of the two; no x in [0, 1] exceeds 2 - x.
+                # From 0.5 up, 1 - x is less than x, and inverts; no x in [0, 1] exceeds 2 - x, which changes nothing.
                 limit = torch.where(draw.solarized, 1.0, 2.0).to(dtype)[:, None, None, None]
                 view = torch.minimum(view, limit - view)
         return view
@@ -192,11 +194,11 @@ class Pair:
     """side in pixels of each view whose size is open"""
 
     def __call__(self, batch: Batch, stream: int) -> Tensor:
-        """Returns the view of every sample that belongs to this stream, (N, C, S, S)."""
+        """Returns this stream's view of every sample, (N, C, S, S)."""
         return resized_to(self.size, (self.first, self.second)[stream % 2])(batch, stream)
 
     def input(self, batch: Batch, stream: int) -> EncoderInput:
-        """Returns the view of every sample that belongs to this stream, for an encoder."""
+        """Returns this stream's view of every sample, for an encoder."""
         return EncoderInput(self(batch, stream))
 
     def plain(self, batch: Batch) -> EncoderInput:

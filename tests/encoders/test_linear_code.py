@@ -37,7 +37,7 @@ def test_it_scales_before_the_other_encoder():
 
 def test_it_is_not_for_the_command_line_and_has_a_width():
     assert not {"coded", "linear_code"} & set(encoders.names())
-    with pytest.raises(BadInput, match="is made by methods, on another encoder; name that one"):
+    with pytest.raises(BadInput, match="is made only by methods, on top of another encoder; name that encoder"):
         encoders.build("linear_code", channels=1, image_size=8)
     with pytest.raises(BadInput, match="1 or more"):
         LinearCode.on(encoders.build("mlp", channels=1, image_size=8), 0)

@@ -63,7 +63,7 @@ IDX = b"\0\0\x08\x03" + struct.pack(">III", 10, 28, 28)
 def test_gzip_that_goes_on_beyond_what_it_announces(tmp_path, cheap):
     more = gzip.compress(bytes(16 << 20), 1) * 64  # a gigabyte in 5 MB
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(IDX) + more)
-    assert "announces 7,840 bytes and has others" in cheap(lambda: open_source(tmp_path))
+    assert "announces 7,840 bytes and has another number" in cheap(lambda: open_source(tmp_path))
 
 
 def test_gzip_that_announces_what_it_cannot_hold(tmp_path, cheap):

@@ -93,7 +93,7 @@ def test_names_and_paths_that_do_not_exist(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(BadInput, match=r"notes.txt is neither a folder nor an .npy, .npz or .tar file"):
         open_source("notes.txt")
-    with pytest.raises(BadInput, match="digits: 3 channels are asked for, its images have 1"):
+    with pytest.raises(BadInput, match="digits: the run needs 3 channels, and these images have 1"):
         open_source("digits", channels=3)
 
 

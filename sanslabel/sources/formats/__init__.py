@@ -1,8 +1,8 @@
-"""Formats of data, one file each, found by looking: a file in this folder, or in SANSLABEL_PATH/formats, is a format.
+"""Formats of data. Every file in this folder, or in `formats/` of a folder in SANSLABEL_PATH, is a format.
 
-A format has two functions. `splits(data)` returns the names of the splits of a path or name, and None if it is of
-another format. `open_source(data, split, wanted)` returns the source. It may have `NAMES`, the sets that are known by
-name, and `FALLBACK = True` if it reads only what no other format does.
+A format has two functions. `splits(data)` returns the names of the splits of a path or name, or None if the data have
+another format. `open_source(data, split, wanted)` returns the source. A format may also define `NAMES`, the sets that
+it knows by name. With `FALLBACK = True`, it reads only data that no other format reads.
 """
 
 from sanslabel.discovery import search_path

@@ -1,7 +1,7 @@
 """The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky 2009).
 
-A record has one byte of label, in CIFAR-100 two (coarse, then fine; the fine one is used). Then come 3 x 32 x 32 bytes
-of pixels, channel by channel.
+A record begins with one byte of label. In CIFAR-100 there are two, coarse and fine, of which the fine one is used. Then
+come 3 x 32 x 32 bytes of pixels, channel by channel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sanslabel.sources.source import Wanted
 
 _PIXELS = 3 * 32 * 32
 _NAMES = 1 << 16
-"""bytes of the names of classes, at most; CIFAR-100's take 1,000"""
+"""most bytes of the file of class names; CIFAR-100's takes 1,000"""
 
 
 def splits(data: str | Path) -> tuple[str, ...] | None:

@@ -1,6 +1,6 @@
 """IDX, the format of MNIST and its successors (LeCun, Cortes, Burges 1998).
 
-A folder holds up to four files, gzipped or not, with the names that MNIST's have.
+A folder holds up to four files, gzipped or not, with the names of MNIST's files.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read(path: Path, rank: int) -> np.ndarray:
             expected, limit = math.prod(shape), size * DEFLATED if packed else max(0, size - begin)
             pixels = content(file, expected, limit, path)
             if len(head) < begin or file.read(1):
-                present = "others" if packed else f"{limit:,}"
+                present = "another number" if packed else f"{limit:,}"
                 raise BadInput(
                     f"{path} announces {expected:,} bytes and has {present}: it is cut off or damaged; fetch it again."
                 )

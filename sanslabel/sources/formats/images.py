@@ -8,13 +8,14 @@ from pathlib import Path
 from sanslabel.sources.source import Source, Wanted
 
 FALLBACK = True
-"""any folder that no other format reads is one of images"""
+"""a folder that no other format reads counts as one of images"""
 
 
 def splits(data: str | Path) -> tuple[str, ...] | None:
     """Returns the splits that a folder is divided into; None for anything but a folder.
 
-    They are "train" and "test" if it has folders train/ and test/, or train/ and val/ without a test/.
+    They are "train" and "test" if the folder has train/ and test/, or train/ and val/ but no test/; otherwise only
+    "train".
     """
     return tuple(_prefixes(Path(data))) if Path(data).is_dir() else None
 
@@ -40,7 +41,7 @@ def _prefixes(root: Path) -> dict[str, str]:
     present = os.listdir(root)
 
     def spelled(name: str) -> str:
-        """Returns the folder's own spelling, where the system finds "Train" by that name, too."""
+        """Returns the folder's own spelling, such as "Train", on a system that ignores case."""
         return name if name in present else next((other for other in present if other.casefold() == name), name)
 
     return {"train": f"{spelled('train')}/", "test": f"{spelled(test)}/"}

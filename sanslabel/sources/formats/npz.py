@@ -1,4 +1,4 @@
-"""NumPy's .npz: the array `images`, and where there are any, `labels` and `classes` (names).
+"""NumPy's .npz: the array `images` and, if there are any, `labels` and `classes` (names).
 
 A test split is in `test_images` and `test_labels`.
 """
@@ -22,9 +22,9 @@ from sanslabel.sources.source import Wanted
 
 _PREFIX = {"train": "", "test": "test_"}
 _AT_ONCE = 1 << 20
-"""bytes read at once, and so of the list of an archive's members: twenty thousand of them"""
+"""most bytes read at once. One read takes the list of an archive's members, so that it has at most some 20,000."""
 _NAMES = 1 << 22
-"""bytes of the names of classes, at most"""
+"""most bytes of the array of class names"""
 
 
 def splits(data: str | Path) -> tuple[str, ...] | None:
@@ -77,7 +77,7 @@ def _archive(path: Path) -> Iterator[ZipFile]:
 
 
 class _Bounded(BufferedReader):
-    """A file of which little is read at once: a list of a million members would be read before any is asked for."""
+    """A file that refuses large reads. Without it, opening an archive would read even a list of a million members."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         read = super().read(_AT_ONCE + 1 if size is None or size < 0 else min(size, _AT_ONCE + 1))
@@ -91,7 +91,7 @@ def _array(path: Path, name: str, limit: int = sys.maxsize) -> np.ndarray:
     size = path.stat().st_size
     with bad_input_as(f"array {name} in {path}", "save it again with numpy.savez"), _archive(path) as archive:
         member = archive.getinfo(f"{name}.npy")
-        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # what NumPy writes; others unpack without bound
+        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # NumPy writes these; others unpack without bound
             raise BadInput(f"array {name} in {path} is packed in another way than NumPy's; save it with numpy.savez.")
         with archive.open(member) as file:
             return read_array(file, min(member.file_size, size * DEFLATED, limit), path)

@@ -1,8 +1,8 @@
 """Tar archives of image files, alone or several in a folder, with WebDataset's naming.
 
-The members of a sample have one key, the path up to the first dot of its last component: `key.jpg`. Its label is in
-`key.cls`, or in `key.json` as "label" or "cls". Without those, the sub-folder is the label, as in folders of images.
-Samples are those of the folder that the archives would be unpacked to, in its order.
+The members of a sample share one key, the path up to the first dot of the file's name: `key.jpg`. The sample's label is
+in `key.cls`, or in `key.json` as "label" or "cls". Without these files, the sub-folder is the label, as in folders of
+images. The samples and their order are those of a folder into which the archives were unpacked.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sanslabel.sources.stores.tar_index import Index, archives, index_of
 def splits(data: str | Path) -> tuple[str, ...] | None:
     """Returns the splits that archives are divided into; None for anything but archives.
 
-    They are "train" and "test" if there are folders train/ and test/, or train/ and val/ without a test/, in an archive
-    or of archives. Raises BadInput for archives that cannot be read.
+    They are "train" and "test" if there are folders train/ and test/, or train/ and val/ but no test/. These are
+    folders in an archive, or folders of archives. Raises BadInput for archives that cannot be read.
     """
     path = Path(data)
     return tuple(_prefixes(index_of(path))) if archives(path) else None

@@ -1,1 +1,1 @@
-"""Stores answer names and bytes: files in a folder, or members of archives."""
+"""Stores of named bytes: files in a folder, or members of archives."""

@@ -16,28 +16,28 @@ from sanslabel.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 UNREAD = frozenset({".heic", ".heif"})
-"""suffixes of pictures that a warning counts, since telephones make them"""
+"""suffixes of pictures that are not read; a warning counts them, since phones make them"""
 
 FORMAT = 1
 REMEMBERED_FROM = 1000
-"""number of files from which on a listing is kept; listing fewer takes some ten milliseconds"""
+"""smallest number of files whose listing is kept; listing fewer takes some ten milliseconds"""
 SETTLED = 2_000_000_000
-"""ns; a folder that was changed so shortly before it was listed may change again under the same time stamp"""
+"""nanoseconds; a folder changed less than this before it was listed may change again without a new time stamp"""
 
 
 class _Folders(NamedTuple):
-    """The folders below the root, whose times tell whether files have come or gone."""
+    """The folders below the root, whose times show whether files were added or removed."""
 
     paths: list[str]
     times: np.ndarray
-    """(M,) int64, time of last change in ns, read before the folder was"""
+    """(M,) int64, time of last change in ns, read before the folder's files were listed"""
 
 
 def listing(root: Path) -> list[str]:
-    """Returns all files with an image's suffix, at any depth, sorted.
+    """Returns the sorted paths of all files with an image's suffix, at any depth.
 
-    They are paths relative to the folder, with forward slashes. Hidden files and folders are left out and links are
-    followed; a folder counts once, however many links lead to it. Raises BadInput if a folder cannot be listed.
+    Paths are relative to the folder, with forward slashes. Hidden files and folders are left out, and links are
+    followed. A folder counts once, however many links lead to it. Raises BadInput if a folder cannot be listed.
     """
     memory = _memory(root)
     remembered = _remembered(root, memory)
@@ -62,7 +62,7 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
     visited: set[tuple[int, int]] = set()
     pending, links, unread = [""], [], 0
     while pending or links:
-        folder = pending.pop() if pending else links.pop()  # links last: the path without one is the folder's name
+        folder = pending.pop() if pending else links.pop()  # links last, so that a folder gets its path without links
         try:
             status = os.stat(root / folder)
             if (status.st_dev, status.st_ino) in visited:
@@ -74,7 +74,7 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
                     if entry.name.startswith("."):
                         continue
                     path = f"{folder}/{entry.name}" if folder else entry.name
-                    # A link that leads in a circle makes entry.is_dir() raise, and os.path.isdir() false.
+                    # For a link that leads in a circle, entry.is_dir() raises, and os.path.isdir() returns False.
                     link = entry.is_symlink()
                     if os.path.isdir(entry.path) if link else entry.is_dir():
                         (links if link else pending).append(path)
@@ -85,7 +85,7 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
     if unread:
-        warnings.warn(f"{root}: {unread:,} HEIC pictures are left out; convert them to JPEG to have them", stacklevel=2)
+        warnings.warn(f"{root}: {unread:,} HEIC pictures are left out; convert them to JPEG to use them", stacklevel=2)
     changed = np.array([changed for _, changed in folders], np.int64)
     return sorted(files), _Folders([path for path, _ in folders], changed)
 
@@ -106,7 +106,7 @@ def _remembered(root: Path, memory: Path) -> list[str] | None:
                 if os.stat(root / folder).st_mtime_ns != changed:
                     return None
             return unpacked_strings(content["paths"])
-    except Exception:  # none there, or not intact in whatever way: list again
+    except Exception:  # missing or damaged in any way: list again
         return None
 
 
@@ -123,13 +123,13 @@ def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
                 folder_times=folders.times,
             )
         os.replace(temporary, memory)
-    except OSError:  # it only saves time: go on without
+    except OSError:  # the file only saves time: go on without it
         with suppress(OSError):
             temporary.unlink()
 
 
 def packed_strings(strings: list[str]) -> np.ndarray:
-    """Returns names as the file system has them, which need not be valid text, with a zero after each, as uint8."""
+    """Returns the bytes of names in the file system, which need not be valid text, with a zero after each, as uint8."""
     content = bytearray()
     for begin in range(0, len(strings), 10_000):  # a million at once would take three times the memory
         content += os.fsencode("\0".join([*strings[begin : begin + 10_000], ""]))

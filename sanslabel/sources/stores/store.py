@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Unreadable(Exception):
-    """A file that is not used, with the reason."""
+    """An error for a file that cannot be used, with the reason."""
 
 
 class Store(Protocol):
@@ -32,10 +32,10 @@ class Store(Protocol):
         ...
 
     def status(self, begin: int = 0, end: int | None = None) -> np.ndarray:
-        """Returns what changes when a file does, of the files from `begin` to `end`.
+        """Returns sizes and times of the files from `begin` to `end`, which show whether a file has changed.
 
-        (n, 3) int64: the bytes of each, and when its content and its entry last changed, in ns; -1 for one that is
-        gone.
+        (n, 3) int64: the bytes of each file, and the times in ns when its content and its entry last changed; -1 for a
+        missing file.
         """
         ...
 
@@ -47,10 +47,10 @@ class Store(Protocol):
 def open_regular(path: str | Path) -> BinaryIO:
     """Returns an ordinary file, open for reading.
 
-    Raises Unreadable for what else has a name: a pipe would be waited for, and a device has no end.
+    Raises Unreadable for folders, pipes and devices: reading a pipe would block, and a device has no end.
     """
     path = Path(path)
     mode = path.stat().st_mode
     if not S_ISREG(mode):
-        raise Unreadable("Is a directory" if S_ISDIR(mode) else "no file but a device or a pipe")
+        raise Unreadable("Is a directory" if S_ISDIR(mode) else "not a file, but a device or a pipe")
     return path.open("rb")

@@ -1,4 +1,4 @@
-"""Members of tar archives as a store: read where they lie, nothing is extracted."""
+"""Members of tar archives as a store. They are read in place; nothing is extracted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sanslabel.sources.stores.tar_headers import READ, read_at
 from sanslabel.sources.stores.tar_index import Shard
 
 OPEN = 64
-"""archives that a process holds open at a time"""
+"""most archives that a process has open at a time"""
 _BUFFER = 1 << 16
 
 
@@ -79,14 +79,14 @@ class _Archive:
             raise BadInput(f"{self.path} has changed since it was opened; start again.")
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fills the buffer from an offset, and returns how many bytes there were."""
+        """Fills the buffer with bytes from an offset on, and returns their number."""
         content = read_at(self.descriptor, len(buffer), offset)
         buffer[: len(content)] = content
         return len(content)
 
 
 class _Archives:
-    """The archives that this process has open, those used last."""
+    """The archives that this process has open: the most recently used ones."""
 
     def __init__(self) -> None:
         self.lock, self.archives = threading.Lock(), OrderedDict[tuple[Path, Shard], _Archive]()
@@ -130,6 +130,6 @@ class _Content(io.RawIOBase):
             wanted = max(0, min(len(content), self.size - self.position))
             read = self.archive.read_into(content[:wanted], self.begin + self.position) if wanted else 0
         if read < wanted:
-            raise OSError("the archive is cut off")  # without a number: it stays so
+            raise OSError("the archive is cut off")  # without an errno: the damage is permanent
         self.position += read
         return read

@@ -1,7 +1,7 @@
 """Headers of tar archives, read one by one without extracting anything.
 
-The formats are ustar, pax (POSIX.1-2001) and GNU's, as far as they say where the bytes of a member lie. Python's
-tarfile makes an object of each member: it takes 7 times as long and holds 2 KB for each.
+The formats are ustar, pax (POSIX.1-2001) and GNU's, as far as they state where the bytes of a member lie. Python's
+tarfile makes an object for each member, which takes 7 times as long and 2 KB of memory each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BLOCK = 512
 READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 """flags to open an archive with"""
 LONGEST = 1 << 20
-"""bytes of a long name or of extended attributes, at most"""
+"""most bytes of a long name or of extended attributes"""
 _FILE, _GNU_NAME, _GNU_LINK, _PAX, _PAX_GLOBAL, _SPARSE = (b"0", b"\0", b"7"), b"L", b"K", b"x", b"g", b"S"
 _LOCK = threading.Lock()
 _WITHOUT_DATA = b"123456"
@@ -45,14 +45,14 @@ class Member(NamedTuple):
 
 
 class Damaged(Exception):
-    """An archive that is cut off or no archive, with the reason."""
+    """An error for a file that is cut off, damaged or not an archive, with the reason."""
 
 
 def members(descriptor: int) -> Iterator[Member]:
     """Yields the members of an open archive.
 
-    Raises Damaged for one that is cut off within a member, has a damaged header, or is no archive. At the end, its
-    generator returns nothing, whether the archive has a mark there or not.
+    Raises Damaged for a file that is cut off within a member, has a damaged header, or is not an archive. A missing
+    mark at the end of the archive is not an error.
     """
     end, position = os.fstat(descriptor).st_size, 0
     name: str | None = None
@@ -79,7 +79,7 @@ def members(descriptor: int) -> Iterator[Member]:
                 size = _decimal(attributes["size"], position) if "size" in attributes else size
             position = content + _padded(length)
             continue
-        if kind == _SPARSE:  # of a file with holes, more blocks of their places may come before the content
+        if kind == _SPARSE:  # for a file with holes, blocks with their places may precede the content
             more = header[482]
             while more and content < end:
                 more, content = read_at(descriptor, BLOCK, content).ljust(BLOCK, b"\0")[504], content + BLOCK
@@ -95,7 +95,7 @@ def members(descriptor: int) -> Iterator[Member]:
 
 
 def _check_sum(header: bytes, position: int) -> None:
-    """Raises Damaged unless the header's sum is the one that it states, signed or not."""
+    """Raises Damaged unless the header states the sum of its bytes, signed or unsigned."""
     try:
         stated = int(header[148:156].strip(b" \0") or b"-1", 8)
     except ValueError:
@@ -106,7 +106,7 @@ def _check_sum(header: bytes, position: int) -> None:
 
 
 def _number(field: bytes, position: int) -> int:
-    """Returns a number of octal digits, or of bytes if the first bit is set."""
+    """Returns a number that is stored in octal digits, or in binary if the first bit is set."""
     if field[0] & 0x80:
         number = int.from_bytes(field, "big") - (0x80 << 8 * (len(field) - 1))
         if field[0] != 0x80 or number >= 1 << 62:

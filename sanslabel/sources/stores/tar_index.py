@@ -30,15 +30,15 @@ from sanslabel.sources.stores.tar_headers import BLOCK, READ, Damaged, Member, m
 
 FORMAT = 1
 KEPT = 64
-"""indices in the user's cache folder, at most; those that were not used for the longest are removed"""
+"""most indices in the user's cache folder; the least recently used ones are removed"""
 LARGEST_LABEL = 1 << 16
-"""bytes of a .cls or .json file that is read for a label"""
+"""most bytes of a .cls or .json file that is read for a label"""
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
-"""how compressed archives begin"""
+"""first bytes of compressed archives, with the names of the compressions"""
 
 
 class Shard(NamedTuple):
-    """An archive, and what tells that it has changed."""
+    """An archive, with its size and time, which show whether it has changed."""
 
     path: str
     """relative to the folder of the archives"""
@@ -62,14 +62,14 @@ class Index(NamedTuple):
     label: np.ndarray
     """(N,) int32, position in `label_names`, -1 where there is none"""
     label_names: list[str]
-    """labels as .cls and .json files state them, in the order in which they were met"""
+    """labels as .cls and .json files state them, in the order of their first use"""
 
 
 def archives(path: Path) -> list[str]:
-    """Returns the archives that a file or folder stands for, relative to its folder; none if it is something else.
+    """Returns the archives that a path names, relative to their folder: the file itself, or the archives in a folder.
 
-    A folder stands for its archives if it holds no images and no folders but `train`, `test` and `val`, whose archives
-    count too.
+    A folder counts if it holds no images, and no folders except `train`, `test` and `val`, whose archives count, too.
+    Any other path has no archives.
     """
     if path.is_file():
         return [path.name] if path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")) else []
@@ -122,7 +122,8 @@ def index_of(path: Path) -> Index:
 
 @lru_cache(maxsize=1)
 def _index_in_memory(path: Path, folder: Path, shards: tuple[Shard, ...]) -> Index:
-    """Returns the index of these shards; the last one stays in memory, since splits are asked for before samples."""
+    """Returns the index of these shards. The last index stays in memory, since first splits and then samples need
+    it."""
     return _index(path, folder, shards)
 
 
@@ -138,10 +139,10 @@ def _index(path: Path, folder: Path, shards: tuple[Shard, ...]) -> Index:
 
 
 class _Unsorted:
-    """Images as they come in the archives, with the labels of their samples.
+    """Images in the order of the archives, with the labels of their samples.
 
-    The members of a sample have one key: the path up to the first dot of its last component. Where they stand one after
-    the other, as WebDataset writes them, no key need be kept.
+    The members of a sample have one key: the path up to the first dot of its last component. If the members of a sample
+    follow each other, as WebDataset writes them, their key need not be kept.
     """
 
     def __init__(self) -> None:
@@ -149,11 +150,11 @@ class _Unsorted:
         self.shard, self.offset, self.size, self.label = array("i"), array("q"), array("q"), array("i")
         self.label_names: dict[str, int] = {}
         self.strays: dict[str, int] = {}
-        """labels of samples whose image stands elsewhere"""
+        """labels, by key, of samples whose image does not stand beside the label"""
         self.key, self.label_of_key, self.first = "", -1, 0
 
     def begin(self, key: str) -> None:
-        """Ends the sample before, and begins the one of this key."""
+        """Ends the previous sample and begins the sample of this key, unless it has begun already."""
         if key == self.key:
             return
         if self.label_of_key >= 0:
@@ -178,7 +179,8 @@ class _Unsorted:
         self.label_of_key = self.label_names.setdefault(label, len(self.label_names))
 
     def sorted(self, folder: Path, shards: tuple[Shard, ...]) -> Index:
-        """Returns all images by name, the last of those that have one name in one archive."""
+        """Returns the index of all images, sorted by name. If an archive has a name several times, its last image
+        counts."""
         self.begin("\0")
         names, label = self.names, np.frombuffer(self.label, np.int32)
         if self.strays:
@@ -229,7 +231,7 @@ def _built(folder: Path, shards: tuple[Shard, ...]) -> Index:
                 if name is None:
                     left_out["names that lead elsewhere"] += suffix in SUFFIXES
                     continue
-                if any(folder.startswith(".") for folder in name.split("/")):  # as in folders
+                if any(folder.startswith(".") for folder in name.split("/")):  # hidden, as in folders
                     continue
                 if not member.is_file:
                     left_out["links, devices or other special files"] += suffix in SUFFIXES
@@ -262,7 +264,7 @@ def _check_plain(descriptor: int, path: Path) -> None:
 
 
 def _clean(name: str) -> str | None:
-    """Returns a member's name without "./"; None for one that leads out of the folder or is not a path."""
+    """Returns a member's name without "./"; None for a name that leads out of the folder or is not a path."""
     while name.startswith("./"):
         name = name[2:]
     if not name or name.startswith("/") or ".." in name.split("/") or "\n" in name or "\r" in name:
@@ -278,7 +280,7 @@ def _key(name: str) -> str:
 
 
 def _label(descriptor: int, member: Member, suffix: str) -> str | None:
-    """Returns the label that a .cls or .json file states, if it does."""
+    """Returns the label that a .cls or .json file states; None if it states none."""
     if member.size > LARGEST_LABEL:
         return None
     content = read_at(descriptor, member.size, member.offset)
@@ -312,7 +314,7 @@ def _remembered(memory: Path, shards: tuple[Shard, ...]) -> Index | None:
                 return None
         os.utime(memory)
         return Index(shards, names, shard, offset, size, label, label_names)
-    except Exception:  # none there, or not intact in whatever way: look again
+    except Exception:  # missing or damaged in any way: make it again
         return None
 
 
@@ -338,6 +340,6 @@ def _remember(index: Index, memory: Path) -> None:
         used = sorted(memory.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
         for file in used[:-KEPT]:
             file.unlink(missing_ok=True)
-    except OSError:  # it only saves time: go on without
+    except OSError:  # the file only saves time: go on without it
         with suppress(OSError):
             temporary.unlink()
