@@ -12,6 +12,8 @@ import torch
 
 import sanslabel
 from sanslabel.device import cores
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(1500)]
 
@@ -64,8 +66,9 @@ def test_fashion_mnist_without_labels(tmp_path):
     """Beside nothing else: pixels and the random encoder of all 60,000 images take longer than an epoch."""
     train = [sys.executable, "-m", "sanslabel", "train", "simclr", "--data", "fashion-mnist", "--epochs", "6"]
     subprocess.run([*train, "--no-evaluate", "--out", str(tmp_path / "run")], check=True)
-    found = sanslabel.evaluate(tmp_path / "run", baselines=False, draws=1)
-    trained = {score.protocol: score.value for score in found if score.labels_per_class is None}
+    protocols = (KNN(draws=1), Linear(draws=1))
+    scores = sanslabel.evaluate(tmp_path / "run", protocols=protocols, baselines=False)
+    trained = {score.protocol: score.value for score in scores if score.labels_per_class is None}
     print(trained)
     assert trained["linear"] >= 88.0
     assert trained["knn"] >= 86.0

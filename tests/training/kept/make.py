@@ -19,6 +19,8 @@ import torch
 import sanslabel
 from sanslabel import checkpoint, methods
 from sanslabel.encoders import vit
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.sources import open_source
 from sanslabel.training import session
 from sanslabel.training.signals import Stopped
@@ -64,7 +66,7 @@ def keep(kept: Path, name: str, encoder: dict, numbers: dict) -> None:
             shutil.copytree(run, kept, ignore=shutil.ignore_patterns(".lock", "metrics.jsonl"))
         session.optimize = optimize
         sanslabel.resume(run)
-        sanslabel.evaluate(run, draws=2, cache=False)
+        sanslabel.evaluate(run, protocols=(KNN(draws=2), Linear(draws=2)), cache=False)
         for file in (*run.glob("encoder*.safetensors"), run / "config.json", run / "metrics.jsonl"):
             shutil.copy(file, kept)
         shutil.copytree(run / "evaluation", kept / "evaluation")
