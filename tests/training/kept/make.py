@@ -71,7 +71,7 @@ def keep(kept: Path, name: str, encoder: dict, numbers: dict) -> None:
             shutil.copy(file, kept)
         shutil.copytree(run / "evaluation", kept / "evaluation")
         with torch.no_grad():
-            outputs = sanslabel.load_encoder(run)(open_source("digits").load([0, 1, 2, 3]).images / 255)
+            outputs = sanslabel.load_encoder(run)(open_source("digits").images[:4] / 255)
     checkpoint.write_json(kept / "outputs.json", {"first_four_digits": outputs.tolist()})
     sizes = {str(file.relative_to(kept)): file.stat().st_size for file in sorted(kept.rglob("*")) if file.is_file()}
     print(name, json.dumps(sizes))
