@@ -60,7 +60,7 @@ def test_without_matplotlib_nothing_is_trained_for_a_picture(capsys, tmp_path, m
         (("energy", "simclr", "--toy", "spiral"), "SimCLR has small and paper"),
         (("quality", "nowhere", "nowhere"), "no run here"),
         (("energy", "dae", "--toy", "spiral", "--out", "plane.csv"), "written as PNG"),
-        (("train", "vae", "--encoder", "coded"), "name that one"),
+        (("train", "vae", "--encoder", "coded"), "name that encoder"),
         (("train", "vae", "--encoder", "dcgan", "--encoder-options", "filters=x"), "filters is x"),
         (("train", "dae", "--method.amount", "1.0"), "a probability from 0 to below 1"),
         (("train", "vae", "--method.beta", "-1.0"), "--method.beta -1.0: must be 0 or more"),
