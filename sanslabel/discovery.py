@@ -7,6 +7,7 @@ into. No run folder, no data and no configuration can name a file to import.
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,6 +34,13 @@ def module_names(path: Sequence[str], without: Iterable[str] = ()) -> list[str]:
 def module_file(path: Sequence[str], name: str) -> Path:
     """Returns the file of that name in the first folder that has one."""
     return next(file for folder in path if (file := Path(folder, f"{name}.py")).is_file())
+
+
+def first_line(path: Sequence[str], name: str) -> str:
+    """Returns the first line of the docstring of a file in these folders, without importing it; its name if it has
+    none."""
+    docstring = ast.get_docstring(ast.parse(module_file(path, name).read_bytes())) or name
+    return docstring.splitlines()[0]
 
 
 def defined_class(module: ModuleType, base: type[T]) -> type[T]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sanslabel.discovery import defined_class, module_file, module_names, search_path
+from sanslabel.discovery import defined_class, first_line, module_names, search_path
 from sanslabel.errors import BadInput, suggestion
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ def names() -> list[str]:
 
 def sentence(name: str) -> str:
     """Returns the first line of the method's file, without importing it."""
-    docstring = ast.get_docstring(ast.parse(module_file(__path__, name).read_bytes())) or name
-    return docstring.splitlines()[0]
+    return first_line(__path__, name)
 
 
 def method_class(name: str) -> type[Method]:
