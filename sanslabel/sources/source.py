@@ -76,6 +76,8 @@ class Source(ABC):
     """the shape of each signal; for image files, whose sizes may differ, the size to train at"""
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
+    remarks: tuple[str, ...] = ()
+    """sentences about the data that a person should know, such as which files were left out"""
 
     def __len__(self) -> int:
         return len(self.labels)
