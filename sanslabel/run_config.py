@@ -71,6 +71,8 @@ class Plan:
     """the frozen network that the method learns from; None if there is none"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
+    remarks: tuple[str, ...] = ()
+    """sentences about the data for a person, such as what was left out; empty in runs of earlier versions"""
 
 
 @dataclass(frozen=True, kw_only=True)

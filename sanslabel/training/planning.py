@@ -99,6 +99,7 @@ def resolve_plan(
         allow_missing=settings.allow_missing,
         teacher=None if teacher is None else _named(teacher),
         inputs=dict(source.facts(size or None).inputs),
+        remarks=source.remarks,
     )
     if plan.batch % plan.world_size:
         raise BadInput(

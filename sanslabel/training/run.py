@@ -29,6 +29,7 @@ from sanslabel.sources import Source, open_source
 from sanslabel.sources.cache import cached
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
+from sanslabel.training.header import print_header
 from sanslabel.training.lock import refuse_if_locked
 from sanslabel.training.planning import EncoderChoice, check_together, resolve_method, resolve_plan
 from sanslabel.training.session import Session, open_session
@@ -136,6 +137,8 @@ def _trained(
     with reproducible(device, saves_memory), advise_when_out_of_memory(device, _advice(plan)), ExitStack() as stack:
         with nullcontext() if fresh else bad_input_as(folder.path / "run.json", "start a new run"):
             session = open_session(folder.path, plan, method, recipe, source)
+        if fresh:
+            on_first_process(print_header, session)
         on_first_process(claim, stack, folder, session, fresh)
         session = replace(session, source=cached(source, plan.cache, plan.workers))
         began = time.monotonic()

@@ -33,17 +33,17 @@ class RunLog:
     ) -> None:
         self.plan, self.metrics, self.timesheet, self.show, self.track = plan, metrics, timesheet, show, track
         self.warn_of_collapse, self.last_problem = warn_of_collapse, ""
-        self.advised, self.described = False, rank() > 0
+        self.advised, self.described = False, world_size() == 1 or rank() > 0
 
     def begin(self, record: Record) -> None:
-        """Starts the timesheet after the first step, and prints once how large a step is: its samples, processes and
+        """Starts the timesheet after the first step, and prints once how several processes share it, with its
         negatives."""
         if not self.timesheet.begun:
             self.timesheet.begin(record.clock)
         if self.described or not record.objectives:
             return
         self.described = True
-        share = f" on {world_size()} processes, {self.plan.batch // world_size():,} each" if world_size() > 1 else ""
+        share = f" on {world_size()} processes, {self.plan.batch // world_size():,} each"
         negatives = max((o.negatives or 0 for o in record.objectives), default=0)
         among = f", {negatives:,} negatives for each positive" if negatives else ""
         print(f"{self.plan.batch:,} images a step{share}{among}", file=errors())

@@ -1,0 +1,50 @@
+"""The lines that a run prints before its first step: the data, and how it trains on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sanslabel.console import errors
+from sanslabel.inputs import ImageSpec
+from sanslabel.run_config import Plan
+from sanslabel.training.session import Session
+
+
+def print_header(session: Session) -> None:
+    """Prints the header of a run to standard error."""
+    encoders = session.method.encoders(session.net)
+    weights = sum(parameter.numel() for parameter in next(iter(encoders.values())).parameters())
+    for line in header(session.plan, session.source.name, weights):
+        print(line, file=errors())
+
+
+def header(plan: Plan, name: str, weights: int) -> Iterator[str]:
+    """Yields the lines of a header.
+
+    name: the name of the data. weights: the number of the encoder's weights.
+    """
+    image = plan.inputs.get("image")
+    data, size = "samples", ""
+    if isinstance(image, ImageSpec) and plan.image_size > 1:
+        data = "pictures, " + {1: "gray", 3: "color"}.get(image.channels, f"{image.channels} channels")
+        size = f", {plan.image_size} x {plan.image_size} pixels"
+    yield f"{name}: {plan.samples:,} {data}"
+    yield from plan.remarks
+    encoder = f"encoder {plan.encoder['name']} ({readable_count(weights)} weights)"
+    share = f" ({plan.batch // plan.world_size:,} on each of {plan.world_size} processes)"
+    batch = f"batch {plan.batch:,}{share if plan.world_size > 1 else ''}"
+    steps = counted(plan.samples // plan.batch * plan.epochs, "step")
+    yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
+
+
+def counted(count: int, thing: str) -> str:
+    """Returns the number with the thing that it counts: "1 step", "1,200 steps"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def readable_count(count: int) -> str:
+    """Returns a large number with two digits, such as "1.2 M"."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.{1 if count < 10 * size else 0}f} {unit}"
+    return str(count)
