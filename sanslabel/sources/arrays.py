@@ -18,6 +18,7 @@ from sanslabel.device import to_device
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.memory_limits import main_memory
+from sanslabel.sources.channels import conversion_advice, converted_remark, with_channels
 from sanslabel.sources.source import Loaded, Request, Source, Wanted
 
 DEFLATED = 1032
@@ -121,7 +122,7 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
 
     Labels become positions in `classes`: the names that the files state or, without names, the sorted labels of all
     splits. Raises BadInput for empty arrays, unequal numbers of labels and images, splits that do not fit together, or
-    a wrong number of channels.
+    channels that cannot be converted to those of `wanted`.
     """
     images, labels, file_rows = [], [], []
     for stored_split, (read, values, file) in splits.stored.items():
@@ -143,11 +144,11 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
         file_rows.append(np.arange(len(pixels)) if stored_split == "train" else ~np.arange(len(pixels)))
     pixels = np.concatenate(images) if len(images) > 1 else images[0]  # one split is not copied
     positions = torch.from_numpy(np.concatenate(labels))
+    present = pixels.shape[1]
+    pixels = with_channels(pixels, wanted.channels or present)
+    if pixels is None:
+        raise BadInput(conversion_advice(name, wanted.channels or present, present))
     channels, height, width = pixels.shape[1:]
-    if wanted.channels not in (None, channels):
-        raise BadInput(
-            f"{name}: the run needs {wanted.channels} channels, and these images have {channels}; convert them."
-        )
     return Arrays(
         name=name,
         split=split,
@@ -156,6 +157,7 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
         file_row=torch.from_numpy(np.concatenate(file_rows)),
         classes=_classes(splits) if bool((positions >= 0).any()) else (),
         inputs={"image": ImageSpec(channels=channels, height=height, width=width)},
+        remarks=() if channels == present else (converted_remark(present),),
     )
 
 

@@ -33,7 +33,8 @@ def open_source(
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
     not), CIFAR's binary files, tar archives or images. Without a test split, "train" has all samples.
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
-    `channels` is the number to which files of images are converted, and which arrays must have.
+    `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
+    its luma; there are no other conversions.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """

@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
     image_size: int | None = None
     """the side in pixels at which files of images are trained; it limits the size of decoded images"""
     channels: int | None = None
-    """the number of channels to which files of images are converted, and which arrays must have"""
+    """the number of channels to read; only gray and color are converted to each other"""
 
 
 class Replaced(NamedTuple):

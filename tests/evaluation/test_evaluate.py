@@ -316,10 +316,10 @@ def test_a_second_set_must_be_named(run):
 
 
 def test_a_second_set_that_does_not_go_is_refused_before_the_work(run, tmp_path):
-    np.savez(tmp_path / "rgb.npz", images=np.zeros((9, 3, 8, 8), np.uint8), labels=np.arange(9) % 2)
+    np.savez(tmp_path / "two.npz", images=np.zeros((9, 2, 8, 8), np.uint8), labels=np.arange(9) % 2)
     sentences = []
-    with pytest.raises(BadInput, match="the run needs 1 channels, and these images have 3"):
-        evaluate(run, protocols=("knn", Transfer(data=str(tmp_path / "rgb.npz"))), report=sentences.append)
+    with pytest.raises(BadInput, match="the run needs 1 channels, and these images have 2"):
+        evaluate(run, protocols=("knn", Transfer(data=str(tmp_path / "two.npz"))), report=sentences.append)
     assert not sentences
 
 

@@ -93,8 +93,8 @@ def test_names_and_paths_that_do_not_exist(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(BadInput, match=r"notes.txt is neither a folder nor an .npy, .npz or .tar file"):
         open_source("notes.txt")
-    with pytest.raises(BadInput, match="digits: the run needs 3 channels, and these images have 1"):
-        open_source("digits", channels=3)
+    with pytest.raises(BadInput, match="digits: the run needs 4 channels, and these images have 1; choose data with 4"):
+        open_source("digits", channels=4)
 
 
 def test_a_folder_called_like_an_embedded_set_is_meant_by_its_path(tmp_path, monkeypatch):
