@@ -19,7 +19,7 @@ from sanslabel.memory_limits import main_memory
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import GivenNetwork, Plan, Spent
-from sanslabel.scores import ScoreFile, read_scores
+from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Source, Split, open_source, splits
 from sanslabel.verdict import Verdict, verdict
@@ -97,8 +97,19 @@ class RunFolder:
         return verdict(self.lines())
 
     def scores(self) -> list[ScoreFile]:
-        """Returns the scores in RUN/evaluation, one file for each set of data and network."""
-        return [read_scores(file) for file in sorted((self.path / "evaluation").glob("*.json"))]
+        """Returns the scores of the run's present encoders in RUN/evaluation, one file for each set of data and
+        encoder. Raises BadInput if a file is damaged."""
+        return [file for file in self._score_files() if not self._earlier(file)]
+
+    def earlier_scores(self) -> list[ScoreFile]:
+        """Returns the scores of encoders that the run had before it was trained on."""
+        return [file for file in self._score_files() if self._earlier(file)]
+
+    def _score_files(self) -> list[ScoreFile]:
+        return merged_by_key(score_files(self.path / "evaluation").values())
+
+    def _earlier(self, file: ScoreFile) -> bool:
+        return file.network in self.exported() and file.sha256 != checkpoint.sha256(self.encoder_file(file.network))
 
     def method(self) -> Method:
         """Returns the run's method with its hyper-parameters. Raises BadInput if its class is not installed."""

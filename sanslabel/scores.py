@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, nan
 from pathlib import Path
@@ -45,7 +45,7 @@ class ScoreFile:
     """The scores of one encoder on one set of data: RUN/evaluation/DATA.json."""
 
     data: str
-    """a path, or the name of an embedded set"""
+    """a path as it was last given, or the name of an embedded set"""
     fingerprints: Mapping[str, str]
     """the SHA-256 of the data, by split: train, test"""
     split: str
@@ -59,6 +59,28 @@ class ScoreFile:
     precision: str
     """the type that features were computed in: float32 or bfloat16"""
     scores: tuple[Score, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Returns all that identifies the file: data, test samples, encoder and precision. Data are known by their
+        fingerprints, so that the spelling of their path plays no part."""
+        of_data = [f"{split} {digest}" for split, digest in sorted(self.fingerprints.items())]
+        return (*of_data, self.split, self.network, self.sha256, str(self.image_size), self.precision)
+
+
+def score_files(folder: Path) -> dict[Path, ScoreFile]:
+    """Returns the content of each file of scores in RUN/evaluation, the file that was written last at the end. Raises
+    BadInput if one is damaged."""
+    return {path: read_scores(path) for path in sorted(folder.glob("*.json"), key=_time_and_name)}
+
+
+def merged_by_key(files: Iterable[ScoreFile]) -> list[ScoreFile]:
+    """Returns the files with those of equal keys joined into one, which has all their scores in order."""
+    joined: dict[tuple[str, ...], ScoreFile] = {}
+    for file in files:
+        earlier = joined[file.key].scores if file.key in joined else ()
+        joined[file.key] = replace(file, scores=(*earlier, *file.scores))
+    return list(joined.values())
 
 
 def read_scores(path: Path) -> ScoreFile:
@@ -81,11 +103,16 @@ def write_scores(path: Path, file: ScoreFile) -> None:
     checkpoint.write_json(path, {**content, "encoder": encoder, "scores": scores})
 
 
+def _time_and_name(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
 def _score_file(content: Mapping[str, Any]) -> ScoreFile:
     encoder = from_plain(dict[str, str], content["encoder"])
     fingerprints = from_plain(dict[str, str], content["fingerprints"])
     scores = tuple(map(_score, content["scores"]))
     from_plain(list[str], [fingerprints["test"], *(score.settings.get("data", "") for score in scores)])
+    from_plain(list[dict[str, str]], [score.settings.get("fingerprints", {}) for score in scores])
     return ScoreFile(
         data=from_plain(str, content["data"]),
         fingerprints=fingerprints,

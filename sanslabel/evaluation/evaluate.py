@@ -18,7 +18,7 @@ from sanslabel.evaluation.score_file import write_merged
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import open_subject, pixel_baseline, random_encoder, readouts
 from sanslabel.memory_limits import advise_when_out_of_memory
-from sanslabel.scores import Score
+from sanslabel.scores import Score, score_files
 
 
 def evaluate(
@@ -57,6 +57,7 @@ def evaluate(
     labeled = data or (subject.plan.data if subject.plan else None)
     if labeled is None:
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
+    on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)
     split = labeled_split(labeled, seed, options, features)

@@ -33,6 +33,9 @@ class Snapshot:
     lines: Sequence[Mapping[str, Any]]
     """lines of metrics.jsonl"""
     measurements: Sequence[Measurement]
+    """scores of the present encoder"""
+    earlier: int
+    """scores of encoders that the run had before it was trained on"""
     exported: bool
     """True if the run has exported an encoder; a run does so at its end"""
 
@@ -62,10 +65,15 @@ def snapshot(path: str | Path, name: str) -> Snapshot:
     folder = RunFolder.open(path)
     folder.known_plan  # noqa: B018  # raises BadInput for a folder with nothing but an encoder
     measurements = [measurement for file in folder.scores() for measurement in _measurements(file)]
-    return Snapshot(name, folder, folder.lines(), measurements, bool(folder.exported()))
+    earlier = sum(len(file.scores) for file in folder.earlier_scores())
+    return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()))
 
 
 def _measurements(file: ScoreFile) -> list[Measurement]:
-    fingerprint = file.fingerprints["test"]
-    data = [Path(score.settings.get("data", file.data)).name for score in file.scores]  # a transfer names its own data
-    return [Measurement(score, name, fingerprint) for score, name in zip(file.scores, data, strict=True)]
+    return [_measurement(score, file) for score in file.scores]
+
+
+def _measurement(score: Score, file: ScoreFile) -> Measurement:
+    """Returns a score with its data: those of its file, or the score's own if it is one of a second set."""
+    fingerprints = score.settings.get("fingerprints", file.fingerprints)
+    return Measurement(score, Path(score.settings.get("data", file.data)).name, fingerprints.get("test", ""))

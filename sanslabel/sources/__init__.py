@@ -2,7 +2,7 @@
 
 from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.loader import batches, ordered
-from sanslabel.sources.opening import Split, names, open_source, splits
+from sanslabel.sources.opening import Split, location, names, open_source, splits
 from sanslabel.sources.pairs import Pairs
 from sanslabel.sources.source import Loaded, Request, Source
 
@@ -14,6 +14,7 @@ __all__ = [
     "Source",
     "Split",
     "batches",
+    "location",
     "names",
     "open_source",
     "ordered",

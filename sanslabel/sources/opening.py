@@ -58,6 +58,11 @@ def names() -> tuple[str, ...]:
     return tuple(name for format in _formats().values() for name in getattr(format, "NAMES", ()))
 
 
+def location(data: str | Path) -> str:
+    """Returns the name of an embedded set as it is, and any other path as an absolute one without links."""
+    return data if isinstance(data, str) and data in names() else str(Path(data).resolve())
+
+
 @cache
 def _formats() -> dict[str, Format]:
     """Returns all formats by name."""

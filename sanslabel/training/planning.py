@@ -22,7 +22,7 @@ from sanslabel.recipe import Recipe
 from sanslabel.run_config import GivenNetwork, Plan
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RecipeName, Settings
-from sanslabel.sources import Source, names
+from sanslabel.sources import Source, location
 from sanslabel.sources.cache import fitting
 from sanslabel.training.compilation import check_compiler
 
@@ -72,7 +72,7 @@ def resolve_plan(
         method = method.masked(configs["image"].get("patch", MASKED_PATCH))
     method, epochs = method.sized(size), settings.epochs or recipe.epochs
     plan = Plan(
-        data=data if isinstance(data, str) and data in names() else str(Path(data).resolve()),
+        data=location(data),
         fingerprint=source.fingerprint,
         samples=len(source),
         method=name,

@@ -63,7 +63,7 @@ class Relation(Protocol):
         encoder = other.encoder.to(images.options["device"])
         features, division = images.represented({**comparison.representations, "": encoder})
         known = features[""].test
-        settings = {"reference": f"{other.folder} ({other.sha256[:12]})", "images": len(division.test)}
+        settings = {"reference": f"{other.folder.resolve()} ({other.sha256[:12]})", "images": len(division.test)}
         scores = []
         for name in comparison.representations:
             test = features[name].test

@@ -21,7 +21,7 @@ class Transfer(Protocol):
 
     title = "Linear accuracy on {data}, in %"
     needs = "a second labeled set"
-    identified_by = ("data",)
+    identified_by = ("fingerprints",)
 
     def check_comparison(self, comparison: Comparison) -> None:
         if self.data is None:

@@ -19,20 +19,26 @@ def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
     measured = [(run.name, m) for run in runs for m in run.measurements if m.score.stage is None]
     for group in dict.fromkeys(_group(m) for _, m in measured):
         yield _table([(name, m) for name, m in measured if _group(m) == group])
+    for run in runs:
+        if run.earlier:
+            yield note(
+                f"{run.name} also has {run.earlier} scores of an earlier encoder, before it was trained on. "
+                "`sanslabel evaluate RUN` measures the present one."
+            )
     if not any(run.measurements for run in runs):
         yield note("Nothing has been measured yet. `sanslabel evaluate RUN` measures the encoder of a run.")
 
 
-def _group(measurement: Measurement) -> tuple[str, str, str]:
-    """Returns the key of a score's table: data, fingerprint, and the protocol if it has a table of its own."""
+def _group(measurement: Measurement) -> tuple[str, str]:
+    """Returns the key of a score's table: the data's fingerprint, and the protocol if it has a table of its own."""
     protocol = measurement.score.protocol
-    return measurement.data, measurement.fingerprint, protocol if title_of(protocol) else ""
+    return measurement.fingerprint, protocol if title_of(protocol) else ""
 
 
 def _table(measured: Sequence[tuple[str, Measurement]]) -> str:
     """Returns the table of one group, from pairs of a run's name and a measurement."""
     (_, first), *_ = measured
-    data, _, protocol = _group(first)
+    data, protocol = first.data, _group(first)[1]
     columns = list(dict.fromkeys(_column(m.score) for _, m in measured))
     values = {(name, m.score.representation, *_column(m.score)): m.score for name, m in measured}
     lines = dict.fromkeys((name, m.score.representation) for name, m in measured)
