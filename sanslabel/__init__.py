@@ -7,13 +7,13 @@ from sanslabel.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sanslabel import encoders, generation, losses, methods, views
-    from sanslabel.checkpoint import load_encoder
     from sanslabel.evaluation import evaluate
+    from sanslabel.run_folder import load_encoder
     from sanslabel.training.run import resume, train
 
 _HOMES = {
     "evaluate": "sanslabel.evaluation",
-    "load_encoder": "sanslabel.checkpoint",
+    "load_encoder": "sanslabel.run_folder",
     "resume": "sanslabel.training.run",
     "train": "sanslabel.training.run",
 }

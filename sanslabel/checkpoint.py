@@ -7,18 +7,19 @@ is complete. `newest` proves that by the manifest before anything is read. No pi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialized
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -77,6 +78,11 @@ def sweep(folder: Path) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """Returns all folders with a checkpoint's name, the newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
+
+
+def newest_step(folder: Path) -> int:
+    """Returns the step of the newest checkpoint by its name, or 0 if there are no checkpoints."""
+    return max((int(digits) for path in checkpoints(folder) if (digits := path.name[5:]).isdecimal()), default=0)
 
 
 def newest(folder: Path) -> Path | None:
@@ -141,7 +147,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def sha256(path: Path) -> str:
     """Returns the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(tensors: Tensors) -> str:
+    """Returns the SHA-256 that a file with these tensors would have, in hexadecimal."""
+    return hashlib.sha256(serialized(*_stored(tensors))).hexdigest()
 
 
 def read_json(path: Path, newest: int = FORMAT) -> dict[str, Any]:
@@ -196,17 +207,23 @@ def save_encoders(run: Path, networks: Mapping[str, nn.Module], weights: Mapping
 
 
 def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
-    """Returns the trained encoder of a run folder, in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
+    """Returns the exported encoder of a folder, in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
 
     network: the name of the exported encoder ("student", "teacher", …), by default the first. Raises BadInput if the
-    folder has no encoder, or one whose weights do not match its configuration key by key.
+    folder has no exported encoder, or one whose weights do not match its configuration key by key.
     """
     run = Path(run)
     if not (run / "config.json").is_file():
-        raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a finished run.")
+        raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a run.")
     config, path = exported_config(run, network), encoder_file(run, network)
     outline, tensors = encoders.outline(config, run / "config.json"), read_tensors(path)
     check_fit(outline, tensors, path)  # before the encoder takes memory
+    return encoder_of(config, tensors, path)
+
+
+def encoder_of(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Encoder:
+    """Returns the encoder of a configuration with the given weights, in evaluation mode. Raises BadInput, which names
+    the path, if they do not fit."""
     with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
         encoder = encoders.build(**config)
     load_strictly_(encoder, tensors, path)
@@ -221,13 +238,21 @@ def exported(run: str | Path) -> list[str]:
 def exported_config(run: str | Path, network: str | None = None) -> dict[str, Any]:
     """Returns the configuration of an exported encoder, by default the first. Raises BadInput if there is none."""
     configs = _configs(Path(run))
-    return configs[_network(run, configs, network)]
+    return configs[chosen_network(run, configs, network)]
 
 
 def encoder_file(run: str | Path, network: str | None = None) -> Path:
     """Returns the file with the weights of an exported encoder. Raises BadInput if there is none."""
     configs = _configs(Path(run))
-    return _weights_file(Path(run), _network(run, configs, network), next(iter(configs)))
+    return _weights_file(Path(run), chosen_network(run, configs, network), next(iter(configs)))
+
+
+def chosen_network(run: str | Path, networks: Collection[str], network: str | None) -> str:
+    """Returns the name of the encoder that `network` chooses, by default the first. Raises BadInput for an unknown
+    name."""
+    if network is not None and network not in networks:
+        raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(networks)}.")
+    return network or next(iter(networks))
 
 
 def load_strictly_(module: nn.Module, tensors: Tensors, path: Path) -> None:
@@ -263,13 +288,6 @@ def _configs(run: Path) -> dict[str, Any]:
     if wrong := [name for name in configs if not name.isidentifier()]:  # it becomes part of a file's name
         raise BadInput(f"{path}: {wrong[0]!r} is no name of a network; take it out.")
     return configs
-
-
-def _network(run: str | Path, configs: Mapping[str, Any], network: str | None) -> str:
-    """Returns the name of the exported encoder that `network` chooses, by default the first."""
-    if network is not None and network not in configs:
-        raise BadInput(f"{run}: has no network {network!r}; there are: {', '.join(configs)}.")
-    return network or next(iter(configs))
 
 
 def _weights_file(run: Path, network: str, first: str) -> Path:
@@ -351,7 +369,14 @@ def _regular(path: Path) -> Path:
 
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:
-    """Writes tensors. Those that share all of their memory, such as a module under two names, are written once."""
+    unique, metadata = _stored(tensors)
+    save_file(unique, path, metadata)
+    _flush(path)
+
+
+def _stored(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Returns the tensors and the metadata of a file. Tensors that share all of their memory, such as a module under
+    two names, are stored once."""
     unique: dict[str, Tensor] = {}
     names: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
     shared: dict[str, str] = {}
@@ -364,8 +389,7 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
             unique[name] = tensor.detach().contiguous().cpu()
     # The metadata have one entry only: the library writes several in a random order, and equal state must give equal
     # bytes.
-    save_file(unique, path, metadata={"sanslabel": json.dumps({"format": FORMAT, "shared": shared})})
-    _flush(path)
+    return unique, {"sanslabel": json.dumps({"format": FORMAT, "shared": shared})}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -47,6 +47,10 @@ class CollapseWarning(UserWarning):
     """A run whose figures show that it learns nothing."""
 
 
+class UnfinishedWarning(UserWarning):
+    """A run whose newest checkpoint is used, since it has not ended."""
+
+
 @contextmanager
 def bad_input_as(what: object, remedy: str) -> Iterator[None]:
     """Context manager that turns any exception into a BadInput, which says what cannot be read, and names the remedy.

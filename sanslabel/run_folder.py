@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from sanslabel import checkpoint, encoders, methods, run_config
 from sanslabel.batch import Facts
+from sanslabel.distributed import rank
 from sanslabel.encoders import Encoder
-from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.errors import BadInput, UnfinishedWarning, bad_input_as
 from sanslabel.given import Given, given_encoder, open_weights
 from sanslabel.json_lines import read_figures, read_json_lines
 from sanslabel.memory_limits import main_memory
@@ -23,6 +26,16 @@ from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Source, Split, open_source, splits
 from sanslabel.verdict import Verdict, verdict
+
+
+class TrainedEncoder(NamedTuple):
+    """An encoder that a run has trained, in evaluation mode."""
+
+    encoder: Encoder
+    network: str
+    """the name under which the method exports it: student, teacher, mean, critic, …"""
+    sha256: str
+    """the SHA-256 of the file with its weights, or of the file that the run would export now"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,10 @@ class RunFolder:
         file = path / "run.json"
         if not file.is_file():
             if not (path / "config.json").is_file():
-                raise BadInput(f"{path}: no run here (no run.json); name the folder of a run.")
+                raise BadInput(
+                    f"{path}: no run here (no run.json), and no trained encoder here (no config.json); name the folder "
+                    "of a run."
+                )
             return cls(path, None, {}, None)
         content = run_config.upgraded(checkpoint.read_json(file, run_config.FORMAT))
         try:
@@ -79,9 +95,19 @@ class RunFolder:
 
     @property
     def done(self) -> int:
-        """Returns the last step that metrics.jsonl has, 0 before the first."""
-        lines = self.lines()
-        return lines[-1]["step"] if lines else 0
+        """Returns the last step that is known: that of metrics.jsonl or of the newest checkpoint, or 0."""
+        return self.done_by(self.lines())
+
+    def done_by(self, lines: Sequence[Mapping[str, Any]]) -> int:
+        """Returns the last step that is known, by these lines of metrics.jsonl and by the names of the checkpoints. A
+        run that was stopped between two lines has a later checkpoint."""
+        saved = checkpoint.newest_step(self.path / "checkpoints")
+        return max(saved, lines[-1]["step"]) if lines else saved
+
+    @property
+    def resume_command(self) -> str:
+        """Returns the command that continues the run."""
+        return f"sanslabel train --resume {shlex.quote(str(self.path))}"
 
     @property
     def unfinished(self) -> bool:
@@ -129,14 +155,35 @@ class RunFolder:
 
     def exported(self) -> list[str]:
         """Returns the names of the exported encoders, the default first; none before the run's end."""
-        return checkpoint.exported(self.path) if (self.path / "config.json").is_file() else []
+        return checkpoint.exported(self.path) if (self.path / "config.json").exists() else []
+
+    def trained_encoder(self, network: str | None = None) -> TrainedEncoder:
+        """Returns an encoder of the run: the exported one, or that of the newest checkpoint if the run has not ended.
+
+        network: its name, by default the first. Warns if the run has not ended. Raises BadInput if there is no such
+        encoder and no checkpoint, or if the weights do not fit.
+        """
+        if names := self.exported():
+            encoder = checkpoint.load_encoder(self.path, network)
+            return TrainedEncoder(encoder, network or names[0], checkpoint.sha256(self.encoder_file(network)))
+        if not checkpoint.checkpoints(self.path / "checkpoints"):
+            raise BadInput(
+                f"{self.path}: no trained encoder here, since the run has no checkpoint yet; finish it with: "
+                f"{self.resume_command}"
+            )
+        method, net = self.networks(torch.device("cpu"))
+        trained: Mapping[str, Any] = method.encoders(net)
+        name = checkpoint.chosen_network(self.path, trained, network)
+        weights = trained[name].state_dict()
+        encoder = checkpoint.encoder_of(trained[name].config, weights, self.path / "run.json")
+        return TrainedEncoder(encoder, name, checkpoint.weights_sha256(weights))
 
     def encoder(self, network: str | None = None) -> Encoder:
-        """Returns an exported encoder in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
+        """Returns an encoder of the run in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
 
-        network: its name, by default the first. Raises BadInput if there is none, or if its weights do not fit.
+        network: its name, by default the first. Warns and raises as `trained_encoder` does.
         """
-        return checkpoint.load_encoder(self.path, network)
+        return self.trained_encoder(network).encoder
 
     def encoder_file(self, network: str | None = None) -> Path:
         """Returns the file with the weights of an exported encoder."""
@@ -145,8 +192,8 @@ class RunFolder:
     def networks(self, device: torch.device) -> tuple[Method, Networks]:
         """Returns the method and its networks with the weights of the newest checkpoint, in evaluation mode.
 
-        Their size is checked before memory is taken. Raises BadInput if there is no checkpoint, if it does not fit, or
-        if the networks are larger than the machine's memory.
+        Their size is checked before memory is taken. Warns if the run has not ended. Raises BadInput if there is no
+        checkpoint, if it does not fit, or if the networks are larger than the machine's memory.
         """
         file, plan, method = self.path / "run.json", self.known_plan, self.method()
         with bad_input_as(file, "name the folder of a run"):
@@ -156,8 +203,15 @@ class RunFolder:
                 net = method.networks(build_encoders(plan), facts, **given_networks(plan))
         newest = checkpoint.newest(self.path / "checkpoints")
         if newest is None:
-            raise BadInput(f"{self.path}: has no checkpoint yet; wait until it has saved one.")
+            raise BadInput(f"{self.path}: has no checkpoint yet; continue it with: {self.resume_command}")
         checkpoint.load_networks_(net, newest)
+        if not self.exported() and rank() == 0:
+            step = f"step {checkpoint.read_state(newest)['step']:,} of {self.steps:,}"
+            warnings.warn(
+                f"{self.path}: has not ended, so this is its state after {step}; `{self.resume_command}` finishes it",
+                UnfinishedWarning,
+                stacklevel=2,
+            )
         return method, net.to(device).eval()
 
     def source(self, split: Split | None = None, data: str | Path | None = None, channels: int | None = None) -> Source:
@@ -200,6 +254,19 @@ class RunFolder:
     def seconds(self) -> float:
         """Returns the seconds of training, over all starts that have ended."""
         return 0.0 if self.spent is None else self.spent.seconds
+
+
+def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
+    """Returns the trained encoder of a run folder, in evaluation mode: images (N, C, H, W) in [0, 1] -> (N, D).
+
+    network: the name of the encoder ("student", "teacher", …), by default the first. If the run has not ended, the
+    encoder is that of its newest checkpoint, and a warning names the step. Raises BadInput if the folder has no encoder
+    and no checkpoint, or weights that do not match the configuration key by key.
+    """
+    path = Path(run)
+    if (path / "config.json").exists() or not (path / "run.json").is_file():
+        return checkpoint.load_encoder(path, network)
+    return RunFolder.open(path).encoder(network)
 
 
 def build_encoders(plan: Plan) -> Any:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import sanslabel
 from sanslabel import checkpoint
 from sanslabel.encoders import vit
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, UnfinishedWarning
+from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.methods import method_class
+from sanslabel.report.snapshot import snapshot
 from sanslabel.run_config import Spent
 from sanslabel.run_folder import RunFolder
 from sanslabel.scores import read_scores, write_scores
@@ -84,6 +87,64 @@ def test_a_folder_with_nothing_but_an_encoder(run):
             use()
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_encoder_of_a_stopped_run_is_that_of_its_newest_checkpoint(name, tmp_path, tiny_vit):
+    run = Path(shutil.copytree(KEPT / name, tmp_path / "a run"))
+    exported = RunFolder.open(run).exported()
+    for file in (run / "config.json", *run.glob("*.safetensors")):
+        file.unlink()
+    sentence = rf"after step 6 of 10; `sanslabel train --resume '{tmp_path}/a run'` finishes it"
+    for network in exported:
+        with pytest.warns(UnfinishedWarning, match=sentence):
+            _, net = RunFolder.open(run).networks(CPU)
+        with pytest.warns(UnfinishedWarning, match=sentence) as warned:
+            encoder = sanslabel.load_encoder(run, network)
+        assert len(warned) == 1
+        expected = RunFolder.open(run).method().encoders(net)[network]
+        assert type(encoder) is type(expected)
+        assert encoder.config == expected.config
+        assert not encoder.training
+        assert any(parameter.requires_grad for parameter in encoder.parameters()), "of a teacher, too"
+        assert all(map(torch.equal, encoder.state_dict().values(), expected.state_dict().values()))
+    with pytest.warns(UnfinishedWarning):
+        first = RunFolder.open(run).trained_encoder()
+    assert first.network == exported[0]
+    with pytest.warns(UnfinishedWarning), pytest.raises(BadInput, match=f"no network 'x'; there are: {exported[0]}"):
+        sanslabel.load_encoder(run, "x")
+
+
+def test_what_was_measured_before_the_export_was_measured_of_the_same_encoder(tmp_path):
+    """The SHA-256 of scores is that of the file that is exported later from the same weights."""
+    options = {"encoder": {"name": "mlp", "hidden": [16]}, "epochs": 1, "precision": "float32", "device": "cpu"}
+    run = sanslabel.train("digits", method="dino", out=tmp_path / "run", **options)
+    assert run.exported() == ["teacher", "student"]
+    exported = [run.trained_encoder(name) for name in (None, "teacher", "student")]
+    (run.path / "config.json").unlink()
+    for before in exported:
+        with pytest.warns(UnfinishedWarning, match="after step 5 of 5"):
+            after = run.trained_encoder(before.network)
+        assert (after.network, after.sha256) == (before.network, before.sha256)
+
+
+def test_a_stopped_run_is_measured(run):
+    for file in ("config.json", "encoder.safetensors"):
+        (run / file).unlink()
+    shutil.rmtree(run / "evaluation")
+    with pytest.warns(UnfinishedWarning, match="after step 6 of 10"):
+        scores = sanslabel.evaluate(run, protocols=(KNN(draws=1),), baselines=False)
+    assert {score.representation for score in scores} == {"trained encoder (student)"}
+    with pytest.warns(UnfinishedWarning):
+        sha256 = RunFolder.open(run).trained_encoder().sha256
+    assert [file.sha256 for file in RunFolder.open(run).scores()] == [sha256]
+
+
+def test_the_last_step_of_a_run_that_was_stopped_between_two_lines(run):
+    (run / "config.json").unlink()
+    (run / "metrics.jsonl").unlink()
+    assert (RunFolder.open(run).done, RunFolder.open(run).unfinished) == (6, True)
+    assert snapshot(run, "run").done == 6
+
+
 def test_a_run_without_its_parts(run):
     shutil.rmtree(run / "checkpoints")
     (run / "config.json").unlink()
@@ -92,7 +153,9 @@ def test_a_run_without_its_parts(run):
     assert (folder.lines(), folder.done, folder.unfinished, folder.exported()) == ([], 0, True, [])
     with pytest.raises(BadInput, match="has no checkpoint yet"):
         folder.networks(CPU)
-    with pytest.raises(BadInput, match="no trained encoder here"):
+    with pytest.raises(
+        BadInput, match=r"no trained encoder here, .* no checkpoint yet; finish it with: sanslabel train "
+    ):
         folder.encoder()
     with pytest.raises(BadInput, match="no run here"):
         RunFolder.open(run / "elsewhere")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sanslabel import checkpoint, encoders
+from sanslabel import encoders
 from sanslabel.encoders.timm import PREFIX, pretrained_settings
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     network: str
     """student, teacher, mean, critic, or pretrained"""
     sha256: str
-    """the SHA-256 of the weights' file; for an encoder of timm, a digest of the weights"""
+    """the SHA-256 of the weights' file, see `TrainedEncoder`; for an encoder of timm, a digest of the weights"""
     folder: Path
     """the folder that scores and features are written to"""
     plan: Plan | None = None
@@ -54,10 +54,9 @@ def open_subject(run: str | Path, network: str | None = None, data: str | Path |
     """
     if str(run).startswith(PREFIX):
         return _timm_subject(str(run), data)
-    folder = Path(run)
-    encoder = checkpoint.load_encoder(folder, network)
-    weights = checkpoint.sha256(checkpoint.encoder_file(folder, network))
-    return Subject(encoder, network or checkpoint.exported(folder)[0], weights, folder, RunFolder.open(folder).plan)
+    folder = RunFolder.open(run)
+    encoder, network, sha256 = folder.trained_encoder(network)
+    return Subject(encoder, network, sha256, folder.path, folder.plan)
 
 
 def _timm_subject(name: str, data: str | Path | None) -> Subject:

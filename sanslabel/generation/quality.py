@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sanslabel.checkpoint import sha256
 from sanslabel.errors import BadInput
 from sanslabel.generation.distances import NEIGHBORS, frechet_distance, precision_recall
 from sanslabel.generation.model import BATCH, Model, open_model
@@ -29,7 +28,7 @@ class Quality:
     """The quality of a model's samples, and its bounds on the density of test images."""
 
     encoder: str
-    """the run whose features were compared, with the first digits of its file's SHA-256"""
+    """the run whose features were compared, with the first digits of its weights' SHA-256"""
     samples: int
     distance: float
     """Fréchet distance of samples from test images"""
@@ -65,8 +64,8 @@ def quality(
     train, test = model.source(chosen, "train"), model.source(chosen, "test")
     if (count := min(count, len(train), len(test))) <= NEIGHBORS:
         raise BadInput(f"{count} images are too few to compare; give {NEIGHBORS + 1} or more (--n, --data).")
-    folder = RunFolder.open(encoder)
-    network = folder.encoder().to(model.device)
+    trained = RunFolder.open(encoder).trained_encoder()
+    network = trained.encoder.to(model.device)
     if network.config["channels"] != model.channels:
         channels = f"{network.config['channels']} channels, but those of {run} have {model.channels}"
         raise BadInput(f"{encoder}: reads images of {channels}; name an encoder that was trained on such images.")
@@ -80,7 +79,7 @@ def quality(
     fake = model.apply(features, sampled_images(model, count, seed))
     precision, recall = precision_recall(real, fake)
     return Quality(
-        encoder=f"{encoder} ({sha256(folder.encoder_file())[:12]})",
+        encoder=f"{encoder} ({trained.sha256[:12]})",
         samples=count,
         distance=frechet_distance(fake, real),
         floor=frechet_distance(other, real),

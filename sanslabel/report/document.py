@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from sanslabel.checkpoint import replacing
 from sanslabel.device import chosen_device
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, UnfinishedWarning
 
 
 def report(
@@ -46,7 +47,9 @@ def report(
 
     snapshots = [snapshot(run, name) for run, name in zip(runs, short_names(runs), strict=True)]
     options = Options(data=data, points=max(2, points // len(runs)), seed=seed, device=chosen_device(device))
-    page = assembled(snapshots, options, log or (lambda sentence: None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnfinishedWarning)  # the page has a sentence of its own
+        page = assembled(snapshots, options, log or (lambda sentence: None))
     with replacing(path) as partial:
         partial.write_text(page.html(), encoding="utf-8")
     return path

@@ -46,8 +46,8 @@ class Snapshot:
 
     @property
     def done(self) -> int:
-        """Returns the last logged step, or 0 before the first."""
-        return self.lines[-1]["step"] if self.lines else 0
+        """Returns the last step that is known, or 0 before the first."""
+        return self.folder.done_by(self.lines)
 
     @property
     def unfinished(self) -> bool:

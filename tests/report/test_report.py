@@ -109,8 +109,8 @@ def test_a_term_of_ones_own_is_drawn_under_its_name(runs):
 def test_an_unfinished_run_shows_what_there_is(page):
     text, specs, maps = contents(page("unfinished"))
     assert "This run has not ended: step 10 of 20." in text
-    assert "no encoder yet" in text
-    assert not maps
+    assert "The map shows the encoder after step 10 of 20." in text
+    assert len(maps) == 1
     assert specs
     assert 'alt="first view"' in text
 
@@ -121,6 +121,8 @@ def test_a_run_that_has_just_begun(runs, tmp_path):
     text, specs, maps = contents(report(tmp_path / "run"))
     assert "Too early to say" in text
     assert "step 0 of" in text
+    assert "No map: " in text
+    assert "no checkpoint yet" in text
     assert not specs
     assert not maps
 

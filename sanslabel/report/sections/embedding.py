@@ -13,14 +13,13 @@ from sanslabel.report.snapshot import Snapshot
 
 def embedding(run: Snapshot, page: Page, options: Options, log: Callable[[str], None]) -> Iterator[str]:
     """Yields the map with its neighbors, and the charts that belong to it."""
-    if not run.exported:
-        yield note("No map: the run has no encoder yet. It exports one at its end.")
-        return
     try:
         content = embedding_map(run.folder, options, log)
     except SanslabelError as error:
         yield note(f"No map: {error}")
         return
+    if not run.exported:
+        yield note(f"The map shows the encoder after step {run.done:,} of {run.folder.steps:,}.")
     yield page.map(content)
     yield page.grid(chart for chart in (content.spectrum,) if chart is not None)
     if content.confusion is not None:
