@@ -69,6 +69,8 @@ class Plan:
     allow_missing: bool = False
     teacher: GivenNetwork | None = None
     """the frozen network that the method learns from; None if there is none"""
+    copies: bool = True
+    """True if each copy of an image file is a sample of its own, as in runs of earlier versions"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
     remarks: tuple[str, ...] = ()

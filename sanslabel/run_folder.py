@@ -225,7 +225,8 @@ class RunFolder:
         if split is None:
             split = "test" if "test" in splits(chosen) else "train"
         channels = plan.encoder.get("channels") if channels is None else channels
-        return open_source(chosen, split, image_size=plan.image_size or None, channels=channels)
+        copies = plan.copies and data is None
+        return open_source(chosen, split, image_size=plan.image_size or None, channels=channels, copies=copies)
 
     def facts(self) -> Facts:
         """Returns the facts of the data that the run was trained on.

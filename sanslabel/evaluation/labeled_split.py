@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache:
     train = _labeled(open_for(options["reads"], data, "train"))
     test = _labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
     if len(train) == 0:
-        raise Unlabeled(f"{data} has no labels, which evaluation needs; name labeled data with --data.")
+        why = f" ({train.no_labels})" if train.no_labels else ""
+        raise Unlabeled(f"{data} has no labels{why}, which evaluation needs; name labeled data with --data.")
     if test is not None and len(test):
         if test.classes != train.classes:
             raise BadInput(
@@ -108,7 +110,9 @@ def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache:
 def open_for(reads: InputSpec, data: str | Path, split: Split) -> Source:
     """Returns a split of the data for an encoder; images are opened at its size and with its channels. Raises BadInput
     if the data have no input for the encoder."""
-    images = {"image_size": reads.side, "channels": reads.channels} if isinstance(reads, ImageSpec) else {}
+    images: dict[str, Any] = {}
+    if isinstance(reads, ImageSpec):
+        images = {"image_size": reads.side, "channels": reads.channels}
     source = open_source(data, split, **images)
     if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
         kind = type(reads).__name__.removesuffix("Spec").lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,6 +21,8 @@ from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import permutation
+from sanslabel.sources.class_folders import class_folders
+from sanslabel.sources.copies import equal_pictures, left_out, remarks_on_copies
 from sanslabel.sources.picture import Unreadable, bounded, picture, size
 from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
@@ -65,7 +67,7 @@ class ImagesFrom(Source):
         A copy of the data has the same fingerprint, in a folder or in archives; times of files do not count.
         """
         digest = hashlib.sha256(os.fsencode("\0".join(self.store.names)))
-        sizes, done = self.store.status()[:, 0].astype("<i8"), 0
+        sizes, done = self.store.first_status[:, 0].astype("<i8"), 0
         for row in sorted(permutation(0, len(self))[:SURVEYED].tolist()):
             content = b""
             if sizes[row] <= LARGEST_HASHED:
@@ -169,9 +171,9 @@ def images_from(
     """Returns the images of one split, or of "all".
 
     prefixes: the folder of each split, with its slash. The names of the split's images begin with it.
-    stated: the class of each file if the store knows it. Otherwise the sub-folder is the class, if all images of a
-    split lie in sub-folders. With fewer than two classes there are no labels.
+    stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`.
 
+    Images with the same bytes count once, see `left_out`, unless `wanted.copies` is True.
     If `wanted` leaves size or channels open, a sample of the files decides. Raises BadInput if there are no images, if
     none of the sample can be read, or for channels other than 1 and 3.
     """
@@ -181,24 +183,27 @@ def images_from(
     if not names:
         raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
     members = {key: [row for row, path in enumerate(names) if path.startswith(prefixes[key])] for key in prefixes}
-    chosen = [row for key in members if split in (key, "all") for row in members[key]]
-    if not chosen:
+    if not any(members[key] for key in members if split in (key, "all")):
         raise BadInput(f"{store.location / prefixes[split]} holds no images ({KINDS}).")
     # All splits are looked at together, so that training and test images get the same classes, channels and size.
-    class_of: dict[int, str] = {}
-    for key, index in members.items():
-        if stated is None:
-            class_of |= _sub_folders(names, index, prefixes[key])
-        else:
-            class_of |= {row: label for row in index if (label := stated[row]) is not None}
-    classes = tuple(sorted(set(class_of.values()))) if stated is None else _by_value(set(class_of.values()))
+    if stated is None:
+        class_of, label_remarks, no_labels = class_folders(names, members, prefixes)
+        classes = tuple(sorted(set(class_of.values())))
+    else:
+        class_of = {row: label for index in members.values() for row in index if (label := stated[row]) is not None}
+        classes, label_remarks, no_labels = _by_value(set(class_of.values())), (), ""
+    tested = frozenset(members.get("test", ()))
+    used_instead = {} if wanted.copies else left_out(store, equal_pictures(store), tested, class_of)
+    count = sum(map(len, members.values()))
+    copy_remarks = remarks_on_copies(store, used_instead, tested, class_of, count)
+    chosen = [row for key in members if split in (key, "all") for row in members[key] if row not in used_instead]
     labels = torch.full((len(chosen),), -1)
     if len(classes) > 1:
         position = {name: label for label, name in enumerate(classes)}
         labels = torch.tensor([position[class_of[row]] if row in class_of else -1 for row in chosen])
-    side, channels = wanted
+    side, channels = wanted.image_size, wanted.channels
     if side is None or channels is None:
-        surveyed_side, surveyed_channels = _survey(store)
+        surveyed_side, surveyed_channels = _survey(_without(store, used_instead))
         side, channels = side or surveyed_side, channels or surveyed_channels
     return ImagesFrom(
         name=name,
@@ -207,15 +212,13 @@ def images_from(
         labels=labels,
         classes=classes if bool((labels >= 0).any()) else (),
         inputs={"image": ImageSpec(channels=channels, height=side, width=side)},
+        remarks=(*copy_remarks, *label_remarks),
+        no_labels=no_labels,
     )
 
 
-def _sub_folders(names: Sequence[str], index: list[int], prefix: str) -> dict[int, str]:
-    """Returns the sub-folder of each image, by row; nothing if any of them lies in no sub-folder."""
-    divided = {row: names[row][len(prefix) :].partition("/") for row in index}
-    if not all(rest for _, _, rest in divided.values()):
-        return {}
-    return {row: folder for row, (folder, _, _) in divided.items()}
+def _without(store: Store, index: Collection[int]) -> Store:
+    return store.subset([row for row in range(len(store.names)) if row not in index]) if index else store
 
 
 def _by_value(classes: set[str]) -> tuple[str, ...]:

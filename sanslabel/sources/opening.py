@@ -26,7 +26,12 @@ class Format(Protocol):
 
 
 def open_source(
-    data: str | Path, split: Split = "train", *, image_size: int | None = None, channels: int | None = None
+    data: str | Path,
+    split: Split = "train",
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    copies: bool = False,
 ) -> Source:
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
@@ -35,13 +40,14 @@ def open_source(
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
     its luma; there are no other conversions.
+    Image files with the same bytes count once, unless `copies` is True.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """
     format, available = _format_of(data)
     if split != "all" and split not in available:
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
-    source = format.open_source(data, split, Wanted(image_size, channels))
+    source = format.open_source(data, split, Wanted(image_size, channels, copies))
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     return source

@@ -35,6 +35,8 @@ class Wanted(NamedTuple):
     """the side in pixels at which files of images are trained; it limits the size of decoded images"""
     channels: int | None = None
     """the number of channels to read; only gray and color are converted to each other"""
+    copies: bool = False
+    """True to count each copy of an image file as a sample of its own, as runs of earlier versions did"""
 
 
 class Replaced(NamedTuple):
@@ -78,6 +80,8 @@ class Source(ABC):
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
     remarks: tuple[str, ...] = ()
     """sentences about the data that a person should know, such as which files were left out"""
+    no_labels: str = ""
+    """the reason why no sample has a label, if a person may not expect it"""
 
     def __len__(self) -> int:
         return len(self.labels)

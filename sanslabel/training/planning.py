@@ -61,7 +61,8 @@ def resolve_plan(
     """Returns the plan of a run, and the method with views of the images' size. Raises BadInput if settings contradict
     each other, or if the machine or the data do not allow them."""
     if len(source) < 2:
-        raise BadInput(f"{data}: has one image; training needs at least two.")
+        why = f" ({' '.join(source.remarks).removesuffix('.')})" if source.remarks else ""
+        raise BadInput(f"{data}: has one image{why}; training needs at least two.")
     image = source.inputs.get("image")
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     weights, teacher = _given(settings.weights), _given(settings.teacher)
@@ -98,6 +99,7 @@ def resolve_plan(
         weights=None if weights is None else _named(weights),
         allow_missing=settings.allow_missing,
         teacher=None if teacher is None else _named(teacher),
+        copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,
     )

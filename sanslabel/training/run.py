@@ -117,7 +117,7 @@ def resume(
         workers=plan.workers if chosen.workers is None else chosen.workers,
         cache=plan.cache if chosen.cache is None else chosen.cache,
     )
-    source = open_source(data or plan.data, "train", image_size=plan.image_size or None)
+    source = open_source(data or plan.data, "train", image_size=plan.image_size or None, copies=plan.copies)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     if not isinstance(method, Method):

@@ -93,11 +93,11 @@ def test_the_memory_of_optimizers_leaves_the_checkpoint_closed(tmp_path):
 
 
 def test_split_folders_are_found_where_case_does_not_count(tmp_path, monkeypatch):
-    for split in ("Train", "Test"):
+    for number, split in enumerate(("Train", "Test")):
         for name in ("a", "b"):
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
-            Image.new("RGB", (16, 16)).save(folder / "0.png")
+            Image.new("RGB", (16, 16), (number, ord(name), 0)).save(folder / "0.png")
     is_dir = Path.is_dir
     monkeypatch.setattr(Path, "is_dir", lambda path: is_dir(path) or is_dir(path.with_name(path.name.capitalize())))
     for split in ("train", "test"):
@@ -108,7 +108,7 @@ def test_split_folders_are_found_where_case_does_not_count(tmp_path, monkeypatch
 
 def test_heic_is_told_of(tmp_path):
     for row in range(3):
-        Image.new("RGB", (16, 16)).save(tmp_path / f"{row}.png")
+        Image.new("RGB", (16, 16), (row, 0, 0)).save(tmp_path / f"{row}.png")
     (tmp_path / "IMG_1.HEIC").write_bytes(b"")
     with pytest.warns(UserWarning, match="1 HEIC pictures are left out; convert them to JPEG"):
         assert len(open_source(tmp_path)) == 3

@@ -162,7 +162,7 @@ def test_labels_of_webdataset(tmp_path, suffix, order):
 
 
 def test_labels_may_be_names_and_what_is_none_is_left_out(tmp_path):
-    contents = {f"{row}.png": png() for row in range(7)}
+    contents = {f"{row}.png": png(row) for row in range(7)}
     labels = [b"cat", b"\xff\xfe", b"", b"dog ", b"x" * (1 << 17), b"cat", b"\0"]
     contents |= {f"{row}.cls": label for row, label in enumerate(labels)}
     contents["6.json"] = b"[" * 100_000
@@ -175,11 +175,11 @@ def test_labels_may_be_names_and_what_is_none_is_left_out(tmp_path):
 def test_long_names_and_large_sizes_are_read_as_tarfile_does(tmp_path, how):
     names = ["a" * 90 + "/" + "b" * 120 + ".png", "ü/" + "é" * 200 + ".png", "x.png"]
     with tarfile.open(tmp_path / "x.tar", "w", format=how) as tar:
-        for name in names:
+        for number, name in enumerate(names):
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(png()), 2**40  # which no octal field holds
+            member.size, member.mtime = len(png(number)), 2**40  # which no octal field holds
             member.uid = 2**40
-            tar.addfile(member, io.BytesIO(png()))
+            tar.addfile(member, io.BytesIO(png(number)))
         folder = tarfile.TarInfo("folder/")
         folder.type = tarfile.DIRTYPE
         tar.addfile(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,13 +15,32 @@ import numpy as np
 from sanslabel.sources.stores.store import open_regular
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Files:
     """Files below a folder."""
 
     location: Path
     names: list[str]
     """paths relative to the folder"""
+
+    @property
+    def first_status(self) -> np.ndarray:
+        return self._first_status
+
+    def place(self, index: int) -> tuple[int, int]:
+        status = os.stat(self.location / self.names[index])
+        return status.st_dev, status.st_ino
+
+    def is_link(self, index: int) -> bool:
+        return os.path.realpath(self.location / self.names[index]) != os.path.join(self._root, self.names[index])
+
+    @cached_property
+    def _first_status(self) -> np.ndarray:
+        return self.status()
+
+    @cached_property
+    def _root(self) -> str:
+        return os.path.realpath(self.location)
 
     def open(self, index: int) -> BinaryIO:
         return open_regular(self.location / self.names[index])
@@ -40,4 +60,10 @@ class Files:
         return np.frombuffer(status, np.int64).reshape(-1, 3)
 
     def subset(self, index: Sequence[int]) -> Files:
-        return replace(self, names=[self.names[row] for row in index])
+        chosen = Files(self.location, [self.names[row] for row in index])
+        if "_first_status" in vars(self):
+            vars(chosen)["_first_status"] = self._first_status[np.array(index, np.int64)]
+        return chosen
+
+    def __reduce__(self) -> tuple[type, tuple[Path, list[str]]]:
+        return Files, (self.location, self.names)  # worker processes need no status

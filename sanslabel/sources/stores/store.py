@@ -31,6 +31,20 @@ class Store(Protocol):
         """Returns a file, open for reading. Raises OSError or Unreadable."""
         ...
 
+    @property
+    def first_status(self) -> np.ndarray:
+        """Returns the status of all files when it was first requested, (N, 3) int64, see `status`."""
+        ...
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Returns the place of a file's bytes on disk: two numbers, which all names and links of a file share. Raises
+        OSError."""
+        ...
+
+    def is_link(self, index: int) -> bool:
+        """Returns True if the name leads to a file or folder elsewhere."""
+        ...
+
     def status(self, begin: int = 0, end: int | None = None) -> np.ndarray:
         """Returns sizes and times of the files from `begin` to `end`, which show whether a file has changed.
 

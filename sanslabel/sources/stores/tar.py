@@ -47,6 +47,16 @@ class Members:
         member = _Content(archive, int(self.offset[index]), int(self.size[index]))
         return cast(BinaryIO, io.BufferedReader(member, _BUFFER))
 
+    @property
+    def first_status(self) -> np.ndarray:
+        return self.status()
+
+    def place(self, index: int) -> tuple[int, int]:
+        return int(self.shard[index]), int(self.offset[index])
+
+    def is_link(self, index: int) -> bool:
+        return False  # links in archives are left out
+
     def status(self, begin: int = 0, end: int | None = None) -> np.ndarray:
         """Returns bytes of members and times of their archives, (n, 3) int64."""
         times = np.full((len(self.shards), 2), -1, np.int64)

@@ -1,0 +1,62 @@
+"""Sub-folders as the classes of the pictures in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sanslabel.sources.remarks import first_names, pictures
+
+UNLABELED = frozenset({"unlabeled", "unlabelled"})
+"""names of a folder, in any case, whose pictures have no label"""
+STRAY = 10
+"""one picture in so many may lie beside the class folders"""
+
+
+class FolderClasses(NamedTuple):
+    """The classes that the sub-folders of a place make."""
+
+    class_of: dict[int, str]
+    """the class of each labeled picture, by row"""
+    remarks: tuple[str, ...] = ()
+    """sentences about pictures without a label"""
+    reason: str = ""
+    """the reason why no picture has a label, if a person may not expect it"""
+
+
+def class_folders(
+    names: Sequence[str], members: Mapping[str, Sequence[int]], prefixes: Mapping[str, str]
+) -> FolderClasses:
+    """Returns the classes of pictures that lie in sub-folders.
+
+    A split has labels if at most one in ten of its pictures lies in no sub-folder. There are none if all splits
+    together have a single class. Pictures in a folder "unlabeled" or "unlabelled" have no label.
+
+    members: the rows of each split; prefixes: the folder of each split, with its slash.
+    """
+    class_of, beside, unlabeled, reason = dict[int, str](), list[str](), 0, ""
+    for split, index in members.items():
+        folder_of = {row: names[row][len(prefixes[split]) :].rpartition("/")[0].partition("/")[0] for row in index}
+        stray = [names[row] for row, folder in folder_of.items() if not folder]
+        if len(stray) * STRAY > len(index):
+            if len(stray) < len(index):
+                reason = (
+                    f"{len(stray):,} of {pictures(len(index))} lie in no sub-folder ({first_names(stray)}), and at most"
+                    " one in ten may"
+                )
+            continue
+        beside += stray
+        labeled = {row: folder for row, folder in folder_of.items() if folder and folder.casefold() not in UNLABELED}
+        unlabeled += len(index) - len(stray) - len(labeled)
+        class_of |= labeled
+    classes = set(class_of.values())
+    if len(classes) == 1:
+        reason = f"all pictures with a class lie in one folder, {first_names(classes)}, and two classes are needed"
+    if len(classes) < 2:
+        return FolderClasses({}, (f"There are no labels: {reason}.",) if reason else (), reason)
+    remarks = [f"Sub-folders are not taken as classes everywhere: {reason}."] if reason else []
+    if beside:
+        remarks.append(f"Beside the class folders, without a label: {pictures(len(beside))} ({first_names(beside)}).")
+    if unlabeled:
+        remarks.append(f"In a folder of unlabeled pictures: {pictures(unlabeled)}.")
+    return FolderClasses(class_of, tuple(remarks))
