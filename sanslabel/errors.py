@@ -2,21 +2,48 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from sanslabel.wording import argument_name, at_command_line, worded
 
 LONGEST_QUOTE = 400
 """characters of a parser's message that are passed on, since some quote their whole input"""
 
 
 class SanslabelError(Exception):
-    """An error whose sentence names the file or flag, and the remedy. The command prints it without a traceback."""
+    """An error whose sentence names the file or setting, and the remedy. The command prints it without a traceback.
+
+    The code writes a setting as a flag; in Python the sentence shows it as an argument (see `wording`).
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return worded(super().__str__())
 
 
 class BadInput(SanslabelError):
     """A file, flag or argument that cannot be used as it is."""
 
     exit_code = 2
+
+
+class BadValue(BadInput):
+    """A setting whose value does not fit."""
+
+    def __init__(self, flag: str, value: Any, remedy: str, example: Any = None) -> None:
+        """Takes the setting as a flag, its value, what it must be, and a value that would fit, if one is known."""
+        super().__init__(flag, value, remedy, example)
+        self.flag, self.value, self.remedy, self.example = flag, value, remedy, example
+
+    def __str__(self) -> str:
+        ending = "" if self.example is None else f"; for example {self._setting(self.example)}"
+        return f"{self._setting(self.value)}: {self.remedy}{ending}."
+
+    def _setting(self, value: Any) -> str:
+        if at_command_line() or not self.flag.startswith("--"):
+            return f"{self.flag} {value}"
+        return f"{argument_name(self.flag)}={_short(value)}"
 
 
 class DiskError(SanslabelError):
@@ -73,3 +100,9 @@ def suggestion(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     similar = f"did you mean {close[0]}?" if close else ""
     return similar if similar and len(known) > 12 else f"{similar} There are: {', '.join(known)}.".strip()
+
+
+def _short(value: Any) -> str:
+    """Returns a value as Python writes it, in one line of at most 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -2,62 +2,249 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr
-from dataclasses import fields, is_dataclass
-from io import StringIO
-from itertools import dropwhile, takewhile
-from typing import Any
+import ast
+import inspect
+import re
+import shutil
+import textwrap
+from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from sanslabel.errors import BadInput, suggestion
+from sanslabel.constraints import NOUNS, admits_none, bounds_of, check_value, choices_of, description_of, members_of
+from sanslabel.errors import BadInput, BadValue, suggestion
+
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+HELP = {"-h", "--help"}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line, or an argument without a name."""
+
+    name: str
+    """its name, with dots between a dataclass in a field and the fields of that dataclass"""
+    hint: Any
+    """the annotation of its field"""
+    default: Any
+    """its default; MISSING for an argument without a name"""
+    help: str = ""
+
+    @property
+    def spelling(self) -> str:
+        """Returns the flag as it is written, or the name of an argument in capitals."""
+        return self.name.upper() if self.default is MISSING else f"--{self.name}"
+
+    @property
+    def description(self) -> str:
+        """Returns the help with the values that are admitted, and the default."""
+        remarks = [text for bounds in bounds_of(self.hint) if (text := bounds.description)]
+        if self.default not in (MISSING, None, (), "") and members_of(self.hint) != (bool,):
+            default = " ".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
+            remarks.append(f"default: {default}")
+        elif self.default is True:
+            remarks.append("on by default")
+        return " ".join([self.help, f"({'; '.join(remarks)})" * bool(remarks)]).strip()
+
+    @property
+    def items(self) -> tuple[Any, ...]:
+        """Returns the types of the items of a tuple, or nothing for a single value."""
+        kinds = [member for member in members_of(self.hint) if get_origin(member) is tuple]
+        return get_args(kinds[0]) if kinds else ()
+
+    def parse(self, word: str) -> Any:
+        """Returns the value, or an item of it, that a word stands for. Raises BadInput if there is none."""
+        hint = self.items[0] if self.items else self.hint
+        for member in members_of(hint):
+            for choice in get_args(member) if get_origin(member) is Literal else ():
+                if word == str(choice):
+                    return choice
+            if member in (int, float, str):
+                try:
+                    return member(word)
+                except ValueError:
+                    continue
+        if word.lower() == "none" and admits_none(self.hint):
+            return None
+        check_value(self.spelling, word, hint, self.default)
+        raise BadValue(self.spelling, word, f"must be {description_of(self.hint)}")
 
 
 def parse_flags(flags: type, command: str, arguments: list[str], description: str) -> Any:
     """Returns an instance of the dataclass `flags` with the values from the arguments.
 
-    --help prints the flags and exits. Raises BadInput with one line for a value that does not fit, and for an unknown
-    flag; the line names the nearest known flag.
+    --help prints the flags and exits. Raises BadInput with one line for a value that does not fit, a missing value, a
+    flag that is given twice, and an unknown flag; the line names the nearest known flag.
     """
-    import tyro
-
-    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.AvoidSubcommands)
-    messages = StringIO()
+    needs_help = bool(HELP & set(arguments))
+    known = list(flags_of(flags, None, "", needs_help))
+    parser = _Parser(known, command, description)
+    if needs_help:
+        print(parser.format_help())
+        raise SystemExit(0)
     try:
-        with redirect_stderr(messages):
-            instance, unknown = tyro.cli(
-                flags,
-                prog=f"sanslabel {command}",
-                args=arguments,
-                description=description,
-                config=config,
-                return_unknown_args=True,
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        reason = _first_message(messages.getvalue())
-        raise BadInput(f"{reason} (sanslabel {command} --help lists the flags)") from None
+        namespace, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise _bad_count(known, command, error) from None
     if unknown:
-        known = [f"--{name}" for name in flag_names(instance)]
-        raise BadInput(f"There is no {unknown[0]!r} here: {suggestion(unknown[0].partition('=')[0], known)}")
-    return instance
+        raise _unknown(known, command, arguments, unknown[0])
+    return _filled(flags, None, vars(namespace), "")
 
 
-def flag_names(flags: Any) -> list[str]:
-    """Returns the names of all flags of a dataclass. A dataclass in a field gives names like `field.name`."""
-    names = []
+def flags_of(flags: type, instance: Any, prefix: str, with_help: bool = False) -> Iterator[Flag]:
+    """Yields the flags of a dataclass. A dataclass in a field gives names like `field.name`."""
+    hints, helps = get_type_hints(flags, include_extras=True), _helps(flags) if with_help else {}
     for field in fields(flags):
-        name, value = field.name.replace("_", "-"), getattr(flags, field.name)
-        names += [f"{name}.{inner}" for inner in flag_names(value)] if is_dataclass(value) else [name]
-    return names
+        name = prefix + field.name.replace("_", "-")
+        default = field.default if instance is None else getattr(instance, field.name)
+        if is_dataclass(default) and not isinstance(default, type):
+            yield from flags_of(type(default), default, f"{name}.", with_help)
+        elif description_of(hints[field.name]):
+            yield Flag(name, hints[field.name], default, helps.get(field.name, ""))
 
 
-def _first_message(boxed: str) -> str:
-    """Returns the text between the first two horizontal lines of a box, which the encoding may turn into dashes."""
-    lines = (line.strip("│ ") for line in boxed.splitlines())
+class _Parser(ArgumentParser):
+    """A parser of flags whose errors are sentences."""
 
-    def is_text(line: str) -> bool:
-        return not line.startswith(("╭", "╰", "──", "---"))
+    def __init__(self, known: Sequence[Flag], command: str, description: str) -> None:
+        required = " ".join(flag.spelling for flag in known if flag.default is MISSING)
+        super().__init__(
+            prog=f"sanslabel {command}",
+            usage=f"sanslabel {command} {required} [flags]".replace("  ", " "),
+            description=description,
+            formatter_class=_Formatter,
+            add_help=False,
+            allow_abbrev=False,
+            argument_default=SUPPRESS,
+            exit_on_error=False,
+        )
+        group = self.add_argument_group("flags")
+        for flag in known:
+            _add(group.add_argument, flag)
+        group.add_argument("-h", "--help", action="store_true", help="show this text")
 
-    within = dropwhile(is_text, lines)
-    next(within, None)
-    return " ".join(takewhile(is_text, within)).strip()
+    def error(self, message: str) -> NoReturn:
+        """Raises ArgumentError with a message of the parser."""
+        raise ArgumentError(None, message)
+
+
+class _Value(Action):
+    """The value of a flag, which may be given once."""
+
+    def __call__(self, parser: Any, namespace: Namespace, values: Any, option: str | None = None) -> None:
+        """Stores the value. Raises BadInput if the flag was given before."""
+        if option is not None and hasattr(namespace, self.dest):
+            raise BadInput(f"{self.option_strings[0]}: is given twice; keep one of the two.")
+        setattr(namespace, self.dest, values)
+
+
+class _Switch(_Value):
+    """A flag without a value, and its opposite."""
+
+    def __call__(self, parser: Any, namespace: Namespace, values: Any, option: str | None = None) -> None:
+        """Stores True, or False for the second spelling. Raises BadInput if the flag was given before."""
+        super().__call__(parser, namespace, option == self.option_strings[0], option)
+
+
+class _Formatter(RawDescriptionHelpFormatter):
+    """Help in the width of the terminal, with lines of a list that go on below their text."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns, 120) - 1)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = []
+        for line in text.splitlines():
+            label = re.match(r"  \S+ +", line)
+            lines += textwrap.wrap(line, width, subsequent_indent=" " * (len(label[0]) if label else 0)) or [""]
+        return "\n".join(lines)
+
+
+def _add(add_argument: Callable[..., Any], flag: Flag) -> None:
+    """Adds a flag to a parser."""
+    text = flag.description.replace("%", "%%")
+    if members_of(flag.hint) == (bool,):
+        *prefix, last = flag.name.split(".")
+        opposite = "--" + ".".join([*prefix, f"no-{last}"])
+        add_argument(flag.spelling, opposite, action=_Switch, nargs=0, dest=flag.name, help=text)
+        return
+    options: dict[str, Any] = {"type": flag.parse, "action": _Value, "help": text, "metavar": _metavar(flag)}
+    if flag.items:
+        options["nargs"] = "+" if flag.items[-1] is ... else len(flag.items)
+    if flag.default is not MISSING:
+        options["dest"] = flag.name
+    add_argument(flag.name if flag.default is MISSING else flag.spelling, **options)
+
+
+def _metavar(flag: Flag) -> Any:
+    """Returns the placeholder of a flag's value in the help, or one for each item of a tuple."""
+    if flag.default is MISSING:
+        return flag.spelling
+    if choices := choices_of(flag.hint):
+        return "{" + ",".join(map(str, choices)) + "}"
+    if flag.items and flag.items[-1] is not ...:
+        return tuple(METAVARS.get(item, "TEXT") for item in flag.items)
+    kinds = [flag.items[0]] if flag.items else members_of(flag.hint)
+    return METAVARS.get(kinds[0], "TEXT")
+
+
+def _helps(flags: type) -> dict[str, str]:
+    """Returns the sentence below each field of a dataclass and of its bases, by the field's name."""
+    found: dict[str, str] = {}
+    for kind in reversed(flags.__mro__):
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+        except (OSError, TypeError, SyntaxError):  # a class that was made by a function has no text
+            continue
+        lines = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for line, below in zip(lines, lines[1:], strict=False):
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                text = (
+                    below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+                )
+                found[line.target.id] = " ".join(str(text).split())
+    return found
+
+
+def _filled(flags: type, instance: Any, values: dict[str, Any], prefix: str) -> Any:
+    """Returns an instance of a dataclass with the values by flag; all others stay as they are in `instance`."""
+    changes = {}
+    for field in fields(flags):
+        name = prefix + field.name.replace("_", "-")
+        default = field.default if instance is None else getattr(instance, field.name)
+        value = values.get(name, values.get(field.name) if not prefix else None)
+        if is_dataclass(default) and not isinstance(default, type):
+            changes[field.name] = _filled(type(default), default, values, f"{name}.")
+        elif value is not None or name in values:
+            changes[field.name] = tuple(value) if isinstance(value, list) else value
+    if instance is None:
+        return flags(**changes)
+    return replace(instance, **changes)
+
+
+def _bad_count(known: Sequence[Flag], command: str, error: ArgumentError) -> BadInput:
+    """Returns the error for a flag with too few or too many values, or for an argument that is missing."""
+    for flag in known:
+        if error.argument_name is not None and flag.spelling in error.argument_name.split("/"):
+            wanted = "" if description_of(flag.hint) == NOUNS[str] else f": {description_of(flag.hint)}"
+            default = " ".join(map(str, flag.default)) if flag.items and flag.default else ""
+            example = f"; for example {flag.spelling} {default}" if default else ""
+            return BadInput(f"{flag.spelling}: its value is missing{wanted}{example}.")
+    missing = error.message.rpartition(": ")[2].upper().removesuffix("S")
+    return BadInput(f"{missing} is missing; sanslabel {command} --help shows what to give.")
+
+
+def _unknown(known: Sequence[Flag], command: str, arguments: Sequence[str], word: str) -> BadInput:
+    """Returns the error for a word that is no flag, or belongs to none."""
+    before = arguments[arguments.index(word) - 1]
+    if not word.startswith("-") and before.startswith("--"):
+        return BadInput(f"{before}: takes no value; leave {word!r} out, or write no- before the name to turn it off.")
+    if not word.startswith("-"):
+        return BadInput(f"{word!r} belongs to no flag; leave it out, or write the flag before it.")
+    name = word.partition("=")[0]
+    names = [flag.spelling for flag in known if flag.default is not MISSING]
+    similar = suggestion(name, names)
+    if "did you mean" in similar:
+        return BadInput(f"There is no {name!r} here: {similar}")
+    return BadInput(f"There is no {name!r} here; sanslabel {command} --help lists the flags.")

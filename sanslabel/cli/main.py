@@ -18,6 +18,7 @@ from sanslabel.console import errors
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, SanslabelError, suggestion
 from sanslabel.training.signals import interrupting
+from sanslabel.wording import flags_in_sentences
 
 GROUPS = ("Learn", "Measure", "Use", "Generate", "Data")
 """the headings of `sanslabel --help` in their order; headings of other commands follow"""
@@ -35,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     warnings.showwarning = lambda message, *_: print(f"{program()}: warning: {message}", file=errors())
     code = 0  # exit comes at the end, where no exception keeps objects of the run alive
     try:
-        with interrupting():
+        with interrupting(), flags_in_sentences():
             _run(arguments)
     except SanslabelError as error:
-        print(f"{program()}: error: {error}", file=errors())
+        with flags_in_sentences():
+            print(f"{program()}: error: {error}", file=errors())
         code = error.exit_code
     except KeyboardInterrupt as stop:
         sentence = "continue a training run with --resume; repeat any other command"

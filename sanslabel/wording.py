@@ -1,0 +1,72 @@
+"""How a sentence names settings: as flags to a person at the command line, as arguments to a person in Python.
+
+Sentences in the code name a setting as a flag: "--batch 0: must be 2 or more". At the command line they are shown as
+they are; in Python the same sentence reads "batch=0: must be 2 or more".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+FLAG = r"--(?:no-)?[a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*"
+NUMBER = r"-?\d[\d_]*(?:\.\d+)?(?:e-?\d+)?(?![\w.]*\w)"
+WORDS = "cpu cuda mps ram disk none replicate full float32 bfloat16 warn stop tensorboard small paper toy"
+"""values of settings that sentences quote within their text"""
+CALLS: dict[str, Callable[[str], str]] = {"resume": lambda run: f"sanslabel.resume({run!r})"}
+"""flags that are a function of their own in Python"""
+OTHERS = {"encoder-options": "encoder={…}", "max-restarts": "--max-restarts", "n": "count"}
+"""flags with another name in Python, and a flag of torchrun"""
+
+_at_command_line = False
+
+
+@contextmanager
+def flags_in_sentences() -> Iterator[None]:
+    """Context manager within which sentences name settings as flags, for a command."""
+    global _at_command_line
+    before, _at_command_line = _at_command_line, True
+    try:
+        yield
+    finally:
+        _at_command_line = before
+
+
+def at_command_line() -> bool:
+    """Returns True within `flags_in_sentences`."""
+    return _at_command_line
+
+
+def worded(sentence: str) -> str:
+    """Returns a sentence for the person who reads it: with flags at the command line, with arguments in Python."""
+    return sentence if _at_command_line else with_arguments(sentence)
+
+
+def with_arguments(sentence: str) -> str:
+    """Returns a sentence with arguments in place of flags.
+
+    A flag with its value becomes `name=value`, where the value is a number, a word of `WORDS`, or stands between the
+    beginning and the first colon. Any other flag becomes its name between backticks.
+    """
+    sentence = re.sub(r"(?:sanslabel train )?--resume ([^\s;,)]*[^\s;,).])", lambda m: CALLS["resume"](m[1]), sentence)
+    sentence = re.sub(rf"^({FLAG}) ([^:]+): ", lambda m: f"{argument_name(m[1])}={_literal(m[2])}: ", sentence)
+    values = rf"{NUMBER}|(?:{WORDS.replace(' ', '|')})\b"
+    sentence = re.sub(rf"({FLAG})[ =]({values})", lambda m: f"{argument_name(m[1])}={_literal(m[2])}", sentence)
+    return re.sub(rf"(?<![\w`-]){FLAG}", _quoted, sentence)
+
+
+def argument_name(flag: str) -> str:
+    """Returns the argument of Python for a flag: `image_size` for --image-size."""
+    name = flag.removeprefix("--")
+    return OTHERS.get(name, name.replace("-", "_"))
+
+
+def _literal(text: str) -> str:
+    """Returns a value as Python writes it."""
+    return text if re.fullmatch(rf"{NUMBER}|None|True|False|\(.*\)|\[.*\]", text) else repr(text)
+
+
+def _quoted(match: re.Match[str]) -> str:
+    name = argument_name(match[0])
+    return name if name.startswith("--") or "=" in name else f"`{name}`"
