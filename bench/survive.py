@@ -17,13 +17,13 @@ import shutil
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 import torch._dynamo  # else the first optimizer imports it in each process, and kills would hit these two seconds
-import tyro
 
 import sanslabel
 from sanslabel import checkpoint, methods
@@ -173,4 +173,8 @@ def _first(source, start: int) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--cost", action="store_true")
+    main(**vars(parser.parse_args()))

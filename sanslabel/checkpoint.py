@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sanslabel import encoders
+from sanslabel.constraints import check_path
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, DiskError, NotFinite, bad_input_as
 from sanslabel.serialization import parse_json
@@ -212,6 +213,7 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     network: the name of the exported encoder ("student", "teacher", …), by default the first. Raises BadInput if the
     folder has no exported encoder, or one whose weights do not match its configuration key by key.
     """
+    check_path("--run", run)
     run = Path(run)
     if not (run / "config.json").is_file():
         raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a run.")

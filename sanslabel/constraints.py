@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from sanslabel.errors import BadValue
 
-NOUNS: Mapping[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+NOUNS: Mapping[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
+PLURALS: Mapping[type, str] = {int: "whole numbers", float: "numbers", str: "words"}
 ADMITTED: Mapping[type, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
@@ -22,6 +23,10 @@ ADMITTED: Mapping[type, tuple[type, ...]] = {
 """the types of values that an annotation admits; True and False are no numbers"""
 WORDLESS = 1 << 31
 """limits of this size are no part of a description, since nobody comes near them"""
+
+
+ARRAYS = "must be a path or the name of a set; write arrays with numpy.save, and give the path of the .npy file"
+"""the remedy for data that are no path"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +191,14 @@ def _noun(member: Any) -> str:
     items = get_args(member)
     if get_origin(member) is Literal:
         return " or ".join(map(str, items))
-    if get_origin(member) is tuple and items and (inner := _noun(items[0])):
-        plural = inner.removeprefix("a ") + "s"
+    if get_origin(member) is tuple and items and (plural := PLURALS.get(_plain(items[0]), "")):
         return plural if items[-1] is ... else f"{len(items)} {plural}"
     return NOUNS.get(member, "")
+
+
+def _plain(hint: Any) -> Any:
+    """Returns the type of an annotation that admits one type."""
+    return members_of(hint)[0]
 
 
 def _is_of(member: Any, value: Any) -> bool:
@@ -200,7 +209,9 @@ def _is_of(member: Any, value: Any) -> bool:
     if get_origin(member) is tuple:
         fits = isinstance(value, tuple | list) and (items[-1] is ... or len(value) == len(items))
         return fits and all(_is_of(items[0], item) for item in value)
-    return isinstance(value, ADMITTED.get(member, (object,))) and not (isinstance(value, bool) and member is not bool)
+    return isinstance(value, ADMITTED.get(_plain(member), (object,))) and not (
+        isinstance(value, bool) and member is not bool
+    )
 
 
 def _example(hint: Any, value: Any, default: Any) -> Any:
@@ -209,6 +220,6 @@ def _example(hint: Any, value: Any, default: Any) -> Any:
     digits = re.search(r"\d+(\.\d+)?", str(value))
     if kind is None:
         return None
-    numbers = [] if digits is None else [round(float(digits[0])) if kind is int else float(digits[0])]
-    fits = [n for n in (*numbers, default) if type(n) is kind and all(b.admits(n) for b in bounds_of(hint))]
+    close = [] if digits is None else [round(float(digits[0])) if kind is int else float(digits[0])]
+    fits = [n for n in (*close, default) if type(n) is kind and all(b.admits(n) for b in bounds_of(hint))]
     return fits[0] if fits else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sanslabel.errors import BadInput
 from sanslabel.settings import Precision
+from sanslabel.wording import worded
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """kinds that are accepted; for any other name torch would try to import a module of that name"""
@@ -38,8 +39,10 @@ def chosen_device(name: str | None) -> torch.device:
         raise BadInput(f"--device {name}: cannot be used here ({_reason(error)}); try --device cpu.") from error
     if device.type == "mps" and torch.__version__ < "2.14":
         warnings.warn(
-            "--device mps: torch before 2.14 computes wrong numbers there in some cases, such as long products on an M1"
-            " or M2; compare results with those of --device cpu",
+            worded(
+                "--device mps: torch before 2.14 computes wrong numbers there in some cases, such as long products on"
+                " an M1 or M2; compare results with those of --device cpu"
+            ),
             stacklevel=2,
         )
     return device

@@ -103,6 +103,6 @@ def suggestion(name: str, known: list[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    """Returns a value as Python writes it, in one line of at most 80 characters."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    """Returns a value as Python writes it, or its type if that is longer than 80 characters or a line."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"{type(value).__name__}(…)"

@@ -12,7 +12,10 @@ from contextlib import contextmanager
 
 FLAG = r"--(?:no-)?[a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*"
 NUMBER = r"-?\d[\d_]*(?:\.\d+)?(?:e-?\d+)?(?![\w.]*\w)"
-WORDS = "cpu cuda mps ram disk none replicate full float32 bfloat16 warn stop tensorboard small paper toy"
+WORDS = (
+    "cpu cuda mps ram disk none replicate full float32 bfloat16 warn stop tensorboard small paper toy"
+    " knn linear few layers cluster retrieval finetune relation invariance transfer"
+)
 """values of settings that sentences quote within their text"""
 CALLS: dict[str, Callable[[str], str]] = {"resume": lambda run: f"sanslabel.resume({run!r})"}
 """flags that are a function of their own in Python"""
@@ -57,8 +60,8 @@ def with_arguments(sentence: str) -> str:
 
 
 def argument_name(flag: str) -> str:
-    """Returns the argument of Python for a flag: `image_size` for --image-size."""
-    name = flag.removeprefix("--")
+    """Returns the argument of Python for a flag: image_size for --image-size, temperature for --method.temperature."""
+    name = flag.removeprefix("--").removeprefix("method.")
     return OTHERS.get(name, name.replace("-", "_"))
 
 

@@ -74,8 +74,50 @@ def test_tokens():
 
 @pytest.mark.parametrize("name", [name for name in HINTS if choices_of(HINTS[name])])
 def test_a_setting_refuses_what_it_does_not_name(name):
-    with pytest.raises(BadInput, match=f"--{name.replace('_', '-')} tape: choose one of "):
+    with pytest.raises(BadInput, match=f"{name}='tape': choose one of "):
         sanslabel.train("digits", **{name: "tape"})
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sentence"),
+    [
+        ({"epochs": "3"}, "epochs='3': must be a whole number, 1 or more; for example epochs=3."),
+        ({"epochs": 1.5}, "epochs=1.5: must be a whole number, 1 or more; for example epochs=2."),
+        (
+            {"image_size": (64, 64)},
+            "image_size=(64, 64): must be a whole number from 1 to 16,384; for example",
+        ),
+        ({"batch": True}, "batch=True: must be a whole number, 2 or more."),
+        ({"batch": 0}, "batch=0: must be 2 or more."),
+        ({"lr": "fast"}, "lr='fast': must be a number above 0."),
+        ({"masked": "yes"}, "masked='yes': must be True or False."),
+        ({"device": 0}, "device=0: must be text."),
+        ({"seed": None}, "seed=None: must be a whole number; for example seed=0."),
+        ({"encoder": 3}, 'encoder=3: must be a name, or a name with options: {"name": "vit_micro", "patch": 4}.'),
+        (
+            {"method": Recipe},
+            "method=<class 'sanslabel.recipe.Recipe'>: must be a method's name, or an instance",
+        ),
+        ({"recipe": 3}, "recipe=3: must be a recipe, or small, paper or toy."),
+        ({"out": 3}, "out=3: must be a path."),
+        ({"sharding": "full", "chunk": 3}, "`chunk`: does not go with sharding='full'; leave one of them out."),
+    ],
+)
+def test_in_python_an_error_names_the_argument(keywords, sentence):
+    with pytest.raises(BadInput) as error:
+        sanslabel.train("digits", **keywords)
+    assert str(error.value).startswith(sentence)
+
+
+def test_data_that_are_no_path_are_refused():
+    array, sentence = torch.zeros(20, 8, 8), "data=Tensor(…): must be a path or the name of a set; write arrays with"
+    for call in (sanslabel.train, lambda data: sanslabel.evaluate("run", data=data)):
+        with pytest.raises(BadInput, match=re.escape(sentence)):
+            call(array)
+    with pytest.raises(BadInput, match=r"run=Tensor\(…\): must be a path"):
+        sanslabel.load_encoder(array)
+    with pytest.raises(BadInput, match=r"temperature='0.1': must be a number above 0; for example temperature=0.1"):
+        method_class("simclr")(temperature="0.1")  # pyright: ignore[reportCallIssue]
 
 
 def test_keywords_are_the_settings():

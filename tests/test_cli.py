@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from typing import NamedTuple
 from unittest import mock
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from sanslabel import methods
+from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.main import GROUPS, command, command_names, main
 
 QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
@@ -27,11 +29,11 @@ class Done(NamedTuple):
     stderr: str
 
 
-def run(*arguments: str) -> Done:
+def run(*arguments: str, columns: str = "120") -> Done:
     """The command in this process."""
     output, messages = StringIO(), StringIO()
     with (
-        mock.patch.dict(os.environ, {"COLUMNS": "120"}),
+        mock.patch.dict(os.environ, {"COLUMNS": columns}),
         warnings.catch_warnings(),
         redirect_stdout(output),
         redirect_stderr(messages),
@@ -161,6 +163,81 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, sentence):
 )
 def test_a_flag_or_value_that_does_not_fit_is_one_line_with_the_nearest_name(arguments, sentence):
     assert sentence in refusal(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--image-size", "64x64"],
+            "--image-size 64x64: must be a whole number from 1 to 16,384; for example",
+        ),
+        (["--epochs", "1.5"], "--epochs 1.5: must be a whole number, 1 or more; for example --epochs 2."),
+        (["--batch", "abc"], "--batch abc: must be a whole number, 2 or more."),
+        (["--lr", "x"], "--lr x: must be a number above 0."),
+        (["--seed", "1.0"], "--seed 1.0: must be a whole number; for example --seed 1."),
+        (["--precision", "bf16"], "--precision bf16: choose one of float32, bfloat16."),
+        (["--epochs"], "--epochs: its value is missing: a whole number, 1 or more."),
+        (["--data"], "--data: its value is missing."),
+        (["--epochs", "3", "--epochs", "4"], "--epochs: is given twice; keep one of the two."),
+        (["--compile", "--no-compile"], "--compile: is given twice; keep one of the two."),
+        (
+            ["--method.view.crop", "1"],
+            "--method.view.crop: its value is missing: 2 numbers; for example",
+        ),
+        (["--method.view.crop", "a", "b"], "--method.view.crop a: must be a number."),
+        (
+            ["--method.temperature", "x"],
+            "--method.temperature x: must be a number above 0; for example",
+        ),
+        (
+            ["--masked", "yes"],
+            "--masked: takes no value; leave 'yes' out, or write no- before the name",
+        ),
+        (["--xyzzy"], "There is no '--xyzzy' here; sanslabel train simclr --help lists the flags."),
+        (["--epochs", "3", "more"], "'more' belongs to no flag; leave it out, or write the flag before it."),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_met_in_plain_words(arguments, sentence):
+    assert refusal("train", "simclr", *arguments).removeprefix("sanslabel: error: ").startswith(sentence)
+
+
+def test_what_is_missing_is_named():
+    assert refusal("evaluate").endswith("RUN is missing; sanslabel evaluate --help shows what to give.")
+    assert refusal("report").endswith("RUN is missing; sanslabel report --help shows what to give.")
+
+
+def test_flags_may_stand_before_and_between_what_has_no_name():
+    @dataclass(frozen=True)
+    class Flags:
+        """Flags of every kind."""
+
+        runs: tuple[str, ...]
+        """run folders"""
+        seed: int = 0
+        """a seed"""
+        crop: tuple[float, float] | None = None
+        """a range"""
+        size: int | None = 8
+        """a side"""
+        fast: bool = True
+        """be fast"""
+
+    made = parse_flags(Flags, "x", ["a", "--seed", "-3", "b", "--no-fast", "--crop", "0.5", "1", "--size=none"], "")
+    assert made == Flags(runs=("a", "b"), seed=-3, crop=(0.5, 1.0), size=None, fast=False)
+    assert parse_flags(Flags, "x", ["a"], "") == Flags(runs=("a",))
+
+
+def test_help_fits_the_terminal_and_states_bounds_and_defaults():
+    text = run("train", "simclr", "--help", columns="80").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    plain = " ".join(text.split())
+    assert "--epochs N passes over the data; by default the recipe's (1 or more)" in plain
+    assert "--image-size N side in pixels of the images that the encoder reads; by default the data's (from 1" in plain
+    assert "--method.temperature X" in plain
+    assert "(above 0; default: 0.2)" in plain
+    assert "evaluate the encoder at the end (on by default)" in plain
+    assert "{None}" not in plain
 
 
 def test_an_empty_folder_and_one_without_images(tmp_path):

@@ -18,6 +18,7 @@ from sanslabel.constraints import (
     choices_of,
 )
 from sanslabel.errors import BadInput
+from sanslabel.wording import flags_in_sentences
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,21 @@ def test_bounds_admit_what_their_sentence_states(bounds, inside, outside, senten
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("temperature", 0, r"--method.temperature 0: must be above 0\."),
-        ("temperature", float("inf"), r"--method.temperature inf: must be a finite number\."),
-        ("free", float("nan"), r"--method.free nan: must be a finite number\."),
-        ("teacher_momentum", 1.5, r"--method.teacher-momentum 1.5: must be from 0 to 1\."),
-        ("layers", 1001, r"--method.layers 1001: must be from 1 to 1,000\."),
-        ("scale", (0.5, 1.5), r"--method.scale \(0.5, 1.5\): must be from 0 to 1\."),
-        ("mode", "max", r"--method.mode max: choose one of mean, sum\."),
-        ("other", "c", r"--method.other c: choose one of a, b\."),
+        ("temperature", 0, r"temperature=0: must be above 0\."),
+        ("temperature", float("inf"), r"temperature=inf: must be a finite number\."),
+        ("free", float("nan"), r"free=nan: must be a finite number\."),
+        ("teacher_momentum", 1.5, r"teacher_momentum=1.5: must be from 0 to 1\."),
+        ("layers", 1001, r"layers=1001: must be from 1 to 1,000\."),
+        ("scale", (0.5, 1.5), r"scale=\(0.5, 1.5\): must be from 0 to 1\."),
+        ("mode", "max", r"mode='max': choose one of mean, sum\."),
+        ("other", "c", r"other='c': choose one of a, b\."),
     ],
 )
 def test_a_violation_is_one_sentence_with_the_flag(field, value, sentence):
-    with pytest.raises(BadInput, match=f"^{sentence}$"):
+    with pytest.raises(BadInput, match=f"^{sentence}$") as error:
         check_constraints(Numbers(**{field: value}), "--method.")
+    with flags_in_sentences():
+        assert str(error.value).startswith(f"--method.{field.replace('_', '-')} {value}: ")
 
 
 def test_admitted_values_pass():

@@ -197,7 +197,7 @@ def refused(tensors, match, encoder=None, **options):
 def test_less_than_nine_tenths_are_refused_unless_allowed():
     tensors = {name: tensor for name, tensor in state().items() if name != "layer2.conv2.weight"}
     match = r"only 49 % of the numbers of conv are there \(missing are layer2.conv2.weight\); name weights of this"
-    refused(tensors, f"given.safetensors: {match} encoder, or add --allow-missing.")
+    refused(tensors, f"given.safetensors: {match} encoder, or add `allow_missing`.")
     report = small().load_given_(tensors, "given.safetensors", allow_missing=True)
     assert report.missing == ("layer2.conv2.weight",)
     assert report.share == pytest.approx(1 - 9 * 256 * 256 / sum(t.numel() for t in state().values()))

@@ -12,6 +12,7 @@ FLOORS = [
     {
         "version",
         "errors",
+        "wording",
         "console",
         "discovery",
         "constraints",
@@ -83,7 +84,7 @@ def test_an_import_turned_round_is_found():
 
 
 def test_only_the_packages_that_the_project_names_are_imported():
-    allowed = {"sanslabel", "torch", "numpy", "PIL", "safetensors", "tyro", "rich"}
+    allowed = {"sanslabel", "torch", "numpy", "PIL", "safetensors", "rich"}
     extras = {
         "matplotlib",
         "pyarrow",

@@ -79,5 +79,5 @@ def test_a_command_that_was_started_anew_goes_on_with_its_run(monkeypatch, tmp_p
 def test_restarts_ask_for_a_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "2")
-    with pytest.raises(BadInput, match="--out: name a run folder"):
+    with pytest.raises(BadInput, match="`out`: name a run folder"):
         sanslabel.train("digits")

@@ -174,7 +174,7 @@ def test_a_healthy_run_raises_no_alarm(method, tmp_path):
 
 def test_prototypes_that_a_batch_cannot_fill_are_found(tmp_path):
     """SwAV has 200 of them, and stays at ln 200."""
-    with pytest.warns(CollapseWarning, match="raise --lr or --batch"):
+    with pytest.warns(CollapseWarning, match="raise `lr` or `batch`"):
         assert trained(tmp_path, method=small("swav")).verdict().name == "loss at its trivial value"
 
 

@@ -191,7 +191,7 @@ def _metavar(flag: Flag) -> Any:
 
 def _helps(flags: type) -> dict[str, str]:
     """Returns the sentence below each field of a dataclass and of its bases, by the field's name."""
-    found: dict[str, str] = {}
+    helps: dict[str, str] = {}
     for kind in reversed(flags.__mro__):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
@@ -203,8 +203,8 @@ def _helps(flags: type) -> dict[str, str]:
                 text = (
                     below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
                 )
-                found[line.target.id] = " ".join(str(text).split())
-    return found
+                helps[line.target.id] = " ".join(str(text).split())
+    return helps
 
 
 def _filled(flags: type, instance: Any, values: dict[str, Any], prefix: str) -> Any:

@@ -15,7 +15,7 @@ import torch
 from sanslabel import encoders
 from sanslabel.discovery import module_file, module_names
 from sanslabel.encoders.encoder import Encoder
-from sanslabel.errors import BadInput, bad_input_as, suggestion
+from sanslabel.errors import BadInput, BadValue, bad_input_as, suggestion
 from sanslabel.inputs import ImageSpec, SpectrogramSpec, TextSpec
 
 DEFAULTS = {"channels": 3, "image_size": 224}
@@ -49,8 +49,15 @@ def names() -> list[str]:
 
 
 def encoder_options(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `build` for an encoder that is given as a name, or as a mapping of name and options."""
-    return {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+    """Returns the arguments of `build` for an encoder that is given as a name, or as a mapping of name and options.
+    Raises BadInput for anything else."""
+    if isinstance(encoder, str):
+        return {"name": encoder}
+    if not isinstance(encoder, Mapping):
+        raise BadValue(
+            "--encoder", encoder, 'must be a name, or a name with options: {"name": "vit_micro", "patch": 4}'
+        )
+    return dict(encoder)
 
 
 def encoder_class(name: str) -> type[Encoder]:
@@ -126,5 +133,5 @@ def _check_images(name: str, encoder: type[Encoder], channels: int, image_size: 
         raise BadInput(f"channels is {channels}: give the number of channels of the images, 1 or more.")
     if image_size < encoder.smallest:
         raise BadInput(
-            f"--image-size is {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
+            f"--image-size {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sanslabel.constraints import ARRAYS, check_path, check_value
 from sanslabel.device import chosen_device
 from sanslabel.distributed import on_first_process
 from sanslabel.errors import BadInput
@@ -25,7 +26,7 @@ def evaluate(
     run: str | Path,
     *,
     data: str | Path | None = None,
-    protocols: Sequence[str | Protocol] = ("knn", "linear"),
+    protocols: str | Protocol | Sequence[str | Protocol] = ("knn", "linear"),
     network: str | None = None,
     stage: int | None = None,
     tokens: Tokens | None = None,
@@ -52,6 +53,10 @@ def evaluate(
     RUN/evaluation/DATA.json after each protocol. Raises Unlabeled if there are no labels, BadInput for a folder without
     an encoder and for values that cannot be used, and DiskError.
     """
+    check_path("--run", run)
+    check_path("--data", data, ARRAYS)
+    check_value("--stage", stage, int | None)
+    check_value("--seed", seed, int)
     chosen = _protocols(protocols)
     subject = open_subject(run, network, data)
     labeled = data or (subject.plan.data if subject.plan else None)
@@ -92,7 +97,7 @@ def scores_of_features(
     representations: Mapping[str, Features],
     division: Division,
     *,
-    protocols: Sequence[str | Protocol] = ("knn", "linear"),
+    protocols: str | Protocol | Sequence[str | Protocol] = ("knn", "linear"),
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> list[Score]:
@@ -102,9 +107,10 @@ def scores_of_features(
     return [score for protocol in _protocols(protocols) for score in protocol.measure(comparison)]
 
 
-def _protocols(protocols: Sequence[str | Protocol]) -> list[Protocol]:
+def _protocols(protocols: str | Protocol | Sequence[str | Protocol]) -> list[Protocol]:
     """Returns the protocols. A name stands for the protocol with its default settings. Raises BadInput for unknown
     names."""
     if not protocols:
         raise BadInput(f"--protocols: name at least one of {', '.join(names())}.")
+    protocols = [protocols] if isinstance(protocols, str | Protocol) else protocols
     return [protocol_class(p)() if isinstance(p, str) else p for p in protocols]

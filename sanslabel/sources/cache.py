@@ -42,6 +42,7 @@ from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.source import Request, Source
 from sanslabel.sources.stores.listing import SETTLED, cache_folder
 from sanslabel.sources.workers import load_each
+from sanslabel.wording import worded
 
 PIECE = 16
 """pictures that are decoded and written at a time. Each process has two such pieces in shared memory, which a container
@@ -135,9 +136,8 @@ def _made(pictures: ImagesFrom, kind: Cache, workers: int, heartbeat: Heartbeat)
 
 def _warn_of_none(pictures: ImagesFrom, kind: Cache, error: Exception) -> None:
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-    warnings.warn(
-        f"{pictures.name}: --cache {kind} is not possible ({reason}); pictures are decoded each time", stacklevel=2
-    )
+    sentence = f"{pictures.name}: --cache {kind} is not possible ({reason}); pictures are decoded each time"
+    warnings.warn(worded(sentence), stacklevel=2)
 
 
 def _in_memory(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File:

@@ -14,7 +14,7 @@ import torch
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.device import cores, fast_precision
 from sanslabel.distributed import on_first_process, world_size
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, BadValue
 from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.methods.method import Method
@@ -37,6 +37,10 @@ EncoderChoice = str | Mapping[str, Any]
 def resolve_method(method: str | Method, recipe: RecipeName | Recipe, lr: float | None) -> tuple[str, Method, Recipe]:
     """Returns the method's name, the method and the recipe. For methods of the package or of SANSLABEL_PATH, the name
     is that of the file, else that of the class. Raises BadInput for an unknown method or recipe."""
+    if not isinstance(method, str | Method):
+        raise BadValue("--method", method, "must be a method's name, or an instance such as SimCLR()")
+    if not isinstance(recipe, str | Recipe):
+        raise BadValue("--recipe", recipe, "must be a recipe, or small, paper or toy")
     method_class = methods.method_class(method) if isinstance(method, str) else type(method)
     recipe = recipe if isinstance(recipe, Recipe) else method_class.recipe_named(recipe)
     if isinstance(method, str):
@@ -117,7 +121,7 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
     `encoder` names no encoder.
     """
     inputs = source.facts(size or None).inputs
-    by_signal = encoder if not isinstance(encoder, str) and "name" not in encoder else None
+    by_signal = encoder if isinstance(encoder, Mapping) and "name" not in encoder else None
     configs = {}
     for signal in method.signals:
         if signal not in inputs:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sanslabel.constraints import check_constraints
+from sanslabel.constraints import ARRAYS, check_constraints, check_path
 from sanslabel.device import chosen_device
 from sanslabel.distributed import all_reduce_max, on_first_process, world_size
 from sanslabel.errors import BadInput, DiskError, bad_input_as, suggestion
@@ -65,10 +65,11 @@ def train(
     NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
     """
     chosen = _settings(settings)
+    check_path("--data", data, ARRAYS)
+    check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
     name, method, recipe = resolve_method(method, recipe, chosen.lr)
-    check_constraints(chosen)
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))
     elif may_restart():
@@ -97,7 +98,7 @@ def resume(
     trains there.
     """
     chosen = _settings(settings, RESUMABLE)
-    check_constraints(chosen)
+    check_path("--data", data, ARRAYS)
     folder = RunFolder.open(run)
     run, plan = folder.path, folder.known_plan
     on_first_process(refuse_if_locked, run)
@@ -151,11 +152,15 @@ def _trained(
 
 
 def _settings(keywords: dict[str, Any], allowed: tuple[str, ...] | None = None) -> Settings:
-    """Returns the settings with these keywords. Raises BadInput for an unknown one."""
+    """Returns the settings with these keywords. Raises BadInput for an unknown one, and for values that do not fit."""
     known = [field.name for field in fields(Settings)] if allowed is None else list(allowed)
     if unknown := [name for name in keywords if name not in known]:
         raise BadInput(f"There is no setting {unknown[0]!r} here: {suggestion(unknown[0], known)}")
-    return Settings(**keywords)
+    if isinstance(device := keywords.get("device"), torch.device):
+        keywords = {**keywords, "device": str(device)}
+    chosen = Settings(**keywords)
+    check_constraints(chosen)
+    return chosen
 
 
 def _same_method(folder: RunFolder, method: str | Method | None) -> Method:

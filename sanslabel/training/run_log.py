@@ -17,6 +17,7 @@ from sanslabel.training.progress import Show
 from sanslabel.training.timesheet import Entry, Timesheet
 from sanslabel.training.tracker import Tracker
 from sanslabel.verdict import Verdict
+from sanslabel.wording import worded
 
 LOG_EVERY = 10
 """steps between lines of metrics.jsonl"""
@@ -64,7 +65,7 @@ class RunLog:
         self.track(self.metrics.recent[-1])
         verdict = self.metrics.verdict()
         if self.warn_of_collapse and verdict.failed and verdict.name != self.last_problem:
-            warnings.warn(f"step {record.clock.step + 1}: {verdict.sentence}", CollapseWarning, stacklevel=4)
+            warnings.warn(worded(f"step {record.clock.step + 1}: {verdict.sentence}"), CollapseWarning, stacklevel=4)
         self.last_problem = verdict.name
         return verdict
 

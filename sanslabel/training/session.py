@@ -43,6 +43,7 @@ from sanslabel.training.timesheet import Timesheet
 from sanslabel.training.trace import traced
 from sanslabel.training.tracker import tracking
 from sanslabel.training.weight_monitor import WeightMonitor
+from sanslabel.wording import worded
 
 SAVE_AFTER = 60.0
 """seconds after which a checkpoint is saved at the end of an epoch; after five times as many, at any step"""
@@ -175,7 +176,7 @@ def open_session(run: Path, plan: Plan, method: Method, recipe: Recipe, source: 
     else:  # not for sharded weights, whose slices must be contiguous
         net.to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     if plan.chunk is not None and chunk_(net, plan.chunk):
-        warnings.warn("--chunk: BatchNorm in the encoder normalizes each chunk by itself", stacklevel=4)
+        warnings.warn(worded("--chunk: BatchNorm in the encoder normalizes each chunk by itself"), stacklevel=4)
     if plan.compile:
         compile_(net)
     return Session(run, plan, method, recipe, source, net, players_of(net, recipe, plan.batch))

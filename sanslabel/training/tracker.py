@@ -11,6 +11,7 @@ from typing import Any
 
 from sanslabel.errors import BadInput
 from sanslabel.settings import Track
+from sanslabel.wording import worded
 
 Tracker = Callable[[Mapping[str, Any]], None]
 """a function that takes a line of metrics.jsonl"""
@@ -46,7 +47,7 @@ def tracking(kind: Track | None, run: Path, start: int) -> Iterator[Tracker]:
             writer.flush()
         except Exception as error:  # no failure of a tracker may stop a run
             broken = True
-            warnings.warn(f"--track {kind}: failed and is left out from now on ({error!r})", stacklevel=2)
+            warnings.warn(worded(f"--track {kind}: failed and is left out from now on ({error!r})"), stacklevel=2)
 
     try:
         yield track

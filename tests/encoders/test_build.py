@@ -64,13 +64,13 @@ def test_a_file_in_a_folder_of_one_s_own_is_an_encoder(folder):
     assert encoder(torch.rand(2, *spec.shape)).shape == (2, 3)
     assert encoders.build(**json.loads(json.dumps(encoder.config))).config == encoder.config
     assert {"bands", "resnet18"} < set(encoders.names())
-    with pytest.raises(BadInput, match="--encoder bands: needs frames, rate; add what is missing"):
+    with pytest.raises(BadInput, match="encoder='bands': needs frames, rate; add what is missing"):
         encoders.build("bands", mels=5)
     with pytest.raises(BadInput, match="no encoder 'band': did you mean bands"):
         encoders.build("band")
-    with pytest.raises(BadInput, match="--encoder bands: reads spectrograms, not images; choose another"):
+    with pytest.raises(BadInput, match="encoder='bands': reads spectrograms, not images; choose another"):
         encoders.build("bands", channels=1, image_size=8)
-    with pytest.raises(BadInput, match="--encoder conv: reads images, not spectrograms; choose another"):
+    with pytest.raises(BadInput, match="encoder='conv': reads images, not spectrograms; choose another"):
         encoders.build("conv", **spec.arguments)
 
 

@@ -52,7 +52,7 @@ def test_a_pretrained_one_is_evaluated_by_its_name(tmp_path, monkeypatch):
     scores = evaluate(f"timm/{SMALL}", data="digits", protocols=(KNN(draws=1),))
     assert {s.representation for s in scores} == {"pixels", "random encoder", "trained encoder (pretrained)"}
     assert (tmp_path / "runs" / f"timm-{SMALL}" / "evaluation" / "digits.json").is_file()
-    with pytest.raises(BadInput, match="name labeled data with --data"):
+    with pytest.raises(BadInput, match="name labeled data with `data`"):
         evaluate(f"timm/{SMALL}")
 
 

@@ -83,7 +83,7 @@ def test_convnets_are_refused():
     encoder = encoders.build("vit_micro", channels=1, image_size=8)
     assert transformer(encoder, "MAE") is encoder
     assert isinstance(encoder, VisionTransformer)
-    with pytest.raises(BadInput, match=r"--encoder conv: MAE hides patches, and a convnet .* choose one of vit_micro"):
+    with pytest.raises(BadInput, match=r"encoder='conv': MAE hides patches, and a convnet .* choose one of vit_micro"):
         transformer(encoders.build("conv", channels=1, image_size=8), "MAE")
 
 

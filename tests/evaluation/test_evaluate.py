@@ -275,7 +275,7 @@ def test_a_figure_that_is_no_number_is_null(run, monkeypatch):
 def test_an_exported_encoder_needs_no_run(run):
     known = evaluate(run, protocols=ONE_DRAW)
     (run / "run.json").unlink()
-    with pytest.raises(BadInput, match=r"no run.json\); name labeled data with --data"):
+    with pytest.raises(BadInput, match=r"no run.json\); name labeled data with `data`"):
         evaluate(run, protocols=ONE_DRAW)
     assert evaluate(run, data="digits", protocols=ONE_DRAW) == known
 
@@ -311,7 +311,7 @@ def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(quick_run):
 
 
 def test_a_second_set_must_be_named(run):
-    with pytest.raises(BadInput, match=r"needs a second labeled set; name it with --transfer.data"):
+    with pytest.raises(BadInput, match=r"needs a second labeled set; name it with `transfer.data`"):
         evaluate(run, protocols=("transfer",))
 
 
@@ -325,14 +325,14 @@ def test_a_second_set_that_does_not_go_is_refused_before_the_work(run, tmp_path)
 
 def test_more_neighbors_than_rows(run, arrays):
     data = arrays(np.arange(60) % 2)
-    with pytest.raises(BadInput, match=r"--knn.k 49: .* has 48 images to fit on; give at most as many"):
+    with pytest.raises(BadInput, match=r"knn.k=49: .* has 48 images to fit on; give at most as many"):
         evaluate(run, data=data, protocols=(KNN(k=49),))
     measured = evaluate(run, data=arrays(np.arange(60) % 2, "other"), protocols=ONE_DRAW, baselines=False)
     assert measured[0].settings["k"] == 20
 
 
 def test_data_without_labels(run, arrays):
-    with pytest.raises(Unlabeled, match=r"few.npz has no labels, .* --data"):
+    with pytest.raises(Unlabeled, match=r"few.npz has no labels, .* `data`"):
         evaluate(run, data=arrays(np.full(60, -1)))
     with pytest.raises(Unlabeled, match="labels of a single class"):
         evaluate(run, data=arrays(np.zeros(60, dtype=int)))

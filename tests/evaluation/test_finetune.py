@@ -94,7 +94,7 @@ def test_it_is_a_loop_of_cross_entropy_on_crops(generator):
 def test_a_loss_that_is_not_finite_ends_it_in_a_sentence():
     source = open_source("digits", "train").subset(torch.arange(100))
     encoder = encoders.build("mlp", channels=1, image_size=8, hidden=[8])
-    with pytest.raises(NotFinite, match=r"not finite in step \d+; lower --finetune.lr"):
+    with pytest.raises(NotFinite, match=r"not finite in step \d+; lower `finetune.lr`"):
         fine_tuned(encoder, probe_of(8), source, Finetune(lr=1e30), reads=source.image, seed=0, device=CPU)
 
 

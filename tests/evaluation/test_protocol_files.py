@@ -18,6 +18,7 @@ from sanslabel.evaluation.protocols.finetune import Finetune
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.score_file import identity
 from sanslabel.evaluation.table import heading, tables, title_of
+from sanslabel.wording import flags_in_sentences
 
 DOCS = Path(__file__).parents[2] / "docs" / "evaluation.md"
 USER_PROTOCOL = '''"""nearest_mean: the accuracy of the nearest class mean."""
@@ -75,7 +76,7 @@ def test_a_file_is_a_protocol(user_protocol, run):
     (made,) = tables(scores)
     Console(file=written, width=150).print(made)
     assert "Nearest class mean, in % on 359 images" in written.getvalue()
-    with pytest.raises(BadInput, match=r"--nearest-mean.shrink 2: must be from 0 to 1"):
+    with pytest.raises(BadInput, match=r"nearest_mean.shrink=2: must be from 0 to 1"):
         kind(shrink=2)
 
 
@@ -114,7 +115,8 @@ def test_its_fields_are_flags(user_protocol, run, capsys):
 def test_flags_that_do_not_go_together(run, flags, reason):
     with pytest.raises(BadInput) as error:
         command.run([str(run), *flags])
-    assert reason in str(error.value)
+    with flags_in_sentences():
+        assert reason in str(error.value)
     assert not (run / "evaluation").exists()
 
 

@@ -87,5 +87,5 @@ def test_layers_probe_each_stage_and_say_which_is_best(quick_run):
 
     (only,) = {s.representation for s in evaluate(run, protocols=(KNN(draws=1),), stage=2, baselines=False)}
     assert only == "trained encoder (student), stage 2"
-    with pytest.raises(BadInput, match="--tokens mean"):
+    with pytest.raises(BadInput, match="tokens='mean'"):
         evaluate(run, tokens="mean")

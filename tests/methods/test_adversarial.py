@@ -157,7 +157,7 @@ def test_what_a_trained_one_can_do(method):
 
 
 def test_the_discriminator_of_dcgan_is_its_own_and_ebgan_takes_others():
-    with pytest.raises(BadInput, match="leave --encoder out"):
+    with pytest.raises(BadInput, match="leave `encoder` out"):
         networks(METHODS["dcgan"], "conv")
     for name, options in (("conv", {}), ("mlp", {"hidden": (9, 7)})):
         net = networks(METHODS["ebgan"], name, **options)

@@ -145,7 +145,7 @@ def test_there_are_at_most_a_quarter_as_many_clusters_as_samples():
 
 def test_one_epoch_is_refused(first_batches):
     clock, batch = first_batches()[0]
-    with pytest.raises(BadInput, match="--epochs 2"):
+    with pytest.raises(BadInput, match="epochs=2"):
         next(small().step(SimpleNamespace(), batch, clock))
 
 

@@ -247,7 +247,7 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
         result = kept(source, kind)
     assert_same(read(result), expected)
     monkeypatch.setattr(os, "pwrite", lambda *_: full(0, b"", 10**9))
-    with pytest.warns(UserWarning, match=rf"--cache {kind} is not possible \(No space left on device\)"):
+    with pytest.warns(UserWarning, match=rf"cache='{kind}' is not possible \(No space left on device\)"):
         assert kept(opened(photos, channels=1), kind).cache is None
     assert kind == "ram" or [path.suffix for path in files(cache)] == [""]
 
@@ -255,14 +255,14 @@ def test_a_full_disk_is_no_reason_to_stop(photos, cache, kind, room, monkeypatch
 @pytest.mark.parametrize("lacking", ["memfd_create", "preadv"])
 def test_other_systems_go_without(photos, lacking, monkeypatch):
     monkeypatch.delattr(os, lacking)
-    with pytest.warns(UserWarning, match=r"--cache ram is not possible \(not on "):
+    with pytest.warns(UserWarning, match=r"cache='ram' is not possible \(not on "):
         assert kept(opened(photos), "ram").cache is None
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told_of(photos, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match="--cache disk is not possible"):
+    with pytest.warns(UserWarning, match="cache='disk' is not possible"):
         assert kept(opened(photos), "disk").cache is None
 
 
@@ -313,7 +313,7 @@ def test_what_cannot_be_made_is_done_without(photos, monkeypatch, workers, asser
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         result = kept(source, "ram", workers)
-    assert re.match(rf"photos: --cache ram is not possible \({why}", str(warned[-1].message))
+    assert re.match(rf"photos: cache='ram' is not possible \({why}", str(warned[-1].message))
     assert result.cache is None
     monkeypatch.undo()
     assert_same(read(result), expected)
@@ -413,7 +413,7 @@ def test_a_disk_that_knows_no_locks_leaves_nothing_open(photos, cache, monkeypat
 
     before = set(os.listdir("/proc/self/fd"))
     monkeypatch.setattr(module, "_locked", unknown)
-    with pytest.warns(UserWarning, match=r"--cache disk is not possible \(Function not implemented\)"):
+    with pytest.warns(UserWarning, match=r"cache='disk' is not possible \(Function not implemented\)"):
         assert kept(opened(photos), "disk").cache is None
     assert set(os.listdir("/proc/self/fd")) == before
 

@@ -95,13 +95,13 @@ def test_processes_hold_slices_of_the_global_batch(digits, monkeypatch):
     for step, expected in enumerate((everything, after)):
         for field in (lambda b: b.images().pixels, lambda b: b.labels(), lambda b: b.index, lambda b: b.key):
             assert torch.equal(torch.cat([field(slices[rank][step]) for rank in range(2)]), field(expected))
-    with pytest.raises(BadInput, match="--batch 65 cannot be shared by 2 processes"):
+    with pytest.raises(BadInput, match="batch=65 cannot be shared by 2 processes"):
         batches(digits, 65, seed=0, epochs=1, device=CPU)
     odd = digits.subset(torch.arange(7))
     assert [len(batch.index) for _, batch in batches(odd, 64, seed=0, epochs=1, device=CPU)] == [3]
     with pytest.raises(BadInput, match="has 1 samples for 2 processes"):
         batches(digits.subset(torch.arange(1)), 64, seed=0, epochs=1, device=CPU)
-    with pytest.raises(BadInput, match="--batch 0"):
+    with pytest.raises(BadInput, match="batch=0"):
         batches(digits, 0, seed=0, epochs=1, device=CPU)
 
 

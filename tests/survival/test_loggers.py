@@ -66,7 +66,7 @@ def test_a_tracker_that_fails_anywhere_is_told_of_once(tmp_path, monkeypatch, me
     if method == "close":  # there is nothing left to lose then
         run = sanslabel.train(out=tmp_path / "run", track="tensorboard", **OPTIONS)
     else:
-        with pytest.warns(UserWarning, match="--track tensorboard: failed and is left out from now on") as said:
+        with pytest.warns(UserWarning, match="track='tensorboard': failed and is left out from now on") as said:
             run = sanslabel.train(out=tmp_path / "run", track="tensorboard", **OPTIONS)
         assert len(said) == 1
     assert (run.path / "encoder.safetensors").exists()

@@ -213,7 +213,7 @@ def test_the_estimate_is_of_what_is_written(tmp_path, monkeypatch, optimizer):
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(session, "optimize", None)
-    with pytest.raises(DiskError, match=r"cannot be written.*choose another --out"):
+    with pytest.raises(DiskError, match=r"cannot be written.*choose another `out`"):
         sanslabel.train(out=tmp_path / "file" / "run", **OPTIONS)
 
 

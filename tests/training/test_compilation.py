@@ -85,7 +85,7 @@ def test_a_compiled_run_trains_as_any_other_and_resumes_to_the_same_bits(tmp_pat
 
 @pytest.mark.parametrize("options", [dict(chunk=4), dict(recompute=True, encoder="vit_micro"), dict(sharding="full")])
 def test_what_it_does_not_go_with(tmp_path, options):
-    with pytest.raises(BadInput, match="--compile: does not go with"):
+    with pytest.raises(BadInput, match="`compile`: does not go with"):
         sanslabel.train(method="simclr", out=tmp_path / "run", compile=True, **SMALL | options)
     assert not (tmp_path / "run").exists()
 

@@ -74,12 +74,12 @@ def test_weights_of_another_encoder_are_refused_unless_missing_ones_are_allowed(
     options = QUICK | {"out": tmp_path / "run", "weights": str(given / "encoder.safetensors")}
     with pytest.raises(BadInput, match="choose the encoder"):
         sanslabel.train(encoder={"name": "mlp", "hidden": [8]}, **options)
-    with pytest.raises(BadInput, match="--allow-missing"):
+    with pytest.raises(BadInput, match="allow_missing"):
         sanslabel.train(encoder={"name": "mlp", "hidden": [16, 256]}, **options)
     assert not (tmp_path / "run").exists()
     run = sanslabel.train(encoder={"name": "mlp", "hidden": [16, 256]}, allow_missing=True, **options)
     assert run.plan.allow_missing
-    with pytest.raises(BadInput, match="--allow-missing: applies only to --weights"):
+    with pytest.raises(BadInput, match="`allow_missing`: applies only to `weights`"):
         sanslabel.train(allow_missing=True, **QUICK)
 
 
@@ -108,9 +108,9 @@ def test_a_teacher_is_given_frozen_and_is_in_no_checkpoint(given, tmp_path):
 
 
 def test_a_teacher_goes_with_the_methods_that_ask_for_one(given, tmp_path):
-    with pytest.raises(BadInput, match="--teacher: simclr does not learn from a given network"):
+    with pytest.raises(BadInput, match="`teacher`: simclr does not learn from a given network"):
         sanslabel.train(method="simclr", teacher=str(given), **QUICK)
-    with pytest.raises(BadInput, match="--teacher: Taught learns from a trained encoder"):
+    with pytest.raises(BadInput, match="`teacher`: Taught learns from a trained encoder"):
         sanslabel.train(method=Taught(), **QUICK)
     with pytest.raises(BadInput, match="does not state how its encoder is built"):
         sanslabel.train(method=Taught(), teacher=str(given / "encoder.safetensors"), **QUICK)

@@ -159,5 +159,5 @@ def test_recomputed_blocks_hold_a_fraction_and_a_teacher_is_left_alone():
 
 
 def test_an_encoder_without_blocks_cannot_be_recomputed():
-    with pytest.raises(BadInput, match="--recompute: conv has no blocks of attention"):
+    with pytest.raises(BadInput, match="`recompute`: conv has no blocks of attention"):
         recompute_(networks("conv"))

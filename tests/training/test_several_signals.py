@@ -79,14 +79,14 @@ def test_encoders_are_chosen_by_signal(colored, tmp_path):
 def test_the_command_line_names_an_encoder_for_each_signal():
     assert _encoder("image=conv,audio=mlp", ()) == {"image": "conv", "audio": "mlp"}
     assert _encoder("conv", ()) == "conv"
-    with pytest.raises(BadInput, match="--encoder-options: apply to one encoder only"):
+    with pytest.raises(BadInput, match="apply to one encoder only"):
         _encoder("image=conv,audio=mlp", ("patch=4",))
 
 
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(BadInput, match="digits: has no color, which the method reads"):
         sanslabel.train(method=Crossmodal(), **QUICK)
-    with pytest.raises(BadInput, match="--encoder: names no encoder for image; give one for each of image"):
+    with pytest.raises(BadInput, match="`encoder`: names no encoder for image; give one for each of image"):
         sanslabel.train(method="simclr", encoder={"audio": "mlp"}, **QUICK)
 
 
