@@ -7,7 +7,7 @@ they are; in Python the same sentence reads "batch=0: must be 2 or more".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 FLAG = r"--(?:no-)?[a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)*"
@@ -17,8 +17,7 @@ WORDS = (
     " knn linear few layers cluster retrieval finetune relation invariance transfer"
 )
 """values of settings that sentences quote within their text"""
-CALLS: dict[str, Callable[[str], str]] = {"resume": lambda run: f"sanslabel.resume({run!r})"}
-"""flags that are a function of their own in Python"""
+PATH = r"'[^']*'|[^\s;,)`]*[^\s;,).`]"
 OTHERS = {"encoder-options": "encoder={…}", "max-restarts": "--max-restarts", "n": "count"}
 """flags with another name in Python, and a flag of torchrun"""
 
@@ -52,7 +51,7 @@ def with_arguments(sentence: str) -> str:
     A flag with its value becomes `name=value`, where the value is a number, a word of `WORDS`, or stands between the
     beginning and the first colon. Any other flag becomes its name between backticks.
     """
-    sentence = re.sub(r"(?:sanslabel train )?--resume ([^\s;,)]*[^\s;,).])", lambda m: CALLS["resume"](m[1]), sentence)
+    sentence = re.sub(rf"(?:sanslabel train )?--resume ({PATH})", _resumed, sentence)
     sentence = re.sub(rf"^({FLAG}) ([^:]+): ", lambda m: f"{argument_name(m[1])}={_literal(m[2])}: ", sentence)
     values = rf"{NUMBER}|(?:{WORDS.replace(' ', '|')})\b"
     sentence = re.sub(rf"({FLAG})[ =]({values})", lambda m: f"{argument_name(m[1])}={_literal(m[2])}", sentence)
@@ -68,6 +67,10 @@ def argument_name(flag: str) -> str:
 def _literal(text: str) -> str:
     """Returns a value as Python writes it."""
     return text if re.fullmatch(rf"{NUMBER}|None|True|False|\(.*\)|\[.*\]", text) else repr(text)
+
+
+def _resumed(match: re.Match[str]) -> str:
+    return f"sanslabel.resume({match[1].strip(chr(39))!r})"
 
 
 def _quoted(match: re.Match[str]) -> str:

@@ -195,11 +195,11 @@ def test_scaling_is_configuration(name, perturbed):
     ("arguments", "message"),
     [
         ({"name": "resnet19"}, "no encoder 'resnet19': did you mean resnet18"),
-        ({"name": "conv", "stem": "small"}, "--encoder conv: there is no option 'stem'.*There are: scaling"),
+        ({"name": "conv", "stem": "small"}, "encoder='conv': there is no option 'stem'.*There are: scaling"),
         ({"name": "vit_tiny", "pach": 4}, "no option 'pach': did you mean patch"),
         ({"name": "resnet18", "name_": "x"}, "no option 'name_'"),
         ({"name": "conv", "channels": 0}, "channels is 0"),
-        ({"name": "resnet18", "image_size": 7}, "--image-size is 7"),
+        ({"name": "resnet18", "image_size": 7}, "image_size=7"),
         ({"name": "resnet18", "stem": "smal"}, "no stem 'smal': did you mean small"),
         ({"name": "vit_tiny", "pool": "max"}, "no pool 'max'"),
         ({"name": "vit_tiny", "positions": "sin"}, "no positions 'sin': did you mean sincos"),

@@ -342,10 +342,10 @@ def test_data_without_labels(run, arrays):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"protocols": ("kn",)}, "--protocols: there is no protocol 'kn'; did you mean knn?"),
-        ({"protocols": ()}, "--protocols: name at least one"),
-        ({"device": "abacus"}, "--device abacus"),
-        ({"protocols": ("finetune",), "stage": 1}, "finetune trains the full encoder; leave out --stage and --tokens"),
+        ({"protocols": ("kn",)}, "`protocols`: there is no protocol 'kn'; did you mean knn?"),
+        ({"protocols": ()}, "`protocols`: name at least one"),
+        ({"device": "abacus"}, "device='abacus'"),
+        ({"protocols": ("finetune",), "stage": 1}, "finetune trains the full encoder; leave out `stage` and `tokens`"),
         ({"network": "critic"}, "has no network 'critic'"),
         ({"data": "nowhere"}, "nowhere"),
     ],
@@ -360,12 +360,12 @@ def test_bad_input_is_told_in_a_sentence(run, wrong, sentence):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"k": 0}, "--knn.k 0: must be 1 or more"),
-        ({"labels_per_class": 0}, "--knn.labels-per-class 0"),
-        ({"draws": -1}, "--knn.draws -1"),
-        ({"temperature": 0.0}, "--knn.temperature 0.0: must be above 0."),
-        ({"temperature": math.nan}, "--knn.temperature nan"),
-        ({"temperature": -math.inf}, "--knn.temperature -inf"),
+        ({"k": 0}, "knn.k=0: must be 1 or more"),
+        ({"labels_per_class": 0}, "knn.labels_per_class=0"),
+        ({"draws": -1}, "knn.draws=-1"),
+        ({"temperature": 0.0}, "knn.temperature=0.0: must be above 0."),
+        ({"temperature": math.nan}, "knn.temperature=nan"),
+        ({"temperature": -math.inf}, "knn.temperature=-inf"),
     ],
 )
 def test_settings_that_cannot_be_are_told_in_a_sentence(settings, sentence):

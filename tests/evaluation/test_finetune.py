@@ -121,9 +121,9 @@ def test_rates_follow_warm_up_and_cosine():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"steps": 0}, "--finetune.steps 0: must be 1 or more"),
-        ({"lr": 0.0}, "--finetune.lr 0.0: must be above 0"),
-        ({"flip": 1.5}, "--finetune.flip 1.5: must be from 0 to 1"),
+        ({"steps": 0}, "finetune.steps=0: must be 1 or more"),
+        ({"lr": 0.0}, "finetune.lr=0.0: must be above 0"),
+        ({"flip": 1.5}, "finetune.flip=1.5: must be from 0 to 1"),
     ],
 )
 def test_numbers_that_cannot_be(settings, sentence):

@@ -30,7 +30,7 @@ def size_of(path) -> tuple[int, int, str]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("numbers", [{}, {"precision": "bfloat16", "chunk": 8}], ids=["float32", "bfloat16-chunk"])
-@pytest.mark.filterwarnings("ignore:--chunk. BatchNorm")
+@pytest.mark.filterwarnings("ignore:`chunk`. BatchNorm")
 def test_photos_are_modeled_sampled_and_scored(photos, tmp_path, method, numbers):
     options = {"image_size": 27, "epochs": 1, "batch": 16, "workers": 0, **numbers}
     run = sanslabel.train(photos, method=method, out=tmp_path / "run", **options)

@@ -39,7 +39,7 @@ def test_so_many_processes_decode(monkeypatch, device, found):
 
 @pytest.mark.parametrize(
     ("options", "way"),
-    [({}, "lower --batch, or set --chunk"), ({"chunk": 64, "encoder": "mlp"}, "lower --batch, or lower --chunk")],
+    [({}, "lower `batch`, or set `chunk`"), ({"chunk": 64, "encoder": "mlp"}, "lower `batch`, or lower `chunk`")],
 )
 def test_where_memory_runs_out_what_is_left_to_do_is_said(tmp_path, monkeypatch, options, way):
     def full(*_):
