@@ -76,6 +76,18 @@ def sweep(folder: Path) -> None:
             remainder.unlink(missing_ok=True)
 
 
+def keep_newest(folder: Path) -> None:
+    """Removes all checkpoints but the newest undamaged one, for a run that has ended. Warns if the disk refuses. Raises
+    BadInput if all are damaged."""
+    last = newest(folder)
+    try:
+        for old in checkpoints(folder):
+            if old != last:
+                _remove(old)
+    except OSError as error:
+        warnings.warn(f"{folder}: earlier checkpoints could not be removed ({error}); remove them", stacklevel=2)
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Returns all folders with a checkpoint's name, the newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
@@ -372,8 +384,17 @@ def _regular(path: Path) -> Path:
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:
     unique, metadata = _stored(tensors)
-    save_file(unique, path, metadata)
+    write_safetensors(unique, path, metadata)
     _flush(path)
+
+
+def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file with the permissions of any new file. The library itself makes files that only their
+    owner can read, whatever the umask."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata)
+    path.chmod(mode)
 
 
 def _stored(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput, DiskError
+from sanslabel.evaluation.feature_cache import FeatureCache
 
 
 def parts(value: float) -> dict:
@@ -177,3 +178,40 @@ def test_tensors_of_earlier_checkpoints_get_the_names_of_today():
     assert set(new) == {*known, "else.embeddings"}, "a name that today's networks have stays"
     memories = checkpoint.with_new_names({"/exp_avg/part.0.weight": one, "critic/step/part.weight": one}, known)
     assert set(memories) == {"/exp_avg/tile_projector.0.weight", "critic/step/part.weight"}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_permissions_of_any_new_file(tmp_path, umask, mode):
+    """The library that writes tensors makes files that only their owner can read."""
+    before = os.umask(umask)
+    try:
+        checkpoint.save(tmp_path / "checkpoints", 1, parts(1), {})
+        checkpoint.save_encoders(tmp_path, {"student": encoders.build("mlp", channels=1, image_size=8, hidden=[4])})
+        features = FeatureCache(tmp_path)
+        features.save(tmp_path / "features" / "x.safetensors", torch.zeros(2, 3), torch.arange(2))
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"networks.safetensors", "encoder.safetensors", "x.safetensors"} < {path.name for path in files}
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {path.name: oct(mode) for path in files}
+
+
+def test_a_run_that_has_ended_keeps_its_newest_undamaged_checkpoint(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, parts(step), {}, keep=5)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "step-00000003" / "state.json").write_text("{}")
+    with pytest.warns(UserWarning, match="falling back"):
+        checkpoint.keep_newest(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "step-00000002"]
+    checkpoint.keep_newest(tmp_path)
+    assert checkpoint.newest(tmp_path) == tmp_path / "step-00000002"
+    checkpoint.keep_newest(tmp_path / "nothing here")
+
+
+def test_checkpoints_that_cannot_be_removed_are_warned_of(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, parts(step), {})
+    monkeypatch.setattr(checkpoint, "_remove", lambda path: os.stat(path / "gone"))
+    with pytest.warns(UserWarning, match="earlier checkpoints could not be removed"):
+        checkpoint.keep_newest(tmp_path)

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sanslabel.checkpoint import read_tensors, replacing
+from sanslabel.checkpoint import read_tensors, replacing, write_safetensors
 from sanslabel.distributed import rank, world_size
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.evaluation.representation import Representation, RepresentOptions
@@ -60,7 +59,7 @@ class FeatureCache:
             return
         try:
             with replacing(file) as partial:
-                save_file({"features": features.cpu().contiguous(), "rows": index.contiguous()}, partial)
+                write_safetensors({"features": features.cpu().contiguous(), "rows": index.contiguous()}, partial)
         except DiskError as error:
             warnings.warn(f"Features are not kept: {error}", stacklevel=2)
 

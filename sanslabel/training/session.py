@@ -63,7 +63,7 @@ class Session:
 
     def follow(self, on_collapse: OnCollapse, track: Track | None, profile: bool = False) -> None:
         """Trains from the newest checkpoint to the end. Writes metrics and checkpoints on the way, and a trace if
-        `profile`; exports the encoders at the end.
+        `profile`. At the end it exports the encoders and keeps the last checkpoint only.
 
         Raises Stopped, NotFinite, Collapsed, DiskError and BadInput.
         """
@@ -107,6 +107,7 @@ class Session:
                 saver.save(done, last=True)
                 raise Stopped(signal, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
         self.export()
+        on_first_process(checkpoint.keep_newest, self.run / "checkpoints")
 
     def records(self, start: int, bad: BadSamples, received: Received) -> Iterator[Record]:
         """Yields the engine's records, beginning with the step `start`."""

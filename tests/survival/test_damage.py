@@ -17,9 +17,10 @@ FILES = ("networks.safetensors", "optimizers.safetensors", "state.json", "manife
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """With two checkpoints."""
+    """With two checkpoints, as if it was killed before it removed the earlier one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "SAVE_AFTER", 0.0)
+        patch.setattr(checkpoint, "keep_newest", lambda folder: None)
         options = dict(data="digits", encoder={"name": "mlp", "hidden": 16}, epochs=1, batch=512)
         return sanslabel.train(out=tmp_path_factory.mktemp("runs") / "run", **options).path
 
