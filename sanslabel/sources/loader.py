@@ -20,6 +20,8 @@ from sanslabel.sources.workers import load_ahead, load_each
 
 RESIDENT = 4 << 30
 """bytes up to which samples in memory are kept on the training device"""
+LISTED = 10
+"""names of bad samples that an error lists"""
 Report = Callable[[str, str], None]
 """a function that is called with the id of a bad sample and the reason"""
 
@@ -125,19 +127,25 @@ def _loaded(
         stream = map(there.load, requested)
     else:
         stream = load_each(source, requested, workers) if source.decodes else load_ahead(source, requested)
-    bad: set[str] = set()
+    bad: dict[str, str] = {}
     for loaded in stream:
         for _, name, reason in loaded.replaced:
             if name not in bad:
-                bad.add(name)
+                bad[name] = reason
                 if report:
                     report(name, reason)
                 if len(bad) > tolerated(samples // distributed.world_size()):  # of this process's share
                     raise BadInput(
-                        f"{source.name}: more than 1 % of the {samples} samples cannot be read, the last of them"
-                        f" {name} ({reason}); remove or mend them{', see bad_samples.jsonl' if report else ''}."
+                        f"{source.name}: more than 1 % of the {samples} samples cannot be read: {_listed(list(bad))}"
+                        f" (the last one: {reason}); remove or mend them."
                     )
         yield Loaded(_moved(loaded.index, device), _signals_moved(loaded.signals, device), loaded.replaced)
+
+
+def _listed(names: list[str]) -> str:
+    """Returns the names as text, of many only the last."""
+    more = f"{len(names) - LISTED:,} others and " if len(names) > LISTED else ""
+    return more + ", ".join(names[-LISTED:])
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

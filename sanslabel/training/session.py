@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -103,9 +104,12 @@ class Session:
                         saver.save(done, last=done == steps)
             except StoppedWaiting:
                 signal = received.first
+            if signal and not done:
+                raise Stopped(signal, "stopped before the first step; repeat the command to start again")
             if signal:
                 saver.save(done, last=True)
-                raise Stopped(signal, f"stopped after step {done}; continue with: sanslabel train --resume {self.run}")
+                command = f"sanslabel train --resume {shlex.quote(str(self.run))}"
+                raise Stopped(signal, f"stopped after step {done}; continue with: {command}")
         self.export()
         on_first_process(checkpoint.keep_newest, self.run / "checkpoints")
 

@@ -72,7 +72,7 @@ def test_a_wait_for_data_is_left_at_once(start, tmp_path, pictures, workers, cac
     assert f"stopped after step {saved}; continue with" in process.log.read_text()
 
 
-def test_a_wait_for_the_first_batch_is_left_at_step_0(tmp_path, monkeypatch, quick, whole, state_of):
+def test_a_wait_for_the_first_batch_leaves_nothing_behind(tmp_path, monkeypatch, quick, whole, state_of):
     batches = session.batches
 
     def interrupted(*args, **kwargs):
@@ -81,9 +81,10 @@ def test_a_wait_for_the_first_batch_is_left_at_step_0(tmp_path, monkeypatch, qui
 
     with monkeypatch.context() as patch:
         patch.setattr(session, "batches", interrupted)
-        with pytest.raises(Stopped, match="stopped after step 0"):
+        with pytest.raises(Stopped, match="stopped before the first step; repeat the command"):
             sanslabel.train(out=tmp_path / "run", **options(quick))
-    sanslabel.resume(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    sanslabel.train(out=tmp_path / "run", **options(quick))
     assert state_of(tmp_path / "run") == whole
 
 

@@ -150,7 +150,8 @@ def test_advice_is_given_once(tmp_path, monkeypatch, capsys):
 
 
 def test_what_a_stopped_run_took_is_added_to(tmp_path, monkeypatch):
-    def stopped(*_):
+    def stopped(begun, *_):
+        begun.save(0)
         raise Stopped(15, "stopped")
 
     with monkeypatch.context() as patch:
