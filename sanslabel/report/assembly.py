@@ -4,31 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sanslabel.errors import SanslabelError
 from sanslabel.report import charts
-from sanslabel.report.curves import curves
+from sanslabel.report.mistakes import mistakes
 from sanslabel.report.options import Options
 from sanslabel.report.page import Page
-from sanslabel.report.sections.embedding import embedding
+from sanslabel.report.picture_map import PictureMap, picture_map
+from sanslabel.report.sections.alike import alike
 from sanslabel.report.sections.facts import facts
 from sanslabel.report.sections.samples import samples
 from sanslabel.report.sections.scores import scores
+from sanslabel.report.sections.training import training
 from sanslabel.report.sections.verdicts import verdict_box
 from sanslabel.report.sections.views import views
 from sanslabel.report.snapshot import Snapshot
 
 
 def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], None]) -> Page:
-    """Returns the page about the runs: sections that compare all runs, and sections about each run."""
+    """Returns the page about the runs: pictures first, then scores, curves, views, samples and settings."""
     page = Page(", ".join(run.name for run in runs))
     page.head += [verdict_box(run) for run in runs]
-    page.add("Runs", facts(runs))
-    page.add("Scores", *scores(runs))
-    page.add("Training", page.grid(curves(runs)))
+    maps = {run.name: _map(run, options, log) for run in runs}
+    for run in runs:
+        title = f"Which pictures are alike to {run.name}" if len(runs) > 1 else "Which pictures are alike"
+        page.add(title, *alike(run, page, maps[run.name]), color=run.color)
+    page.add("Scores", *scores(runs), page.grid([*_mistakes(runs, options, log), *charts.stages(runs)]))
+    spectra = {name: map.spectrum for name, map in maps.items() if isinstance(map, PictureMap) and map.spectrum}
+    page.add("Training", *training(runs, page, spectra))
     for run in runs:
         suffix = f" of {run.name}" if len(runs) > 1 else ""
         log(f"Drawing the views of {run.name}")
-        page.add(f"Views{suffix}", *views(run, page))
-        page.add(f"Embedding{suffix}", *embedding(run, page, options, log))
-        page.add(f"Samples and energies{suffix}", *samples(run, page, options.seed, log))
-    page.add("Stages", page.grid(charts.stages(runs)))
+        page.add(f"Views{suffix}", *views(run), color=run.color)
+        page.add(f"Samples and energies{suffix}", *samples(run, page, options.seed, log), color=run.color)
+    page.add("Runs", facts(runs))
     return page
+
+
+def _map(run: Snapshot, options: Options, log: Callable[[str], None]) -> PictureMap | SanslabelError:
+    """Returns the map of a run, or the reason for which there is none."""
+    try:
+        return picture_map(run.folder, options, log)
+    except SanslabelError as error:
+        return error
+
+
+def _mistakes(runs: Sequence[Snapshot], options: Options, log: Callable[[str], None]) -> list[charts.Chart]:
+    """Returns a confusion matrix for each run with labeled data."""
+    drawn = []
+    for run in runs:
+        try:
+            content = mistakes(run.folder, options, log)
+        except SanslabelError:  # the map states the reason
+            continue
+        if content is not None:
+            chart = charts.confusion(content.classes, content.counts, run.color)
+            drawn.append(chart._replace(title=f"Mistakes of {run.name}") if len(runs) > 1 else chart)
+    return drawn

@@ -8,28 +8,53 @@ from typing import Any
 import altair as alt
 
 from sanslabel.figures import FIGURES, Figure, figure_of, keys_of, name_of
-from sanslabel.report.charts import LEGEND, Chart, chart, ranges
+from sanslabel.report.charts import Chart, chart, colors_of, ranges, run_color
 from sanslabel.report.snapshot import Snapshot
 
 POINTS = 400
 """points of a curve, at most"""
 UNKNOWN = 20
 """charts of terms that are not in the catalogue, at most"""
+IN_PLAIN_WORDS: Mapping[str, str] = {
+    "loss": "Training makes this number smaller. It should fall at first, and level off in the end.",
+    "effective_rank": (
+        "The number of directions in which the encoder distinguishes pictures. If it falls to a few, many different "
+        "pictures have become alike."
+    ),
+    "embedding_std": "The spread of the pictures: 1 is the widest, and at 0 the encoder confuses them all.",
+    "accuracy": "The share of right answers in the task that the method sets itself. Higher is better.",
+    "learning_rate": "The size of the steps of training, as planned from the start.",
+}
+"""sentences for the curves that are shown first, for a reader without knowledge of the field"""
 
 
-def curves(runs: Sequence[Snapshot]) -> Iterator[Chart]:
-    """Yields a chart over the steps of training for each figure that the catalogue draws and a run has.
+def first_figures(runs: Sequence[Snapshot]) -> list[Figure]:
+    """Returns the figures whose curves a reader sees first: loss, rank, accuracy or spread, and learning rate."""
+    accurate = all(any(True for line in run.lines for _ in keys_of(line, "accuracy")) for run in runs)
+    return [
+        FIGURES[name]
+        for name in ("loss", "effective_rank", "accuracy" if accurate else "embedding_std", "learning_rate")
+    ]
+
+
+def other_figures(runs: Sequence[Snapshot]) -> list[Figure]:
+    """Returns all other figures that are drawn."""
+    return [figure for figure in _drawn(runs) if figure not in first_figures(runs)]
+
+
+def curves(runs: Sequence[Snapshot], figures: Sequence[Figure] | None = None) -> Iterator[Chart]:
+    """Yields a chart over the steps of training for each of the figures that a run has, by default for all.
 
     All runs share one chart. A figure whose unit depends on the method, such as a loss, has a chart for each method.
     """
     methods = list(dict.fromkeys(run.plan.method for run in runs))
-    for figure in _drawn(runs):
+    for figure in _drawn(runs) if figures is None else figures:
         for method in [""] if figure.comparable else methods:
             points = [point for run in runs if method in ("", run.plan.method) for point in _points(run, figure.name)]
             title = f"{figure.title} of {method}" if method and len(methods) > 1 else figure.title
             if points:
-                drawing = _lines(points, figure.unit, [run.name for run in runs])
-                yield chart(title, [_explanation(figure), *ranges(points)], drawing)
+                words = [IN_PLAIN_WORDS.get(figure.name) or _explanation(figure), *ranges(points)]
+                yield chart(title, words, _lines(points, figure.unit, runs), colors=colors_of(points, runs))
 
 
 def _drawn(runs: Sequence[Snapshot]) -> list[Figure]:
@@ -45,7 +70,8 @@ def _points(run: Snapshot, name: str) -> list[dict[str, Any]]:
         lines = [line for line in run.lines if isinstance(line.get(key), int | float)]
         player, every = key.rpartition("/")[0], len(lines) // POINTS + 1
         names = {"run": run.name, "player": player, "curve": f"{run.name} {player}".strip()}
-        points += [{"step": line["step"], "value": line[key], **names} for line in lines[::every]]
+        shown = [*lines[:-1:every], *lines[-1:]]
+        points += [{"step": line["step"], "value": line[key], **names} for line in shown]
     return points
 
 
@@ -55,23 +81,21 @@ def _explanation(figure: Figure) -> str:
     return figure.meaning + better
 
 
-def _lines(points: Sequence[Mapping[str, Any]], unit: str, runs: Sequence[str]) -> alt.Chart:
-    """Returns lines with a color for each run, the same in all charts, and a dash pattern for each player."""
-    drawn = [run for run in runs if any(point["run"] == run for point in points)]
+def _lines(points: Sequence[Mapping[str, Any]], unit: str, runs: Sequence[Snapshot]) -> alt.Chart:
+    """Returns lines with the color of each run, the same in all charts, and a dash pattern for each player."""
     players = sorted({point["player"] for point in points})
+    legend = alt.Legend(orient="bottom", columns=2, labelLimit=260, values=[name for name in players if name])
+    dashed = alt.StrokeDash(
+        "player:N", title=None, scale=alt.Scale(domain=players), legend=legend if len(players) > 1 else None
+    )
     return (
         alt.Chart(alt.Data(values=points))
         .mark_line(clip=True)
         .encode(
             x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")),
             y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False)),
-            color=alt.Color("run:N", title=None, scale=alt.Scale(domain=runs), legend=_legend(drawn)),
-            strokeDash=alt.StrokeDash("player:N", title=None, scale=alt.Scale(domain=players), legend=_legend(players)),
+            color=run_color(runs),
+            strokeDash=dashed,
             tooltip=[alt.Tooltip("curve:N", title="run"), "step:Q", alt.Tooltip("value:Q", format=".4g")],
         )
     )
-
-
-def _legend(names: Sequence[str]) -> alt.Legend | None:
-    """Returns a legend of these names, or None if there are fewer than two."""
-    return alt.Legend(**LEGEND, values=[name for name in names if name]) if len(names) > 1 else None

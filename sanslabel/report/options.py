@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,3 +20,7 @@ class Options:
     """seed that draws these images and the samples"""
     device: torch.device
     """device that encoders run on"""
+    folder: Path
+    """folder of the page, from which it links to the files of pictures"""
+    thumbnail_bytes: int
+    """bytes of the thumbnails of each map, about"""

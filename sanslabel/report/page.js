@@ -2,8 +2,17 @@
 const specs = JSON.parse(document.getElementById("specs").textContent);
 const maps = JSON.parse(document.getElementById("maps").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const hover = Object.assign(document.createElement("div"), { id: "hover", hidden: true });
+const hover = made("div", { id: "hover", hidden: true });
 document.body.append(hover);
+/** pictures that a search shows at most */
+const HITS = 12;
+
+/** Returns an element with properties and children. */
+function made(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
 
 function theme() {
   const ink = dark.matches ? "#e7ebef" : "#1c2126";
@@ -17,58 +26,136 @@ function theme() {
   };
 }
 
-/** Returns an element that shows an enlarged thumbnail of a map. */
+function address(map, row) {
+  return `data:image/webp;base64,${map.thumbnails[row]}`;
+}
+
+/** Returns an element that shows a whole picture. A small one is enlarged, with its pixels as squares. */
 function thumb(map, row) {
-  const side = map.side * (map.side < 24 ? 4 : 2);
-  const element = document.createElement("span");
-  element.className = `thumb ${map.style}`;
-  element.style.width = element.style.height = `${side}px`;
-  const rows = Math.ceil(map.names.length / map.columns);
-  element.style.backgroundSize = `${side * map.columns}px ${side * rows}px`;
-  element.style.backgroundPosition = `${-side * (row % map.columns)}px ${-side * Math.floor(row / map.columns)}px`;
+  const image = made("img", { alt: "", src: address(map, row) });
+  image.decode().then(() => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) < 64));
+  return made("span", { className: "thumb picture" }, image);
+}
+
+/** Returns a text that may be broken after slashes and underscores, and before the suffix. */
+function breakable(text) {
+  const element = made("span", { className: "name" });
+  for (const piece of text.split(/(?<=[/_])|(?=\.\w+$)/)) element.append(piece, made("wbr"));
   return element;
 }
 
-/** Returns the name of an image, and its class if it has one. */
+/** Returns the name of a picture, and its class unless the name begins with it. */
 function caption(map, row) {
-  return map.names[row] + (map.labels.length ? `, ${map.labels[row]}` : "");
+  const name = map.names[row], label = map.labels[row];
+  return breakable(label && !`${map.folder}${name}`.includes(`${label}/`) ? `${name}, ${label}` : name);
 }
 
-/** Shows an image and its nearest neighbors. A click on a neighbor shows that image and its neighbors. */
+/** Returns a button with a picture, which shows the picture's neighbors. */
+function choice(id, row, ...words) {
+  const button = made("button", {}, thumb(maps[id], row), caption(maps[id], row), ...words);
+  button.addEventListener("click", () => {
+    show(id, row);
+    document.getElementById(`${id}-panel`).closest(".map").scrollIntoView({ block: "nearest" });
+  });
+  return button;
+}
+
+function distance(number) {
+  return made("span", { className: "dim", title: "distance" }, number.toFixed(number < 0.1 ? 3 : 2));
+}
+
+function gallery(...children) {
+  return made("div", { className: "gallery" }, ...children);
+}
+
+/** Shows a picture and its nearest neighbors. A click on a neighbor shows that picture and its neighbors. */
 function show(id, row) {
   const map = maps[id];
+  const name = made("p", {}, thumb(map, row), made("br"), caption(map, row));
+  if (map.links[row]) name.append(" ", made("a", { href: map.links[row], target: "_blank" }, "open the file"));
+  const neighbors = map.neighbors[row].map((other, i) => choice(id, other, distance(map.distances[row][i])));
+  const help = made("p", { className: "dim" }, "The number is the distance: 0 for pictures that are the same to the ",
+    "encoder, 1 for unrelated ones. ");
+  if (map.folder) help.append("All names begin with ", breakable(map.folder));
   const panel = document.getElementById(`${id}-panel`);
-  const image = document.createElement("p");
-  image.append(thumb(map, row), document.createElement("br"), caption(map, row));
-  const neighbors = Object.assign(document.createElement("div"), { className: "neighbors" });
-  for (const other of map.neighbors[row]) {
-    const button = document.createElement("button");
-    const name = document.createElement("span");
-    name.textContent = caption(map, other);
-    button.append(thumb(map, other), name);
-    button.addEventListener("click", () => show(id, other));
-    neighbors.append(button);
-  }
-  const title = Object.assign(document.createElement("h3"), { textContent: "Nearest neighbors" });
-  panel.replaceChildren(image, title, neighbors);
+  panel.replaceChildren(name, made("h3", {}, "Nearest neighbors"), gallery(...neighbors), made("div", {}, help));
   document.getElementById(`${id}-row`).value = row + 1;
+  window.views[id]?.signal("chosen", [row, ...map.neighbors[row]]).runAsync();
 }
 
-/** Shows the image of the point under the pointer. A click on a point shows the neighbors of its image. */
+/** Shows the pictures whose name or class has a text in it. */
+function search(id, text) {
+  const map = maps[id], hits = document.getElementById(`${id}-hits`), wanted = text.trim().toLowerCase();
+  const rows = [];
+  if (wanted) map.names.forEach((name, row) => {
+    if (`${name} ${map.labels[row] || ""}`.toLowerCase().includes(wanted)) rows.push(row);
+  });
+  const count = rows.length > HITS ? `${HITS} of ${rows.length} pictures` : `${rows.length} pictures`;
+  hits.replaceChildren(...rows.slice(0, HITS).map((row) => choice(id, row)));
+  if (wanted) hits.prepend(made("p", { className: "dim" }, rows.length ? count : "No name has this in it."));
+}
+
+/** Makes a button for each class or cluster of the map. A click lets its points stand out. */
+function legend(id) {
+  const view = window.views[id], figure = document.getElementById(id).closest("figure");
+  const grouping = view.signal("colored");
+  const buttons = (maps[id].groups[grouping] || []).map((group) => {
+    const swatch = made("span", { className: "swatch", style: `background:${group.color}` });
+    const button = made("button", {}, swatch, `${group.name || "no class"} (${group.count})`);
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") === "false";
+      for (const other of buttons) other.setAttribute("aria-pressed", String(on && other === button));
+      view.signal("standout", on ? group.name : "").runAsync();
+    });
+    return button;
+  });
+  figure.querySelector(".legend")?.remove();
+  view.signal("standout", "").runAsync();
+  const box = made("div", { className: "legend" }, ...buttons);
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", `colors by ${grouping}; a button lets its pictures stand out`);
+  figure.querySelector(".chart").after(box);
+}
+
+/** Shows the most unusual pictures, the most alike pairs, and examples of each cluster. */
+function galleries(id) {
+  const map = maps[id], place = document.getElementById(`${id}-galleries`);
+  const add = (title, words, ...blocks) => place.append(
+    made("h3", {}, title), made("p", { className: "dim" }, words), ...blocks);
+  if (map.unusual.length) add("Most unusual", "The pictures that are farthest from their neighbors.",
+    gallery(...map.unusual.map((row) => choice(id, row))));
+  if (map.pairs.length) add("Most alike pairs", "Copies and near copies stand here first, if there are any.",
+    gallery(...map.pairs.map(([first, second, number]) => made("div", { className: "pair" },
+      choice(id, first), choice(id, second), made("span", { className: "dim" }, "distance ", distance(number))))));
+  if (map.clusters.length) add("Clusters", "Groups that the encoder puts together, found without classes, and the most "
+    + "typical pictures of each.", ...map.clusters.map((cluster) => {
+    const group = map.groups.cluster.find((group) => group.name === cluster.name);
+    const swatch = made("span", { className: "swatch", style: `background:${group.color}` });
+    const words = `${cluster.size} pictures${cluster.commonest ? `, ${cluster.commonest}` : ""}`;
+    return made("div", { className: "cluster" }, swatch, made("strong", {}, cluster.name),
+      made("span", { className: "dim" }, words), gallery(...cluster.examples.map((row) => choice(id, row))));
+  }));
+}
+
+/** Shows the picture of the point under the pointer. A click on a point shows the neighbors of its picture. */
 function listen(id, view) {
   const map = maps[id];
   view.addEventListener("mousemove", (event, item) => {
     const row = item && item.datum ? item.datum.row : undefined;
     hover.hidden = row === undefined;
     if (hover.hidden) return;
-    hover.replaceChildren(thumb(map, row), document.createElement("br"), caption(map, row));
+    hover.replaceChildren(thumb(map, row), caption(map, row));
     hover.style.left = `${Math.min(event.clientX + 14, innerWidth - 140)}px`;
-    hover.style.top = `${Math.min(event.clientY + 14, innerHeight - 110)}px`;
+    hover.style.top = `${Math.min(event.clientY + 14, innerHeight - 150)}px`;
   });
   view.addEventListener("mouseout", () => { hover.hidden = true; });
   view.addEventListener("click", (event, item) => {
     if (item && item.datum && item.datum.row !== undefined) show(id, item.datum.row);
   });
+  view.addSignalListener("colored", () => legend(id));
+  legend(id);
+  show(id, Number(document.getElementById(`${id}-row`).value) - 1);
 }
 
 window.views = {};
@@ -83,16 +170,18 @@ async function draw() {
 }
 
 for (const [id, map] of Object.entries(maps)) {
-  // All thumbnails of a map share one style rule, which holds the sprite.
-  map.style = `thumbnails-${id}`;
-  const textContent = `.${map.style} { background-image: url(${map.sprite}) }`;
-  document.head.append(Object.assign(document.createElement("style"), { textContent }));
+  for (const row of map.spread) specs[id].data.values[row].url = address(map, row);
   const field = document.getElementById(`${id}-row`);
   field.addEventListener("change", () => {
     const row = Math.round(Number(field.value)) - 1;
     show(id, Math.min(Math.max(row, 0), map.names.length - 1));
   });
-  show(id, 0);
+  const text = document.getElementById(`${id}-search`);
+  text.addEventListener("input", () => search(id, text.value));
+  galleries(id);
 }
+// Charts have no width while they are folded.
+for (const element of document.querySelectorAll("details"))
+  element.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")));
 dark.addEventListener("change", draw);
 draw();

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -14,7 +14,8 @@ import vl_convert
 
 from sanslabel import __version__
 from sanslabel.report.charts import Chart
-from sanslabel.report.embedding_map import COLUMNS, EmbeddingMap
+from sanslabel.report.markup import swatch
+from sanslabel.report.picture_map import PictureMap
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """JavaScript that is bundled with the charts' library, and makes it visible to page.js"""
@@ -27,22 +28,23 @@ class Page:
     title: str
     head: list[str] = field(default_factory=list)
     """HTML above the sections"""
-    sections: list[tuple[str, str]] = field(default_factory=list)
-    """titles and HTML"""
+    sections: list[tuple[str, str, str]] = field(default_factory=list)
+    """titles, colors of the runs that they are about, and HTML"""
     specs: dict[str, Any] = field(default_factory=dict)
     """Vega-Lite of each chart, by the id of its element"""
     maps: dict[str, Any] = field(default_factory=dict)
-    """thumbnails, names and neighbors of each map, by the id of its chart"""
+    """pictures, names, neighbors and galleries of each map, by the id of its chart"""
 
-    def add(self, title: str, *blocks: str) -> None:
+    def add(self, title: str, *blocks: str, color: str = "") -> None:
         """Adds a section, unless all of its blocks are empty."""
         if content := "\n".join(block for block in blocks if block):
-            self.sections.append((title, content))
+            self.sections.append((title, color, content))
 
     def figure(self, chart: Chart) -> str:
         """Returns the HTML of a chart with its title and caption."""
         name = f"chart-{len(self.specs)}"
-        caption = "<br>".join(map(escape, chart.words))
+        marks = [""] * (len(chart.words) - len(chart.colors)) + list(chart.colors)
+        caption = "<br>".join(swatch(mark) + escape(line) for mark, line in zip(marks, chart.words, strict=True))
         self.specs[name] = chart.spec
         return (
             f'<figure><strong>{escape(chart.title)}</strong><div class="chart" id="{name}" role="img" '
@@ -54,28 +56,30 @@ class Page:
         figures = [self.figure(chart) for chart in charts]
         return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
 
-    def map(self, content: EmbeddingMap) -> str:
-        """Returns the HTML of a map, and beside it an image with its neighbors.
+    def map(self, content: PictureMap) -> str:
+        """Returns the HTML of a map, and beside it a picture with its neighbors. Galleries follow.
 
-        The reader chooses the image: by its number, or by a click on a point or a neighbor.
+        The reader chooses the picture by its name or number, or by a click on any other picture or point.
         """
         figure = self.figure(content.map)
         name = f"chart-{len(self.specs) - 1}"
-        thumbnails = {"sprite": content.sprite, "side": content.side, "columns": COLUMNS}
-        points = {"neighbors": content.neighbors, "names": content.names, "labels": content.labels}
-        self.maps[name] = thumbnails | points
+        self.maps[name] = content.for_page()
         count = len(content.names)
         return (
-            f'<div class="map">{figure}<div><label>Image <input type="number" id="{name}-row" min="1" max="{count}" '
-            f'value="1"></label> of {count:,}<div id="{name}-panel" aria-live="polite"></div></div></div>'
+            f'<div class="map"><div>{figure}</div><div class="chosen">'
+            f'<label>Find a name <input type="search" id="{name}-search" placeholder="part of a file name"></label> '
+            f'<label>Picture <input type="number" id="{name}-row" min="1" max="{count}" value="1"></label> '
+            f'of {count:,}<div id="{name}-hits" class="gallery" aria-live="polite"></div>'
+            f'<div id="{name}-panel" aria-live="polite" tabindex="-1"></div></div></div>'
+            f'<div id="{name}-galleries"></div>'
         )
 
     def html(self) -> str:
         """Returns the HTML of the page."""
-        contents = "".join(f'<a href="#section-{i}">{escape(title)}</a>' for i, (title, _) in enumerate(self.sections))
+        contents = "".join(f'<a href="#section-{i}">{escape(title)}</a>' for i, (title, *_) in enumerate(self.sections))
         sections = "\n".join(
-            f'<section id="section-{i}"><h2>{escape(title)}</h2>\n{content}</section>'
-            for i, (title, content) in enumerate(self.sections)
+            f'<section id="section-{i}"><h2>{swatch(color)}{escape(title)}</h2>\n{content}</section>'
+            for i, (title, color, content) in enumerate(self.sections)
         )
         texts = {
             "title": escape(self.title),
@@ -91,32 +95,6 @@ class Page:
         }
         pieces = _file("page.html").split("{{")
         return pieces[0] + "".join(texts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
-
-
-def table(head: Sequence[str], lines_of_cells: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Returns an HTML table. The first cell of each row is its heading."""
-    lines = "".join(
-        "<tr>"
-        + "".join(f"<{tag}>{escape(cell)}</{tag}>" for tag, cell in zip(["th", *["td"] * len(row)], row, strict=False))
-        + "</tr>"
-        for row in lines_of_cells
-    )
-    title = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
-    titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    return f'<div class="table"><table>{title}<thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def strips(pictures: Mapping[str, str]) -> str:
-    """Returns the HTML of rows of images, each beside its name."""
-    cells = "".join(
-        f'<span>{escape(name)}</span><img src="{uri}" alt="{escape(name)}">' for name, uri in pictures.items()
-    )
-    return f'<figure class="strip">{cells}</figure>' if cells else ""
-
-
-def note(sentence: str) -> str:
-    """Returns a sentence in small print as HTML."""
-    return f'<p class="dim">{escape(sentence)}</p>'
 
 
 @cache

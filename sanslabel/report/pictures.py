@@ -5,39 +5,25 @@ from __future__ import annotations
 from base64 import b64encode
 from io import BytesIO
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from sanslabel.generation.picture import grid
 
-THUMBNAIL = 32
-"""side of a thumbnail in pixels, at most"""
 
-
-def uri(image: Tensor, kind: str = "PNG") -> str:
-    """Returns an image (C, H, W) in [0, 1] as data:image/….
+def uri(image: Tensor) -> str:
+    """Returns an image (C, H, W) in [0, 1] as data:image/png;….
 
     Of an image with neither one nor three channels, only the first channel is shown.
     """
     image = image if image.shape[0] in (1, 3) else image[:1]
     pixels = (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu()
     stream = BytesIO()
-    Image.fromarray(pixels.contiguous().numpy()).save(stream, format=kind, quality=72)
-    return f"data:image/{kind.lower()};base64,{b64encode(stream.getvalue()).decode()}"
+    Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
+    return f"data:image/png;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def row(images: Tensor) -> str:
     """Returns images (n, C, H, W) side by side as data:image/…."""
     images = images if images.shape[1] in (1, 3) else images[:, :1]
     return uri(grid(images.float().clamp(0, 1).cpu(), len(images)))
-
-
-def sprite(images: Tensor, columns: int) -> str:
-    """Returns images (n, C, S, S) as one JPEG, row by row and without gaps, as data:image/…."""
-    n, channels, side, _ = images.shape
-    rows = -(-n // columns)
-    cells = torch.zeros(rows * columns, channels, side, side)
-    cells[:n] = images
-    sheet = cells.view(rows, columns, channels, side, side).permute(2, 0, 3, 1, 4)
-    return uri(sheet.reshape(channels, rows * side, -1), "JPEG")

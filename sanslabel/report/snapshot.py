@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sanslabel.report.colors import HUES
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder
 from sanslabel.scores import Score, ScoreFile
@@ -38,6 +39,8 @@ class Snapshot:
     """scores of encoders that the run had before it was trained on"""
     exported: bool
     """True if the run has exported an encoder; a run does so at its end"""
+    color: str = HUES[0]
+    """color of the run in all charts, legends and tables"""
 
     @property
     def plan(self) -> Plan:
@@ -60,13 +63,14 @@ class Snapshot:
         return verdict(self.lines)
 
 
-def snapshot(path: str | Path, name: str) -> Snapshot:
-    """Returns the content of a run folder, under a name for the page. Raises BadInput if there is no run."""
+def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:
+    """Returns the content of a run folder, under a name and a color for the page. Raises BadInput if there is no
+    run."""
     folder = RunFolder.open(path)
     folder.known_plan  # noqa: B018  # raises BadInput for a folder with nothing but an encoder
     measurements = [measurement for file in folder.scores() for measurement in _measurements(file)]
     earlier = sum(len(file.scores) for file in folder.earlier_scores())
-    return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()))
+    return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()), color)
 
 
 def _measurements(file: ScoreFile) -> list[Measurement]:

@@ -1,30 +1,93 @@
-"""A table with the settings of the runs, and their newest figures."""
+"""A table with the settings of the runs, their cost, and their newest figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
+from sanslabel.errors import SanslabelError
 from sanslabel.figures import keys_of
-from sanslabel.report.page import table
+from sanslabel.report.markup import Cell, table
 from sanslabel.report.snapshot import Snapshot
-
-FIGURES = {"loss": "loss", "embedding_std": "spread", "effective_rank": "rank"}
-"""figures of the newest line, with the titles of their columns"""
+from sanslabel.sources import splits
 
 
 def facts(runs: Sequence[Snapshot]) -> str:
-    """Returns a table with a line for each run."""
-    head = ["run", "method", "data", "samples", "encoder", "epochs", "batch", "steps", *FIGURES.values(), "seed"]
-    return table(head, [list(_cells(run)) for run in runs])
+    """Returns a table with a column for each run, and a line for each fact that any run has."""
+    lines = [[title, *(cell(run) for run in runs)] for title, cell in FACTS.items()]
+    known = [line for line in lines if any(cell if isinstance(cell, str) else cell.text for cell in line[1:])]
+    return table(["", *(Cell(run.name, color=run.color) for run in runs)], known)
 
 
-def _cells(run: Snapshot) -> Iterator[str]:
-    plan, newest = run.plan, run.lines[-1] if run.lines else {}
-    encoders = plan.encoders or {"": plan.encoder}
-    names = " / ".join(str(options.get("name", "")) for options in encoders.values())
-    yield from (run.name, plan.method, Path(plan.data).name, f"{plan.samples:,}", names)
-    yield from (f"{plan.epochs:,}", f"{plan.batch:,}", f"{run.done:,} of {run.folder.steps:,}")
-    for name in FIGURES:
-        yield " / ".join(f"{newest[key]:.4g}" for key in keys_of(newest, name))
-    yield str(plan.seed)
+def _data(run: Snapshot) -> Cell:
+    path = Path(run.plan.data)
+    full = run.plan.data if path.name != run.plan.data else ""
+    return Cell(path.name, note=full, title=full)
+
+
+def _pictures(run: Snapshot) -> str:
+    unreadable = len(run.folder.bad_samples())
+    return f"{run.plan.samples:,}" + (f", {unreadable:,} of them unreadable" if unreadable else "")
+
+
+def _split(run: Snapshot) -> str:
+    try:
+        available = splits(run.plan.data)
+    except SanslabelError:
+        return ""
+    return "trained on the train split; the test split is apart" if "test" in available else "trained on all pictures"
+
+
+def _size(run: Snapshot) -> str:
+    side = run.plan.image_size
+    return f"{side} x {side} pixels" if side else ""
+
+
+def _encoder(run: Snapshot) -> str:
+    encoders = run.plan.encoders or {"": run.plan.encoder}
+    return " / ".join(str(options.get("name", "")) for options in encoders.values())
+
+
+def _date(run: Snapshot) -> str:
+    file = run.folder.path / "metrics.jsonl"
+    return f"{datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}" if file.is_file() else ""
+
+
+def _duration(run: Snapshot) -> str:
+    seconds = round(run.folder.seconds)
+    minutes, hours = seconds // 60, seconds // 3600
+    if not seconds:
+        return ""
+    return (
+        f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+    )
+
+
+def _newest(name: str) -> Callable[[Snapshot], str]:
+    def cell(run: Snapshot) -> str:
+        line = run.lines[-1] if run.lines else {}
+        return " / ".join(f"{line[key]:.4g}" for key in keys_of(line, name))
+
+    return cell
+
+
+FACTS: Mapping[str, Callable[[Snapshot], str | Cell]] = {
+    "method": lambda run: run.plan.method,
+    "data": _data,
+    "pictures": _pictures,
+    "split": _split,
+    "image size": _size,
+    "encoder": _encoder,
+    "steps": lambda run: f"{run.done:,} of {run.folder.steps:,}",
+    "epochs": lambda run: f"{run.plan.epochs:,}",
+    "batch": lambda run: f"{run.plan.batch:,}",
+    "training took": _duration,
+    "last step": _date,
+    "device": lambda run: f"{run.plan.device}, {run.plan.precision}",
+    "loss": _newest("loss"),
+    "spread": _newest("embedding_std"),
+    "rank": _newest("effective_rank"),
+    "seed": lambda run: str(run.plan.seed),
+}
+"""titles of the lines, and the cell of a run"""

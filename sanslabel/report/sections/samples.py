@@ -13,7 +13,9 @@ from sanslabel.generation.model import Model, open_model
 from sanslabel.generation.samples import sampled_images
 from sanslabel.methods.abilities import HasEnergy, Samples
 from sanslabel.report import charts, pictures
-from sanslabel.report.page import Page, note, strips
+from sanslabel.report.colors import GRAY
+from sanslabel.report.markup import note, strips
+from sanslabel.report.page import Page
 from sanslabel.report.snapshot import Snapshot
 
 SHOWN = 16
@@ -41,7 +43,7 @@ def samples(run: Snapshot, page: Page, seed: int, log: Callable[[str], None]) ->
         generated = sampled_images(model, WITHOUT_DATA if data is None else min(MOST, len(data)), seed)
         yield strips({"samples": pictures.row(generated[:SHOWN])})
     if isinstance(method, HasEnergy) and (energies := _energies_of_sets(model, {"data": data, "samples": generated})):
-        yield page.grid([charts.histogram(energies, method.unit)])
+        yield page.grid([charts.histogram(energies, method.unit, {"data": GRAY, "samples": run.color})])
 
 
 def _data(model: Model) -> Tensor:

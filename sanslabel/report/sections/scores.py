@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import isnan
+from typing import NamedTuple
 
 from sanslabel.evaluation.table import heading, title_of
-from sanslabel.report.page import note, table
+from sanslabel.report.markup import Cell, note, table
 from sanslabel.report.snapshot import Measurement, Snapshot
 from sanslabel.scores import Score
+
+Column = tuple[str, str, int | None]
+"""protocol, metric and labels of each class"""
+
+
+class Row(NamedTuple):
+    """The scores of a representation of one run, or of a representation that all runs share."""
+
+    name: str
+    color: str
+    """color of the run, or "" for a representation that was not trained"""
+    scores: dict[Column, Score]
 
 
 def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
@@ -16,9 +29,9 @@ def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
 
     If a score was measured with several settings, the table shows the last one.
     """
-    measured = [(run.name, m) for run in runs for m in run.measurements if m.score.stage is None]
+    measured = [(run, m) for run in runs for m in run.measurements if m.score.stage is None]
     for group in dict.fromkeys(_group(m) for _, m in measured):
-        yield _table([(name, m) for name, m in measured if _group(m) == group])
+        yield _table([(run, m) for run, m in measured if _group(m) == group], len(runs) > 1)
     for run in runs:
         if run.earlier:
             yield note(
@@ -35,26 +48,57 @@ def _group(measurement: Measurement) -> tuple[str, str]:
     return measurement.fingerprint, protocol if title_of(protocol) else ""
 
 
-def _table(measured: Sequence[tuple[str, Measurement]]) -> str:
-    """Returns the table of one group, from pairs of a run's name and a measurement."""
+def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> str:
+    """Returns the table of one group. In the table of accuracies, the best value of each column is marked."""
     (_, first), *_ = measured
     data, protocol = first.data, _group(first)[1]
     columns = list(dict.fromkeys(_column(m.score) for _, m in measured))
-    values = {(name, m.score.representation, *_column(m.score)): m.score for name, m in measured}
-    lines = dict.fromkeys((name, m.score.representation) for name, m in measured)
-    title = title_of(protocol).format(data=data) or "In %"
+    best = {} if protocol else {column: _best(column, measured) for column in columns}
+    title = title_of(protocol).format(data=data) or "In %, higher is better"
     return table(
-        ["run", "representation", *(heading(few, name, metric, bool(protocol)) for name, metric, few in columns)],
-        [[*line, *(_cell(values.get((*line, *column))) for column in columns)] for line in lines],
-        f"{title}, on {first.score.n_test:,} images of {data} ({first.score.split}).",
+        ["", *(heading(few, name, metric, bool(protocol)) for name, metric, few in columns)],
+        [
+            [Cell(row.name, color=row.color), *(_cell(row.scores.get(column), best.get(column)) for column in columns)]
+            for row in _rows(measured, several)
+        ],
+        f"{title}, on {first.score.n_test:,} pictures of {data} ({first.score.split}). "
+        "± is the standard deviation over draws of the labels.",
     )
 
 
-def _column(score: Score) -> tuple[str, str, int | None]:
+def _rows(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> list[Row]:
+    """Returns the rows. Representations with equal scores in several runs, such as pixels, share a row."""
+    made: dict[tuple[str, str], Row] = {}
+    for run, measurement in measured:
+        name = measurement.score.representation
+        color = run.color if name.startswith("trained") else ""
+        title = f"{run.name}: {name}" if several else name
+        row = made.setdefault((run.name, name), Row(title, color, {}))
+        row.scores[_column(measurement.score)] = measurement.score
+    shared: dict[str, Row] = {}
+    for (_, name), row in made.items():
+        equal = [other for (_, title), other in made.items() if title == name and _values(other) == _values(row)]
+        key = name if len(equal) > 1 and not row.color else row.name
+        shared.setdefault(key, row._replace(name=key))
+    return sorted(shared.values(), key=lambda row: bool(row.color))
+
+
+def _values(row: Row) -> list[tuple[Column, float]]:
+    return [(column, score.value) for column, score in row.scores.items()]
+
+
+def _column(score: Score) -> Column:
     return score.protocol, score.metric, score.labels_per_class
 
 
-def _cell(score: Score | None) -> str:
+def _best(column: Column, measured: Sequence[tuple[Snapshot, Measurement]]) -> float:
+    """Returns the largest value of a column, or nan if there is nothing to compare."""
+    values = [m.score.value for _, m in measured if _column(m.score) == column and not isnan(m.score.value)]
+    return max(values) if len(values) > 1 else float("nan")
+
+
+def _cell(score: Score | None, best: float | None) -> Cell:
     if score is None or isnan(score.value):
-        return ""
-    return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")
+        return Cell("")
+    spread = "" if score.spread is None else f" ± {score.spread:.2f}"
+    return Cell(f"{score.value:.2f}{spread}", best=score.value == best)

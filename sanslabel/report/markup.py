@@ -1,0 +1,89 @@
+"""Pieces of HTML. All text is escaped here, so that no name becomes markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table."""
+
+    text: str
+    note: str = ""
+    """second line in small print"""
+    color: str = ""
+    """color of the run that the cell is about; empty if there is none"""
+    best: bool = False
+    """True if it is the best value of its column"""
+    title: str = ""
+    """longer form of the text, which appears under the pointer"""
+
+
+def table(head: Sequence[str | Cell], lines_of_cells: Iterable[Sequence[str | Cell]], caption: str = "") -> str:
+    """Returns an HTML table. The first cell of each row is its heading.
+
+    On a narrow screen, each row becomes a block with a line for each cell. Roles keep it a table for screen readers.
+    """
+    titles = [_cell(cell) for cell in head]
+    lines = "".join(_line(head, [_cell(cell) for cell in line]) for line in lines_of_cells)
+    title = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
+    columns = "".join(f'<th scope="col" role="columnheader">{_content(cell)}</th>' for cell in titles)
+    return (
+        f'<div class="table"><table role="table">{title}<thead role="rowgroup"><tr role="row">{columns}</tr></thead>'
+        f'<tbody role="rowgroup">{lines}</tbody></table></div>'
+    )
+
+
+def swatch(color: str) -> str:
+    """Returns the HTML of a small square in a color, or nothing without a color."""
+    return f'<span class="swatch" style="background:{escape(color)}" aria-hidden="true"></span>' if color else ""
+
+
+def breakable(text: str) -> str:
+    """Returns a text as HTML that may be broken after slashes and underscores."""
+    return escape(text).replace("/", "/<wbr>").replace("_", "_<wbr>")
+
+
+def strips(pictures: Mapping[str, str]) -> str:
+    """Returns the HTML of rows of images, each beside its name."""
+    cells = "".join(
+        f'<span>{escape(name)}</span><img src="{uri}" alt="{escape(name)}">' for name, uri in pictures.items()
+    )
+    return f'<figure class="strip">{cells}</figure>' if cells else ""
+
+
+def note(sentence: str) -> str:
+    """Returns a sentence in small print as HTML."""
+    return f'<p class="dim">{escape(sentence)}</p>'
+
+
+def details(summary: str, *blocks: str) -> str:
+    """Returns HTML that is folded until a reader opens it; nothing if all of its blocks are empty."""
+    content = "\n".join(block for block in blocks if block)
+    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>" if content else ""
+
+
+def _cell(cell: str | Cell) -> Cell:
+    return Cell(cell) if isinstance(cell, str) else cell
+
+
+def _line(head: Sequence[str | Cell], line: Sequence[Cell]) -> str:
+    first, *others = line
+    cells = "".join(
+        f'<td role="cell" data-column="{escape(_cell(column).text)}"{" class=best" if cell.best else ""}>'
+        f"{_content(cell)}</td>"
+        for column, cell in zip(head[1:], others, strict=False)
+    )
+    return f'<tr role="row"><th scope="row" role="rowheader">{_content(first)}</th>{cells}</tr>'
+
+
+def _content(cell: Cell) -> str:
+    text = swatch(cell.color) + breakable(cell.text)
+    if cell.title:
+        text = f'<span title="{escape(cell.title)}">{text}</span>'
+    if cell.best:
+        text += '<span class="unseen"> (best)</span>'
+    return text + (f'<small class="dim">{breakable(cell.note)}</small>' if cell.note else "")
