@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from sanslabel.report.colors import GRAY, HUES, scale_of
+from sanslabel.report.colors import GRAY, HUES
 from sanslabel.report.snapshot import Snapshot
 
 HEIGHT = 180
@@ -65,8 +65,12 @@ def colors_of(points: Sequence[Mapping[str, Any]], runs: Sequence[Snapshot]) -> 
 
 def run_color(runs: Sequence[Snapshot]) -> alt.Color:
     """Returns the color encoding that gives each run its color in all charts. The captions are its legend."""
-    scale = scale_of({run.name: run.color for run in runs})
-    return alt.Color("run:N", scale=alt.Scale(**scale), legend=None)
+    return alt.Color("run:N", scale=color_scale({run.name: run.color for run in runs}), legend=None)
+
+
+def color_scale(colors: Mapping[str, str]) -> alt.Scale:
+    """Returns the scale that gives each name its color."""
+    return alt.Scale(domain=list(colors), range=list(colors.values()))
 
 
 def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
@@ -157,7 +161,7 @@ def histogram(sets: Mapping[str, Sequence[float]], unit: str, colors: Mapping[st
         .encode(
             x=alt.X("energy:Q", bin=alt.Bin(maxbins=60), title=f"energy ({unit})" if unit else "energy"),
             y=alt.Y("count():Q", stack=None, title="pictures"),
-            color=alt.Color("set:N", scale=alt.Scale(**scale_of(shown)), legend=None),
+            color=alt.Color("set:N", scale=color_scale(shown), legend=None),
         )
     )
     words = [f"{name}: mean {sum(x) / len(x):.4g}" for name, x in sets.items()]

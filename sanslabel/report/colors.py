@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 HUES = (
     "#2f74d0",
@@ -45,8 +45,3 @@ def natural(name: str) -> list[tuple[int, int, str]]:
         return [(2, 0, "")]
     pieces = re.findall(r"\d+|\D+", name)
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold()) for piece in pieces]
-
-
-def scale_of(colors: Mapping[str, str]) -> dict[str, list[str]]:
-    """Returns the domain and range of a color scale in Vega-Lite."""
-    return {"domain": list(colors), "range": list(colors.values())}

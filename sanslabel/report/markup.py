@@ -22,8 +22,10 @@ class Cell:
     """longer form of the text, which appears under the pointer"""
 
 
-def table(head: Sequence[str | Cell], lines_of_cells: Iterable[Sequence[str | Cell]], caption: str = "") -> str:
-    """Returns an HTML table. The first cell of each row is its heading.
+def table(
+    head: Sequence[str | Cell], lines_of_cells: Iterable[Sequence[str | Cell]], caption: str = "", kind: str = ""
+) -> str:
+    """Returns an HTML table. The first cell of each row is its heading. `kind` is a class of the style sheet.
 
     On a narrow screen, each row becomes a block with a line for each cell. Roles keep it a table for screen readers.
     """
@@ -32,7 +34,8 @@ def table(head: Sequence[str | Cell], lines_of_cells: Iterable[Sequence[str | Ce
     title = f"<caption class='dim'>{escape(caption)}</caption>" if caption else ""
     columns = "".join(f'<th scope="col" role="columnheader">{_content(cell)}</th>' for cell in titles)
     return (
-        f'<div class="table"><table role="table">{title}<thead role="rowgroup"><tr role="row">{columns}</tr></thead>'
+        f'<div class="table {kind}"><table role="table">{title}'
+        f'<thead role="rowgroup"><tr role="row">{columns}</tr></thead>'
         f'<tbody role="rowgroup">{lines}</tbody></table></div>'
     )
 

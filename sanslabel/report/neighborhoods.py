@@ -89,7 +89,7 @@ def clustered(
     from sklearn.cluster import KMeans
 
     distinct = len(unit.unique(dim=0))
-    means = KMeans(min(count, distinct), random_state=seed, n_init=1).fit(unit.numpy())
+    means = KMeans(min(count, distinct), random_state=seed).fit(unit.numpy())
     assigned, centers = torch.from_numpy(means.labels_).long(), torch.from_numpy(means.cluster_centers_)
     sizes = Counter(assigned.tolist())
     names, clusters = [""] * len(unit), []

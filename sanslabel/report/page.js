@@ -50,9 +50,11 @@ function caption(map, row) {
   return breakable(label && !`${map.folder}${name}`.includes(`${label}/`) ? `${name}, ${label}` : name);
 }
 
-/** Returns a button with a picture, which shows the picture's neighbors. */
-function choice(id, row, ...words) {
-  const button = made("button", {}, thumb(maps[id], row), caption(maps[id], row), ...words);
+/** Returns a button with a picture, which shows the picture's neighbors. In short, it has the name without folders. */
+function choice(id, row, short, ...words) {
+  const name = caption(maps[id], row), title = name.textContent;
+  const button = made("button", { title }, thumb(maps[id], row), short ? breakable(title.split("/").pop()) : name,
+    ...words);
   button.addEventListener("click", () => {
     show(id, row);
     document.getElementById(`${id}-panel`).closest(".map").scrollIntoView({ block: "nearest" });
@@ -64,8 +66,13 @@ function distance(number) {
   return made("span", { className: "dim", title: "distance" }, number.toFixed(number < 0.1 ? 3 : 2));
 }
 
+/** Returns pictures in rows; on a narrow screen, in one row that scrolls. */
 function gallery(...children) {
-  return made("div", { className: "gallery" }, ...children);
+  return made("div", { className: "gallery scroll" }, ...children);
+}
+
+function pairs(...children) {
+  return made("div", { className: "gallery pairs scroll" }, ...children);
 }
 
 /** Shows a picture and its nearest neighbors. A click on a neighbor shows that picture and its neighbors. */
@@ -73,7 +80,7 @@ function show(id, row) {
   const map = maps[id];
   const name = made("p", {}, thumb(map, row), made("br"), caption(map, row));
   if (map.links[row]) name.append(" ", made("a", { href: map.links[row], target: "_blank" }, "open the file"));
-  const neighbors = map.neighbors[row].map((other, i) => choice(id, other, distance(map.distances[row][i])));
+  const neighbors = map.neighbors[row].map((other, i) => choice(id, other, false, distance(map.distances[row][i])));
   const help = made("p", { className: "dim" }, "The number is the distance: 0 for pictures that are the same to the ",
     "encoder, 1 for unrelated ones. ");
   if (map.folder) help.append("All names begin with ", breakable(map.folder));
@@ -91,7 +98,7 @@ function search(id, text) {
     if (`${name} ${map.labels[row] || ""}`.toLowerCase().includes(wanted)) rows.push(row);
   });
   const count = rows.length > HITS ? `${HITS} of ${rows.length} pictures` : `${rows.length} pictures`;
-  hits.replaceChildren(...rows.slice(0, HITS).map((row) => choice(id, row)));
+  hits.replaceChildren(...rows.slice(0, HITS).map((row) => choice(id, row, true)));
   if (wanted) hits.prepend(made("p", { className: "dim" }, rows.length ? count : "No name has this in it."));
 }
 
@@ -124,17 +131,17 @@ function galleries(id) {
   const add = (title, words, ...blocks) => place.append(
     made("h3", {}, title), made("p", { className: "dim" }, words), ...blocks);
   if (map.unusual.length) add("Most unusual", "The pictures that are farthest from their neighbors.",
-    gallery(...map.unusual.map((row) => choice(id, row))));
+    gallery(...map.unusual.map((row) => choice(id, row, true))));
   if (map.pairs.length) add("Most alike pairs", "Copies and near copies stand here first, if there are any.",
-    gallery(...map.pairs.map(([first, second, number]) => made("div", { className: "pair" },
-      choice(id, first), choice(id, second), made("span", { className: "dim" }, "distance ", distance(number))))));
+    pairs(...map.pairs.map(([first, second, number]) => made("div", { className: "pair" },
+      choice(id, first, true), choice(id, second, true), made("span", { className: "dim" }, "distance ", distance(number))))));
   if (map.clusters.length) add("Clusters", "Groups that the encoder puts together, found without classes, and the most "
     + "typical pictures of each.", ...map.clusters.map((cluster) => {
     const group = map.groups.cluster.find((group) => group.name === cluster.name);
     const swatch = made("span", { className: "swatch", style: `background:${group.color}` });
     const words = `${cluster.size} pictures${cluster.commonest ? `, ${cluster.commonest}` : ""}`;
     return made("div", { className: "cluster" }, swatch, made("strong", {}, cluster.name),
-      made("span", { className: "dim" }, words), gallery(...cluster.examples.map((row) => choice(id, row))));
+      made("span", { className: "dim" }, words), gallery(...cluster.examples.map((row) => choice(id, row, true))));
   }));
 }
 

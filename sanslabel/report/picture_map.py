@@ -18,8 +18,8 @@ from sanslabel.evaluation import represent
 from sanslabel.evaluation.labeled_split import open_for
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, fold, permutation
-from sanslabel.report.charts import Chart, chart
-from sanslabel.report.colors import GRAY, hues_of, scale_of
+from sanslabel.report.charts import Chart, chart, color_scale
+from sanslabel.report.colors import GRAY, hues_of
 from sanslabel.report.neighborhoods import Cluster, Nearest, Pair, clustered, most_alike, most_unusual, nearest
 from sanslabel.report.options import Options
 from sanslabel.report.thumbnails import common_folder, links, thumbnails
@@ -205,15 +205,15 @@ def _scatter(positions: Tensor, groups: Mapping[str, Sequence[str]], words: Sequ
     choice = alt.binding_radio(options=list(groups), name="color by ")
     colored = alt.param(name="colored", value=first, bind=choice) if len(groups) > 1 else None
     base = alt.Chart().encode(
-        x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False, padding=24)),
-        y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False, padding=24)),
+        x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False, nice=False, padding=24)),
+        y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False, nice=False, padding=24)),
     )
     shown = base.mark_image(width=alt.expr(f"width / {WIDE}"), height=alt.expr(f"height / {TALL + 2}"))
     marked = base.mark_circle(color=GRAY, opacity=0.6).encode(
         size=alt.condition("datum.row === chosen[0]", alt.value(700), alt.value(240))
     )
     dots = base.mark_circle(size=26).encode(
-        color=alt.Color("group:N", scale=alt.Scale(**scale_of(colors)), legend=None),
+        color=alt.Color("group:N", scale=color_scale(colors), legend=None),
         opacity=alt.condition("standout === '' || datum.group === standout", alt.value(0.9), alt.value(0.06)),
     )
     drawing = alt.layer(
@@ -223,7 +223,7 @@ def _scatter(positions: Tensor, groups: Mapping[str, Sequence[str]], words: Sequ
         data=alt.Data(values=points),
     ).add_params(
         colored or alt.param(name="colored", value=first),
-        alt.param(name="chosen", value=[]),
+        alt.param(name="chosen", value=[0]),
         alt.param(name="standout", value=""),
     )
     return chart(

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import InputSpec
 from sanslabel.sources import Request, Source, ordered
 from sanslabel.views import plain_view
 
@@ -35,10 +36,7 @@ def thumbnails(source: Source, index: Tensor, reads: InputSpec, most_bytes: int)
     """
     some = torch.linspace(0, len(index) - 1, min(SAMPLED, len(index))).round().long()
     examples = list(_pictures(source, index[some], reads, STEPS[0][0]))
-    for side, quality in STEPS:
-        size = sum(len(_webp(picture, side, quality)) for picture in examples) / len(examples) * len(index)
-        if size <= most_bytes:
-            break
+    side, quality = next((step for step in STEPS if _mean_bytes(examples, *step) * len(index) <= most_bytes), STEPS[-1])
     return [_webp(picture, side, quality) for picture in _pictures(source, index, reads, side)]
 
 
@@ -54,8 +52,15 @@ def links(source: Source, index: Tensor, folder: Path) -> list[str]:
 
 def common_folder(names: Sequence[str]) -> str:
     """Returns the folders, with a slash at the end, that all names begin with; "" if there are none."""
-    begin = os.path.commonprefix([name.rpartition("/")[0] + "/" for name in names])
-    return begin[: begin.rfind("/") + 1] if begin != "/" else ""
+    folders = [name.split("/")[:-1] for name in names]
+    first, last = min(folders), max(folders)  # all others lie between them, and begin as both do
+    shared = [a for a, b in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))]
+    return "".join(f"{folder}/" for folder in shared)
+
+
+def _mean_bytes(examples: Sequence[Image.Image], side: int, quality: int) -> float:
+    """Returns the bytes that a thumbnail takes on average."""
+    return sum(len(_webp(picture, side, quality)) for picture in examples) / len(examples)
 
 
 def _address(file: Path, folder: Path) -> str:
@@ -72,7 +77,7 @@ def _pictures(source: Source, index: Tensor, reads: InputSpec, side: int) -> Ite
         yield from map(_picture, _spectrograms(source, index, reads))
         return
     if source.pictures is not None:
-        spec = ImageSpec(channels=source.channels, height=side, width=side)
+        spec = replace(source.image, height=side, width=side)
         larger = replace(source.pictures, inputs={**source.pictures.inputs, "image": spec}, cache=None)
         source = source.with_pictures(larger)
     for few in index.split(LOADED):
@@ -103,7 +108,9 @@ def _webp(picture: Image.Image, side: int, quality: int) -> str:
     """Returns a picture as WebP in base64, reduced until its longer side has at most `side` pixels."""
     scale = min(1.0, side / max(picture.size))
     if scale < 1:
-        picture = picture.resize([max(1, round(length * scale)) for length in picture.size], reducing_gap=3)
+        picture = picture.resize(
+            (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), reducing_gap=3
+        )
     stream = BytesIO()
     picture.convert("RGB").save(stream, format="WEBP", quality=quality, method=2)
     return b64encode(stream.getvalue()).decode()

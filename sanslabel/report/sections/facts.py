@@ -17,7 +17,7 @@ def facts(runs: Sequence[Snapshot]) -> str:
     """Returns a table with a column for each run, and a line for each fact that any run has."""
     lines = [[title, *(cell(run) for run in runs)] for title, cell in FACTS.items()]
     known = [line for line in lines if any(cell if isinstance(cell, str) else cell.text for cell in line[1:])]
-    return table(["", *(Cell(run.name, color=run.color) for run in runs)], known)
+    return table(["", *(Cell(run.name, color=run.color) for run in runs)], known, kind="facts")
 
 
 def _data(run: Snapshot) -> Cell:
