@@ -24,18 +24,21 @@ def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], N
     """Returns the page about the runs: pictures first, then scores, curves, views, samples and settings."""
     page = Page(", ".join(run.name for run in runs))
     page.head += [verdict_box(run) for run in runs]
+    several = len(runs) > 1
     maps = {run.name: _map(run, options, log) for run in runs}
     for run in runs:
-        title = f"Which pictures are alike to {run.name}" if len(runs) > 1 else "Which pictures are alike"
-        page.add(title, *alike(run, page, maps[run.name]), color=run.color)
+        title = f"Which pictures are alike to {run.name}" if several else "Which pictures are alike"
+        page.add(title, *alike(run, page, maps[run.name]), color=run.color if several else "")
     page.add("Scores", *scores(runs), page.grid([*_mistakes(runs, options, log), *charts.stages(runs)]))
     spectra = {name: map.spectrum for name, map in maps.items() if isinstance(map, PictureMap) and map.spectrum}
     page.add("Training", *training(runs, page, spectra))
     for run in runs:
-        suffix = f" of {run.name}" if len(runs) > 1 else ""
+        suffix = f" of {run.name}" if several else ""
         log(f"Drawing the views of {run.name}")
-        page.add(f"Views{suffix}", *views(run), color=run.color)
-        page.add(f"Samples and energies{suffix}", *samples(run, page, options.seed, log), color=run.color)
+        page.add(f"Views{suffix}", *views(run), color=run.color if several else "")
+        page.add(
+            f"Samples and energies{suffix}", *samples(run, page, options.seed, log), color=run.color if several else ""
+        )
     page.add("Runs", facts(runs))
     return page
 

@@ -164,9 +164,9 @@ def histogram(sets: Mapping[str, Sequence[float]], unit: str, colors: Mapping[st
             color=alt.Color("set:N", scale=color_scale(shown), legend=None),
         )
     )
-    words = [f"{name}: mean {sum(x) / len(x):.4g}" for name, x in sets.items()]
-    title = "Energies: low for what the model holds likely"
-    return chart(title, words, drawing, colors=list(shown.values()))
+    words = ["A low energy means that the model finds a picture likely."]
+    words += [f"{name}: mean {sum(x) / len(x):.4g}" for name, x in sets.items()]
+    return chart("Energies", words, drawing, colors=list(shown.values()))
 
 
 def bars(title: str, values: Sequence[float], unit: str, color: str) -> Chart:

@@ -32,7 +32,7 @@ function address(map, row) {
 
 /** Returns an element that shows a whole picture. A small one is enlarged, with its pixels as squares. */
 function thumb(map, row) {
-  const image = made("img", { alt: "", src: address(map, row) });
+  const image = made("img", { alt: map.names[row], src: address(map, row) });
   image.decode().then(() => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) < 64));
   return made("span", { className: "thumb picture" }, image);
 }
@@ -55,6 +55,7 @@ function choice(id, row, short, ...words) {
   const name = caption(maps[id], row), title = name.textContent;
   const button = made("button", { title }, thumb(maps[id], row), short ? breakable(title.split("/").pop()) : name,
     ...words);
+  button.setAttribute("aria-label", [title, ...words.map((element) => `distance ${element.textContent}`)].join(", "));
   button.addEventListener("click", () => {
     show(id, row);
     document.getElementById(`${id}-panel`).closest(".map").scrollIntoView({ block: "nearest" });
@@ -81,11 +82,11 @@ function show(id, row) {
   const name = made("p", {}, thumb(map, row), made("br"), caption(map, row));
   if (map.links[row]) name.append(" ", made("a", { href: map.links[row], target: "_blank" }, "open the file"));
   const neighbors = map.neighbors[row].map((other, i) => choice(id, other, false, distance(map.distances[row][i])));
-  const help = made("p", { className: "dim" }, "The number is the distance: 0 for pictures that are the same to the ",
+  const help = made("div", { className: "dim" }, "The number is the distance: 0 for pictures that are the same to the ",
     "encoder, 1 for unrelated ones. ");
   if (map.folder) help.append("All names begin with ", breakable(map.folder));
   const panel = document.getElementById(`${id}-panel`);
-  panel.replaceChildren(name, made("h3", {}, "Nearest neighbors"), gallery(...neighbors), made("div", {}, help));
+  panel.replaceChildren(name, made("h3", {}, "Nearest neighbors"), gallery(...neighbors), help);
   document.getElementById(`${id}-row`).value = row + 1;
   window.views[id]?.signal("chosen", [row, ...map.neighbors[row]]).runAsync();
 }

@@ -34,6 +34,11 @@ UNUSUAL, PAIRS = 16, 12
 """unusual pictures, and pairs of alike ones"""
 WIDE, TALL = 14, 9
 """pictures that fit side by side and one below the other on the map"""
+ALGORITHMS = {
+    "t-SNE": "t-SNE draws the map: it keeps neighbors together, and the distances between far groups mean little.",
+    "principal components": "The two directions of the map are the principal components.",
+}
+"""sentences on the algorithms that draw the map"""
 HEIGHT = 520
 """height of the map in pixels"""
 
@@ -111,7 +116,7 @@ def picture_map(folder: RunFolder, options: Options, log: Callable[[str], None])
     names = [points.source.id(int(sample)) for sample in points.samples]
     shared = common_folder(names)
     return PictureMap(
-        map=_scatter(positions, groups or {"picture": [""] * len(unit)}, [points.sentence, algorithm]),
+        map=_scatter(positions, groups or {"picture": [""] * len(unit)}, [points.sentence, ALGORITHMS[algorithm]]),
         thumbnails=thumbnails(points.source, points.samples, points.reads, options.thumbnail_bytes),
         names=[name[len(shared) :] for name in names],
         folder=shared,
@@ -162,20 +167,20 @@ def drawn_positions(length: int, count: int, seed: int, stream: Stream) -> Tenso
 
 
 def _positions(unit: Tensor, seed: int) -> tuple[Tensor, str]:
-    """Returns positions (n, 2) and a sentence on them: t-SNE, or principal components without scikit-learn."""
+    """Returns positions (n, 2) and the name of the algorithm: t-SNE, or principal components without scikit-learn."""
     centered = unit - unit.mean(dim=0)
     _, spread, axes = torch.linalg.svd(centered, full_matrices=False)
     # t-SNE needs two directions that vary; a collapsed encoder has none.
     if find_spec("sklearn") is None or len(unit) < 10 or len(spread) < 2 or spread[1] < 1e-4:
         components = centered @ axes[:2].T
         padding = components.new_zeros(len(components), 2 - components.shape[1])
-        return torch.cat([components, padding], dim=1), "The two directions are the principal components."
+        return torch.cat([components, padding], dim=1), "principal components"
     from sklearn.manifold import TSNE
 
     reduced = (centered @ axes[:50].T).numpy()
     perplexity = min(30.0, (len(unit) - 1) / 3)
     positions = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(reduced)
-    return torch.from_numpy(positions), "t-SNE keeps neighbors together; distances between far groups mean little."
+    return torch.from_numpy(positions), "t-SNE"
 
 
 def _spread(positions: Tensor) -> list[int]:

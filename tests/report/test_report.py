@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from sanslabel.inputs import SpectrogramSpec
 from sanslabel.report import report
 from sanslabel.report.curves import curves
 from sanslabel.report.document import short_names
-from sanslabel.report.embedding_map import _neighbors, _positions, _thumbnails
-from sanslabel.report.page import _json, table
+from sanslabel.report.markup import table
+from sanslabel.report.neighborhoods import nearest
+from sanslabel.report.page import _json
+from sanslabel.report.picture_map import _positions
 from sanslabel.report.snapshot import snapshot
+from sanslabel.report.thumbnails import _spectrograms
 from sanslabel.sources import open_source
 
 
@@ -36,18 +40,19 @@ def lines_of(run) -> list[dict]:
 
 
 def titles(text: str) -> list[str]:
-    return re.findall(r"<h2>(.*?)</h2>", text)
+    return [re.sub(r"<.*?>", "", title) for title in re.findall(r"<h2>(.*?)</h2>", text)]
 
 
 def test_one_run(runs):
     path = report(runs["simclr"], points=50)
     assert path == runs["simclr"] / "report.html"
     text, specs, maps = contents(path)
-    assert titles(text) == ["Runs", "Scores", "Training", "Views", "Embedding", "Stages"]
+    assert titles(text) == ["Which pictures are alike", "Scores", "Training", "Views", "Runs"]
     (map_,) = maps.values()
     assert len(map_["names"]) == len(map_["labels"]) == len(map_["neighbors"]) == 50
     assert all(row not in near for row, near in enumerate(map_["neighbors"]))
-    assert map_["sprite"].startswith("data:image/jpeg;base64,")
+    assert len(map_["thumbnails"]) == 50
+    assert all(b64decode(thumbnail)[8:12] == b"WEBP" for thumbnail in map_["thumbnails"])
     assert "linear, 10 a class" in text
     assert len(specs) == text.count('class="chart"')
     assert path.stat().st_size < 5e6
@@ -55,10 +60,14 @@ def test_one_run(runs):
 
 def test_the_neighbors_are_those_of_a_loop():
     unit = torch.nn.functional.normalize(torch.randn(30, 5), dim=1)
-    for row, near in enumerate(_neighbors(unit)):
+    index, distances = nearest(unit)
+    for row, near in enumerate(index.tolist()):
         others = [other for other in range(30) if other != row]
         others.sort(key=lambda other: -float(unit[row] @ unit[other]))
         assert near == others[: len(near)]
+        assert distances[row].tolist() == pytest.approx(
+            [1 - float(unit[row] @ unit[other]) for other in near], abs=1e-6
+        )
 
 
 def test_sounds_have_spectrograms_for_thumbnails():
@@ -67,8 +76,8 @@ def test_sounds_have_spectrograms_for_thumbnails():
     spec = SpectrogramSpec(mels=16, frames=20, rate=rate)
     digits = open_source("digits", "test").subset(torch.arange(4))
     sounds = replace(digits, signals={"audio": Audio(waves)}, inputs={"audio": spec})
-    thumbnails = _thumbnails(sounds, torch.tensor([0, 1, 3]), spec)
-    assert thumbnails.shape == (3, 1, 16, 16)
+    thumbnails = _spectrograms(sounds, torch.tensor([0, 1, 3]), spec)
+    assert thumbnails.shape == (3, 1, 16, 20)
     assert (thumbnails.min(), thumbnails.max()) == (0, 1)
     loudest = thumbnails[:, 0].mean(dim=2).argmax(dim=1)
     assert loudest.diff().sign().abs().sum() == 2, "each has its pitch"

@@ -15,7 +15,7 @@ Column = tuple[str, str, int | None]
 """protocol, metric and labels of each class"""
 
 
-class Row(NamedTuple):
+class Line(NamedTuple):
     """The scores of a representation of one run, or of a representation that all runs share."""
 
     name: str
@@ -58,33 +58,36 @@ def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> s
     return table(
         ["", *(heading(few, name, metric, bool(protocol)) for name, metric, few in columns)],
         [
-            [Cell(row.name, color=row.color), *(_cell(row.scores.get(column), best.get(column)) for column in columns)]
-            for row in _rows(measured, several)
+            [
+                Cell(line.name, color=line.color),
+                *(_cell(line.scores.get(column), best.get(column)) for column in columns),
+            ]
+            for line in _lines(measured, several)
         ],
         f"{title}, on {first.score.n_test:,} pictures of {data} ({first.score.split}). "
         "± is the standard deviation over draws of the labels.",
     )
 
 
-def _rows(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> list[Row]:
-    """Returns the rows. Representations with equal scores in several runs, such as pixels, share a row."""
-    made: dict[tuple[str, str], Row] = {}
+def _lines(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> list[Line]:
+    """Returns the lines. Representations with equal scores in several runs, such as pixels, share a line."""
+    made: dict[tuple[str, str], Line] = {}
     for run, measurement in measured:
         name = measurement.score.representation
         color = run.color if name.startswith("trained") else ""
         title = f"{run.name}: {name}" if several else name
-        row = made.setdefault((run.name, name), Row(title, color, {}))
-        row.scores[_column(measurement.score)] = measurement.score
-    shared: dict[str, Row] = {}
-    for (_, name), row in made.items():
-        equal = [other for (_, title), other in made.items() if title == name and _values(other) == _values(row)]
-        key = name if len(equal) > 1 and not row.color else row.name
-        shared.setdefault(key, row._replace(name=key))
-    return sorted(shared.values(), key=lambda row: bool(row.color))
+        line = made.setdefault((run.name, name), Line(title, color, {}))
+        line.scores[_column(measurement.score)] = measurement.score
+    shared: dict[str, Line] = {}
+    for (_, name), line in made.items():
+        equal = [other for (_, title), other in made.items() if title == name and _values(other) == _values(line)]
+        key = name if len(equal) > 1 and not line.color else line.name
+        shared.setdefault(key, line._replace(name=key))
+    return sorted(shared.values(), key=lambda line: bool(line.color))
 
 
-def _values(row: Row) -> list[tuple[Column, float]]:
-    return [(column, score.value) for column, score in row.scores.items()]
+def _values(line: Line) -> list[tuple[Column, float]]:
+    return [(column, score.value) for column, score in line.scores.items()]
 
 
 def _column(score: Score) -> Column:
