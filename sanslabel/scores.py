@@ -12,6 +12,30 @@ from sanslabel import checkpoint
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.serialization import from_plain
 
+LARGEST_CLASS = "largest class"
+"""the name, in place of a representation, of always answering the most common class of the training samples"""
+BALANCED = "balanced accuracy"
+"""the metric that gives every class the same weight: the mean of the classes' shares of right answers"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """The difference of a score to that of another representation on the same test images."""
+
+    over: str
+    """the other representation, such as pixels or a random encoder"""
+    value: float
+    """points in %, negative for a loss"""
+    low: float
+    """lower end of the 95 % interval, in points"""
+    high: float
+    """upper end of the 95 % interval, in points"""
+
+    @property
+    def sign(self) -> int:
+        """Returns 1 if the whole interval is above 0, -1 if it is below 0, and 0 if the difference may be chance."""
+        return (self.low > 0) - (self.high < 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -20,9 +44,9 @@ class Score:
     protocol: str
     """the name of the protocol's file"""
     metric: str
-    """accuracy, NMI, ARI, mAP, triplets, CKA, or a kind of change"""
+    """accuracy, balanced accuracy, NMI, ARI, mAP, triplets, CKA, or a kind of change"""
     representation: str
-    """the representation: pixels, a random encoder, the trained encoder"""
+    """the representation: pixels, a random encoder, the trained encoder; or the answer "largest class" for all"""
     split: str
     """the name of the test samples"""
     stage: int | None = None
@@ -38,6 +62,9 @@ class Score:
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     """the protocol's settings, and its choices on training samples"""
+    gains: tuple[Gain, ...] = ()
+    """gains of a trained encoder over its own start and over pixels; empty for others, and in files of earlier
+    versions"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +155,8 @@ def _score_file(content: Mapping[str, Any]) -> ScoreFile:
 def _score(content: Mapping[str, Any]) -> Score:
     """Returns a score of a file, with the fields that files of earlier versions lack."""
     finite = content["value"] is not None
-    defaults = {"metric": "accuracy", "stage": None}
-    score = from_plain(Score, {**defaults, **content, "kind": "Score", "value": content["value"] if finite else 0.0})
+    filled = {"metric": "accuracy", "stage": None, **content, "kind": "Score"}
+    filled["value"] = content["value"] if finite else 0.0
+    filled["gains"] = [{**gain, "kind": "Gain"} for gain in content.get("gains", ())]
+    score = from_plain(Score, filled)
     return score if finite else replace(score, value=nan)

@@ -29,7 +29,7 @@ FLOORS = [
     {"heads"},
     {"methods", "checkpoint", "sources"},
     {"scores", "given"},
-    {"engine", "run_folder"},
+    {"engine", "run_folder", "usefulness"},
     {"training", "evaluation"},
     {"generation", "use"},
     {"report"},

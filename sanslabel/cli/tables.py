@@ -10,11 +10,14 @@ from rich.console import Console
 from sanslabel.cli.processes import clear_progress, show_progress
 from sanslabel.evaluation import evaluate
 from sanslabel.evaluation.table import tables
+from sanslabel.usefulness import usefulness
 
 
 def print_scores(run: str | Path, **options: Any) -> None:
-    """Evaluates a run with the options of `evaluate` and prints its scores."""
+    """Evaluates a run with the options of `evaluate`, and prints its scores and how useful the training was."""
     scores = evaluate(run, report=show_progress, **options)
     clear_progress()
     for table in tables(scores):
         Console().print(table)
+    if sentence := usefulness(scores):
+        print(sentence)

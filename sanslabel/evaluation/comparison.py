@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ class Comparison:
     """the representations that are measured, by name: pixels, a random encoder, the trained encoder"""
     encoders: Mapping[str, encoders.Encoder] = field(default_factory=dict)
     """the encoders among the representations, on the device; some protocols read their stages or train them further"""
+    baselines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """for each representation of the trained encoder, those that it is compared with: its own start, and pixels"""
     split: LabeledSplit | None = None
     """the labeled images; None if only features are given"""
     stage: int | None = None

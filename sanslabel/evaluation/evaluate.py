@@ -1,4 +1,4 @@
-"""`evaluate`: the scores of a run's encoder, beside raw pixels and random weights."""
+"""`evaluate`: the scores of a run's encoder, beside raw pixels and the encoder's start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.score_file import write_merged
 from sanslabel.evaluation.stages import Tokens
-from sanslabel.evaluation.subjects import open_subject, pixel_baseline, random_encoder, readouts
+from sanslabel.evaluation.subjects import baselines_of, open_subject, pixel_baseline, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
 from sanslabel.scores import Score, score_files
 
@@ -36,7 +36,8 @@ def evaluate(
     device: str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Score]:
-    """Returns the scores of a run's encoder, of raw pixels, and of the same encoder with random weights.
+    """Returns the scores of a run's encoder, of raw pixels, and of the encoder's start: the weights that the run was
+    given, or random ones.
 
     run: a run folder, a folder with nothing but an exported encoder, or the name of a pretrained encoder of timm,
         "timm/…". The last two need `data`.
@@ -45,7 +46,8 @@ def evaluate(
     protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
     network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: the stage and tokens to read from the encoder, see `Readout`; by default its representation.
-    baselines: whether pixels and random weights are measured, too.
+    baselines: whether pixels, the encoder's start and the largest class are measured, too. Scores of the trained
+        encoder by kNN and linear probes then have their gains, with intervals.
     cache: whether features are saved in RUN/features, and loaded from there.
     report: a function that is called with a sentence on the next step of the work.
 
@@ -66,16 +68,14 @@ def evaluate(
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)
     split = labeled_split(labeled, seed, options, features)
-    encoders = {f"trained encoder ({subject.network})": subject.encoder.to(options["device"])}
-    if baselines:
-        encoders = {
-            "random encoder": random_encoder(subject.encoder.config, split.train, seed, split.options)
-        } | encoders
+    trained = f"trained encoder ({subject.network})"
+    start = start_of(subject, split.train, seed, split.options) if baselines else {}
+    encoders = {**start, trained: subject.encoder.to(options["device"])}
     representations = readouts(encoders, split.train, split.options, stage, tokens)
-    if baselines and stage is None and tokens is None:
-        representations = pixel_baseline(options["reads"]) | representations
+    pixels = pixel_baseline(options["reads"]) if baselines and stage is None and tokens is None else {}
     comparison = Comparison(
-        representations=representations,
+        representations={**pixels, **representations},
+        baselines=baselines_of(representations, trained, start, pixels) if baselines else {},
         encoders=encoders,
         split=split,
         stage=stage,

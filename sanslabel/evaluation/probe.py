@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from sanslabel.evaluation.features import Division, Features, accuracy, take
 from sanslabel.evaluation.linear import FOLDS, Probe, chosen_penalty, fitted
-from sanslabel.evaluation.rounds import Measure
+from sanslabel.evaluation.rounds import Measure, Predict
 
 
 def chosen_probe(
@@ -31,12 +32,23 @@ def chosen_probe(
     }
 
 
-def probe_accuracy(seed: int) -> Measure:
-    """Returns a measurement for `scores_of_rounds`: the test accuracy of a linear probe."""
+def probe_predictions(seed: int) -> Predict:
+    """Returns a classifier for `scores_of_predictions`: a linear probe."""
 
-    def measure(features: Features, division: Division, index: Tensor, few: bool) -> tuple[float, dict[str, Any]]:
+    def predict(features: Features, division: Division, index: Tensor, few: bool) -> tuple[Tensor, dict[str, Any]]:
         train, labels = take(features.train, division.train, index)
         probe, settings = chosen_probe(train, labels, classes=division.classes, seed=seed, few=few)
-        return accuracy(probe.predictions(features.test), division.test), settings
+        return probe.predictions(features.test), settings
+
+    return predict
+
+
+def probe_accuracy(seed: int) -> Measure:
+    """Returns a measurement for `scores_of_rounds`: the test accuracy of a linear probe."""
+    predict = probe_predictions(seed)
+
+    def measure(features: Features, division: Division, index: Tensor, few: bool) -> tuple[float, Mapping[str, Any]]:
+        predicted, settings = predict(features, division, index, few)
+        return accuracy(predicted, division.test), settings
 
     return measure

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,15 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
 from sanslabel.evaluation.representation import PIXELS, Representation, RepresentOptions, pixels, settle_
 from sanslabel.evaluation.stages import Readout, Tokens
+from sanslabel.given import start_from_
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold
 from sanslabel.run_config import Plan
-from sanslabel.run_folder import RunFolder
+from sanslabel.run_folder import RunFolder, open_given
 from sanslabel.sources import Source, open_source
+
+RANDOM, GIVEN = "random encoder", "given weights"
+"""names of the starts of a training in tables"""
 
 
 class Subject(NamedTuple):
@@ -72,6 +77,32 @@ def _timm_subject(name: str, data: str | Path | None) -> Subject:
     return Subject(encoder, "pretrained", digest(encoder, []), Path("runs") / name.replace("/", "-"))
 
 
+def start_of(subject: Subject, source: Source, seed: int, options: RepresentOptions) -> dict[str, encoders.Encoder]:
+    """Returns the encoder that the subject's training began with, by its name in tables.
+
+    That is the encoder with the given weights if the run was given weights, and else one with random weights, drawn by
+    the seed of the evaluation. Returns nothing if the given weights are missing or have changed, and warns of it.
+    """
+    if subject.plan is None or subject.plan.weights is None:
+        return {RANDOM: random_encoder(subject.encoder.config, source, seed, options)}
+    try:
+        return {GIVEN: _given_start(subject.encoder.config, subject.plan).to(options["device"])}
+    except BadInput as reason:
+        warnings.warn(f"The encoder's start is not measured: {reason}", stacklevel=3)
+        return {}
+
+
+def _given_start(config: Mapping[str, Any], plan: Plan) -> encoders.Encoder:
+    """Returns an encoder of this configuration with the weights that the run was given. Tensors that these lack are
+    drawn by the seed of the run."""
+    assert plan.weights is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold(plan.seed, Stream.WEIGHTS))
+        encoder = encoders.build(**config)
+    start_from_(encoder, open_given(plan.weights), plan.allow_missing)
+    return encoder.eval()
+
+
 def random_encoder(config: Mapping[str, Any], source: Source, seed: int, options: RepresentOptions) -> encoders.Encoder:
     """Returns an encoder of this configuration with weights drawn by the seed, and BatchNorm statistics settled on the
     source."""
@@ -80,6 +111,21 @@ def random_encoder(config: Mapping[str, Any], source: Source, seed: int, options
         encoder = encoders.build(**config).to(options["device"])
     settle_(encoder, source, **options)
     return encoder
+
+
+def baselines_of(
+    representations: Iterable[str], trained: str, start: Iterable[str], pixels: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """Returns the names of what each representation of the trained encoder is compared with: its start, read from the
+    same place, and pixels.
+
+    trained, start: the names of the encoders, with which the names of their representations begin.
+    """
+    return {
+        name: (*(name.replace(trained, other, 1) for other in start), *pixels)
+        for name in representations
+        if name.startswith(trained)
+    }
 
 
 def readouts(

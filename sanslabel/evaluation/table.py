@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from sanslabel.evaluation.protocols import names, protocol_class
-from sanslabel.scores import Score
+from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,15 +41,18 @@ def tables(scores: Sequence[Score]) -> list[Table]:
 
 def table(scores: Sequence[Score], title: str = "") -> Table:
     """Returns a table with a row for each representation and a column for each figure, first with all labels, then with
-    few. ± is one standard deviation over the draws."""
+    few. ± is one standard deviation over the draws. Below are the gains of trained encoders with 95 % intervals."""
     columns = list(dict.fromkeys((s.labels_per_class or 0, s.protocol, s.metric) for s in scores))
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
-    accuracy = {s.metric for s in scores} == {"accuracy"}
+    accuracy = {s.metric for s in scores} <= {"accuracy", BALANCED}
     headings = [heading(*column, alone=bool(title)) for column in columns]
     made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, headings)
     for name in _representations(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
+    for name, over in dict.fromkeys((s.representation, gain.over) for s in scores for gain in s.gains):
+        gains = [[g for g in cell.gains if g.over == over] if (cell := cells.get((name, c))) else [] for c in columns]
+        made.add_row(f"gain over {over}", *(_gain(*gain) for gain in gains))
     return made
 
 
@@ -66,8 +69,8 @@ def stage_table(scores: Sequence[Score], title: str) -> Table:
 
 
 def _representations(scores: Sequence[Score]) -> list[str]:
-    """Returns the names of the representations, in the order of the scores."""
-    return list(dict.fromkeys(s.representation for s in scores))
+    """Returns the names of the representations, in the order of the scores, after the largest class."""
+    return sorted(dict.fromkeys(s.representation for s in scores), key=lambda name: name != LARGEST_CLASS)
 
 
 def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table:
@@ -88,3 +91,8 @@ def _cell(score: Score | None) -> str:
     if score is None or isnan(score.value):
         return ""
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")
+
+
+def _gain(gain: Gain | None = None) -> str:
+    """Returns the text of a gain with its interval, or an empty text if there is none."""
+    return "" if gain is None else f"{gain.value:+.1f} ({gain.low:.1f} to {gain.high:.1f})"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.evaluation.protocols.transfer import Transfer
 from sanslabel.randomness import fold
+from sanslabel.scores import LARGEST_CLASS, read_scores
 from sanslabel.sources import open_source
 
 ONE_DRAW, TWO_DRAWS = (KNN(draws=1),), (KNN(draws=2),)
@@ -44,6 +46,7 @@ def test_scores_of_pixels_random_and_trained(run):
         "pixels",
         "random encoder",
         "trained encoder (student)",
+        LARGEST_CLASS,
     ]
     values = {(s.representation, s.protocol, s.labels_per_class): s.value for s in measured}
     assert values["pixels", "knn", None] > 95
@@ -69,6 +72,42 @@ def test_the_file_says_what_was_done(run):
 
     assert content["scores"][0]["settings"] == {"k": 20, "temperature": 0.07}
     assert [p.name for p in (run / "evaluation").iterdir()] == ["digits.json"]
+
+
+def test_gains_are_written_and_read_and_earlier_files_have_none(quick_run):
+    measured = evaluate(quick_run, protocols=ONE_DRAW)
+    trained = measured[4]
+    assert [gain.over for gain in trained.gains] == ["random encoder", "pixels"]
+    file = quick_run / "evaluation" / "digits.json"
+    assert list(read_scores(file).scores) == measured
+    content = json.loads(file.read_text())
+    for score in content["scores"]:
+        del score["gains"]
+    file.write_text(json.dumps(content))
+    assert list(read_scores(file).scores) == [replace(score, gains=()) for score in measured]
+    content["scores"][0]["gains"] = [{"over": "pixels", "value": "many", "low": 0, "high": 1}]
+    file.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match="value of Gain"):
+        read_scores(file)
+
+
+def test_the_start_is_the_weights_that_the_run_was_given(quick_run, tmp_path, write_run):
+    torch.manual_seed(1)
+    given = encoders.build("mlp", channels=1, image_size=8, hidden=[64, 48, 32])
+    source = write_run(tmp_path / "given", {"student": given}) / "encoder.safetensors"
+    plan = checkpoint.read_json(quick_run / "run.json", run_config.FORMAT)
+    weights = {"kind": "GivenNetwork", "path": str(source), "sha256": checkpoint.sha256(source), "license": None}
+    checkpoint.write_json(quick_run / "run.json", {**plan, "weights": weights}, run_config.FORMAT)
+    measured = evaluate(quick_run, protocols=ONE_DRAW)
+    values = {s.representation: s.value for s in measured if s.labels_per_class is None}
+    assert list(values) == ["pixels", "given weights", "trained encoder (student)", LARGEST_CLASS]
+    assert [gain.over for gain in measured[4].gains] == ["given weights", "pixels"]
+    alone = evaluate(tmp_path / "given", protocols=ONE_DRAW, baselines=False)
+    assert values["given weights"] == alone[0].value
+    source.unlink()
+    with pytest.warns(UserWarning, match="The encoder's start is not measured: .*encoder.safetensors"):
+        without = evaluate(quick_run, protocols=ONE_DRAW)
+    assert [gain.over for gain in without[2].gains] == ["pixels"]
 
 
 def test_other_settings_stand_beside_and_the_same_ones_in_place(run):
@@ -207,7 +246,7 @@ def test_features_are_computed_once(run, monkeypatch):
         patch.setattr(type(encoders.build("conv", channels=1, image_size=8)), "stages", lambda *_: forbid("computed"))
         patch.setattr(subjects, "settle_", lambda *_, **__: None)
         kept = evaluate(run, protocols=ONE_DRAW, baselines=False)
-    assert kept == [score for score in first if score.representation.startswith("trained")]
+    assert kept == [replace(score, gains=()) for score in first if score.representation.startswith("trained")]
 
 
 def test_features_of_other_weights_or_other_data_are_others(run, arrays):
@@ -284,13 +323,17 @@ def test_the_same_encoder_is_probed_on_another_set(quick_run, arrays):
     other = arrays(np.arange(60) % 2)
     measured = evaluate(quick_run, protocols=(Linear(draws=1), Transfer(data=str(other))))
     second = [score for score in measured if score.protocol == "transfer"]
-    assert [score.representation for score in second] == ["random encoder", "trained encoder (student)"]
+    assert [score.representation for score in second] == [
+        "random encoder",
+        "trained encoder (student)",
+        LARGEST_CLASS,
+    ]
     assert {score.settings["data"] for score in second} == {str(other)}
     assert {score.n_train + score.n_test for score in second} == {60}
     direct = evaluate(quick_run, data=other, protocols=(Linear(draws=1, labels_per_class=1),))
     assert second[1].value == next(s.value for s in direct if s.representation.startswith("trained"))
     content = json.loads((quick_run / "evaluation" / "digits.json").read_text())["scores"]
-    assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 2
+    assert [score["settings"].get("data") for score in content if score["protocol"] == "transfer"] == [str(other)] * 3
 
 
 def test_fine_tuning_goes_beyond_the_probe_and_leaves_the_encoder(quick_run):
@@ -388,8 +431,10 @@ def test_an_encoder_trained_on_patches_is_read_both_ways(tmp_path, write_run):
     measured = evaluate(tmp_path, protocols=ONE_DRAW)
     values = {s.representation: s.value for s in measured if s.labels_per_class is None}
     readings = [f"{name}, {how}" for name in ("random encoder", "trained encoder (student)") for how in READINGS]
-    assert list(values) == ["pixels", *readings]
-    assert len(set(values.values())) == 5
+    assert list(values) == ["pixels", *readings, LARGEST_CLASS]
+    assert len(set(values.values())) == 6
+    gains = {s.representation: [gain.over for gain in s.gains] for s in measured if s.gains}
+    assert gains == {trained: [random, "pixels"] for random, trained in zip(readings[:2], readings[2:], strict=True)}
 
     source = open_source("digits", "train")
     encoder.patches = None  # whole images, by hand

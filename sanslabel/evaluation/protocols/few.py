@@ -9,9 +9,9 @@ import torch
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.features import Division
-from sanslabel.evaluation.probe import probe_accuracy
+from sanslabel.evaluation.probe import probe_predictions
 from sanslabel.evaluation.protocol import Protocol
-from sanslabel.evaluation.rounds import few_label_rounds, scores_of_rounds
+from sanslabel.evaluation.rounds import few_label_rounds, scores_of_predictions
 from sanslabel.scores import Score
 
 SHARES, DRAWS = (1, 10), 3
@@ -28,7 +28,7 @@ class Few(Protocol):
     def measure(self, comparison: Comparison) -> list[Score]:
         division, seed = comparison.division, comparison.seed
         rounds = few_label_rounds(division, _counts(division), DRAWS, seed)
-        return scores_of_rounds(self, comparison, rounds, probe_accuracy(seed))
+        return scores_of_predictions(self, comparison, rounds, probe_predictions(seed))
 
 
 def _counts(division: Division) -> list[int]:

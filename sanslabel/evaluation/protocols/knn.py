@@ -11,10 +11,10 @@ from torch import Tensor
 from sanslabel.constraints import Bounds
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.features import Division, Features, accuracy, take
+from sanslabel.evaluation.features import Division, Features, take
 from sanslabel.evaluation.knn import predictions
 from sanslabel.evaluation.protocol import Protocol
-from sanslabel.evaluation.rounds import all_labels, few_label_rounds, scores_of_rounds
+from sanslabel.evaluation.rounds import all_labels, few_label_rounds, scores_of_predictions
 from sanslabel.scores import Score
 
 NEIGHBORS = 20
@@ -51,12 +51,12 @@ class KNN(Protocol):
         # JSON knows no infinity: null stands for the plain vote.
         settings = {"k": k, "temperature": self.temperature if isfinite(self.temperature) else None}
 
-        def vote(features: Features, division: Division, index: Tensor, few: bool) -> tuple[float, dict[str, Any]]:
+        def vote(features: Features, division: Division, index: Tensor, few: bool) -> tuple[Tensor, dict[str, Any]]:
             bank, labels = take(features.train, division.train, index)
             predicted = predictions(
                 bank, labels, features.test, classes=division.classes, k=k, temperature=self.temperature
             )
-            return accuracy(predicted, division.test), settings
+            return predicted, settings
 
         few = few_label_rounds(division, [self.labels_per_class], self.draws, comparison.seed)
-        return scores_of_rounds(self, comparison, {**all_labels(division), **few}, vote)
+        return scores_of_predictions(self, comparison, {**all_labels(division), **few}, vote)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from sanslabel.constraints import Bounds
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.probe import probe_accuracy
+from sanslabel.evaluation.probe import probe_predictions
 from sanslabel.evaluation.protocol import Protocol
-from sanslabel.evaluation.rounds import all_labels, few_label_rounds, scores_of_rounds
+from sanslabel.evaluation.rounds import all_labels, few_label_rounds, scores_of_predictions
 from sanslabel.scores import Score
 
 
@@ -25,4 +25,4 @@ class Linear(Protocol):
     def measure(self, comparison: Comparison) -> list[Score]:
         division, seed = comparison.division, comparison.seed
         few = few_label_rounds(division, [self.labels_per_class], self.draws, seed)
-        return scores_of_rounds(self, comparison, {**all_labels(division), **few}, probe_accuracy(seed))
+        return scores_of_predictions(self, comparison, {**all_labels(division), **few}, probe_predictions(seed))

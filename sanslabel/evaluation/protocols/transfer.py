@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.probe import probe_accuracy
+from sanslabel.evaluation.probe import probe_predictions
 from sanslabel.evaluation.protocol import Protocol
-from sanslabel.evaluation.rounds import all_labels, scores_of_rounds
+from sanslabel.evaluation.rounds import all_labels, scores_of_predictions
 from sanslabel.scores import Score
 
 
@@ -33,6 +33,6 @@ class Transfer(Protocol):
         split = comparison.labeled(self.data)
         comparison.announce(split)
         second = replace(comparison, given=split.represented(comparison.readouts(split)))
-        scores = scores_of_rounds(self, second, all_labels(second.division), probe_accuracy(comparison.seed))
+        scores = scores_of_predictions(self, second, all_labels(second.division), probe_predictions(comparison.seed))
         about = {"data": split.data, "fingerprints": split.fingerprints}
         return [replace(score, settings={**score.settings, **about}) for score in scores]
