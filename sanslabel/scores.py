@@ -69,7 +69,10 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreFile:
-    """The scores of one encoder on one set of data: RUN/evaluation/DATA.json."""
+    """The scores of one encoder on one set of data: RUN/evaluation/DATA.json.
+
+    For readers of the file, it also has the sentence of `usefulness` on its scores.
+    """
 
     data: str
     """a path as it was last given, or the name of an embedded set"""
@@ -137,7 +140,7 @@ def _time_and_name(path: Path) -> tuple[int, str]:
 def _score_file(content: Mapping[str, Any]) -> ScoreFile:
     encoder = from_plain(dict[str, str], content["encoder"])
     fingerprints = from_plain(dict[str, str], content["fingerprints"])
-    scores = tuple(map(_score, content["scores"]))
+    scores = tuple(map(read_score, content["scores"]))
     from_plain(list[str], [fingerprints["test"], *(score.settings.get("data", "") for score in scores)])
     from_plain(list[dict[str, str]], [score.settings.get("fingerprints", {}) for score in scores])
     return ScoreFile(
@@ -152,8 +155,8 @@ def _score_file(content: Mapping[str, Any]) -> ScoreFile:
     )
 
 
-def _score(content: Mapping[str, Any]) -> Score:
-    """Returns a score of a file, with the fields that files of earlier versions lack."""
+def read_score(content: Mapping[str, Any]) -> Score:
+    """Returns a score of a file's content, with the fields that files of earlier versions lack."""
     finite = content["value"] is not None
     filled = {"metric": "accuracy", "stage": None, **content, "kind": "Score"}
     filled["value"] = content["value"] if finite else 0.0

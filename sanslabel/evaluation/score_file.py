@@ -17,8 +17,9 @@ from sanslabel.evaluation.labeled_split import LabeledSplit
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.subjects import Subject
 from sanslabel.inputs import ImageSpec
-from sanslabel.scores import Score, ScoreFile, score_files
+from sanslabel.scores import Score, ScoreFile, read_score, score_files
 from sanslabel.sources import location
+from sanslabel.usefulness import usefulness
 
 COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train", "n_test")
 
@@ -49,7 +50,8 @@ def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score],
         warnings.warn(f"{path}: {sentence}", stacklevel=2)
     head = asdict(about)
     encoder = {name: head.pop(name) for name in ("network", "sha256")}
-    checkpoint.write_json(path, {**head, "encoder": encoder, "scores": merged})
+    sentence = usefulness([read_score(score) for score in merged])
+    checkpoint.write_json(path, {**head, "encoder": encoder, "usefulness": sentence, "scores": merged})
     others = [file for file in same if file != path]
     for file in others:
         file.unlink()

@@ -22,6 +22,7 @@ from sanslabel.evaluation.protocols.transfer import Transfer
 from sanslabel.randomness import fold
 from sanslabel.scores import LARGEST_CLASS, read_scores
 from sanslabel.sources import open_source
+from sanslabel.usefulness import usefulness
 
 ONE_DRAW, TWO_DRAWS = (KNN(draws=1),), (KNN(draws=2),)
 
@@ -81,6 +82,7 @@ def test_gains_are_written_and_read_and_earlier_files_have_none(quick_run):
     file = quick_run / "evaluation" / "digits.json"
     assert list(read_scores(file).scores) == measured
     content = json.loads(file.read_text())
+    assert content.pop("usefulness") == usefulness(measured) != ""
     for score in content["scores"]:
         del score["gains"]
     file.write_text(json.dumps(content))
