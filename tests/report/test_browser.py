@@ -96,6 +96,9 @@ def test_colors_by_label_or_cluster(page, opened):
 
 def test_figures_have_words(page, opened):
     window = opened(page("simclr"))
+    window.locator("summary").first.focus()
+    window.keyboard.press("Enter")
+    window.wait_for_function("[...document.querySelectorAll('.chart svg')].every(x => x.clientWidth > 100)")
     for figure in window.locator("figure:has(.chart)").all():
         assert figure.locator("figcaption").inner_text().strip()
         assert figure.locator(".chart").get_attribute("aria-label")
