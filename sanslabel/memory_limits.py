@@ -44,10 +44,8 @@ def device_memory(device: torch.device) -> int:
 
 def peak_memory() -> int:
     """Returns the peak bytes of main memory that this process has used, or 0 if the system does not report it."""
-    with suppress(OSError):  # getrusage would include the memory of the process that started this one
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
+    if highest := _status().get("VmHWM"):  # getrusage would include the memory of the process that started this one
+        return highest
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows
@@ -55,18 +53,37 @@ def peak_memory() -> int:
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def used_memory() -> int:
+    """Returns the bytes of main memory that this process uses now, or 0 if the system does not report it."""
+    return _status().get("VmRSS", 0)
+
+
 def free_memory() -> int:
     """Returns the bytes of main memory that are available to this process.
 
-    It respects the limits of the control groups (containers, jobs) that the process belongs to.
+    It respects the limits of the control groups (containers, jobs) that the process belongs to, and the process's own
+    limit of addresses (`ulimit -v`).
     """
     free = [limit - used for limit, used in _limits()]
+    with suppress(ImportError):
+        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+
+        if (addresses := getrlimit(RLIMIT_AS)[0]) != RLIM_INFINITY:
+            free.append(addresses - _status().get("VmSize", 0))
     try:
         with open("/proc/meminfo") as file:
             free += [1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:")]
     except OSError:  # not Linux
         free.append(main_memory() // 2)
     return max(0, min(free))
+
+
+def _status() -> dict[str, int]:
+    """Returns the bytes of each kind of memory that Linux reports for this process; nothing on other systems."""
+    with suppress(OSError):
+        lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+        return {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines if words[-1] == "kB"}
+    return {}
 
 
 @contextmanager

@@ -27,6 +27,17 @@ class GivenNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expected:
+    """The time, memory and disk space that a run is expected to take, evaluation included."""
+
+    seconds: float
+    memory: int
+    """bytes, of main memory on the CPU, else of the device"""
+    disk: int
+    """bytes that the run folder takes at most"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides a run, with every default resolved. run.json stores it with the versions, and a resume needs
     nothing else."""
@@ -75,6 +86,10 @@ class Plan:
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
     remarks: tuple[str, ...] = ()
     """sentences about the data for a person, such as what was left out; empty in runs of earlier versions"""
+    chosen: dict[str, str] = field(default_factory=dict)
+    """the reason for each setting that was chosen for the data and the machine, by the setting's name"""
+    expected: Expected | None = None
+    """the time, memory and disk space that were expected at the start; None in runs of earlier versions"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,14 @@ RESUMABLE = ("device", "workers", "cache", "on_collapse", "track", "profile")
 class Settings:
     """The choices for a training run, besides its data, method, recipe and encoder."""
 
+    minutes: Annotated[float, Positive] | None = None
+    """minutes that the run may take, evaluation included: image size, batch and epochs are chosen so that it ends in
+    this time; by default 10, on a GPU 30"""
     epochs: Epochs | None = None
-    """passes over the data; by default the recipe's"""
+    """passes over the data; by default chosen for the data and the machine, for the sets that come with the package the
+    recipe's"""
     batch: BatchSize | None = None
-    """samples in one step, over all processes; by default the recipe's"""
+    """samples in one step, over all processes; by default chosen as the epochs are"""
     lr: Annotated[float, Positive] | None = None
     """learning rate before the recipe scales it with batch and time; by default the recipe's"""
     chunk: Chunk | None = None
@@ -42,7 +46,8 @@ class Settings:
     """mask 75 % of each view's patches and do not crop, for methods that embed views; transformers drop masked tokens,
     convnets see filled ones"""
     image_size: Size | None = None
-    """side in pixels of the images that the encoder reads; by default the data's"""
+    """side in pixels of the images that the encoder reads; by default chosen for the data and the machine, for arrays
+    the data's"""
     weights: str | None = None
     """weights that the encoder starts from: a run folder, a .safetensors file, or a folder with model.safetensors; by
     default random ones"""

@@ -9,6 +9,11 @@ from sanslabel.inputs import ImageSpec
 from sanslabel.run_config import Plan
 from sanslabel.training.session import Session
 
+FEW = 100
+"""number of pictures below which a header warns"""
+FLAGS = {"image_size": "--image-size", "batch": "--batch", "epochs": "--epochs"}
+"""flags of the settings that are chosen"""
+
 
 def print_header(session: Session) -> None:
     """Prints the header of a run to standard error."""
@@ -35,6 +40,29 @@ def header(plan: Plan, name: str, weights: int) -> Iterator[str]:
     batch = f"batch {plan.batch:,}{share if plan.world_size > 1 else ''}"
     steps = counted(plan.samples // plan.batch * plan.epochs, "step")
     yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
+    if plan.samples < FEW:
+        yield f"{plan.samples:,} pictures are few: an encoder needs hundreds to learn anything, better thousands"
+    if plan.chosen:
+        yield f"chosen: {'; '.join(_choices(plan))}"
+    if plan.expected is not None:
+        takes = plan.expected
+        yield (
+            f"expected: {duration(takes.seconds)}, {readable_bytes(takes.memory)} of memory,"
+            f" {readable_bytes(takes.disk)} of disk"
+        )
+    if plan.chosen:
+        yield f"change it with {', '.join(('--minutes', *(FLAGS[name] for name in plan.chosen)))}, --encoder"
+
+
+def _choices(plan: Plan) -> Iterator[str]:
+    """Yields each value that was chosen, with its reason."""
+    values = {
+        "image_size": f"{plan.image_size} pixels",
+        "batch": f"batch {plan.batch:,}",
+        "epochs": counted(plan.epochs, "epoch"),
+    }
+    for name, reason in plan.chosen.items():
+        yield f"{values[name]}, {reason}"
 
 
 def counted(count: int, thing: str) -> str:
@@ -48,3 +76,16 @@ def readable_count(count: int) -> str:
         if count >= size:
             return f"{count / size:.{1 if count < 10 * size else 0}f} {unit}"
     return str(count)
+
+
+def readable_bytes(count: int) -> str:
+    """Returns a number of bytes in the unit that suits it: "1.3 GiB", "31 MiB"."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
+
+
+def duration(seconds: float) -> str:
+    """Returns a time with the precision of an estimate: "about 4 minutes"."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            return f"about {seconds / length:.{1 if seconds < 10 * length and length > 60 else 0}f} {unit}s"
+    return "about a minute" if seconds >= 45 else f"about {max(1, round(seconds / 10)) * 10} seconds"

@@ -19,7 +19,7 @@ from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
-from sanslabel.run_config import GivenNetwork, Plan
+from sanslabel.run_config import Expected, GivenNetwork, Plan
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RecipeName, Settings
 from sanslabel.sources import Source, location
@@ -61,6 +61,8 @@ def resolve_plan(
     recipe: Recipe,
     encoder: EncoderChoice | None,
     settings: Settings,
+    chosen: Mapping[str, str] | None = None,
+    expected: Expected | None = None,
 ) -> tuple[Plan, Method]:
     """Returns the plan of a run, and the method with views of the images' size. Raises BadInput if settings contradict
     each other, or if the machine or the data do not allow them."""
@@ -106,6 +108,8 @@ def resolve_plan(
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,
+        chosen=dict(chosen or {}),
+        expected=expected,
     )
     if plan.batch % plan.world_size:
         raise BadInput(

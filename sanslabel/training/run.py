@@ -25,8 +25,9 @@ from sanslabel.run_config import Plan, Spent
 from sanslabel.run_folder import RunFolder, check_network_size
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
-from sanslabel.sources import Source, open_source
+from sanslabel.sources import Source, names, open_source
 from sanslabel.sources.cache import cached
+from sanslabel.training.choice import fitted
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
 from sanslabel.training.header import print_header
@@ -58,8 +59,8 @@ def train(
         that reads several signals, a mapping from signals to such encoders.
     out: the run folder, by default runs/METHOD-DATA-NUMBER. It must not hold a run yet. But if torchrun or SLURM
         restart the command, the run in it continues.
-    settings: the fields of `sanslabel.settings.Settings`: epochs, batch, lr, chunk, masked, image_size, device,
-        precision, workers, cache, seed, on_collapse, track, sharding, compile, recompute, profile.
+    settings: the fields of `sanslabel.settings.Settings`: minutes, epochs, batch, lr, chunk, masked, image_size,
+        device, precision, workers, cache, seed, on_collapse, track, sharding, compile, recompute, profile.
 
     If torchrun or srun starts several processes, they train one encoder together. Raises BadInput, DiskError,
     NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
@@ -69,7 +70,8 @@ def train(
     check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
-    name, method, recipe = resolve_method(method, recipe, chosen.lr)
+    keeps_recipe = recipe != "small" or data in names()
+    name, instance, recipe = resolve_method(method, recipe, chosen.lr)
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))
     elif may_restart():
@@ -77,9 +79,14 @@ def train(
     device = chosen_device(chosen.device)
     check_together(device, chosen)
     source = open_source(data, "train", image_size=chosen.image_size)
-    plan, method = resolve_plan(data, source, device, name, method, recipe, encoder, chosen)
     run = on_first_process(new_folder, Path(out) if out is not None else None, name, source.name)
-    return _trained(RunFolder(run, plan, _versions(), spent=None), method, recipe, source, chosen, fresh=True)
+
+    def resolve(source: Source, settings: Settings, **outcome: Any) -> tuple[Plan, Method]:
+        return resolve_plan(data, source, device, name, instance, recipe, encoder, settings, **outcome)
+
+    fit = fitted(source, device, recipe, chosen, resolve, keeps_recipe)
+    plan, sized = resolve(fit.source, fit.settings, chosen=fit.chosen, expected=fit.expected)
+    return _trained(RunFolder(run, plan, _versions(), spent=None), sized, recipe, fit.source, chosen, fresh=True)
 
 
 @joined()
