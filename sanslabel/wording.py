@@ -52,7 +52,7 @@ def with_arguments(sentence: str) -> str:
     beginning and the first colon. Any other flag becomes its name between backticks.
     """
     sentence = re.sub(rf"(?:sanslabel train )?--resume ({PATH})", _resumed, sentence)
-    sentence = re.sub(rf"^({FLAG}) ([^:]+): ", lambda m: f"{argument_name(m[1])}={_literal(m[2])}: ", sentence)
+    sentence = re.sub(rf"^({FLAG}) (.+?): ", lambda m: f"{argument_name(m[1])}={_literal(m[2])}: ", sentence)
     values = rf"{NUMBER}|(?:{WORDS.replace(' ', '|')})\b"
     sentence = re.sub(rf"({FLAG})[ =]({values})", lambda m: f"{argument_name(m[1])}={_literal(m[2])}", sentence)
     return re.sub(rf"(?<![\w`-]){FLAG}", _quoted, sentence)

@@ -154,7 +154,7 @@ def test_a_run_without_its_parts(run):
     with pytest.raises(BadInput, match="has no checkpoint yet"):
         folder.networks(CPU)
     with pytest.raises(
-        BadInput, match=r"no trained encoder here, .* no checkpoint yet; finish it with: sanslabel train "
+        BadInput, match=r"no trained encoder here, .* no checkpoint yet; finish it with: sanslabel.resume\\("
     ):
         folder.encoder()
     with pytest.raises(BadInput, match="no run here"):

@@ -390,7 +390,7 @@ def test_data_without_labels(run, arrays):
         ({"protocols": ("kn",)}, "`protocols`: there is no protocol 'kn'; did you mean knn?"),
         ({"protocols": ()}, "`protocols`: name at least one"),
         ({"device": "abacus"}, "device='abacus'"),
-        ({"protocols": ("finetune",), "stage": 1}, "finetune trains the full encoder; leave out `stage` and `tokens`"),
+        ({"protocols": ("finetune",), "stage": 1}, "trains the full encoder; leave out `stage` and `tokens`"),
         ({"network": "critic"}, "has no network 'critic'"),
         ({"data": "nowhere"}, "nowhere"),
     ],
