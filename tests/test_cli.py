@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from unittest import mock
 
@@ -17,6 +20,7 @@ import pytest
 from sanslabel import methods
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.main import GROUPS, command, command_names, main
+from sanslabel.cli.next_steps import next_steps
 
 QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
 
@@ -132,7 +136,10 @@ def test_data_without_labels_trains_and_says_why_it_is_not_evaluated(tmp_path):
     ("arguments", "sentence"),
     [
         (["trian"], "did you mean train?"),
-        (["train", "simclear"], "did you mean simclr?"),
+        (["train", "simclear"], "There is no method 'simclear': did you mean simclr?"),
+        (["train", "photoz"], "There is no method and no folder 'photoz'; name your pictures with --data FOLDER."),
+        (["train", "vicreg", "photoz"], "There is no folder 'photoz'; name your pictures with --data FOLDER."),
+        (["train", "digits", "--data", "digits"], "'digits' and --data both name pictures; keep one of the two."),
         (["train", "--data", "no/such/folder"], "no/such/folder"),
         (["train", "--data", "fashoin"], "did you mean fashion?"),
         (["train", "--encoder", "resnet"], "did you mean resnet"),
@@ -238,6 +245,91 @@ def test_help_fits_the_terminal_and_states_bounds_and_defaults():
     assert "(above 0; default: 0.2)" in plain
     assert "evaluate the encoder at the end (on by default)" in plain
     assert "{None}" not in plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "data"),
+    [
+        (["my photos"], "simclr", "my photos"),
+        (["my photos/", "--epochs", "1"], "simclr", "my photos/"),
+        (["vicreg", "my photos"], "vicreg", "my photos"),
+        (["digits"], "simclr", "digits"),
+        (["nowhere/photos"], "simclr", "nowhere/photos"),
+        (["vae", "--data", "my photos"], "vae", "my photos"),
+        (["vicreg"], "vicreg", "fashion"),
+    ],
+)
+def test_a_folder_after_train_is_the_data(arguments, method, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "vicreg").mkdir()  # a method's name is the method
+    asked = []
+    monkeypatch.setattr(
+        "sanslabel.training.run.train", lambda data, **settings: asked.append((data, settings)) or 1 / 0
+    )
+    messages = StringIO()
+    with redirect_stderr(messages), pytest.raises(ZeroDivisionError):
+        main(["train", *arguments])
+    ((chosen, settings),) = asked
+    assert (chosen, type(settings["method"]).__name__.lower()) == (data, method)
+    noted = "" if "--data" in arguments or data == "fashion" else "read as: sanslabel train"
+    assert messages.getvalue().startswith(noted)
+    assert bool(messages.getvalue()) == bool(noted)
+    assert not noted or shlex.split(messages.getvalue())[-2 - 2 * ("--epochs" in arguments) :][:2] == ["--data", data]
+
+
+def finished(method: str, data: str, classes: int) -> SimpleNamespace:
+    """What a run leaves of interest for the commands that come next."""
+    plan = SimpleNamespace(method=method, data=data, classes=classes)
+    chosen = methods.method_class(method)
+    return SimpleNamespace(path=Path("runs/ü x"), plan=plan, method=lambda: chosen.under(chosen.small))
+
+
+def test_next_lines_repeat_the_flags_of_the_run():
+    flags = [
+        "--data",
+        "my photos",
+        "--image-size",
+        "64",
+        "--epochs=5",
+        "--out",
+        "runs/ü x",
+        "--method.temperature",
+        "1",
+    ]
+    flags += ["--lr", "1", "--no-evaluate", "--encoder", "vit_micro", "--encoder-options", "patch=4", "pool=mean"]
+    lines = next_steps(finished("simclr", "/x/my photos", 0), flags, embedded=False, measured=False)
+    assert [line.partition("   ")[0] for line in lines] == [
+        "sanslabel report 'runs/ü x'",
+        "sanslabel evaluate 'runs/ü x' --data LABELED",
+        "sanslabel train vicreg --data 'my photos' --image-size 64 --epochs=5 --no-evaluate",
+        "sanslabel methods",
+    ]
+    assert not any("your own pictures" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "embedded", "measured", "commands"),
+    [
+        (("vicreg", "/x/stamps", 14), False, True, ["report", "train simclr --data", "methods"]),
+        (("vicreg", "/x/stamps", 14), False, False, ["report", "evaluate", "train", "methods"]),
+        (("vae", "/x/stamps", 0), False, False, ["report", "evaluate", "sample", "train vicreg"]),
+        (("simclr", "fashion", 10), True, True, ["report", "train simclr --data F", "methods"]),
+        (("vae", "spiral", 0), True, False, ["report", "sample", "train vae --data F", "methods"]),
+    ],
+)
+def test_next_lines_are_those_that_help(arguments, embedded, measured, commands):
+    lines = next_steps(finished(*arguments), [], embedded, measured)
+    assert len(lines) == len(commands) <= 4
+    assert all(line.startswith(f"sanslabel {command}") for line, command in zip(lines, commands, strict=True))
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_every_command_has_help(name):
+    done = run(name, "--help", columns="80")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: sanslabel {name}")
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_an_empty_folder_and_one_without_images(tmp_path):

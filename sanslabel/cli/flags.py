@@ -154,6 +154,7 @@ class _Formatter(RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns, 120) - 1)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        text = re.sub(r"(?<=\S)\n(?=\S)", " ", inspect.cleandoc(text))  # the lines of a paragraph become one
         lines = []
         for line in text.splitlines():
             label = re.match(r"  \S+ +", line)

@@ -86,7 +86,7 @@ def help_text() -> str:
 
 def _run(arguments: list[str]) -> None:
     name, *others = arguments or ["--help"]
-    if name in {"-h", "--help"}:
+    if name in {"-h", "--help", "help"}:
         print(help_text())
     elif name == "--version":
         from sanslabel import __version__

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 
-from sanslabel.errors import BadInput
+from sanslabel.cli.flags import parse_flags
 
 GROUP = "Data"
 USAGE = "methods"
 
 
+@dataclass(frozen=True)
+class Methods:
+    """List the methods by family: the energy of each, how it prevents collapse, what it needs, and its paper. The flags
+    of a method are listed by `sanslabel train METHOD --help`."""
+
+
 def run(arguments: list[str]) -> None:
     """Prints every method under its family."""
-    if arguments:
-        raise BadInput(
-            f"methods has no flag {arguments[0]!r}; sanslabel train METHOD --help lists the flags of a method."
-        )
+    parse_flags(Methods, "methods", arguments, Methods.__doc__ or "")
     from rich.console import Console
     from rich.table import Table
 

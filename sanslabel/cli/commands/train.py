@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 from sanslabel.cli.flags import parse_flags
-from sanslabel.cli.processes import joined_command
+from sanslabel.cli.next_steps import next_steps, quoted
+from sanslabel.cli.processes import joined_command, process_number
 from sanslabel.console import errors
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, suggestion
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
 
 GROUP = "Learn"
-USAGE = "train [METHOD] [--data PATH] …"
+USAGE = "train [METHOD] [FOLDER] …"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def run(arguments: list[str]) -> None:
     """Trains or resumes a run, evaluates its encoder, and prints what was made."""
     from sanslabel.methods import method_class, names, sentence
 
-    name = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    name, arguments = _method_and_flags(arguments)
     if name is None and {"-h", "--help"} & set(arguments):
         listing = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
         parse_flags(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listing}")
@@ -65,9 +69,47 @@ def run(arguments: list[str]) -> None:
     with joined_command(flags.timeout):
         finished = _resumed(flags, name) if flags.resume is not None else _trained(flags)
         _print_summary(finished)
-        if flags.evaluate:
-            _evaluate(finished, flags.data)
-        _print_next_steps(finished)
+        measured = flags.evaluate and _evaluated(finished, flags.data)
+        _print_next_steps(finished, arguments, measured)
+
+
+def _method_and_flags(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the method, if the arguments begin with one, and the flags. A path, or the name of a set, after it or in
+    its place is read as --data. Raises BadInput for any other word."""
+    from sanslabel.methods import names
+
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    flags = arguments[len(words) :]
+    name = words.pop(0) if words and words[0] in names() else None
+    for word in words:
+        if not _is_data(word):
+            raise _unknown(word, names() if name is None else [])
+    if words and any(flag.partition("=")[0] == "--data" for flag in flags):
+        raise BadInput(f"{words[0]!r} and --data both name pictures; keep one of the two.")
+    if words:
+        data = ["--data", *words]
+        if not process_number():
+            print(
+                f"read as: {shlex.join(['sanslabel', 'train', *([name] if name else []), *data, *flags])}",
+                file=errors(),
+            )
+        flags = [*data, *flags]
+    return name, flags
+
+
+def _unknown(word: str, methods: list[str]) -> BadInput:
+    """Returns the error for a word that is neither a method nor data."""
+    if "did you mean" in (similar := suggestion(word, methods)):
+        return BadInput(f"There is no method {word!r}: {similar}")
+    kind = "method and no folder" if methods else "folder"
+    return BadInput(f"There is no {kind} {word!r}; name your pictures with --data FOLDER.")
+
+
+def _is_data(word: str) -> bool:
+    """Returns True for a path that exists, for anything that looks like a path, and for the name of a set."""
+    from sanslabel.sources import names
+
+    return "/" in word or Path(word).exists() or word in names()
 
 
 def _resumed(flags: Any, method: str | None) -> Any:
@@ -100,7 +142,8 @@ def _print_summary(finished: Any) -> None:
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
 
 
-def _evaluate(finished: Any, data: str | None) -> None:
+def _evaluated(finished: Any, data: str | None) -> bool:
+    """Prints the scores. Returns False, after a sentence with the reason, if the data have no labels."""
     from sanslabel.cli.tables import print_scores
     from sanslabel.evaluation import Unlabeled
 
@@ -108,21 +151,22 @@ def _evaluate(finished: Any, data: str | None) -> None:
         print_scores(finished.path, data=data, device=finished.plan.device)
     except Unlabeled as reason:
         print(f"Not evaluated: {reason}")
+        return False
     except KeyboardInterrupt:
-        print(f"The encoder is saved; evaluate it with: sanslabel evaluate {finished.path}", file=errors())
+        print(f"The encoder is saved; evaluate it with: sanslabel evaluate {quoted(finished.path)}", file=errors())
         raise
+    return True
 
 
-def _print_next_steps(finished: Any) -> None:
-    path, method = finished.path, finished.plan.method
-    other = "simclr" if method == "vicreg" else "vicreg"
+def _print_next_steps(finished: Any, arguments: Sequence[str], measured: bool) -> None:
+    from sanslabel.sources import names
+
+    path = finished.path
     print(f"""
-Made    {path}/encoder.safetensors   the encoder: sanslabel.load_encoder("{path}")
-        {path}/metrics.jsonl         loss, spread and rank of the embedding over time
-Next    sanslabel report {path}   everything on one page
-        sanslabel train {method} --data FOLDER        your own pictures; no labels needed
-        sanslabel train {other:<22} another way to keep the energy from collapsing
-        sanslabel methods                      all methods""")
+Made    {path}/encoder.safetensors   the encoder: sanslabel.load_encoder({str(path)!r})
+        {path}/metrics.jsonl         loss, spread and rank of the embedding over time""")
+    embedded = finished.plan.data in names()
+    print("Next    " + "\n        ".join(next_steps(finished, arguments, embedded, measured)))
 
 
 def _encoder(name: str | None, options: Sequence[str]) -> str | dict[str, Any] | None:

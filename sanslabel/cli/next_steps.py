@@ -1,0 +1,64 @@
+"""The commands that help after a training run, in the user's own words: the same data, sizes and recipe."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+WIDEST = 58
+"""characters of a command that still has its meaning on the same column as the others"""
+RUN_FLAGS = ("--out", "--resume", "--weights", "--teacher", "--allow-missing", "--profile", "--track", "--seed")
+"""flags that belong to one run, and are not repeated for another"""
+METHOD_FLAGS = ("--method.", "--encoder", "--recipe", "--lr", "--batch", "--chunk", "--masked", "--no-masked")
+"""flags that were chosen for one method"""
+
+
+def next_steps(finished: Any, arguments: Sequence[str], embedded: bool, measured: bool) -> list[str]:
+    """Returns lines with commands and their meaning, at most four.
+
+    finished: the run folder. arguments: the flags of this run. embedded: True if the data are a
+    set of this package. measured: True if the encoder was evaluated.
+    """
+    commands = dict(_commands(finished, arguments, embedded, measured))
+    width = max([len(command) for command in commands if len(command) <= WIDEST], default=0)
+    return [f"{command:<{width}}   {meaning}" for command, meaning in commands.items()][:4]
+
+
+def quoted(path: str | Path) -> str:
+    """Returns a path as a shell reads it."""
+    return shlex.quote(str(path))
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """Returns the flags, with their values, that also fit a run of another method."""
+    words: list[str] = []
+    keep = False
+    for word in arguments:
+        if word.startswith("--"):
+            keep = word.partition("=")[0] not in RUN_FLAGS and not word.startswith(METHOD_FLAGS)
+        if keep:
+            words.append(word)
+    return words
+
+
+def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured: bool) -> Iterator[tuple[str, str]]:
+    """Yields commands with their meaning, the most helpful first."""
+    from sanslabel.methods.abilities import Samples
+
+    plan, run = finished.plan, quoted(finished.path)
+    yield f"sanslabel report {run}", "everything on one page"
+    if not measured and (plan.classes or 0) > 1:
+        yield f"sanslabel evaluate {run}", "accuracy of the encoder"
+    elif not measured and not embedded:
+        yield f"sanslabel evaluate {run} --data LABELED", "accuracy on pictures in a folder for each class"
+    if isinstance(finished.method(), Samples):
+        yield f"sanslabel sample {run}", "new pictures, drawn by the model"
+    if not embedded:
+        other = "simclr" if plan.method == "vicreg" else "vicreg"
+        words = repeated(arguments) or ["--data", plan.data]
+        yield shlex.join(["sanslabel", "train", other, *words]), "another method, the same pictures"
+    else:
+        yield f"sanslabel train {plan.method} --data FOLDER", "your own pictures; no labels needed"
+    yield "sanslabel methods", "all methods"
