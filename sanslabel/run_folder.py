@@ -25,6 +25,7 @@ from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Source, Split, open_source, splits
+from sanslabel.sources.held_out import without_measured
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -125,17 +126,22 @@ class RunFolder:
     def scores(self) -> list[ScoreFile]:
         """Returns the scores of the run's present encoders in RUN/evaluation, one file for each set of data and
         encoder. Raises BadInput if a file is damaged."""
-        return [file for file in self._score_files() if not self._earlier(file)]
+        present = self._measured_encoders()
+        return [file for file in self._score_files() if file.sha256 == present[file.network]]
 
     def earlier_scores(self) -> list[ScoreFile]:
         """Returns the scores of encoders that the run had before it was trained on."""
-        return [file for file in self._score_files() if self._earlier(file)]
+        present = self._measured_encoders()
+        return [file for file in self._score_files() if file.sha256 != present[file.network]]
 
     def _score_files(self) -> list[ScoreFile]:
         return merged_by_key(score_files(self.path / "evaluation").values())
 
-    def _earlier(self, file: ScoreFile) -> bool:
-        return file.network in self.exported() and file.sha256 != checkpoint.sha256(self.encoder_file(file.network))
+    def _measured_encoders(self) -> dict[str, str]:
+        """Returns the SHA-256 of each present encoder that may have scores, by network. Without an exported encoder, it
+        is the one whose scores were written last."""
+        last = {file.network: file.sha256 for file in score_files(self.path / "evaluation").values()}
+        return last | {name: checkpoint.sha256(self.encoder_file(name)) for name in self.exported()}
 
     def method(self) -> Method:
         """Returns the run's method with its hyper-parameters. Raises BadInput if its class is not installed."""
@@ -215,7 +221,8 @@ class RunFolder:
         return method, net.to(device).eval()
 
     def source(self, split: Split | None = None, data: str | Path | None = None, channels: int | None = None) -> Source:
-        """Returns images of the size that the run was trained at.
+        """Returns images of the size that the run was trained at. The training split of the run's own data has the
+        samples that the run was trained on.
 
         split: by default the test split if there is one. data: by default those of the run. channels: by default those
         that the encoder reads. Raises BadInput if the data are missing or do not fit.
@@ -225,8 +232,9 @@ class RunFolder:
         if split is None:
             split = "test" if "test" in splits(chosen) else "train"
         channels = plan.encoder.get("channels") if channels is None else channels
-        copies = plan.copies and data is None
-        return open_source(chosen, split, image_size=plan.image_size or None, channels=channels, copies=copies)
+        images = {"image_size": plan.image_size or None, "channels": channels}
+        source = open_source(chosen, split, **images, copies=plan.copies and data is None)
+        return without_measured(source, chosen) if split == "train" and data is None and plan.held_out else source
 
     def facts(self) -> Facts:
         """Returns the facts of the data that the run was trained on.

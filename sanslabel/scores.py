@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, nan
 from pathlib import Path
@@ -65,6 +65,15 @@ class Score:
     gains: tuple[Gain, ...] = ()
     """gains of a trained encoder over its own start and over pixels; empty for others, and in files of earlier
     versions"""
+    trained_on: str = ""
+    """how the run was trained on the measured samples: "with labels", "without labels", or "" if it was not"""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Returns the score as its file has it. A value that is not finite becomes null. Gains and `trained_on` are
+        left out if they are empty."""
+        content = {**asdict(self), "value": self.value if isfinite(self.value) else None}
+        return {key: value for key, value in content.items() if value or key not in ("gains", "trained_on")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +133,18 @@ def read_scores(path: Path) -> ScoreFile:
 
 
 def write_scores(path: Path, file: ScoreFile) -> None:
-    """Writes RUN/evaluation/DATA.json in one step. A value that is not finite becomes null. Raises DiskError."""
+    """Writes RUN/evaluation/DATA.json in one step. Raises DiskError."""
     content = asdict(file)
     encoder = {name: content.pop(name) for name in ("network", "sha256")}
-    scores = [
-        {**score, "value": score["value"] if isfinite(score["value"]) else None} for score in content.pop("scores")
-    ]
-    checkpoint.write_json(path, {**content, "encoder": encoder, "scores": scores})
+    checkpoint.write_json(path, {**content, "encoder": encoder, "scores": [score.content for score in file.scores]})
+
+
+def measured_images(scores: Sequence[Score], noun: str = "images") -> str:
+    """Returns the number of images that scores were measured on, and how they were chosen, for the title of a table."""
+    counts = sorted({score.n_test for score in scores})
+    number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    trained_on = "".join(f", which the run was trained on {how}" for how in {s.trained_on: 0 for s in scores} if how)
+    return f"{number} {noun} ({scores[0].split}{trained_on})"
 
 
 def _time_and_name(path: Path) -> tuple[int, str]:

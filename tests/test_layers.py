@@ -23,7 +23,7 @@ FLOORS = [
         "inputs",
     }
     | {"json_lines", "run_config"}
-    | {"randomness", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
+    | {"randomness", "fifths", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
     | {"schedules", "optimizers", "recipe", "figures"},
     {"views", "encoders", "memory", "clustering", "losses", "diagnostics", "verdict"},
     {"heads"},

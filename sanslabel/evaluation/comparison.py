@@ -78,7 +78,9 @@ class Comparison:
     def labeled(self, data: str | Path) -> LabeledSplit:
         """Returns another set of labeled images, for the same encoders. Raises BadInput as `labeled_split` does."""
         images = self.images
-        return self._open(f"data {data}", lambda: labeled_split(data, self.seed, images.options, images.cache))
+        return self._open(
+            f"data {data}", lambda: labeled_split(data, self.seed, images.options, images.cache, images.plan)
+        )
 
     def subject(self, run: str | Path) -> Subject:
         """Returns the encoder of another folder. Raises BadInput if it reads images of another size or number of
@@ -120,6 +122,7 @@ class Comparison:
             n_test=len(division.test) if n_test is None else n_test,
             seed=self.seed,
             settings=settings,
+            trained_on=division.trained_on,
         )
 
     def _open(self, key: str, open_other: Callable[[], Any]) -> Any:

@@ -43,6 +43,7 @@ def evaluate(
         "timm/…". The last two need `data`.
     data: labeled data, by default those that the run was trained on. Probes are fitted on the training split and
         measured on the test split. Without a test split, a fifth of the labeled images, fixed by the seed, is measured.
+        For a run that learned from labels, it is the fifth that the run left out, whatever the seed.
     protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
     network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: the stage and tokens to read from the encoder, see `Readout`; by default its representation.
@@ -67,7 +68,7 @@ def evaluate(
     on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)
-    split = labeled_split(labeled, seed, options, features)
+    split = labeled_split(labeled, seed, options, features, subject.plan)
     trained = f"trained encoder ({subject.network})"
     start = start_of(subject, split.train, seed, split.options) if baselines else {}
     encoders = {**start, trained: subject.encoder.to(options["device"])}

@@ -29,6 +29,8 @@ class Division(NamedTuple):
     classes: int
     split: str
     """the name of the test samples"""
+    trained_on: str = ""
+    """how the run was trained on the test samples, see `Score`"""
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sanslabel import methods
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
-from sanslabel.evaluation.linear import fifths
 from sanslabel.evaluation.representation import Representation, RepresentOptions, represent
 from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.run_config import Plan
 from sanslabel.sources import Source, Split, open_source, splits
+from sanslabel.sources.held_out import SEED, labeled, measured_fifth
 
 
 class Unlabeled(BadInput):
@@ -35,6 +37,10 @@ class LabeledSplit:
     options: RepresentOptions
     """the options of `represent`"""
     cache: FeatureCache
+    plan: Plan | None = None
+    """the plan of the run whose encoder is measured; None for an encoder without one"""
+    trained_on: str = ""
+    """how that run was trained on the images to measure on, see `Score`"""
 
     def represented(self, compared: Mapping[str, Representation]) -> tuple[dict[str, Features], Division]:
         """Returns the features of readable images by name, (N, D) and (M, D), and their labels."""
@@ -43,12 +49,12 @@ class LabeledSplit:
         home = next(iter(on_train.values())).device
         labels = self.train.labels[train_index].to(home), self.test.labels[test_index].to(home)
         features = {name: Features(on_train[name], on_test[name]) for name in compared}
-        return features, Division(*labels, len(self.train.classes), self.split)
+        return features, Division(*labels, len(self.train.classes), self.split, self.trained_on)
 
     @property
     def all(self) -> Division:
         """Returns the labels of all images, readable or not."""
-        return Division(self.train.labels, self.test.labels, len(self.train.classes), self.split)
+        return Division(self.train.labels, self.test.labels, len(self.train.classes), self.split, self.trained_on)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -80,49 +86,66 @@ class LabeledSplit:
         return {name: known[name][0] if name in known else computed[name] for name in compared}, index
 
 
-def labeled_split(data: str | Path, seed: int, options: RepresentOptions, cache: FeatureCache) -> LabeledSplit:
+def labeled_split(
+    data: str | Path, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
+) -> LabeledSplit:
     """Returns the training and test split of labeled data, for an encoder that reads the input `options["reads"]`.
 
-    Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. The options are those of
-    `represent`. Raises Unlabeled if there are labels of fewer than two classes, and BadInput if the data have no input
-    for the encoder.
+    Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. If the run of the plan left
+    out a fifth of these data in training, it is that fifth. The options are those of `represent`. Raises Unlabeled if
+    there are labels of fewer than two classes, and BadInput if the data have no input for the encoder.
     """
-    train = _labeled(open_for(options["reads"], data, "train"))
-    test = _labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
+    source = open_for(options["reads"], data, "train")
+    train = labeled(source)
+    test = labeled(open_for(options["reads"], data, "test")) if "test" in splits(data) else None
     if len(train) == 0:
         why = f" ({train.no_labels})" if train.no_labels else ""
         raise Unlabeled(f"{data} has no labels{why}, which evaluation needs; name labeled data with --data.")
-    if test is not None and len(test):
-        if test.classes != train.classes:
-            raise BadInput(
-                f"{data}: the training and the test split have different classes; give both the same class folders."
-            )
-        split = "test split"
-    else:
-        fifth = fifths(train.labels, seed)
-        train, test = train.subset((fifth != 0).nonzero()[:, 0]), train.subset((fifth == 0).nonzero()[:, 0])
+    split, trained_on = "test split", ""
+    if test is None or len(test) == 0:
         split = "a fifth of the labeled images"
+        measured = measured_fifth(train, seed)
+        if plan is not None and plan.held_out and _trained_without_fifth(plan, source):
+            measured = measured_fifth(train, SEED)
+        elif plan is not None and _trained_on_all(plan, source, data, options["reads"]):
+            trained_on = "with labels" if _learns_from_labels(plan) else "without labels"
+        train, test = train.subset((~measured).nonzero()[:, 0]), train.subset(measured.nonzero()[:, 0])
+    elif test.classes != train.classes:
+        raise BadInput(
+            f"{data}: the training and the test split have different classes; give both the same class folders."
+        )
     if len(train.labels.unique()) < 2 or len(test) == 0:
         raise Unlabeled(f"{data} has labels of a single class; name data with two classes or more with --data.")
-    return LabeledSplit(str(data), train, test, split, options, cache)
+    return LabeledSplit(str(data), train, test, split, options, cache, plan, trained_on)
 
 
-def open_for(reads: InputSpec, data: str | Path, split: Split) -> Source:
-    """Returns a split of the data for an encoder; images are opened at its size and with its channels. Raises BadInput
-    if the data have no input for the encoder."""
+def open_for(reads: InputSpec, data: str | Path, split: Split, copies: bool = False) -> Source:
+    """Returns a split of the data for an encoder; images are opened at its size and with its channels. With `copies`,
+    each copy of an image file counts. Raises BadInput if the data have no input for the encoder."""
     images: dict[str, Any] = {}
     if isinstance(reads, ImageSpec):
         images = {"image_size": reads.side, "channels": reads.channels}
-    source = open_source(data, split, **images)
+    source = open_source(data, split, **images, copies=copies)
     if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
         kind = type(reads).__name__.removesuffix("Spec").lower()
         raise BadInput(f"{data}: has no {kind} for the encoder to read; name other data with --data.")
     return source
 
 
-def _labeled(source: Source) -> Source:
-    """Returns the samples of a source that have a label."""
-    return source if bool((source.labels >= 0).all()) else source.subset((source.labels >= 0).nonzero()[:, 0])
+def _trained_without_fifth(plan: Plan, source: Source) -> bool:
+    """Returns True if the run was trained on this source without the fifth that evaluation measures by default."""
+    return source.subset((~measured_fifth(source, SEED)).nonzero()[:, 0]).fingerprint == plan.fingerprint
+
+
+def _trained_on_all(plan: Plan, source: Source, data: str | Path, reads: InputSpec) -> bool:
+    """Returns True if the run was trained on this source. Runs of earlier versions counted copies of files."""
+    if source.fingerprint == plan.fingerprint or not plan.copies:
+        return source.fingerprint == plan.fingerprint
+    return open_for(reads, data, "train", copies=True).fingerprint == plan.fingerprint
+
+
+def _learns_from_labels(plan: Plan) -> bool:
+    return plan.method in methods.names() and methods.method_class(plan.method).learns_from_labels
 
 
 def _all_equal(indexes: Sequence[Tensor]) -> bool:

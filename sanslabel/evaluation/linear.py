@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.fifths import fifths
 
-FOLDS = 5
 STRONGEST, WEAKEST, STEP = 10.0, 1e-7, 10**-0.5
 """the strongest and weakest penalty that may be tried, and the factor from one to the next, half a decade"""
 BLOCK = 1 << 24
@@ -110,16 +109,6 @@ def chosen_penalty(
             path.append(HeldOut(penalty, *_held_out(problem, weights, fifth)))
             penalty *= STEP
     return Choice(tuple(path))
-
-
-def fifths(labels: Tensor, seed: int) -> Tensor:
-    """Returns the fifth that each sample belongs to, (N,) int64 in [0, 5), fixed by the seed. All fifths have the same
-    shares of classes."""
-    order = permutation(fold(seed, Stream.FOLDS), len(labels)).to(labels.device)
-    order = order[labels[order].argsort(stable=True)]
-    fifth = torch.empty_like(labels)
-    fifth[order] = torch.arange(len(labels), device=labels.device) % FOLDS
-    return fifth
 
 
 class _Frame(NamedTuple):

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from sanslabel.evaluation.features import Division, Features, accuracy, take
-from sanslabel.evaluation.linear import FOLDS, Probe, chosen_penalty, fitted
+from sanslabel.evaluation.linear import Probe, chosen_penalty, fitted
 from sanslabel.evaluation.rounds import Measure, Predict
+from sanslabel.fifths import FOLDS
 
 
 def chosen_probe(

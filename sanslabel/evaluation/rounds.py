@@ -105,6 +105,7 @@ def _score(
         seed=comparison.seed,
         settings=_merged(settings),
         gains=gains,
+        trained_on=comparison.division.trained_on,
     )
 
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score],
     if not same and path in files:
         _move(path, files[path], about)
     kept = [checkpoint.read_json(file)["scores"] for file in same]
-    merged, changed = _merged([*kept, [_content(score) for score in scores]])
+    merged, changed = _merged([*kept, [score.content for score in scores]])
     if changed:
         protocols = " and ".join(changed)
         sentence = (
@@ -127,7 +126,3 @@ def _merged(groups: Sequence[Sequence[dict[str, Any]]]) -> tuple[list[dict[str, 
             changed[score["protocol"]] += 1
         merged[key] = score
     return list(merged.values()), changed
-
-
-def _content(score: Score) -> dict[str, Any]:
-    return {**asdict(score), "value": score.value if isfinite(score.value) else None}

@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from sanslabel.evaluation.protocols import names, protocol_class
-from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score
+from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_images
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,7 +78,7 @@ def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table
     from rich.table import Table
 
     if scores:
-        title = f"{title} on {scores[0].n_test:,} images ({scores[0].split})"
+        title = f"{title} on {measured_images(scores)}"
     made = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", min_width=len(title))
     made.add_column("representation")
     for name in columns:

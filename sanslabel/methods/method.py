@@ -105,6 +105,8 @@ class Method(ABC):
     """requirements on the data or the encoder, besides images"""
     signals: ClassVar[tuple[str, ...]] = ("image",)
     """the signals of a batch that the method reads; each has an encoder of its own"""
+    learns_from_labels: ClassVar[bool] = False
+    """True if the loss reads labels; training then leaves out the samples that evaluation measures"""
     embeds_views: ClassVar[bool] = False
     """True if the loss compares embeddings of the method's `view`, which may then be masked"""
     recipe: ClassVar[Recipe]

@@ -30,6 +30,7 @@ class Supervised(Method):
     paper = "Deep Residual Learning for Image Recognition"
     year = 2016
     needs = "labels"
+    learns_from_labels = True
 
     smoothing: float = 0.0
     """smoothing of the labels; 0 in the paper"""

@@ -41,7 +41,7 @@ def mistakes(folder: RunFolder, options: Options, log: Callable[[str], None]) ->
     }
     data = plan.data if options.data is None else options.data
     try:
-        split = labeled_split(data, options.seed, computing, FeatureCache(folder.path / "features"))
+        split = labeled_split(data, options.seed, computing, FeatureCache(folder.path / "features"), plan)
     except Unlabeled:
         return None
     if len(split.train) > PROBE_IMAGES:

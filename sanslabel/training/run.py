@@ -27,6 +27,7 @@ from sanslabel.serialization import to_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
 from sanslabel.sources import Source, names, open_source
 from sanslabel.sources.cache import cached
+from sanslabel.sources.held_out import without_measured
 from sanslabel.training.choice import fitted
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
@@ -78,7 +79,8 @@ def train(
         raise BadInput("--out: name a run folder, so that restarted processes (--max-restarts) find it.")
     device = chosen_device(chosen.device)
     check_together(device, chosen)
-    source = open_source(data, "train", image_size=chosen.image_size)
+    given = open_source(data, "train", image_size=chosen.image_size)
+    source = without_measured(given, data) if instance.learns_from_labels else given
     run = on_first_process(new_folder, Path(out) if out is not None else None, name, source.name)
 
     def resolve(source: Source, settings: Settings, **outcome: Any) -> tuple[Plan, Method]:
@@ -86,6 +88,7 @@ def train(
 
     fit = fitted(source, device, recipe, chosen, resolve, keeps_recipe)
     plan, sized = resolve(fit.source, fit.settings, chosen=fit.chosen, expected=fit.expected)
+    plan = replace(plan, held_out=len(given) - len(source))
     return _trained(RunFolder(run, plan, _versions(), spent=None), sized, recipe, fit.source, chosen, fresh=True)
 
 
@@ -126,6 +129,7 @@ def resume(
         cache=plan.cache if chosen.cache is None else chosen.cache,
     )
     source = open_source(data or plan.data, "train", image_size=plan.image_size or None, copies=plan.copies)
+    source = without_measured(source, data or plan.data) if plan.held_out else source
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     if not isinstance(method, Method):

@@ -26,7 +26,8 @@ class Cluster(Protocol):
     needs = "scikit-learn"
 
     def measure(self, comparison: Comparison) -> list[Score]:
-        train, test, classes, _ = division = comparison.division
+        division = comparison.division
+        train, test, classes = division.train, division.test, division.classes
         settings = {
             "clusters": classes,
             "selection": f"of {STARTS} starts the one whose training rows are nearest to their centroids",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sanslabel.evaluation.table import heading, title_of
 from sanslabel.report.markup import Cell, note, table
 from sanslabel.report.snapshot import Measurement, Snapshot
-from sanslabel.scores import Score
+from sanslabel.scores import Score, measured_images
 
 Column = tuple[str, str, int | None]
 """protocol, metric and labels of each class"""
@@ -64,7 +64,7 @@ def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> s
             ]
             for line in _lines(measured, several)
         ],
-        f"{title}, on {first.score.n_test:,} pictures of {data} ({first.score.split}). "
+        f"{title}, on {measured_images([m.score for _, m in measured], f'pictures of {data}')}. "
         "± is the standard deviation over draws of the labels.",
     )
 
