@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import os
+import pickle
 import signal
+import sys
 import threading
 import warnings
 from collections import deque
@@ -13,12 +15,16 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from queue import SimpleQueue
+from types import FunctionType, ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Request
 
 PATIENCE = 30.0
@@ -41,8 +47,16 @@ class Loads(Protocol[T_co]):
 def load_each(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
     """Returns the results of `source.load` for all requests, from `workers` processes, or from this one if that is 0.
 
-    A warning names the files that take long. Raises BadInput if worker processes die again and again.
+    A source that is defined in the script itself is loaded in this process, with a warning: workers do not import the
+    script. A warning names the files that take long. Raises BadInput if worker processes die again and again.
     """
+    if workers and (reason := _bound_here(source)):
+        warnings.warn(
+            f"{source.name}: is loaded in this process, without workers, since {reason}; put what the data need into a"
+            " file of its own, and import it",
+            stacklevel=2,
+        )
+        workers = 0
     return _by_workers(source, requested, workers) if workers else _here(source, requested)
 
 
@@ -149,7 +163,8 @@ def _started(
     remains."""
     before = multiprocessing.active_children()
     try:
-        pool = iter(_pool(source, requested, workers))
+        with _script_hidden():
+            pool = iter(_pool(source, requested, workers))
     except BaseException:
         for process in multiprocessing.active_children():
             if process not in before:
@@ -174,6 +189,55 @@ def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: in
         multiprocessing_context=context,
         generator=torch.Generator(),  # else it draws from the global one, and draws depend on the number of workers
     )
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Context manager in which new processes do not import the script that runs.
+
+    By default each of them does, and a script without `if __name__ == "__main__":` would train in each of them. Workers
+    need nothing of the script.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+def _bound_here(source: Loads) -> str:
+    """Returns the reason why a source cannot be sent to a worker process, or "" if it can be."""
+    dependencies = _Dependencies()
+    try:
+        dependencies.dump(source)
+    except Exception as error:  # objects raise errors of any kind when they are pickled
+        return f"it cannot be pickled ({error})"
+    if dependencies.of_script:
+        return f"{dependencies.of_script[0]} is defined in the script itself, which these do not import"
+    return ""
+
+
+class _Dependencies(pickle.Pickler):
+    """A pickler that writes nothing, and lists the classes and functions of the script that an object needs."""
+
+    def __init__(self) -> None:
+        super().__init__(_Nowhere())
+        self.of_script: list[str] = []
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Tensor | np.ndarray | PictureFile):
+            return int, ()  # nothing of a script is in them, and their content would take time
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            self.of_script.append(value.__qualname__)
+        return NotImplemented
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, content: bytes) -> int:
+        return len(content)
 
 
 def _died(process: multiprocessing.process.BaseProcess) -> bool:
