@@ -87,7 +87,6 @@ EMBEDDING = (
             "The standard deviation of the normalized embedding, averaged over its dimensions, times √D. It is 1 if "
             "embeddings are spread over the whole sphere, and 0 if all are equal."
         ),
-        short="std",
     ),
     Figure(
         name="effective_rank",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,8 @@ class Metrics:
         """Returns the verdict on the run up to its newest line."""
         return verdict(self.recent)
 
-    def add(self, record: Record, figures: Mapping[str, Any]) -> str:
-        """Writes a line with the figures of a record and the given `figures`. Returns the main figures as text for a
-        person."""
+    def add(self, record: Record, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes a line with the figures of a record and the given `figures`, and returns it."""
         step, now = record.clock.step + 1, time.monotonic()
         step_before, then = self.last
         self.last = (step, now)
@@ -67,7 +66,7 @@ class Metrics:
         line |= {"images_per_second": round(speed, 1), "refused": record.refused}
         _append(self.path, line)
         self.recent.append(line)
-        return "  ".join([*_main_figures(record, line), f"{speed:,.0f} images/s"])
+        return line
 
 
 def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
@@ -139,14 +138,19 @@ class NotFiniteSteps:
         _append(self.path, {"step": step, "samples": samples})
 
 
-def _main_figures(record: Record, line: Mapping[str, Any]) -> list[str]:
-    """Returns the figures that a person follows, as text. The figures of a player begin with its name."""
-    return [
-        f"{player}{figure.short} {value:.3g}"
-        for player in dict.fromkeys(f"{objective.player} ".lstrip() for objective in record.objectives)
-        for figure in FIGURES.values()
-        if figure.short and (value := line.get(player.replace(" ", "/") + figure.name)) is not None
-    ]
+def losses(record: Record) -> dict[str, Any]:
+    """Returns the losses of a record under their keys in metrics.jsonl."""
+    prefixes = (f"{objective.player}/" if objective.player else "" for objective in record.objectives)
+    values = (_finite(objective.loss.item()) for objective in record.objectives)
+    return {f"{prefix}loss": value for prefix, value in zip(prefixes, values, strict=True)}
+
+
+def main_figures(line: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the figures of a line that a person follows, as text. Those of a player begin with its name."""
+    for key, value in line.items():
+        player, _, name = key.rpartition("/")
+        if name in FIGURES and FIGURES[name].short and value is not None:
+            yield f"{player} {FIGURES[name].short} {value:.3g}".lstrip()
 
 
 def _finite(value: Any) -> Any:

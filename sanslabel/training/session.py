@@ -35,7 +35,7 @@ from sanslabel.training.compilation import compile_
 from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.optimizer_state import load_optimizer_state_, optimizer_state
 from sanslabel.training.parallel import chunk_, recompute_
-from sanslabel.training.progress import shown
+from sanslabel.training.progress import display
 from sanslabel.training.refusals import LIMIT, Refusals
 from sanslabel.training.run_log import RunLog
 from sanslabel.training.sharding import full_tensors, fully_shard_, sharded_like
@@ -76,19 +76,19 @@ class Session:
         device = torch.device(self.plan.device)
         with ExitStack() as stack:
             received = stack.enter_context(stop_signals())
-            show = stack.enter_context(shown(self.plan.method, done, steps))
+            screen = stack.enter_context(display(done, steps))
             tracker = stack.enter_context(tracking(track, self.run, done))
             stopwatch = stack.enter_context(timing(Stopwatch(device, profile)))
             traced_step = stack.enter_context(traced(self.run, steps - done if profile else 0, device))
             metrics = Metrics.resumed(self.run / "metrics.jsonl", done)
             timesheet = Timesheet(stopwatch, self.plan, self.source)
-            log = RunLog(self.plan, metrics, timesheet, show, tracker, on_collapse == "warn")
+            log = RunLog(self.plan, metrics, timesheet, screen, tracker, on_collapse == "warn", done)
             signal = 0
             try:
                 for record in self.records(done, bad, received):
                     traced_step()
                     refusals.count(record)
-                    log.begin(record)
+                    log.step(record)
                     done = record.clock.step + 1
                     # Signals and clocks differ between processes. All stop at a signal to any of them, and all follow
                     # the clock of the first process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -38,14 +39,13 @@ class Entry:
     device_memory: int
     """the most bytes on an accelerator so far; 0 elsewhere"""
 
-    @property
-    def sentence(self) -> str:
-        """Returns the entry as one line for a person."""
+    def lines(self, unit: str = "images/s") -> tuple[str, str]:
+        """Returns the entry as two lines for a person, of at most 80 characters."""
         names = {"network": "network", "views": "views", "waiting": "waiting for data", "rest": "rest"}
         shares = ", ".join(f"{names[name]} {100 * share:.0f} %" for name, share in self.shares.items())
         memory = f"; peak memory {self.peak_memory / 2**30:.1f} GiB" if self.peak_memory else ""
         memory += f", {self.device_memory / 2**30:.1f} GiB on the device" if self.device_memory else ""
-        return f"epoch {self.epoch}: {shares}; {self.images_per_second:,.0f} images/s{memory}"
+        return f"time: {shares}", f"{self.images_per_second:,.0f} {unit}{memory}"
 
     @property
     def figures(self) -> dict[str, float]:
@@ -60,7 +60,9 @@ class Timesheet:
 
     def __init__(self, watch: Stopwatch, plan: Plan, source: Source) -> None:
         self.watch, self.plan, self.source = watch, plan, source
+        self.first: tuple[int, float] | None = None
         self.last: tuple[int, float] | None = None
+        self.spent: dict[Phase, float] = defaultdict(float)
 
     @property
     def begun(self) -> bool:
@@ -70,7 +72,7 @@ class Timesheet:
     def begin(self, clock: Clock) -> None:
         """Begins the first entry. It is called after the first step."""
         self.watch.lap()
-        self.last = (clock.step, time.monotonic())
+        self.first = self.last = (clock.step, time.monotonic())
 
     def due(self, clock: Clock) -> bool:
         """Returns True if this step ends an epoch, and enough time has passed for an entry."""
@@ -81,9 +83,23 @@ class Timesheet:
     def entry(self, clock: Clock) -> Entry:
         """Returns the entry of the steps up to this one."""
         assert self.last is not None
-        (step, then), now = self.last, time.monotonic()
-        self.last = (clock.step, now)
-        spent = self.watch.lap()
+        since, self.last = self.last, (clock.step, time.monotonic())
+        lap = self._lap()
+        return self._entry(clock, since, lap)
+
+    def total(self, clock: Clock) -> Entry | None:
+        """Returns the entry of all steps up to this one, or None if there is only one."""
+        self._lap()
+        return None if self.first is None or self.first[0] == clock.step else self._entry(clock, self.first, self.spent)
+
+    def _lap(self) -> dict[Phase, float]:
+        lap = self.watch.lap()
+        for phase, seconds in lap.items():
+            self.spent[phase] += seconds
+        return lap
+
+    def _entry(self, clock: Clock, since: tuple[int, float], spent: Mapping[Phase, float]) -> Entry:
+        (step, then), now = since, time.monotonic()
         network, total = sum(spent.get(phase, 0.0) for phase in NETWORK), sum(spent.values()) or 1.0
         shares = {"network": network / total} | {
             phase: spent.get(phase, 0.0) / total for phase in ("views", "waiting", "rest")
@@ -99,6 +115,8 @@ class Timesheet:
             return
         cheaper = "" if self.plan.precision == "bfloat16" else ", and --precision bfloat16 makes them cheaper"
         reasons = {"waiting": self._slow_data, "views": SLOW_VIEWS + cheaper, "rest": SLOW_REST}
+        if self.plan.image_size <= 1:  # points in a plane are as fast as they can be
+            reasons = {"waiting": self._slow_data}
         for name, reason in reasons.items():
             if entry.shares[name] > MUCH:
                 yield reason.format(f"{100 * entry.shares[name]:.0f} %")

@@ -41,8 +41,8 @@ class Watch:
         return self.spent
 
 
-def sheet(source=None, workers=0, cache="none", precision="float32", **spent: float) -> Timesheet:
-    plan = SimpleNamespace(batch=32, device="cpu", workers=workers, cache=cache, precision=precision)
+def sheet(source=None, workers=0, cache="none", precision="float32", side=32, **spent: float) -> Timesheet:
+    plan = SimpleNamespace(batch=32, device="cpu", workers=workers, cache=cache, precision=precision, image_size=side)
     return Timesheet(Watch(**spent), plan, source)
 
 
@@ -58,11 +58,32 @@ def entry(**shares: float) -> Entry:
     return replace(ENTRY, shares={"network": 0.5, "views": 0.0, "waiting": 0.0, "rest": 0.0} | shares)
 
 
-def test_an_entry_is_one_line():
-    said = "epoch 3: network 96 %, views 2 %, waiting for data 1 %, rest 1 %; 1,130 images/s; peak memory 1.1 GiB"
-    assert ENTRY.sentence == said
-    assert replace(ENTRY, device_memory=2**31).sentence == f"{said}, 2.0 GiB on the device"
-    assert replace(ENTRY, peak_memory=0).sentence == said.partition("; peak")[0]
+def test_an_entry_is_two_lines_that_fit_a_terminal():
+    shares = "time: network 96 %, views 2 %, waiting for data 1 %, rest 1 %"
+    speed = "1,130 images/s; peak memory 1.1 GiB"
+    assert ENTRY.lines() == (shares, speed)
+    assert replace(ENTRY, device_memory=2**31).lines() == (shares, f"{speed}, 2.0 GiB on the device")
+    assert replace(ENTRY, peak_memory=0).lines("samples/s") == (shares, "1,130 samples/s")
+    wide = replace(
+        ENTRY, images_per_second=1e6, peak_memory=2**37, device_memory=2**36, shares=dict(ENTRY.shares, rest=1)
+    )
+    assert max(map(len, wide.lines())) <= 80
+
+
+def test_the_total_is_of_all_entries(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timesheet.time, "monotonic", lambda: now[0])
+    watch = Watch(forward=3.0, waiting=1.0)
+    of = sheet()
+    of.watch = watch
+    of.begin(clock(0))
+    assert of.total(clock(0)) is None
+    now[0], of.spent = 10.0, timesheet.defaultdict(float)
+    of.entry(clock(10))
+    watch.spent, now[0] = {"forward": 1.0, "waiting": 3.0}, 20.0
+    total = of.total(clock(20))
+    assert total.shares == {"network": 0.5, "views": 0.0, "waiting": 0.5, "rest": 0.0}
+    assert total.images_per_second == 20 * 32 / 20
 
 
 def test_the_network_is_forward_backward_and_update():
@@ -99,6 +120,8 @@ def test_what_takes_much_is_advised_about():
     assert "--precision" not in said
     assert len(list(sheet(arrays).advice(entry(views=0.2, rest=0.3)))) == 2
     assert list(sheet(arrays).advice(replace(entry(rest=0.4), seconds=1.0))) == [], "too short to tell"
+    (sentence,) = sheet(arrays, side=1).advice(entry(views=0.3, waiting=0.2, rest=0.3))
+    assert sentence.startswith("waiting for data"), "no larger encoder helps with points in a plane"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +147,7 @@ def test_a_run_says_it_at_its_end_and_writes_it_down(tmp_path, capsys):
     run = sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
     said = capsys.readouterr().err
     assert said.count("waiting for data") == 1
-    assert "epoch 4: network" in said
+    assert said.index("epoch 4/4  loss") < said.index("time: network")
     *before, last = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     shares = [last[f"share_of_{name}"] for name in ("network", "views", "waiting", "rest")]
     assert sum(shares) == pytest.approx(1, abs=1e-3)
