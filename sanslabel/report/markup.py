@@ -12,8 +12,8 @@ class Cell:
     """A cell of a table."""
 
     text: str
-    note: str = ""
-    """second line in small print"""
+    notes: tuple[str, ...] = ()
+    """further lines in small print"""
     color: str = ""
     """color of the run that the cell is about; empty if there is none"""
     best: bool = False
@@ -76,8 +76,7 @@ def _cell(cell: str | Cell) -> Cell:
 def _line(head: Sequence[str | Cell], line: Sequence[Cell]) -> str:
     first, *others = line
     cells = "".join(
-        f'<td role="cell" data-column="{escape(_cell(column).text)}"{" class=best" if cell.best else ""}>'
-        f"{_content(cell)}</td>"
+        f'<td role="cell" data-column="{escape(_cell(column).text)}" class="{"best" * cell.best}">{_content(cell)}</td>'
         for column, cell in zip(head[1:], others, strict=False)
     )
     return f'<tr role="row"><th scope="row" role="rowheader">{_content(first)}</th>{cells}</tr>'
@@ -89,4 +88,4 @@ def _content(cell: Cell) -> str:
         text = f'<span title="{escape(cell.title)}">{text}</span>'
     if cell.best:
         text += '<span class="unseen"> (best)</span>'
-    return text + (f'<small class="dim">{breakable(cell.note)}</small>' if cell.note else "")
+    return text + "".join(f'<small class="dim">{breakable(line)}</small>' for line in cell.notes)

@@ -11,6 +11,7 @@ from sanslabel.report.colors import HUES
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder
 from sanslabel.scores import Score, ScoreFile
+from sanslabel.usefulness import usefulness
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -61,6 +62,17 @@ class Snapshot:
     def verdict(self) -> Verdict:
         """Returns the verdict on the run so far."""
         return verdict(self.lines)
+
+    @property
+    def useful(self) -> list[str]:
+        """Returns a sentence on what the encoder gains, for each data set that it was measured on."""
+        groups = dict.fromkeys((m.data, m.fingerprint) for m in self.measurements)
+        sentences = {
+            (data, digest): usefulness([m.score for m in self.measurements if m[1:] == (data, digest)])
+            for data, digest in groups
+        }
+        named = len([sentence for sentence in sentences.values() if sentence]) > 1
+        return [f"On {key[0]}: {text}" if named else text for key, text in sentences.items() if text]
 
 
 def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:

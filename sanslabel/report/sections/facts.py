@@ -23,12 +23,17 @@ def facts(runs: Sequence[Snapshot]) -> str:
 def _data(run: Snapshot) -> Cell:
     path = Path(run.plan.data)
     full = run.plan.data if path.name != run.plan.data else ""
-    return Cell(path.name, note=full, title=full)
+    return Cell(path.name, (full,) if full else (), title=full)
 
 
 def _pictures(run: Snapshot) -> str:
     unreadable = len(run.folder.bad_samples())
     return f"{run.plan.samples:,}" + (f", {unreadable:,} of them unreadable" if unreadable else "")
+
+
+def _remarks(run: Snapshot) -> Cell:
+    first, *others = run.plan.remarks or ("",)
+    return Cell(first, tuple(others))
 
 
 def _split(run: Snapshot) -> str:
@@ -76,6 +81,7 @@ FACTS: Mapping[str, Callable[[Snapshot], str | Cell]] = {
     "method": lambda run: run.plan.method,
     "data": _data,
     "pictures": _pictures,
+    "remarks": _remarks,
     "split": _split,
     "image size": _size,
     "encoder": _encoder,

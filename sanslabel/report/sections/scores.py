@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import NamedTuple
 
 from sanslabel.evaluation.table import heading, title_of
 from sanslabel.report.markup import Cell, note, table
 from sanslabel.report.snapshot import Measurement, Snapshot
-from sanslabel.scores import Score, measured_images
+from sanslabel.scores import LARGEST_CLASS, Gain, Score, measured_images
 
 Column = tuple[str, str, int | None]
 """protocol, metric and labels of each class"""
@@ -57,16 +57,20 @@ def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> s
     title = title_of(protocol).format(data=data) or "In %, higher is better"
     return table(
         ["", *(heading(few, name, metric, bool(protocol)) for name, metric, few in columns)],
-        [
-            [
-                Cell(line.name, color=line.color),
-                *(_cell(line.scores.get(column), best.get(column)) for column in columns),
-            ]
-            for line in _lines(measured, several)
-        ],
+        [cells for line in _lines(measured, several) for cells in _cells(line, columns, best)],
         f"{title}, on {measured_images([m.score for _, m in measured], f'pictures of {data}')}. "
-        "± is the standard deviation over draws of the labels.",
+        f"{_explanation([m.score for _, m in measured])}",
     )
+
+
+def _explanation(scores: Sequence[Score]) -> str:
+    """Returns sentences on the signs in a table."""
+    sentences = []
+    if any(score.spread is not None for score in scores):
+        sentences.append("± is the standard deviation over draws of the labels.")
+    if any(score.gains for score in scores):
+        sentences.append("Gains have 95 % intervals; one that contains 0 may be chance.")
+    return " ".join(sentences)
 
 
 def _lines(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> list[Line]:
@@ -83,7 +87,19 @@ def _lines(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> l
         equal = [other for (_, title), other in made.items() if title == name and _values(other) == _values(line)]
         key = name if len(equal) > 1 and not line.color else line.name
         shared.setdefault(key, line._replace(name=key))
-    return sorted(shared.values(), key=lambda line: bool(line.color))
+    return sorted(shared.values(), key=lambda line: (bool(line.color), line.name != LARGEST_CLASS))
+
+
+def _cells(line: Line, columns: Sequence[Column], best: Mapping[Column, float]) -> Iterator[list[Cell]]:
+    """Yields the cells of a representation, and those of its gains over each other one."""
+    scores = [line.scores.get(column) for column in columns]
+    yield [
+        Cell(line.name, color=line.color),
+        *(_cell(score, best.get(column)) for column, score in zip(columns, scores, strict=True)),
+    ]
+    for over in dict.fromkeys(gain.over for score in line.scores.values() for gain in score.gains):
+        gains = [[gain for gain in (score.gains if score else ()) if gain.over == over][:1] for score in scores]
+        yield [Cell(f"gain over {over}", color=line.color), *(_gain(*gain) for gain in gains)]
 
 
 def _values(line: Line) -> list[tuple[Column, float]]:
@@ -105,3 +121,11 @@ def _cell(score: Score | None, best: float | None) -> Cell:
         return Cell("")
     spread = "" if score.spread is None else f" ± {score.spread:.2f}"
     return Cell(f"{score.value:.2f}{spread}", best=score.value == best)
+
+
+def _gain(gain: Gain | None = None) -> Cell:
+    """Returns a gain with its interval. One that may be chance says so."""
+    if gain is None:
+        return Cell("")
+    interval = f"{gain.low:+.1f} to {gain.high:+.1f}"
+    return Cell(f"{gain.value:+.1f}", (interval if gain.sign else f"{interval}: may be chance",))
