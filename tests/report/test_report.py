@@ -197,7 +197,7 @@ def test_the_page_says_that_data_are_gone(runs, tmp_path):
     ("arguments", "sentence"),
     [
         (["nowhere"], "no run here"),
-        ([], "name the folder of a run"),
+        ([], "RUN is missing"),
         (["RUN", "--out", "page.pdf"], "must end in .html"),
         (["RUN", "--points", "1"], "at least 2"),
     ],
