@@ -166,6 +166,13 @@ EMBEDDING = (
 )
 METHOD = (
     Figure(
+        name="negatives",
+        title="Negatives",
+        unit="views",
+        meaning="The number of other views or entries that each view is compared with.",
+        drawn=False,
+    ),
+    Figure(
         name="hardest_tenth",
         title="Share of the hardest tenth of the negatives",
         meaning=(

@@ -120,8 +120,8 @@ class RunFolder:
         return read_figures(self.path / "metrics.jsonl")
 
     def verdict(self) -> Verdict:
-        """Returns the verdict on the run's figures: that the run is healthy, or what has failed."""
-        return verdict(self.lines())
+        """Returns the verdict on the run's figures: the run is healthy, doubtful or failed, and why."""
+        return verdict(self.lines(), ended=not self.unfinished)
 
     def scores(self) -> list[ScoreFile]:
         """Returns the scores of the run's present encoders in RUN/evaluation, one file for each set of data and

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,11 @@ from sanslabel.methods.dcgan import DCGAN
 from sanslabel.methods.ebgan import EBGAN
 from sanslabel.methods.method import Networks
 from sanslabel.methods.simclr import SimCLR
-from sanslabel.verdict import SIGNS, WINDOW, verdict
+from sanslabel.verdict import DOUBTS, SIGNS, WINDOW, verdict
 
 STEPS = 100
+RUNS = json.loads((Path(__file__).parent / "verdict_runs.json").read_text())
+"""run -> its verdict, and the lines of metrics.jsonl that the verdict reads"""
 
 
 class SharedTeacher(BYOL):
@@ -282,6 +285,80 @@ def test_a_sign_alone_has_its_name_a_cause_and_a_remedy(name):
     assert found.sentence.startswith(f"{name.capitalize()}: ")
     assert found.sentence.count(";") == 1, "the remedy comes after a semicolon"
     assert found.sentence.endswith(".")
+
+
+DOUBTFUL = {
+    "tiny batch": {"negatives": 2, "hardest_tenth": 1.0, "trivial": 1.1},
+    "too few steps": {"alignment": 1.0},
+    "high loss": {"trivial": 0.9, "alignment": 1.0},
+    "few directions": {"effective_rank": 5.2, "full_rank": 128, "participation_ratio": 1.04, "alignment": 1.0},
+}
+
+
+def late(**figures):
+    """Lines of a run that has made 600 steps."""
+    return [line | {"step": line["step"] + 550} for line in lines(**figures)]
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_a_doubt_has_its_name_a_cause_and_a_remedy_and_stops_nothing(name):
+    some = lines if name == "too few steps" else late
+    found = verdict(some(**DOUBTFUL[name]), ended=True)
+    assert (found.name, found.level, found.failed) == (name, "doubtful", False)
+    assert found.sentence.startswith(f"{name.capitalize()}: ")
+    assert found.sentence.count(";") == 1, "the remedy comes after a semicolon"
+    assert found.sentence.endswith(".")
+
+
+def test_each_level_has_its_verdicts():
+    assert verdict(late()).level == "healthy"
+    assert verdict(lines(2)).level == "doubtful", "too early to say"
+    assert verdict(lines(learning_rate=0.0)).level == "failed"
+
+
+def test_a_problem_comes_before_a_doubt():
+    assert verdict(lines(learning_rate=0.0), ended=True).name == "learning rate 0"
+
+
+def test_steps_and_loss_are_judged_at_the_end():
+    assert verdict(lines(trivial=0.9, alignment=1.0)).name == "healthy"
+    assert verdict(lines(alignment=1.0), ended=True).sentence == (
+        "Too few steps: the run ended after 50 steps, too few to learn much; raise --epochs, or lower --batch."
+    )
+    assert verdict(lines(), ended=True).name == "healthy", "autoencoders learn faster"
+    assert verdict(lines(4), ended=True).name == "too few steps"
+    assert verdict([], ended=True).name == "too few steps"
+    assert verdict(late(), ended=True).name == "healthy"
+
+
+def test_a_loss_above_zero_is_not_high_where_the_lowest_is_zero():
+    assert verdict(late(trivial=0.0, alignment=1.0), ended=True).name == "healthy", "BYOL"
+    assert verdict(late(trivial=-1.0, alignment=1.0), ended=True).name == "healthy", "SimSiam"
+    assert verdict(late(trivial=0.9), ended=True).name == "healthy", "the critic of a GAN"
+
+
+def test_two_images_are_too_few_and_the_temperature_is_not_to_blame():
+    two = verdict(late(hardest_tenth=1.0, negatives=2, trivial=1.0986), ended=True)
+    assert two.name == "tiny batch"
+    assert "only 2 others" in two.sentence
+    assert "temperature" not in two.sentence
+    assert verdict(late(hardest_tenth=1.0, negatives=126)).name == "temperature too low"
+    assert verdict(late(hardest_tenth=1.0)).name == "temperature too low", "an earlier version logged no negatives"
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_runs_on_folders_of_pictures_have_the_verdict_that_they_deserve(run):
+    """verdict_runs.json has the last five lines of each run, with the figures that the verdict reads."""
+    kept = RUNS[run]
+    found = verdict(kept["lines"], kept["ended"])
+    assert (found.level, found.name) == (kept["level"], kept["name"])
+
+
+def test_two_pictures_are_a_tiny_batch(tmp_path):
+    two = np.stack([np.eye(8, dtype=np.uint8) * 255, np.tril(np.ones((8, 8), np.uint8)) * 255])
+    np.save(tmp_path / "two.npy", two)
+    run = sanslabel.train(tmp_path / "two.npy", epochs=60, out=tmp_path / "run", precision="float32", **PERCEPTRON)
+    assert run.verdict().name == "tiny batch"
 
 
 def test_a_figure_that_is_no_number_is_no_figure():

@@ -61,7 +61,7 @@ class Snapshot:
     @property
     def verdict(self) -> Verdict:
         """Returns the verdict on the run so far."""
-        return verdict(self.lines)
+        return verdict(self.lines, ended=not self.unfinished)
 
     @property
     def useful(self) -> list[str]:

@@ -58,6 +58,8 @@ class Metrics:
             line |= {prefix + name: _finite(value.tolist()) for name, value in measured(objective, norm).items()}
             if objective.trivial is not None:
                 line[f"{prefix}trivial"] = objective.trivial
+            if objective.negatives is not None:
+                line[f"{prefix}negatives"] = objective.negatives
         if "image" in record.batch.signals:
             pixels = record.batch.images().pixels[:WATCHED]
             line["image_variation"] = diagnostics.variation(pixels).item()

@@ -12,6 +12,7 @@ from typing import Any
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.next_steps import next_steps, quoted
 from sanslabel.cli.processes import joined_command, process_number
+from sanslabel.cli.verdicts import print_verdict
 from sanslabel.console import errors
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
@@ -137,7 +138,7 @@ def _trained(flags: Any) -> Any:
 def _print_summary(finished: Any) -> None:
     plan = finished.plan
     print(f"\nTrained {plan.method} for {plan.epochs} epochs in {finished.seconds:.0f} s: {finished.path}")
-    print(finished.verdict().sentence)
+    print_verdict(finished.verdict())
     if bad := finished.bad_samples():
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
 
