@@ -22,6 +22,11 @@ _FOLDERS = {"encoders", "generation", "losses", "methods", "views"}
 __all__ = ["encoders", "evaluate", "generation", "load_encoder", "losses", "methods", "resume", "train", "views"]
 
 
+def __dir__() -> list[str]:
+    """Returns the public names, for `dir` and for completion."""
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used (PEP 562), since torch alone takes two seconds to import."""
     if name in _FOLDERS:

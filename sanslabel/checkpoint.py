@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sanslabel import encoders
-from sanslabel.constraints import check_path
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, DiskError, NotFinite, bad_input_as
 from sanslabel.serialization import parse_json
@@ -225,7 +224,6 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     network: the name of the exported encoder ("student", "teacher", …), by default the first. Raises BadInput if the
     folder has no exported encoder, or one whose weights do not match its configuration key by key.
     """
-    check_path("--run", run)
     run = Path(run)
     if not (run / "config.json").is_file():
         raise BadInput(f"{run}: no trained encoder here (no config.json); name the folder of a run.")
@@ -241,6 +239,7 @@ def encoder_of(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Encod
     with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
         encoder = encoders.build(**config)
     load_strictly_(encoder, tensors, path)
+    encoder.range_unknown = True
     return encoder.eval()
 
 

@@ -6,6 +6,7 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 
 from sanslabel import checkpoint, encoders, methods, run_config
 from sanslabel.batch import Facts
+from sanslabel.constraints import check_path
 from sanslabel.distributed import rank
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, UnfinishedWarning, bad_input_as
@@ -20,6 +22,7 @@ from sanslabel.given import Given, given_encoder, open_weights
 from sanslabel.json_lines import read_figures, read_json_lines
 from sanslabel.memory_limits import main_memory
 from sanslabel.methods.method import Method, Networks
+from sanslabel.notebook import html_table
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, merged_by_key, score_files
@@ -39,7 +42,7 @@ class TrainedEncoder(NamedTuple):
     """the SHA-256 of the file with its weights, or of the file that the run would export now"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunFolder:
     """A run folder whose run.json was read. Its other files are read when they are needed."""
 
@@ -72,6 +75,43 @@ class RunFolder:
         except BadInput as error:
             raise BadInput(f"{file}: does not describe a run ({error})") from error
         return cls(path, plan, versions, spent)
+
+    def __fspath__(self) -> str:
+        """Returns the path, so that a run can be given wherever the path of one is asked for."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{value}" for name, value in self._facts().items() if name not in {"path", "verdict"})
+        return f"<run {self.path}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        """Returns the facts on the run as a table, for a notebook."""
+        return html_table(f"Run {self.path}", (), list(self._facts().items()))
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Returns the figures of metrics.jsonl as columns: figure -> its value in each line, nan where a line lacks it.
+
+        `pandas.DataFrame(run.history)` has a row for each line.
+        """
+        lines = self.lines()
+        names = dict.fromkeys(name for line in lines for name in line)
+        return {name: [line.get(name, nan) for line in lines] for name in names}
+
+    def _facts(self) -> dict[str, str]:
+        """Returns what a person wants to know about a run at a glance."""
+        if self.plan is None:
+            return {"encoders": ", ".join(self.exported())}
+        plan, memory = self.plan, 0 if self.spent is None else self.spent.peak_memory
+        sizes = f" at {plan.image_size} x {plan.image_size} pixels" if plan.image_size else ""
+        return {
+            "method": plan.method,
+            "data": f"{plan.samples:,} samples of {plan.data}{sizes}",
+            "encoder": str(plan.encoder.get("name")),
+            "training": f"{plan.epochs} x {plan.samples // plan.batch} steps (epochs x steps), batch {plan.batch}",
+            "time": f"{self.seconds:.0f} s, {memory / 2**30:.1f} GiB",
+            "verdict": self.verdict().sentence,
+        }
 
     def write(self) -> None:
         """Writes run.json in one step. Raises DiskError."""
@@ -272,6 +312,7 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     encoder is that of its newest checkpoint, and a warning names the step. Raises BadInput if the folder has no encoder
     and no checkpoint, or weights that do not match the configuration key by key.
     """
+    check_path("--run", run)
     path = Path(run)
     if (path / "config.json").exists() or not (path / "run.json").is_file():
         return checkpoint.load_encoder(path, network)

@@ -65,7 +65,7 @@ class Settings:
     """cache of decoded images of a folder: in memory for this run, on disk for later runs too, or none; by default in
     memory if several epochs read images that fill at most a quarter of it"""
     seed: Seed = 0
-    """seed of weights, order and views"""
+    """seed of weights, order and views, any whole number"""
     on_collapse: OnCollapse = "warn"
     """if the figures show that nothing is learned: warn once of each reason, or stop with exit code 5"""
     track: Track | None = None

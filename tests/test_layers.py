@@ -13,6 +13,8 @@ FLOORS = [
         "version",
         "errors",
         "wording",
+        "field_sentences",
+        "notebook",
         "console",
         "discovery",
         "constraints",

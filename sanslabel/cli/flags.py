@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import shutil
@@ -14,6 +13,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from sanslabel.constraints import NOUNS, admits_none, bounds_of, check_value, choices_of, description_of, members_of
 from sanslabel.errors import BadInput, BadValue, suggestion
+from sanslabel.field_sentences import field_sentences
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 HELP = {"-h", "--help"}
@@ -94,7 +94,7 @@ def parse_flags(flags: type, command: str, arguments: list[str], description: st
 
 def flags_of(flags: type, instance: Any, prefix: str, with_help: bool = False) -> Iterator[Flag]:
     """Yields the flags of a dataclass. A dataclass in a field gives names like `field.name`."""
-    hints, helps = get_type_hints(flags, include_extras=True), _helps(flags) if with_help else {}
+    hints, helps = get_type_hints(flags, include_extras=True), field_sentences(flags) if with_help else {}
     for field in fields(flags):
         name = prefix + field.name.replace("_", "-")
         default = field.default if instance is None else getattr(instance, field.name)
@@ -188,24 +188,6 @@ def _metavar(flag: Flag) -> Any:
         return tuple(METAVARS.get(item, "TEXT") for item in flag.items)
     kinds = [flag.items[0]] if flag.items else members_of(flag.hint)
     return METAVARS.get(kinds[0], "TEXT")
-
-
-def _helps(flags: type) -> dict[str, str]:
-    """Returns the sentence below each field of a dataclass and of its bases, by the field's name."""
-    helps: dict[str, str] = {}
-    for kind in reversed(flags.__mro__):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-        except (OSError, TypeError, SyntaxError):  # a class that was made by a function has no text
-            continue
-        lines = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for line, below in zip(lines, lines[1:], strict=False):
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                text = (
-                    below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
-                )
-                helps[line.target.id] = " ".join(str(text).split())
-    return helps
 
 
 def _filled(flags: type, instance: Any, values: dict[str, Any], prefix: str) -> Any:

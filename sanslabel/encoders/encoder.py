@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -38,6 +39,8 @@ class Encoder(nn.Module, ABC):
     """methods besides `forward` that read parameters which belong to the encoder itself, not to a module in it"""
 
     scaling: Tensor | None
+    range_unknown: bool = False
+    """True for a trained encoder whose first images have not come yet: their range is looked at once"""
 
     def __init__(
         self, config: dict[str, Any], width: int, scaling: Scaling | None = None, patches: Sequence[int] | None = None
@@ -145,6 +148,9 @@ class Encoder(nn.Module, ABC):
         compute. Raises BadInput if they are integers."""
         if not images.is_floating_point():
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
+        if self.range_unknown and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            self.range_unknown = False
+            _warn_of_range(images)
         dtype = next(self.parameters()).dtype
         if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
             images = images.to(dtype)
@@ -152,6 +158,19 @@ class Encoder(nn.Module, ABC):
             return images
         mean, std = self.scaling  # (C, 1, 1) each
         return (images - mean) / std
+
+
+def _warn_of_range(images: Tensor) -> None:
+    """Warns of images with values far outside of [0, 1]. It waits for the device, and is called once."""
+    if images.numel() == 0 or (images.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return
+    low, high = (value.item() for value in images.detach().aminmax())
+    if low < -0.5 or high > 1.5:
+        warnings.warn(
+            f"The encoder was given images with values from {low:.3g} to {high:.3g}, and expects [0, 1]: divide by 255,"
+            " and leave out mean and deviation, which it applies itself.",
+            stacklevel=2,
+        )
 
 
 def _checked(scaling: Scaling, channels: int) -> list[list[float]]:

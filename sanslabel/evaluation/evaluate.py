@@ -16,6 +16,7 @@ from sanslabel.evaluation.labeled_split import labeled_split
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.score_file import write_merged
+from sanslabel.evaluation.score_list import ScoreList
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import baselines_of, open_subject, pixel_baseline, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
@@ -35,7 +36,7 @@ def evaluate(
     seed: int = 0,
     device: str | None = None,
     report: Callable[[str], None] | None = None,
-) -> list[Score]:
+) -> ScoreList:
     """Returns the scores of a run's encoder, of raw pixels, and of the encoder's start: the weights that the run was
     given, or random ones.
 
@@ -86,7 +87,7 @@ def evaluate(
     )
     for protocol in chosen:  # all are checked before the work begins
         protocol.check_comparison(comparison)
-    scores: list[Score] = []
+    scores = ScoreList()
     for protocol in chosen:
         with advise_when_out_of_memory(options["device"], "evaluate with --device cpu"):
             scores += (measured := protocol.measure(comparison))

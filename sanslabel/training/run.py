@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 import time
 import warnings
 from contextlib import ExitStack, nullcontext
 from dataclasses import fields, replace
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 
@@ -17,6 +18,7 @@ from sanslabel.constraints import ARRAYS, check_constraints, check_path
 from sanslabel.device import chosen_device
 from sanslabel.distributed import all_reduce_max, on_first_process, world_size
 from sanslabel.errors import BadInput, DiskError, bad_input_as, suggestion
+from sanslabel.field_sentences import field_sentences
 from sanslabel.memory_limits import advise_when_out_of_memory, device_memory, peak_memory
 from sanslabel.methods.method import Method
 from sanslabel.process_group import joined, may_restart, restarted
@@ -38,6 +40,7 @@ from sanslabel.training.session import Session, open_session
 from sanslabel.training.signals import Stopped
 from sanslabel.training.tracker import check_tracker
 from sanslabel.version import __version__
+from sanslabel.wording import with_arguments
 
 
 @joined()
@@ -60,8 +63,7 @@ def train(
         that reads several signals, a mapping from signals to such encoders.
     out: the run folder, by default runs/METHOD-DATA-NUMBER. It must not hold a run yet. But if torchrun or SLURM
         restart the command, the run in it continues.
-    settings: the fields of `sanslabel.settings.Settings`: minutes, epochs, batch, lr, chunk, masked, image_size,
-        device, precision, workers, cache, seed, on_collapse, track, sharding, compile, recompute, profile.
+    settings: see the list below.
 
     If torchrun or srun starts several processes, they train one encoder together. Raises BadInput, DiskError,
     NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
@@ -230,15 +232,21 @@ def _versions() -> dict[str, str]:
 
 def _keywords(function: Any, names: tuple[str, ...] | None = None) -> Any:
     """Returns the function with a signature that lists each setting with its type and default, in place of
-    `**settings`. `help` and editors show this signature."""
-    shape = signature(function)
-    explicit = [p for p in shape.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
-    explicit += [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for field in fields(Settings)
-        if names is None or field.name in names
+    `**settings`, and with the sentence on each below its docstring. `help` and editors show both."""
+    shape, hints = signature(function), get_type_hints(function)
+    settings = [field for field in fields(Settings) if names is None or field.name in names]
+    types, sentences = get_type_hints(Settings), field_sentences(Settings)
+    explicit = [
+        p.replace(annotation=hints[p.name]) for p in shape.parameters.values() if p.kind is not Parameter.VAR_KEYWORD
     ]
-    function.__signature__ = shape.replace(parameters=explicit)
+    explicit += [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+        for field in settings
+    ]
+    function.__signature__ = shape.replace(parameters=explicit, return_annotation=hints["return"])
+    lines = [f"{field.name}: {with_arguments(sentences.get(field.name, ''))}" for field in settings]
+    wrapped = [textwrap.fill(line, 110, initial_indent="    ", subsequent_indent="        ") for line in lines]
+    function.__doc__ = "\n".join([str(function.__doc__).rstrip(), "", "    Settings:", *wrapped, ""])
     return function
 
 
