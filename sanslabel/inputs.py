@@ -1,6 +1,6 @@
 """Specifications of inputs: the shapes of the images, spectrograms and texts that encoders read.
 
-A specification is frozen and made of integers, so that it can be stored as JSON. A source states one specification for
+A specification is frozen and made of numbers, so that it can be stored as JSON. A source states one specification for
 each of its signals. An encoder is built for one specification: `encoders.build(name, **spec.arguments)`.
 """
 
@@ -21,6 +21,8 @@ class ImageSpec:
     height: int
     """in pixels, as the encoder reads them"""
     width: int
+    levels: tuple[tuple[float, float], ...] | None = None
+    """for each channel, the stored numbers that become 0 and 1 where files have more than 8 bits; None for 8 bits"""
 
     @property
     def side(self) -> int:
@@ -33,15 +35,17 @@ class ImageSpec:
         return self.channels, self.height, self.width
 
     @property
-    def arguments(self) -> dict[str, int]:
+    def arguments(self) -> dict[str, Any]:
         """Returns the arguments of `encoders.build` for square images of the shorter side."""
-        return {"channels": self.channels, "image_size": self.side}
+        levels = {} if self.levels is None else {"levels": self.levels}
+        return {"channels": self.channels, "image_size": self.side, **levels}
 
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
-        side = arguments["image_size"]
-        return cls(channels=arguments["channels"], height=side, width=side)
+        side, levels = arguments["image_size"], arguments.get("levels")
+        levels = None if levels is None else tuple((float(low), float(high)) for low, high in levels)
+        return cls(channels=arguments["channels"], height=side, width=side, levels=levels)
 
 
 @dataclass(frozen=True, kw_only=True)

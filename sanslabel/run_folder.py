@@ -19,6 +19,7 @@ from sanslabel.distributed import rank
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, UnfinishedWarning, bad_input_as
 from sanslabel.given import Given, given_encoder, open_weights
+from sanslabel.inputs import ImageSpec
 from sanslabel.json_lines import read_figures, read_json_lines
 from sanslabel.memory_limits import main_memory
 from sanslabel.methods.method import Method, Networks
@@ -29,6 +30,7 @@ from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Source, Split, open_source, splits
 from sanslabel.sources.held_out import without_measured
+from sanslabel.sources.levels import SIXTEEN_BITS
 from sanslabel.verdict import Verdict, verdict
 
 
@@ -261,8 +263,8 @@ class RunFolder:
         return method, net.to(device).eval()
 
     def source(self, split: Split | None = None, data: str | Path | None = None, channels: int | None = None) -> Source:
-        """Returns images of the size that the run was trained at. The training split of the run's own data has the
-        samples that the run was trained on.
+        """Returns images of the size and the levels that the run was trained at. The training split of the run's own
+        data has the samples that the run was trained on.
 
         split: by default the test split if there is one. data: by default those of the run. channels: by default those
         that the encoder reads. Raises BadInput if the data are missing or do not fit.
@@ -272,9 +274,27 @@ class RunFolder:
         if split is None:
             split = "test" if "test" in splits(chosen) else "train"
         channels = plan.encoder.get("channels") if channels is None else channels
-        images = {"image_size": plan.image_size or None, "channels": channels}
-        source = open_source(chosen, split, **images, copies=plan.copies and data is None)
-        return without_measured(source, chosen) if split == "train" and data is None and plan.held_out else source
+        return self._open_source(chosen, split, channels, of_run=data is None)
+
+    def training_source(self, data: str | Path | None = None) -> Source:
+        """Returns the samples that the run is trained on. `data` is the place to which they have moved."""
+        plan = self.known_plan
+        chosen = plan.data if data is None else data
+        return self._open_source(chosen, "train", plan.encoder.get("channels"), of_run=True)
+
+    def _open_source(self, data: str | Path, split: Split, channels: int | None, of_run: bool) -> Source:
+        """Returns samples of any data, or of the run's own data, which are opened as when the run began."""
+        plan = self.known_plan
+        image = plan.inputs.get("image")
+        levels = image.levels if isinstance(image, ImageSpec) and image.channels == channels else None
+        options: dict[str, Any] = {"image_size": plan.image_size or None, "channels": channels}
+        options["copies"] = plan.copies and of_run
+        source = open_source(data, split, **options, levels=levels)
+        measured = source.inputs.get("image")
+        if of_run and levels is None and isinstance(measured, ImageSpec) and measured.levels is not None:
+            # An earlier version trained this run: it divided 16 bits by 257, whatever their levels.
+            source = open_source(data, split, **options, levels=(SIXTEEN_BITS,) * measured.channels)
+        return without_measured(source, data) if split == "train" and of_run and plan.held_out else source
 
     def facts(self) -> Facts:
         """Returns the facts of the data that the run was trained on.

@@ -94,6 +94,7 @@ def test_only_the_packages_that_the_project_names_are_imported():
         "sklearn",
         "altair",
         "vl_convert",
+        "tifffile",
         "timm",
     }  # imported where they are used
     allowed |= extras

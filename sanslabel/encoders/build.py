@@ -73,10 +73,12 @@ def build(name: str, **options: Any) -> Encoder:
 
     The options are the arguments of the encoder's class, which describes them. Some state the shape of the input:
     `channels` (by default 3) and `image_size` (by default 224, the side in pixels of square images), or the fields of
-    another specification. Raises BadInput for an unknown name or option, and for a value that cannot be used.
+    another specification. `levels` are recorded in the configuration, see `ImageSpec`. Raises BadInput for an unknown
+    name or option, and for a value that cannot be used.
     """
     encoder = encoder_class(name)
     arguments = _arguments(encoder)
+    levels = options.pop("levels", None) if encoder.input is ImageSpec else None
     for option in options:
         if option not in arguments:
             _check_kind(name, encoder, option)
@@ -92,7 +94,10 @@ def build(name: str, **options: Any) -> Encoder:
         if "of" in missing:
             raise BadInput(f"--encoder {name}: is made only by methods, on top of another encoder; name that encoder.")
         raise BadInput(f"--encoder {name}: needs {', '.join(missing)}; add what is missing (--encoder-options).")
-    return encoder(name, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    built = encoder(name, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if levels is not None:
+        built.record_levels_(levels)
+    return built
 
 
 def outline(config: Any, path: Path) -> Encoder:

@@ -143,6 +143,20 @@ class Encoder(nn.Module, ABC):
         self.patches = Patches(size, stride)
         self.config["patches"] = [size, stride]
 
+    def record_levels_(self, levels: Sequence[Sequence[float]]) -> None:
+        """Records the levels to which pictures of more than 8 bits were scaled, one pair for each channel.
+
+        This is configuration, not state: images (N, C, H, W) that the encoder gets are scaled already. Raises BadInput
+        unless each channel has two finite numbers, the smaller one first.
+        """
+        try:
+            pairs = [[float(low), float(high)] for low, high in levels]
+        except (TypeError, ValueError):
+            pairs = []
+        if len(pairs) != self.reads.shape[0] or not all(-math.inf < low < high < math.inf for low, high in pairs):
+            raise BadInput(f"levels is {levels}: give two numbers for each channel, the smaller one first.")
+        self.config["levels"] = pairs
+
     def scaled(self, images: Tensor) -> Tensor:
         """Returns the images minus the configured mean, divided by the deviation, in the dtype in which the weights
         compute. Raises BadInput if they are integers."""

@@ -35,6 +35,8 @@ class LinearCode(Encoder):
             raise BadInput(f"The width of a code is {width}: give 1 or more.")
         config = {"name": name, "channels": channels, "image_size": image_size, "of": of.config, "width": width}
         super().__init__(config, width, scaling)
+        if "levels" in of.config:
+            self.record_levels_(of.config["levels"])
         self.trunk = of
         self.code = nn.Linear(of.width, width)
 

@@ -135,6 +135,6 @@ def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
     """Returns the subject. Raises BadInput if its encoder reads other inputs than the split has."""
     if subject.encoder.reads != split.options["reads"]:
         raise BadInput(
-            f"{subject.folder}: its encoder reads other images; name an encoder of the same image size and channels."
+            f"{subject.folder}: its encoder reads other images; name one of the same image size, channels and levels."
         )
     return subject

@@ -72,6 +72,7 @@ class FeatureCache:
         if self.folder is None or not isinstance(encoder, nn.Module):
             return None
         how = [source.fingerprint, repr(options["reads"]), str(options["dtype"]), options["device"].type]
+        how += [repr(spec) for spec in source.inputs.values() if getattr(spec, "levels", None)]
         return self.folder / f"{digest(encoder, how)}.safetensors"
 
 

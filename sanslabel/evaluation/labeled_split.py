@@ -120,11 +120,11 @@ def labeled_split(
 
 
 def open_for(reads: InputSpec, data: str | Path, split: Split, copies: bool = False) -> Source:
-    """Returns a split of the data for an encoder; images are opened at its size and with its channels. With `copies`,
-    each copy of an image file counts. Raises BadInput if the data have no input for the encoder."""
+    """Returns a split of the data for an encoder; images are opened at its size, with its channels and levels. With
+    `copies`, each copy of an image file counts. Raises BadInput if the data have no input for the encoder."""
     images: dict[str, Any] = {}
     if isinstance(reads, ImageSpec):
-        images = {"image_size": reads.side, "channels": reads.channels}
+        images = {"image_size": reads.side, "channels": reads.channels, "levels": reads.levels}
     source = open_source(data, split, **images, copies=copies)
     if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
         kind = type(reads).__name__.removesuffix("Spec").lower()

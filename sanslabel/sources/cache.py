@@ -36,11 +36,12 @@ from sanslabel.heartbeat import Heartbeat, work_while_others_wait
 from sanslabel.memory_limits import free_memory, main_memory
 from sanslabel.settings import Cache
 from sanslabel.sources.images import ImagesFrom, zeros
-from sanslabel.sources.picture import VERSION, Unreadable
+from sanslabel.sources.picture import VERSION
 from sanslabel.sources.picture_file import ABSENT, FORMAT, TABLE, UNREADABLE, PictureFile, PictureWriter
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.source import Request, Source
 from sanslabel.sources.stores.listing import SETTLED, cache_folder
+from sanslabel.sources.stores.store import Unreadable
 from sanslabel.sources.workers import load_each
 from sanslabel.wording import worded
 
@@ -211,7 +212,7 @@ def _key(pictures: ImagesFrom, heartbeat: Heartbeat) -> str:
     codecs = [features.version(name) for name in ("jpg", "libtiff", "webp")]
     made_by = (FORMAT, VERSION, PIL.__version__, codecs, torch.__version__, platform.machine())
     location = os.fspath(pictures.store.location.resolve())
-    data = (location, pictures.fingerprint, pictures.side, pictures.channels)
+    data = (location, pictures.fingerprint, pictures.side, pictures.channels, pictures.image.levels)
     return hashlib.sha256(repr((made_by, data)).encode(errors="surrogateescape") + status.tobytes()).hexdigest()
 
 

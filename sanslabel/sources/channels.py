@@ -27,11 +27,11 @@ def _gray(pixels: np.ndarray) -> np.ndarray:
     """Returns the luma of pictures (..., 3, H, W), one after the other, since the sum takes more memory than they."""
     flat = pixels.reshape(-1, *pixels.shape[-3:])
     luma = np.empty((len(flat), 1, *flat.shape[2:]), pixels.dtype)
-    whole = pixels.dtype.kind in "iu"
+    integers = pixels.dtype.kind in "iu"
     for picture, gray in zip(flat, luma, strict=True):
-        wide = picture.astype(np.int64 if whole else np.float64)
+        wide = picture.astype(np.int64 if integers else np.float64)
         total = sum(weight * channel for weight, channel in zip(LUMA, wide, strict=True))
-        gray[0] = (total + 0x8000) >> 16 if whole else total / 65536
+        gray[0] = (total + 0x8000) >> 16 if integers else total / 65536
     return luma.reshape(*pixels.shape[:-3], 1, *pixels.shape[-2:])
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sanslabel.sources.picture import size
 from sanslabel.sources.remarks import first_names, pictures
+from sanslabel.sources.stored_picture import size
 from sanslabel.sources.stores.listing import SETTLED, cache_folder
 from sanslabel.sources.stores.store import Store, Unreadable
 

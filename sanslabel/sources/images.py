@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
-from statistics import fmean, median
+from statistics import fmean
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -23,18 +23,16 @@ from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.class_folders import class_folders
 from sanslabel.sources.copies import equal_pictures, left_out, remarks_on_copies
-from sanslabel.sources.picture import Unreadable, bounded, picture, size
+from sanslabel.sources.picture import bounded, picture
 from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
-from sanslabel.sources.stores.store import Store
+from sanslabel.sources.stored_picture import size
+from sanslabel.sources.stores.store import Store, Unreadable
+from sanslabel.sources.survey import SURVEYED, survey
 
 KINDS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-LARGEST_DEFAULT = 224
-"""largest side in pixels to train at, if a run requests no size"""
 LARGEST_HASHED = 1 << 24
 """bytes up to which the content of a file enters the fingerprint"""
-SURVEYED = 64
-"""number of files in the sample that decides channels and size, and whose content enters the fingerprint"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +99,7 @@ class ImagesFrom(Source):
 
     def decode(self, row: int) -> np.ndarray:
         """Returns the pixels of a row from its file, (C, H, W) uint8. Raises Unreadable."""
-        return picture(self.file(row), self.channels, self.side)
+        return picture(self.file(row), self.channels, self.side, self.image.levels)
 
     def id(self, index: int) -> str:
         return self.store.names[index]
@@ -173,12 +171,10 @@ def images_from(
     prefixes: the folder of each split, with its slash. The names of the split's images begin with it.
     stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`.
 
-    Images with the same bytes count once, see `left_out`, unless `wanted.copies` is True.
-    If `wanted` leaves size or channels open, a sample of the files decides. Raises BadInput if there are no images, if
-    none of the sample can be read, or for channels other than 1 and 3.
+    Images with the same bytes count once, see `left_out`, unless `wanted.copies` is True. A sample of the files decides
+    all that `wanted` leaves open, see `survey`. Raises BadInput if there are no images, if none of the sample can be
+    read, or if their channels do not fit.
     """
-    if wanted.channels not in (None, 1, 3):
-        raise BadInput(f"{store.location}: images in files have 1 or 3 channels, not {wanted.channels}.")
     names = store.names
     if not names:
         raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
@@ -201,18 +197,16 @@ def images_from(
     if len(classes) > 1:
         position = {name: label for label, name in enumerate(classes)}
         labels = torch.tensor([position[class_of[row]] if row in class_of else -1 for row in chosen])
-    side, channels = wanted.image_size, wanted.channels
-    if side is None or channels is None:
-        surveyed_side, surveyed_channels = _survey(_without(store, used_instead))
-        side, channels = side or surveyed_side, channels or surveyed_channels
+    surveyed = survey(_without(store, used_instead), wanted)
+    image = ImageSpec(channels=surveyed.channels, height=surveyed.side, width=surveyed.side, levels=surveyed.levels)
     return ImagesFrom(
         name=name,
         split=split,
         store=store.subset(chosen),
         labels=labels,
         classes=classes if bool((labels >= 0).any()) else (),
-        inputs={"image": ImageSpec(channels=channels, height=side, width=side)},
-        remarks=(*copy_remarks, *label_remarks),
+        inputs={"image": image},
+        remarks=(*copy_remarks, *label_remarks, *surveyed.remarks),
         no_labels=no_labels,
     )
 
@@ -225,25 +219,3 @@ def _by_value(classes: set[str]) -> tuple[str, ...]:
     """Returns stated classes in order: by value if all are whole numbers, as in files of arrays, otherwise by name."""
     whole_numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in classes)
     return tuple(sorted(classes, key=lambda name: (int(name), name)) if whole_numbers else sorted(classes))
-
-
-def _survey(store: Store) -> tuple[int, int]:
-    """Returns a side to train at and a number of channels that fit a fixed sample of the files.
-
-    The side is the median of the shorter sides, but at most 224. From 32 on, it is rounded down to a multiple of 8.
-    There is 1 channel if no image has color, otherwise 3. Raises BadInput if no file of the sample can be read.
-    """
-    lengths, color, reasons = [], False, []
-    for row in permutation(0, len(store.names))[:SURVEYED].tolist():
-        file = partial(store.open, row)
-        try:
-            pixels = picture(file, 3, SURVEYED)
-            lengths.append(min(size(file)))
-        except Unreadable as error:
-            reasons.append(f"{store.names[row]}: {error}")
-        else:
-            color |= bool((pixels != pixels[:1]).any())
-    if not lengths:
-        raise BadInput(f"{store.location}: none of the {len(reasons)} images looked at can be read ({reasons[0]}).")
-    side = min(LARGEST_DEFAULT, int(median(lengths)))
-    return side // 8 * 8 if side >= 32 else side, 3 if color else 1

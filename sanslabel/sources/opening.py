@@ -10,6 +10,7 @@ from typing import Literal, Protocol, cast
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.sources import formats
+from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
 
 Split = Literal["train", "test", "all"]
@@ -31,6 +32,7 @@ def open_source(
     *,
     image_size: int | None = None,
     channels: int | None = None,
+    levels: Levels | None = None,
     copies: bool = False,
 ) -> Source:
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
@@ -39,15 +41,16 @@ def open_source(
     not), CIFAR's binary files, tar archives or images. Without a test split, "train" has all samples.
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
-    its luma; there are no other conversions.
-    Image files with the same bytes count once, unless `copies` is True.
+    its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
+    more than 8 bits; by default they are measured, see `levels.py`. Image files with the same bytes count once, unless
+    `copies` is True.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """
     format, available = _format_of(data)
     if split != "all" and split not in available:
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
-    source = format.open_source(data, split, Wanted(image_size, channels, copies))
+    source = format.open_source(data, split, Wanted(image_size, channels, levels, copies))
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     return source

@@ -13,6 +13,7 @@ from torch import Tensor
 from sanslabel.batch import Facts, Images, Signal
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import permutation
+from sanslabel.sources.levels import Levels
 from sanslabel.sources.order import Order, Shuffled
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Wanted(NamedTuple):
     """the side in pixels at which files of images are trained; it limits the size of decoded images"""
     channels: int | None = None
     """the number of channels to read; only gray and color are converted to each other"""
+    levels: Levels | None = None
+    """the levels that files of more than 8 bits are scaled to, one for each channel"""
     copies: bool = False
     """True to count each copy of an image file as a sample of its own, as runs of earlier versions did"""
 

@@ -198,7 +198,9 @@ def _encoder_of(weights: Given | None) -> EncoderChoice | None:
     if weights is None or weights.run is None:
         return None
     config = checkpoint.exported_config(weights.run)
-    return {name: value for name, value in config.items() if name not in {"channels", "image_size", "scaling"}}
+    return {
+        name: value for name, value in config.items() if name not in {"channels", "image_size", "scaling", "levels"}
+    }
 
 
 def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:

@@ -130,8 +130,7 @@ def resume(
         workers=plan.workers if chosen.workers is None else chosen.workers,
         cache=plan.cache if chosen.cache is None else chosen.cache,
     )
-    source = open_source(data or plan.data, "train", image_size=plan.image_size or None, copies=plan.copies)
-    source = without_measured(source, data or plan.data) if plan.held_out else source
+    source = folder.training_source(data)
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
     if not isinstance(method, Method):

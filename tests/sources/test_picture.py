@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from sanslabel.sources import picture as module
-from sanslabel.sources.picture import Unreadable, picture, size
+from sanslabel.sources.picture import picture
+from sanslabel.sources.stored_picture import FORMATS, size
+from sanslabel.sources.stores.store import Unreadable
 
 RANDOM = np.random.default_rng(0)
 COLOR = RANDOM.integers(0, 256, (9, 12, 3), np.uint8)
@@ -226,4 +227,4 @@ def test_random_damage_never_escapes(tmp_path):
 
 
 def test_the_allowed_formats_are_the_six():
-    assert set(module.FORMATS) == {"JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"}
+    assert set(FORMATS) == {"JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"}
