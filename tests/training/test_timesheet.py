@@ -9,8 +9,10 @@ import pytest
 
 import sanslabel
 from sanslabel.batch import Clock
+from sanslabel.cli import main
 from sanslabel.errors import BadInput
 from sanslabel.run_config import Spent, checked
+from sanslabel.run_folder import RunFolder
 from sanslabel.serialization import to_plain
 from sanslabel.sources import open_source
 from sanslabel.training import run as running
@@ -187,6 +189,26 @@ def test_what_a_stopped_run_took_is_added_to(tmp_path, monkeypatch):
     assert spent["peak_memory"] == 1 << 50
     sanslabel.resume(tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["spent"]["seconds"] >= spent["seconds"]
+
+
+def test_a_resumed_run_names_the_total_and_the_rest(tmp_path, monkeypatch, capsys):
+    def stopped(begun, *_):
+        begun.save(0)
+        raise Stopped(15, "stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Session, "follow", stopped)
+        with pytest.raises(Stopped):
+            sanslabel.train(method="simclr", out=tmp_path / "run", **SMALL)
+    folder = RunFolder.open(tmp_path / "run")
+    for spent in (Spent(seconds=3000.0, peak_memory=0, device_memory=0), None):
+        replace(folder, spent=spent).write()
+        with pytest.raises(SystemExit) as done:
+            main(["train", "--resume", str(tmp_path / "run"), "--no-evaluate"])
+        assert not done.value.code
+    known, unknown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Trained")]
+    assert re.match(r"Trained simclr for 4 epochs in 30\d\d s, \d+ s of it since the resume: ", known)
+    assert re.match(r"Trained simclr for 4 epochs \(the last of them in \d+ s\): ", unknown)
 
 
 def test_times_add_up_and_the_most_memory_counts():

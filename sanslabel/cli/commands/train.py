@@ -68,8 +68,9 @@ def run(arguments: list[str]) -> None:
     flags_class = make_dataclass("Train", [("method", chosen, field(default=default))], bases=(Train,), frozen=True)
     flags = parse_flags(flags_class, f"train {name or ''}".strip(), arguments, sentence(name or "simclr"))
     with joined_command(flags.timeout):
+        before = None if flags.resume is None else _seconds(flags.resume)
         finished = _resumed(flags, name) if flags.resume is not None else _trained(flags)
-        _print_summary(finished)
+        _print_summary(finished, before)
         measured = flags.evaluate and _evaluated(finished, flags.data)
         _print_next_steps(finished, arguments, measured)
 
@@ -135,9 +136,25 @@ def _trained(flags: Any) -> Any:
     return train(flags.data or "fashion", **settings)
 
 
-def _print_summary(finished: Any) -> None:
-    plan = finished.plan
-    print(f"\nTrained {plan.method} for {plan.epochs} epochs in {finished.seconds:.0f} s: {finished.path}")
+def _seconds(run: str) -> float:
+    """Returns the seconds of training before a resume, 0 if they are unknown."""
+    from sanslabel.run_folder import RunFolder
+
+    return RunFolder.open(run).seconds
+
+
+def _print_summary(finished: Any, before: float | None) -> None:
+    """Prints what was trained, and in which time.
+
+    before: the seconds before a resume, 0 if they are unknown, since a run that is killed records none; None for a run
+        in one piece.
+    """
+    plan, seconds = finished.plan, f"{finished.seconds:.0f} s"
+    if before:
+        seconds = f"in {seconds}, {finished.seconds - before:.0f} s of it since the resume"
+    else:
+        seconds = f"in {seconds}" if before is None else f"(the last of them in {seconds})"
+    print(f"\nTrained {plan.method} for {plan.epochs} epochs {seconds}: {finished.path}")
     print_verdict(finished.verdict())
     if bad := finished.bad_samples():
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
