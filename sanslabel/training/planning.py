@@ -14,6 +14,7 @@ import torch
 from sanslabel import checkpoint, encoders, methods
 from sanslabel.device import cores, fast_precision
 from sanslabel.distributed import on_first_process, world_size
+from sanslabel.encoders.timm import PREFIX
 from sanslabel.errors import BadInput, BadValue
 from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
@@ -73,6 +74,8 @@ def resolve_plan(
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     weights, teacher = _given(settings.weights), _given(settings.teacher)
     _check_given(name, method, settings)
+    if encoder is not None:
+        _check_fresh(encoder)
     encoder = encoder or _encoder_of(weights) or _default_encoder(recipe, size)
     configs = encoder_configs(method, encoder, source, size)
     if settings.masked:
@@ -156,8 +159,6 @@ def check_together(device: torch.device, settings: Settings) -> None:
 def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source: Source) -> dict[str, Any]:
     """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved."""
     options = encoders.encoder_options(encoder)
-    if options.pop("pretrained", False):
-        raise BadInput("--encoder-options pretrained: training starts from fresh weights; leave it out.")
     encoder_class = encoders.encoder_class(str(options.get("name")))
     if isinstance(spec, ImageSpec) and encoder_class.signed:
         options = {"scaling": ((0.5,) * spec.channels,) * 2, **options}
@@ -166,6 +167,24 @@ def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source
     arguments: dict[str, Any] = {**options, **spec.arguments}
     with torch.device("meta"):  # only names and shapes, no weights
         return encoders.build(**arguments).config
+
+
+def _check_fresh(encoder: EncoderChoice) -> None:
+    """Raises BadInput if the choice asks for pretrained weights of timm: nothing is fetched for training."""
+    several = isinstance(encoder, Mapping) and "name" not in encoder
+    for choice in encoder.values() if several else [encoder]:  # pyright: ignore[reportAttributeAccessIssue]
+        options = encoders.encoder_options(choice)
+        name, _, tag = str(options.get("name")).partition(".")
+        advice = "to start from weights that you have as a .safetensors file, name it with --weights"
+        if name.startswith(PREFIX) and tag:
+            raise BadInput(
+                f"--encoder {name}.{tag}: .{tag} names pretrained weights, which are not fetched for training, since "
+                f"training starts from fresh weights; name {name}, and {advice}."
+            )
+        if options.get("pretrained", False) is not False:
+            raise BadInput(
+                f"--encoder-options pretrained: training starts from fresh weights; leave it out, and {advice}."
+            )
 
 
 def _given(source: str | None) -> Given | None:

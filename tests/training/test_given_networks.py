@@ -44,6 +44,30 @@ class Taught(Method):
         yield Objective((net.predictor(net.encoder(view)) - net.given(view)).square().mean())
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        "timm/resnet18.a1_in1k",
+        {"name": "timm/resnet18.a1_in1k", "pretrained": False},
+        {"image": "timm/resnet18.a1_in1k"},
+    ],
+)
+def test_a_tag_of_pretrained_weights_is_refused(tmp_path, encoder):
+    with pytest.raises(BadInput) as error:
+        sanslabel.train(**QUICK, encoder=encoder, image_size=32, out=tmp_path / "run")
+    for words in ("a1_in1k names pretrained weights", "not fetched", "name timm/resnet18, and", "--weights"):
+        assert words in error.value.args[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("pretrained", [True, "true", "false", 1])
+def test_pretrained_as_an_option_gets_the_same_answer(tmp_path, pretrained):
+    with pytest.raises(BadInput, match="training starts from fresh weights; leave it out, and to start from weights"):
+        sanslabel.train(
+            **QUICK, encoder={"name": "timm/resnet18", "pretrained": pretrained}, image_size=32, out=tmp_path / "run"
+        )
+
+
 def first_weights(monkeypatch, **options):
     """The encoder's tensors before the first step."""
     weights = {}
