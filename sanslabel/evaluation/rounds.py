@@ -30,9 +30,14 @@ def all_labels(division: Division) -> Rounds:
 
 
 def few_label_rounds(division: Division, counts: Sequence[int], draws: int, seed: int) -> Rounds:
-    """Returns `draws` rounds with each number of labels per class, drawn by the seed."""
+    """Returns `draws` rounds with each number of labels per class, drawn by the seed. A class that has fewer labels
+    gives all of them. If all classes do so, there is one round, since all draws would be the same."""
     keys = [fold(seed, Stream.FEW_LABELS, draw) for draw in range(draws)]
-    return {count: [few_labels(division.train, count, key) for key in keys] for count in counts}
+    most = int(torch.bincount(division.train).max())
+    return {
+        count: [few_labels(division.train, count, key) for key in (keys if count < most else keys[:1])]
+        for count in counts
+    }
 
 
 def scores_of_rounds(protocol: Protocol, comparison: Comparison, rounds: Rounds, measure: Measure) -> list[Score]:
@@ -90,8 +95,11 @@ def _score(
     metric: str = "accuracy",
     gains: tuple[Gain, ...] = (),
 ) -> Score:
-    """Returns the score of a value and settings for each draw."""
+    """Returns the score of a value and settings for each draw. If a class has fewer labels than were to be drawn, the
+    settings have their number."""
     values, settings = zip(*measured, strict=True)
+    fewest = int(torch.bincount(comparison.division.train[draws[0]]).min())
+    short = {"fewest_labels": fewest} if labels_per_class is not None and fewest < labels_per_class else {}
     return Score(
         protocol=protocol.name,
         metric=metric,
@@ -103,7 +111,7 @@ def _score(
         n_train=len(draws[0]),
         n_test=len(comparison.division.test),
         seed=comparison.seed,
-        settings=_merged(settings),
+        settings=_merged(settings) | short,
         gains=gains,
         trained_on=comparison.division.trained_on,
     )

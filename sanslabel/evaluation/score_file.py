@@ -20,7 +20,7 @@ from sanslabel.scores import Score, ScoreFile, read_score, score_files
 from sanslabel.sources import location
 from sanslabel.usefulness import usefulness
 
-COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train", "n_test")
+COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train")
 
 
 def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score], network: str | None) -> None:

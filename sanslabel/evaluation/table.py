@@ -19,11 +19,20 @@ def title_of(protocol: str) -> str:
     return protocol_class(protocol).title if protocol in names() else ""
 
 
-def heading(few: int | None, protocol: str, metric: str, alone: bool) -> str:
-    """Returns the title of a column; in a table of one protocol, the metric is enough."""
+def heading(few: int | None, protocol: str, metric: str, alone: bool, scores: Sequence[Score] = ()) -> str:
+    """Returns the title of a column; in a table of one protocol, the metric is enough.
+
+    scores: the scores of the column. If some classes had fewer than `few` labels, the title has the number of all
+    labels that were used.
+    """
     name = (protocol_class(protocol).heading if protocol in names() else "") or protocol
     words = [metric] if alone else [name] if metric == "accuracy" else [name, metric]
-    return " ".join(words) + (f", {few} a class" if few else "")
+    if not few:
+        return " ".join(words)
+    labels = next(
+        (f", up to {few} a class ({s.n_train:,} labels)" for s in scores if "fewest_labels" in s.settings), ""
+    )
+    return " ".join(words) + (labels or f", {few} a class")
 
 
 def tables(scores: Sequence[Score]) -> list[Table]:
@@ -46,7 +55,8 @@ def table(scores: Sequence[Score], title: str = "") -> Table:
     columns.sort(key=lambda column: column[0])
     cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
     accuracy = {s.metric for s in scores} <= {"accuracy", BALANCED}
-    headings = [heading(*column, alone=bool(title)) for column in columns]
+    by_column = {column: [score for (_, of), score in cells.items() if of == column] for column in columns}
+    headings = [heading(*column, bool(title), by_column[column]) for column in columns]
     made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, headings)
     for name in _representations(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))

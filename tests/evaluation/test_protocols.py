@@ -11,10 +11,11 @@ from rich.console import Console
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import knn, linear, scores_of_features
 from sanslabel.evaluation.features import Division, Features, few_labels
+from sanslabel.evaluation.protocols import relation, retrieval
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.evaluation.table import table
-from sanslabel.randomness import fold
+from sanslabel.randomness import Stream, fold, permutation
 
 
 def both(k: int | None = None, temperature: float = 0.07, **rounds: int) -> tuple[KNN, Linear]:
@@ -152,3 +153,47 @@ def test_clusters_and_retrieval_have_figures_of_their_own(division, representati
     Console(file=written, width=150).print(table(measured))
     assert "In % on 359 images" in written.getvalue()
     assert "cluster NMI" in written.getvalue()
+
+
+def test_classes_with_fewer_labels_than_are_to_be_drawn_give_all(division, representations):
+    """Class 0 has 3 of its labels left, and the other classes have 130 to 150 each."""
+    rare = (division.train == 0).nonzero()[3:, 0]
+    kept = torch.ones(len(division.train), dtype=torch.bool).index_fill(0, rare, False)
+    uneven = division._replace(train=division.train[kept])
+    half = {"half": Features(representations["half"].train[kept], representations["half"].test)}
+    few, all_of_each, even = (
+        scores_of_features(half, uneven, protocols=(KNN(labels_per_class=count, draws=3),))[-1]
+        for count in (100, 500, 3)
+    )
+    assert (few.settings["fewest_labels"], few.n_train, few.spread is None) == (3, 903, False)
+    assert (all_of_each.settings["fewest_labels"], all_of_each.n_train, all_of_each.spread) == (
+        3,
+        int(kept.sum()),
+        None,
+    )
+    assert headings([few]) == ["kNN, up to 100 a class (903 labels)"]
+    assert headings([all_of_each]) == [f"kNN, up to 500 a class ({int(kept.sum()):,} labels)"]
+    assert headings([even]) == ["kNN, 3 a class"]
+
+
+def headings(scores) -> list[str]:
+    return [str(column.header) for column in table(scores).columns][1:]
+
+
+def test_the_number_of_images_is_that_of_those_that_were_measured(division, representations, monkeypatch):
+    monkeypatch.setattr(relation, "SAMPLES", 50)
+    monkeypatch.setattr(retrieval, "QUERIES", 300)
+    (known,) = {s.n_test for s in scores_of_features(representations, division, protocols=("relation",))}
+    assert known == 50
+    (known,) = {s.n_test for s in scores_of_features(representations, division, protocols=("retrieval",))}
+    assert known == 300
+    strange = division._replace(train=torch.where(division.train == 3, 4, division.train))
+    (known,) = {s.n_test for s in scores_of_features(representations, strange, protocols=("retrieval",))}
+    drawn = permutation(fold(0, Stream.QUERIES), len(division.test))[:300]
+    assert known == int((division.test[drawn] != 3).sum()) < 300, "class 3 is not in the gallery"
+
+
+def test_a_title_has_all_numbers_of_images(division, representations):
+    scores = scores_of_features(representations, division, protocols=("knn",))
+    title = table([scores[0], replace(scores[1], n_test=1000)]).title
+    assert title == "Accuracy in % on 359 to 1,000 images (test split)"

@@ -53,7 +53,10 @@ class Relation(Protocol):
             test = features.test[drawn]
             figures = {"triplets": triplet_accuracy(test, labels, seed)}
             figures["CKA"] = alignment_with_labels(test, labels, division.classes)
-            scores += [comparison.score(self, metric, name, x, division, settings) for metric, x in figures.items()]
+            scores += [
+                comparison.score(self, metric, name, x, division, settings, n_test=len(drawn))
+                for metric, x in figures.items()
+            ]
         return scores
 
     def _with_reference(self, comparison: Comparison, run: str) -> list[Score]:

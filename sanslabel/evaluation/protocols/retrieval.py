@@ -29,12 +29,13 @@ class Retrieval(Protocol):
         division = comparison.division
         queries = permutation(fold(comparison.seed, Stream.QUERIES), len(division.test))[:QUERIES]
         queries = queries.to(division.test.device)
-        settings = {"queries": len(queries), "gallery": "training rows"}
+        measured = int(torch.isin(division.test[queries], division.train).sum())  # the others have no class to find
+        settings = {"queries": measured, "gallery": "training rows"}
         scores = []
         for name, (train, test) in comparison.features.items():
             comparison.report(f"Measuring {name}: {self.name}")
             value = mean_average_precision(train, division.train, test[queries], division.test[queries])
-            scores.append(comparison.score(self, "mAP", name, value, division, settings))
+            scores.append(comparison.score(self, "mAP", name, value, division, settings, n_test=measured))
         return scores
 
 

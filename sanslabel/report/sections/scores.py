@@ -56,7 +56,7 @@ def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> s
     best = {} if protocol else {column: _best(column, measured) for column in columns}
     title = title_of(protocol).format(data=data) or "In %, higher is better"
     return table(
-        ["", *(heading(few, name, metric, bool(protocol)) for name, metric, few in columns)],
+        ["", *(_heading(column, measured, bool(protocol)) for column in columns)],
         [cells for line in _lines(measured, several) for cells in _cells(line, columns, best)],
         f"{title}, on {measured_images([m.score for _, m in measured], f'pictures of {data}')}. "
         f"{_explanation([m.score for _, m in measured])}",
@@ -104,6 +104,12 @@ def _cells(line: Line, columns: Sequence[Column], best: Mapping[Column, float]) 
 
 def _values(line: Line) -> list[tuple[Column, float]]:
     return [(column, score.value) for column, score in line.scores.items()]
+
+
+def _heading(column: Column, measured: Sequence[tuple[Snapshot, Measurement]], alone: bool) -> str:
+    protocol, metric, few = column
+    scores = [measurement.score for _, measurement in measured if _column(measurement.score) == column]
+    return heading(few, protocol, metric, alone, scores)
 
 
 def _column(score: Score) -> Column:
