@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from pathlib import PurePath
 from typing import Annotated, Any, get_type_hints
 
 from sanslabel.constraints import Bounds, bounds_of
@@ -38,12 +39,20 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelsGiven:
+    """The file that states the labels of a run's pictures."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that decides a run, with every default resolved. run.json stores it with the versions, and a resume needs
     nothing else."""
 
-    data: str
-    """a path, or the name of an embedded set"""
+    data: str | tuple[str, ...]
+    """a path, the name of an embedded set, or several of them, which are read as one set"""
     fingerprint: str
     """the SHA-256 of the data"""
     samples: Annotated[int, Bounds(least=1, most=1 << 40)]
@@ -80,6 +89,10 @@ class Plan:
     allow_missing: bool = False
     teacher: GivenNetwork | None = None
     """the frozen network that the method learns from; None if there is none"""
+    labels: LabelsGiven | None = None
+    """the file that states the labels; None if the data state them"""
+    skip_unreadable: bool = False
+    """True if the run goes on however many pictures cannot be read"""
     copies: bool = True
     """True if each copy of an image file is a sample of its own, as in runs of earlier versions"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
@@ -93,6 +106,16 @@ class Plan:
     """the reason for each setting that was chosen for the data and the machine, by the setting's name"""
     expected: Expected | None = None
     """the time, memory and disk space that were expected at the start; None in runs of earlier versions"""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Returns the paths or names of the data."""
+        return (self.data,) if isinstance(self.data, str) else self.data
+
+    @property
+    def data_name(self) -> str:
+        """Returns the names of the data's folders, files or sets, without the folders that they lie in."""
+        return " + ".join(PurePath(place).name for place in self.places)
 
 
 @dataclass(frozen=True, kw_only=True)

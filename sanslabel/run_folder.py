@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from sanslabel.recipe import Recipe
 from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import Source, Split, open_source, splits
+from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, open_source, splits
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.levels import SIXTEEN_BITS
 from sanslabel.verdict import Verdict, verdict
@@ -262,7 +262,7 @@ class RunFolder:
             )
         return method, net.to(device).eval()
 
-    def source(self, split: Split | None = None, data: str | Path | None = None, channels: int | None = None) -> Source:
+    def source(self, split: Split | None = None, data: AnyData | None = None, channels: int | None = None) -> Source:
         """Returns images of the size and the levels that the run was trained at. The training split of the run's own
         data has the samples that the run was trained on.
 
@@ -270,25 +270,23 @@ class RunFolder:
         that the encoder reads. Raises BadInput if the data are missing or do not fit.
         """
         plan = self.known_plan
-        chosen = plan.data if data is None else data
+        chosen = data_of_run(plan, data)
         if split is None:
             split = "test" if "test" in splits(chosen) else "train"
         channels = plan.encoder.get("channels") if channels is None else channels
         return self._open_source(chosen, split, channels, of_run=data is None)
 
-    def training_source(self, data: str | Path | None = None) -> Source:
-        """Returns the samples that the run is trained on. `data` is the place to which they have moved."""
-        plan = self.known_plan
-        chosen = plan.data if data is None else data
-        return self._open_source(chosen, "train", plan.encoder.get("channels"), of_run=True)
+    def training_source(self, data: Data) -> Source:
+        """Returns the samples that the run is trained on. `data` states where they are now."""
+        return self._open_source(data, "train", self.known_plan.encoder.get("channels"), of_run=True)
 
-    def _open_source(self, data: str | Path, split: Split, channels: int | None, of_run: bool) -> Source:
+    def _open_source(self, data: Data, split: Split, channels: int | None, of_run: bool) -> Source:
         """Returns samples of any data, or of the run's own data, which are opened as when the run began."""
         plan = self.known_plan
+        data = replace(data, copies=plan.copies and of_run)
         image = plan.inputs.get("image")
         levels = image.levels if isinstance(image, ImageSpec) and image.channels == channels else None
         options: dict[str, Any] = {"image_size": plan.image_size or None, "channels": channels}
-        options["copies"] = plan.copies and of_run
         source = open_source(data, split, **options, levels=levels)
         measured = source.inputs.get("image")
         if of_run and levels is None and isinstance(measured, ImageSpec) and measured.levels is not None:
@@ -337,6 +335,18 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
     if (path / "config.json").exists() or not (path / "run.json").is_file():
         return checkpoint.load_encoder(path, network)
     return RunFolder.open(path).encoder(network)
+
+
+def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
+    """Returns the data of a run with its choices, or other data if they are given.
+
+    The choices are its label file, and whether it goes on without unreadable pictures. They apply to `data` at the same
+    places, too, unless these have choices of their own.
+    """
+    choices = {"labels": plan.labels and plan.labels.path, "skip_unreadable": plan.skip_unreadable}
+    given = data_of(plan.places if data is None else data)
+    plain = given == data_of(given.places)
+    return data_of(given, **choices) if plain and locations(given) == plan.places else given
 
 
 def build_encoders(plan: Plan) -> Any:

@@ -22,7 +22,7 @@ Chunk = Annotated[int, Bounds(least=1, most=1 << 31)]
 Workers = Annotated[int, Bounds(least=0, most=1 << 10)]
 Seed = Annotated[int, Bounds(least=-(1 << 63), most=(1 << 63) - 1)]
 
-RESUMABLE = ("device", "workers", "cache", "on_collapse", "track", "profile")
+RESUMABLE = ("labels", "skip_unreadable", "device", "workers", "cache", "on_collapse", "track", "profile")
 """settings that may be changed when a run is resumed"""
 
 
@@ -33,6 +33,11 @@ class Settings:
     minutes: Annotated[float, Positive] | None = None
     """minutes that the run may take, evaluation included: image size, batch and epochs are chosen so that it ends in
     this time; by default 10, on a GPU 30"""
+    labels: str | None = None
+    """a CSV or Parquet file with the columns path and label, in place of the labels that folders state; for evaluation,
+    and for supervised"""
+    skip_unreadable: bool = False
+    """go on however many pictures cannot be read; otherwise a run stops at more than 1 %"""
     epochs: Epochs | None = None
     """passes over the data; by default chosen for the data and the machine, for the sets that come with the package the
     recipe's"""

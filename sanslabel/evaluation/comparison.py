@@ -17,6 +17,7 @@ from sanslabel.evaluation.representation import Representation
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import Subject, open_subject, readouts
 from sanslabel.scores import Score
+from sanslabel.sources import AnyData
 
 
 def silent(sentence: str) -> None:
@@ -75,7 +76,7 @@ class Comparison:
         """Reports that the images of a split are about to be represented."""
         self.report(f"Representing {len(split.train):,} + {len(split.test):,} images of {split.train.name}")
 
-    def labeled(self, data: str | Path) -> LabeledSplit:
+    def labeled(self, data: AnyData) -> LabeledSplit:
         """Returns another set of labeled images, for the same encoders. Raises BadInput as `labeled_split` does."""
         images = self.images
         return self._open(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sanslabel.constraints import ARRAYS, check_path, check_value
+from sanslabel.constraints import check_path, check_value
 from sanslabel.device import chosen_device
 from sanslabel.distributed import on_first_process
 from sanslabel.errors import BadInput
@@ -20,13 +20,16 @@ from sanslabel.evaluation.score_list import ScoreList
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import baselines_of, open_subject, pixel_baseline, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
+from sanslabel.run_folder import data_of_run
 from sanslabel.scores import Score, score_files
+from sanslabel.sources import AnyData, data_of
 
 
 def evaluate(
     run: str | Path,
     *,
-    data: str | Path | None = None,
+    data: AnyData | None = None,
+    labels: str | Path | None = None,
     protocols: str | Protocol | Sequence[str | Protocol] = ("knn", "linear"),
     network: str | None = None,
     stage: int | None = None,
@@ -45,6 +48,8 @@ def evaluate(
     data: labeled data, by default those that the run was trained on. Probes are fitted on the training split and
         measured on the test split. Without a test split, a fifth of the labeled images, fixed by the seed, is measured.
         For a run that learned from labels, it is the fifth that the run left out, whatever the seed.
+    labels: a CSV or Parquet file with the columns path and label, in place of the labels that folders state; by default
+        that of the run, for its own data.
     protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
     network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: the stage and tokens to read from the encoder, see `Readout`; by default its representation.
@@ -58,14 +63,19 @@ def evaluate(
     an encoder and for values that cannot be used, and DiskError.
     """
     check_path("--run", run)
-    check_path("--data", data, ARRAYS)
+    given = None if data is None else data_of(data)
     check_value("--stage", stage, int | None)
     check_value("--seed", seed, int)
     chosen = _protocols(protocols)
-    subject = open_subject(run, network, data)
-    labeled = data or (subject.plan.data if subject.plan else None)
-    if labeled is None:
+    subject = open_subject(run, network, given)
+    if subject.plan is not None:
+        labeled = data_of_run(subject.plan, given)
+    elif given is not None:
+        labeled = given
+    else:
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
+    if labels is not None:
+        labeled = data_of(labeled, labels=labels)
     on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.representation import Representation, RepresentOptions, represent
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.run_config import Plan
-from sanslabel.sources import Source, Split, open_source, splits
+from sanslabel.sources import AnyData, Source, Split, data_of, open_source, splits
 from sanslabel.sources.held_out import SEED, labeled, measured_fifth
 
 
@@ -29,7 +28,7 @@ class Unlabeled(BadInput):
 class LabeledSplit:
     """Labeled images to fit on and to measure on."""
 
-    data: str
+    data: AnyData
     train: Source
     test: Source
     split: str
@@ -58,8 +57,10 @@ class LabeledSplit:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Returns the fingerprints of the images to fit on and to measure on."""
-        return {"train": self.train.fingerprint, "test": self.test.fingerprint}
+        """Returns the fingerprints of the images to fit on and to measure on, and of the file that states their
+        labels."""
+        labels = {"labels": self.train.labels_sha256} if self.train.labels_sha256 else {}
+        return {"train": self.train.fingerprint, "test": self.test.fingerprint, **labels}
 
     def fewer(self, index: Tensor) -> LabeledSplit:
         """Returns the split with fewer images to fit on: only those at the positions `index`, (n,)."""
@@ -87,7 +88,7 @@ class LabeledSplit:
 
 
 def labeled_split(
-    data: str | Path, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
+    data: AnyData, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
 ) -> LabeledSplit:
     """Returns the training and test split of labeled data, for an encoder that reads the input `options["reads"]`.
 
@@ -116,16 +117,16 @@ def labeled_split(
         )
     if len(train.labels.unique()) < 2 or len(test) == 0:
         raise Unlabeled(f"{data} has labels of a single class; name data with two classes or more with --data.")
-    return LabeledSplit(str(data), train, test, split, options, cache, plan, trained_on)
+    return LabeledSplit(data, train, test, split, options, cache, plan, trained_on)
 
 
-def open_for(reads: InputSpec, data: str | Path, split: Split, copies: bool = False) -> Source:
-    """Returns a split of the data for an encoder; images are opened at its size, with its channels and levels. With
-    `copies`, each copy of an image file counts. Raises BadInput if the data have no input for the encoder."""
+def open_for(reads: InputSpec, data: AnyData, split: Split) -> Source:
+    """Returns a split of the data for an encoder; images are opened at its size, with its channels and levels. Raises
+    BadInput if the data have no input for the encoder."""
     images: dict[str, Any] = {}
     if isinstance(reads, ImageSpec):
         images = {"image_size": reads.side, "channels": reads.channels, "levels": reads.levels}
-    source = open_source(data, split, **images, copies=copies)
+    source = open_source(data, split, **images)
     if not any(isinstance(spec, type(reads)) for spec in source.inputs.values()):
         kind = type(reads).__name__.removesuffix("Spec").lower()
         raise BadInput(f"{data}: has no {kind} for the encoder to read; name other data with --data.")
@@ -137,11 +138,11 @@ def _trained_without_fifth(plan: Plan, source: Source) -> bool:
     return source.subset((~measured_fifth(source, SEED)).nonzero()[:, 0]).fingerprint == plan.fingerprint
 
 
-def _trained_on_all(plan: Plan, source: Source, data: str | Path, reads: InputSpec) -> bool:
+def _trained_on_all(plan: Plan, source: Source, data: AnyData, reads: InputSpec) -> bool:
     """Returns True if the run was trained on this source. Runs of earlier versions counted copies of files."""
     if source.fingerprint == plan.fingerprint or not plan.copies:
         return source.fingerprint == plan.fingerprint
-    return open_for(reads, data, "train", copies=True).fingerprint == plan.fingerprint
+    return open_for(reads, data_of(data, copies=True), "train").fingerprint == plan.fingerprint
 
 
 def _learns_from_labels(plan: Plan) -> bool:

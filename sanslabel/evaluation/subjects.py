@@ -20,7 +20,7 @@ from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder, open_given
-from sanslabel.sources import Source, open_source
+from sanslabel.sources import AnyData, Source, open_source
 
 RANDOM, GIVEN = "random encoder", "given weights"
 """names of the starts of a training in tables"""
@@ -51,7 +51,7 @@ class Subject(NamedTuple):
         return {"reads": self.encoder.reads, "device": device, "dtype": dtype, "workers": workers}
 
 
-def open_subject(run: str | Path, network: str | None = None, data: str | Path | None = None) -> Subject:
+def open_subject(run: str | Path, network: str | None = None, data: AnyData | None = None) -> Subject:
     """Returns the encoder of a run folder, of a folder with nothing but an exported encoder, or of timm ("timm/NAME").
 
     network: the exported encoder, by default the first; data: labeled data, whose channels an encoder of timm is built
@@ -64,7 +64,7 @@ def open_subject(run: str | Path, network: str | None = None, data: str | Path |
     return Subject(encoder, network, sha256, folder.path, folder.plan)
 
 
-def _timm_subject(name: str, data: str | Path | None) -> Subject:
+def _timm_subject(name: str, data: AnyData | None) -> Subject:
     """Returns a pretrained encoder of timm, scaled as it was pretrained, for images with the channels of the data."""
     if data is None:
         raise BadInput(f"{name}: is measured on data that you choose; name labeled data with --data.")

@@ -14,6 +14,7 @@ from sanslabel.errors import BadInput
 from sanslabel.generation.complexity import compressed_nats
 from sanslabel.generation.model import Model, open_model
 from sanslabel.methods.abilities import HasEnergy
+from sanslabel.run_folder import data_of_run
 from sanslabel.sources import Source
 
 
@@ -56,7 +57,7 @@ def energy_table(
     """
     model = open_model(run, HasEnergy, device=device)
     path = _table_path(Path(out) if out is not None else model.run.path / "energies.csv")
-    chosen = data if data is not None else model.plan.data
+    chosen = data_of_run(model.plan, data)
     sets = {str(chosen): model.source(chosen)}
     if against is not None:
         sets[str(against)] = model.source(against)

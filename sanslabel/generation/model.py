@@ -17,7 +17,7 @@ from sanslabel.methods.abilities import A, require
 from sanslabel.methods.method import Method, Networks
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder
-from sanslabel.sources import Source, Split
+from sanslabel.sources import AnyData, Source, Split
 
 BATCH = 256
 """images that are made or read at a time"""
@@ -57,7 +57,7 @@ class Model:
         with self.computing():
             return torch.cat([function(batch).float().cpu() for batch in values.to(self.device).split(BATCH)])
 
-    def source(self, data: str | Path | None = None, split: Split | None = None) -> Source:
+    def source(self, data: AnyData | None = None, split: Split | None = None) -> Source:
         """Returns images of the size and channels that the model makes.
 
         data: by default the data of the run. split: by default the test split if there is one.

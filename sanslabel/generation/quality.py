@@ -15,7 +15,7 @@ from sanslabel.generation.model import BATCH, Model, open_model
 from sanslabel.generation.samples import sampled_images
 from sanslabel.methods.abilities import HasDensity, Samples
 from sanslabel.randomness import Stream, fold, permutation
-from sanslabel.run_folder import RunFolder
+from sanslabel.run_folder import RunFolder, data_of_run
 from sanslabel.sources import Source, splits
 from sanslabel.views import resized
 
@@ -58,7 +58,7 @@ def quality(
     if the method makes no images.
     """
     model = open_model(run, Samples, device=device)
-    chosen = data if data is not None else model.plan.data
+    chosen = data_of_run(model.plan, data)
     if "test" not in splits(chosen):
         raise BadInput(f"{chosen}: has no test split to compare samples with; name other --data.")
     train, test = model.source(chosen, "train"), model.source(chosen, "test")

@@ -13,7 +13,8 @@ from sanslabel.generation.model import Model, open_model
 from sanslabel.generation.picture import Picture, grid, write_png
 from sanslabel.methods.abilities import Encodes, HasPrior, Reconstructs, Samples
 from sanslabel.randomness import Stream, fold, permutation
-from sanslabel.sources import ordered
+from sanslabel.run_folder import data_of_run
+from sanslabel.sources import AnyData, ordered
 from sanslabel.views import resize_images
 
 STEPS = 10
@@ -99,7 +100,7 @@ def reconstructions(
     """
     _check_count(count)
     model = open_model(run, Reconstructs, device=device)
-    images = _random_images(model, data or model.plan.data, count, seed)
+    images = _random_images(model, data_of_run(model.plan, data), count, seed)
     key = fold(torch.arange(count), seed).to(model.device)
     with model.computing():
         made = model.require(Reconstructs).reconstruct(model.net, images.to(model.device), key)
@@ -112,7 +113,7 @@ def _check_count(count: int) -> None:
         raise BadInput(f"--n {count}: must be at least 1.")
 
 
-def _random_images(model: Model, data: str | Path, count: int, seed: int) -> Tensor:
+def _random_images(model: Model, data: AnyData, count: int, seed: int) -> Tensor:
     """Returns images of `data` drawn by the seed, (count, C, S, S), as evaluation reads them."""
     source = model.source(data)
     if len(source) < count:

@@ -58,7 +58,7 @@ def surface(run: str | Path, *, out: str | Path | None = None, seed: int = 0, de
         ends = model.apply(lambda points: method.decode(net, method.encode(net, points)), starts)
         start, way = starts[:, :, 0, 0], (ends - starts)[:, :, 0, 0]
         axes.quiver(*start.T, *way.T, angles="xy", scale_units="xy", scale=1, width=0.002, color="black", alpha=0.7)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{model.plan.method} on {model.plan.data}")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{model.plan.method} on {model.plan.data_name}")
     axes.legend(loc="upper right", markerscale=3, facecolor="0.6", framealpha=0.9)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120, metadata={"Software": None})

@@ -32,7 +32,7 @@ def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
     plan, method, recipe = folder.known_plan, folder.method(), folder.recipe()
     source = folder.source("train")
     if source.fingerprint != plan.fingerprint:
-        raise BadInput(f"{plan.data} has changed since the run, so its views cannot be drawn again.")
+        raise BadInput(f"{plan.data_name} has changed since the run, so its views cannot be drawn again.")
     precision = getattr(torch, plan.precision)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         plain = replace(plan, device="cpu", chunk=None, sharding="replicate", compile=False, recompute=False)

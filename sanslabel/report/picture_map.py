@@ -23,7 +23,7 @@ from sanslabel.report.colors import GRAY, hues_of
 from sanslabel.report.neighborhoods import Cluster, Nearest, Pair, clustered, most_alike, most_unusual, nearest
 from sanslabel.report.options import Options
 from sanslabel.report.thumbnails import common_folder, links, thumbnails
-from sanslabel.run_folder import RunFolder
+from sanslabel.run_folder import RunFolder, data_of_run
 from sanslabel.sources import Source, splits
 
 CLUSTERS = 10
@@ -138,7 +138,7 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     If there are more than the map may have, the seed draws some.
     """
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
-    data = plan.data if options.data is None else options.data
+    data = data_of_run(plan, options.data)
     tested = "test" in splits(data)
     source = open_for(encoder.reads, data, "test" if tested else "train")
     total, drawn = len(source), drawn_positions(len(source), options.points, options.seed, Stream.MAP)

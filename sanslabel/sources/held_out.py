@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sanslabel.fifths import fifths
+from sanslabel.sources.data import AnyData
 from sanslabel.sources.opening import open_source, splits
 from sanslabel.sources.source import Source
 
@@ -30,7 +30,7 @@ def measured_fifth(source: Source, seed: int) -> Tensor:
     return measured
 
 
-def without_measured(source: Source, data: str | Path) -> Source:
+def without_measured(source: Source, data: AnyData) -> Source:
     """Returns the training split of the data without the samples that evaluation measures, for methods that learn from
     labels. Nothing is left out if a test split has labels, since evaluation then measures that split."""
     if "test" in splits(data) and bool((open_source(data, "test").labels >= 0).any()):

@@ -129,7 +129,7 @@ class ImagesFrom(Source):
         """Returns the pixels of the requested row or of the next readable one, that row, and unreadable rows with
         reasons."""
         unreadable = []
-        for row in range(requested, requested + min(len(self), tolerated(len(self)) + 1)):
+        for row in range(requested, requested + min(len(self), self.tolerated() + 1)):
             row %= len(self)
             try:
                 return self._pixels(row), row, unreadable
@@ -137,7 +137,8 @@ class ImagesFrom(Source):
                 unreadable.append((row, str(error)))
         raise BadInput(
             f"{self.store.location}: {len(unreadable)} images in a row cannot be read, from {self.id(requested)} on"
-            f" ({unreadable[0][1]}); remove or mend them."
+            f" ({unreadable[0][1]}); add --skip-unreadable to go on without them, or remove or"
+            " mend them."
         )
 
     def _pixels(self, row: int) -> np.ndarray:
@@ -169,7 +170,8 @@ def images_from(
     """Returns the images of one split, or of "all".
 
     prefixes: the folder of each split, with its slash. The names of the split's images begin with it.
-    stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`.
+    stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`. The
+    label file in `wanted` comes before both.
 
     Images with the same bytes count once, see `left_out`, unless `wanted.copies` is True. A sample of the files decides
     all that `wanted` leaves open, see `survey`. Raises BadInput if there are no images, if none of the sample can be
@@ -182,7 +184,11 @@ def images_from(
     if not any(members[key] for key in members if split in (key, "all")):
         raise BadInput(f"{store.location / prefixes[split]} holds no images ({KINDS}).")
     # All splits are looked at together, so that training and test images get the same classes, channels and size.
-    if stated is None:
+    if wanted.labels is not None:
+        pictures = {names[row]: row for index in members.values() for row in index}
+        class_of, label_remarks = wanted.labels.labels_of(store, pictures)
+        classes, no_labels = _by_value(set(class_of.values())), ""
+    elif stated is None:
         class_of, label_remarks, no_labels = class_folders(names, members, prefixes)
         classes = tuple(sorted(set(class_of.values())))
     else:
@@ -208,6 +214,8 @@ def images_from(
         inputs={"image": image},
         remarks=(*copy_remarks, *label_remarks, *surveyed.remarks),
         no_labels=no_labels,
+        labels_sha256="" if wanted.labels is None else wanted.labels.sha256,
+        skip_unreadable=wanted.skip_unreadable,
     )
 
 

@@ -15,7 +15,7 @@ from sanslabel.device import to_device
 from sanslabel.errors import BadInput
 from sanslabel.randomness import Stream, fold
 from sanslabel.sources.order import Order
-from sanslabel.sources.source import Loaded, Request, Source, tolerated
+from sanslabel.sources.source import Loaded, Request, Source
 from sanslabel.sources.workers import load_ahead, load_each
 
 RESIDENT = 4 << 30
@@ -134,10 +134,11 @@ def _loaded(
                 bad[name] = reason
                 if report:
                     report(name, reason)
-                if len(bad) > tolerated(samples // distributed.world_size()):  # of this process's share
+                if len(bad) > source.tolerated(samples // distributed.world_size()):  # of this process's share
                     raise BadInput(
                         f"{source.name}: more than 1 % of the {samples} samples cannot be read: {_listed(list(bad))}"
-                        f" (the last one: {reason}); remove or mend them."
+                        f" (the last one: {reason}); add --skip-unreadable to go on without them, or remove or mend"
+                        " them."
                     )
         yield Loaded(_moved(loaded.index, device), _signals_moved(loaded.signals, device), loaded.replaced)
 

@@ -10,6 +10,8 @@ from typing import Literal, Protocol, cast
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.sources import formats
+from sanslabel.sources.data import AnyData, data_of
+from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
 
@@ -27,13 +29,12 @@ class Format(Protocol):
 
 
 def open_source(
-    data: str | Path,
+    data: AnyData,
     split: Split = "train",
     *,
     image_size: int | None = None,
     channels: int | None = None,
     levels: Levels | None = None,
-    copies: bool = False,
 ) -> Source:
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
@@ -42,24 +43,30 @@ def open_source(
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
     its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
-    more than 8 bits; by default they are measured, see `levels.py`. Image files with the same bytes count once, unless
-    `copies` is True.
+    more than 8 bits; by default they are measured, see `levels.py`.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """
-    format, available = _format_of(data)
+    data = data_of(data)
+    (place,) = data.places
+    format, available = _format_of(place)
     if split != "all" and split not in available:
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
-    source = format.open_source(data, split, Wanted(image_size, channels, levels, copies))
+    labels = None if data.labels is None else read_label_file(data.labels)
+    wanted = Wanted(image_size, channels, levels, labels, data.skip_unreadable, data.copies)
+    source = format.open_source(place, split, wanted)
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
+    if labels is not None and source.labels_sha256 != labels.sha256:
+        raise BadInput(f"{labels.file}: states labels of pictures in files, and {data} has none; leave --labels out.")
     return source
 
 
-def splits(data: str | Path) -> tuple[str, ...]:
+def splits(data: AnyData) -> tuple[str, ...]:
     """Returns the splits that there are, "train", "test" or both, without reading images. Raises BadInput as
     `open_source` does."""
-    return _format_of(data)[1]
+    (place,) = data_of(data).places
+    return _format_of(place)[1]
 
 
 def names() -> tuple[str, ...]:
@@ -67,9 +74,18 @@ def names() -> tuple[str, ...]:
     return tuple(name for format in _formats().values() for name in getattr(format, "NAMES", ()))
 
 
-def location(data: str | Path) -> str:
+def locations(data: AnyData) -> tuple[str, ...]:
     """Returns the name of an embedded set as it is, and any other path as an absolute one without links."""
-    return data if isinstance(data, str) and data in names() else str(Path(data).resolve())
+    known = names()
+    return tuple(
+        place if isinstance(place, str) and place in known else str(Path(place).resolve())
+        for place in data_of(data).places
+    )
+
+
+def location(data: AnyData) -> str:
+    """Returns the locations of the data as one text."""
+    return ", ".join(locations(data))
 
 
 @cache

@@ -48,7 +48,7 @@ class Pairs(Source):
             raise BadInput(
                 f"{self.base.name}: {len(self.group)} groups for {len(self.base)} samples; give each sample its group."
             )
-        for name in ("name", "split", "labels", "classes", "remarks", "no_labels"):
+        for name in ("name", "split", "labels", "classes", "remarks", "no_labels", "labels_sha256", "skip_unreadable"):
             object.__setattr__(self, name, getattr(self.base, name))
         object.__setattr__(self, "inputs", {**self.base.inputs, "partner": self.base.inputs["image"]})
 

@@ -18,6 +18,7 @@ from sanslabel.sources.order import Order, Shuffled
 
 if TYPE_CHECKING:
     from sanslabel.sources.images import ImagesFrom
+    from sanslabel.sources.label_file import LabelFile
 
 
 class Request(NamedTuple):
@@ -38,8 +39,11 @@ class Wanted(NamedTuple):
     """the number of channels to read; only gray and color are converted to each other"""
     levels: Levels | None = None
     """the levels that files of more than 8 bits are scaled to, one for each channel"""
+    labels: LabelFile | None = None
+    """the labels of image files, in place of those that their folders state"""
+    skip_unreadable: bool = False
     copies: bool = False
-    """True to count each copy of an image file as a sample of its own, as runs of earlier versions did"""
+    """True to count each copy of an image file as a sample of its own"""
 
 
 class Replaced(NamedTuple):
@@ -85,9 +89,18 @@ class Source(ABC):
     """sentences about the data that a person should know, such as which files were left out"""
     no_labels: str = ""
     """the reason why no sample has a label, if a person may not expect it"""
+    labels_sha256: str = ""
+    """the SHA-256 of the file that states the labels; empty if the data state them"""
+    skip_unreadable: bool = False
+    """True if any number of samples may be unreadable"""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def tolerated(self, samples: int | None = None) -> int:
+        """Returns how many of so many samples, by default all, may be unreadable; see `tolerated`."""
+        samples = len(self) if samples is None else samples
+        return samples if self.skip_unreadable else tolerated(samples)
 
     @property
     def samples(self) -> int | None:

@@ -20,10 +20,10 @@ from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
-from sanslabel.run_config import Expected, GivenNetwork, Plan
+from sanslabel.run_config import Expected, GivenNetwork, LabelsGiven, Plan
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RecipeName, Settings
-from sanslabel.sources import Source, location
+from sanslabel.sources import AnyData, Source, locations
 from sanslabel.sources.cache import fitting
 from sanslabel.training.compilation import check_compiler
 
@@ -54,7 +54,7 @@ def resolve_method(method: str | Method, recipe: RecipeName | Recipe, lr: float 
 
 
 def resolve_plan(
-    data: str | Path,
+    data: AnyData,
     source: Source,
     device: torch.device,
     name: str,
@@ -82,7 +82,7 @@ def resolve_plan(
         method = method.masked(configs["image"].get("patch", MASKED_PATCH))
     method, epochs = method.sized(size), settings.epochs or recipe.epochs
     plan = Plan(
-        data=location(data),
+        data=places[0] if len(places := locations(data)) == 1 else places,
         fingerprint=source.fingerprint,
         samples=len(source),
         method=name,
@@ -108,6 +108,8 @@ def resolve_plan(
         weights=None if weights is None else _named(weights),
         allow_missing=settings.allow_missing,
         teacher=None if teacher is None else _named(teacher),
+        labels=_labels(settings.labels, source),
+        skip_unreadable=settings.skip_unreadable,
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,
@@ -185,6 +187,10 @@ def _check_fresh(encoder: EncoderChoice) -> None:
             raise BadInput(
                 f"--encoder-options pretrained: training starts from fresh weights; leave it out, and {advice}."
             )
+
+
+def _labels(labels: str | None, source: Source) -> LabelsGiven | None:
+    return None if labels is None else LabelsGiven(path=str(Path(labels).resolve()), sha256=source.labels_sha256)
 
 
 def _given(source: str | None) -> Given | None:

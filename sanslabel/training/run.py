@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from sanslabel.constraints import ARRAYS, check_constraints, check_path
+from sanslabel.constraints import check_constraints, check_path
 from sanslabel.device import chosen_device
 from sanslabel.distributed import all_reduce_max, on_first_process, world_size
 from sanslabel.errors import BadInput, DiskError, bad_input_as, suggestion
@@ -24,10 +24,10 @@ from sanslabel.methods.method import Method
 from sanslabel.process_group import joined, may_restart, restarted
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Plan, Spent
-from sanslabel.run_folder import RunFolder, check_network_size
+from sanslabel.run_folder import RunFolder, check_network_size, data_of_run
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
-from sanslabel.sources import Source, names, open_source
+from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source
 from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
 from sanslabel.training.choice import fitted
@@ -45,7 +45,7 @@ from sanslabel.wording import with_arguments
 
 @joined()
 def train(
-    data: str | Path = "fashion",
+    data: AnyData = "fashion",
     *,
     method: str | Method = "simclr",
     recipe: RecipeName | Recipe = "small",
@@ -69,11 +69,11 @@ def train(
     NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
     """
     chosen = _settings(settings)
-    check_path("--data", data, ARRAYS)
+    data = data_of(data, labels=chosen.labels, skip_unreadable=chosen.skip_unreadable)
     check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
-    keeps_recipe = recipe != "small" or data in names()
+    keeps_recipe = recipe != "small" or set(data.places) <= set(names())
     name, instance, recipe = resolve_method(method, recipe, chosen.lr)
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))
@@ -96,21 +96,20 @@ def train(
 
 @joined()
 def resume(
-    run: str | Path, *, method: str | Method | None = None, data: str | Path | None = None, **settings: Any
+    run: str | Path, *, method: str | Method | None = None, data: AnyData | None = None, **settings: Any
 ) -> RunFolder:
     """Continues a run from its newest undamaged checkpoint. The result has the same bits as if the run had never
     stopped. Everything that is not given here comes from its run.json.
 
     method: for a class of your own, an instance with the same hyper-parameters as at the start.
     data: the present place of the same data, if they were moved.
-    settings: device (on another one the bits differ), workers, cache, on_collapse, track and profile, see
-        `sanslabel.settings.Settings`.
+    settings: device (on another one the bits differ), labels (their present place), skip_unreadable, workers, cache,
+        on_collapse, track and profile, see `sanslabel.settings.Settings`.
 
     Raises BadInput if the data changed, if the method is another one, if the format is newer, or if another process
     trains there.
     """
-    chosen = _settings(settings, RESUMABLE)
-    check_path("--data", data, ARRAYS)
+    chosen, given = _settings(settings, RESUMABLE), None if data is None else data_of(data)
     folder = RunFolder.open(run)
     run, plan = folder.path, folder.known_plan
     on_first_process(refuse_if_locked, run)
@@ -129,14 +128,27 @@ def resume(
         world_size=world_size(),
         workers=plan.workers if chosen.workers is None else chosen.workers,
         cache=plan.cache if chosen.cache is None else chosen.cache,
+        skip_unreadable=plan.skip_unreadable or chosen.skip_unreadable,
     )
-    source = folder.training_source(data)
-    if source.fingerprint != plan.fingerprint:
-        raise BadInput(f"{data or plan.data}: is not the data that {run} was trained on; start a new run on it.")
+    here = data_of_run(plan)
+    here = replace(here, places=given.places if given else here.places, labels=chosen.labels or here.labels)
+    source = folder.training_source(here)
+    _check_same_data(source, here, folder, again)
     if not isinstance(method, Method):
         check_network_size(again, plan, source.facts(plan.image_size or None), run / "run.json")
     torch.set_num_threads(plan.threads)
     return _trained(replace(folder, plan=plan), again, recipe, source, chosen, fresh=False)
+
+
+def _check_same_data(source: Source, data: Data, folder: RunFolder, method: Method) -> None:
+    """Raises BadInput for other data than those of the run, or for other labels if its method reads labels."""
+    plan = folder.known_plan
+    classes = len(source.classes) if plan.classes is None else plan.classes
+    labels = plan.labels.sha256 if plan.labels else ""
+    if method.learns_from_labels and (len(source.classes), source.labels_sha256) != (classes, labels):
+        raise BadInput(f"{data}: has other labels than those that {folder.path} was trained on; start a new run on it.")
+    if source.fingerprint != plan.fingerprint:
+        raise BadInput(f"{data}: is not the data that {folder.path} was trained on; start a new run on it.")
 
 
 def _trained(

@@ -13,8 +13,8 @@ from PIL import Image
 import sanslabel
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.labeled_split import labeled_split
+from sanslabel.sources import Data, images, open_source
 from sanslabel.sources import copies as module
-from sanslabel.sources import images, open_source
 from sanslabel.sources.images import ImagesFrom
 
 
@@ -114,11 +114,11 @@ def test_only_copies_are_left(tmp_path):
 def test_without_copies_the_fingerprint_is_as_before(tmp_path):
     root = saved(tmp_path, "1.png", "2.png")
     before = open_source(root).fingerprint
-    assert open_source(root, copies=True).fingerprint == before
+    assert open_source(Data((root,), copies=True)).fingerprint == before
     shutil.copy(root / "2.png", root / "3.png")
     assert open_source(root).fingerprint == before
-    assert open_source(root, copies=True).fingerprint != before
-    assert len(open_source(root, copies=True)) == 3
+    assert open_source(Data((root,), copies=True)).fingerprint != before
+    assert len(open_source(Data((root,), copies=True))) == 3
 
 
 def test_members_of_archives_are_compared_too(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from sanslabel import distributed
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, permutation
-from sanslabel.sources import Request, batches, open_source, ordered
+from sanslabel.sources import Data, Request, batches, open_source, ordered
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
@@ -210,6 +210,21 @@ def test_a_hundredth_of_bad_files_of_many_kinds_does_not_stop_a_run(tmp_path):
     got = list(batches(source, 101, seed=0, epochs=2, device=CPU, report=lambda name, why: reported.append(name)))
     assert len(got) == 8
     assert sorted(reported) == sorted(bad)
+
+
+def test_unreadable_files_are_skipped_where_that_is_wanted(folder):
+    bad = [f"a/{row:02}.png" for row in range(0, 40, 4)]
+    for name in bad:
+        (folder / name).write_bytes(b"damaged")
+    reported = []
+    source = open_source(Data((folder,), skip_unreadable=True))
+    steps = list(batches(source, 10, seed=0, epochs=1, device=CPU, report=lambda name, _: reported.append(name)))
+    assert sorted(reported) == bad
+    assert not {source.id(row) for _, batch in steps for row in batch.index.tolist()} & set(bad)
+    with pytest.raises(
+        BadInput, match=r"cannot be read: .*; add `skip_unreadable` to go on without them, or remove or"
+    ):
+        list(batches(open_source(folder), 10, seed=0, epochs=1, device=CPU))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

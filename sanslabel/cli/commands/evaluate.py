@@ -25,6 +25,8 @@ class Evaluate:
     """the run folder, or timm/NAME for a pretrained encoder of timm"""
     data: str | None = None
     """labeled data; by default those that the encoder was trained on"""
+    labels: str | None = None
+    """a CSV or Parquet file with the columns path and label, in place of the labels that folders state"""
     protocols: tuple[str, ...] = ("knn", "linear")
     """names of protocols from the list above"""
     network: str | None = None

@@ -34,5 +34,5 @@ class Transfer(Protocol):
         comparison.announce(split)
         second = replace(comparison, given=split.represented(comparison.readouts(split)))
         scores = scores_of_predictions(self, second, all_labels(second.division), probe_predictions(comparison.seed))
-        about = {"data": split.data, "fingerprints": split.fingerprints}
+        about = {"data": str(split.data), "fingerprints": split.fingerprints}
         return [replace(score, settings={**score.settings, **about}) for score in scores]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from sanslabel.errors import SanslabelError
 from sanslabel.figures import keys_of
@@ -21,9 +20,9 @@ def facts(runs: Sequence[Snapshot]) -> str:
 
 
 def _data(run: Snapshot) -> Cell:
-    path = Path(run.plan.data)
-    full = run.plan.data if path.name != run.plan.data else ""
-    return Cell(path.name, (full,) if full else (), title=full)
+    name, full = run.plan.data_name, ", ".join(run.plan.places)
+    full = full if name != full else ""
+    return Cell(name, (full,) if full else (), title=full)
 
 
 def _pictures(run: Snapshot) -> str:
@@ -38,7 +37,7 @@ def _remarks(run: Snapshot) -> Cell:
 
 def _split(run: Snapshot) -> str:
     try:
-        available = splits(run.plan.data)
+        available = splits(run.plan.places)
     except SanslabelError:
         return ""
     return "trained on the train split; the test split is apart" if "test" in available else "trained on all pictures"

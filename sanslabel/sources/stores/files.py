@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sanslabel.sources.stores.store import open_regular
+from sanslabel.sources.stores.store import name_below, open_regular
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,9 @@ class Files:
     @cached_property
     def _root(self) -> str:
         return os.path.realpath(self.location)
+
+    def name_of(self, path: str) -> str | None:
+        return name_below((os.path.abspath(self.location), self._root), path)
 
     def open(self, index: int) -> BinaryIO:
         return open_regular(self.location / self.names[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -25,6 +26,11 @@ class Store(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """Returns the relative path of each file, with forward slashes."""
+        ...
+
+    def name_of(self, path: str) -> str | None:
+        """Returns the name that an absolute path has in the store, whether or not there is a file of this name; None
+        for a path that leads elsewhere."""
         ...
 
     def open(self, index: int) -> BinaryIO:
@@ -56,6 +62,16 @@ class Store(Protocol):
     def subset(self, index: Sequence[int]) -> Self:
         """Returns a store of these files, in that order."""
         ...
+
+
+def name_below(folders: Sequence[str], path: str) -> str | None:
+    """Returns the path relative to the first of these folders in which it lies, with forward slashes; else None."""
+    path = os.path.abspath(path)
+    for below in (path, os.path.realpath(path)):
+        for folder in folders:
+            if below.startswith(folder.rstrip(os.sep) + os.sep):
+                return os.path.relpath(below, folder).replace(os.sep, "/")
+    return None
 
 
 def open_regular(path: str | Path) -> BinaryIO:

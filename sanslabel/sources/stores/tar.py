@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.stores.store import name_below
 from sanslabel.sources.stores.tar_headers import READ, read_at
 from sanslabel.sources.stores.tar_index import Shard
 
@@ -40,6 +41,10 @@ class Members:
     """(N,) int64, in bytes"""
     size: np.ndarray
     """(N,) int64, in bytes"""
+
+    def name_of(self, path: str) -> str | None:
+        folder = self.location.parent if self.location.is_file() else self.location
+        return name_below((os.path.abspath(folder), os.path.realpath(folder)), path)
 
     def open(self, index: int) -> BinaryIO:
         shard = int(self.shard[index])
