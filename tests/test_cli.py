@@ -21,6 +21,8 @@ from sanslabel import methods
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.main import GROUPS, command, command_names, main
 from sanslabel.cli.next_steps import next_steps
+from sanslabel.cli.verdicts import print_verdict
+from sanslabel.verdict import Verdict
 
 QUICK = ["--data", "digits", "--epochs", "1", "--device", "cpu"]
 
@@ -370,3 +372,13 @@ def test_a_command_says_what_it_is_in_its_file(name):
     assert file.GROUP in GROUPS
     assert file.USAGE.split()[0] == name
     assert file.__doc__.splitlines()[0]
+
+
+def test_a_verdict_has_the_color_of_its_level(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for level, code in (("healthy", 32), ("doubtful", 33), ("failed", 31)):
+        print_verdict(Verdict("name", "Name: a sentence.", level))
+        assert capsys.readouterr().out == f"\x1b[{code}mName: a sentence.\x1b[0m\n"
+    monkeypatch.delenv("FORCE_COLOR")
+    print_verdict(Verdict("name", "Name: a sentence.", "failed"))
+    assert capsys.readouterr().out == "Name: a sentence.\n"

@@ -354,6 +354,13 @@ def test_runs_on_folders_of_pictures_have_the_verdict_that_they_deserve(run):
     assert (found.level, found.name) == (kept["level"], kept["name"])
 
 
+def test_runs_of_every_method_are_among_them():
+    """SwAV has more prototypes than a batch can fill; no doubt is cast on any other."""
+    kept = {run.split(": ")[1].split(",")[0]: RUNS[run]["level"] for run in RUNS if run.startswith("digits: ")}
+    assert kept.keys() >= set(methods.names())
+    assert {name for name, level in kept.items() if level != "healthy"} == {"swav"}
+
+
 def test_two_pictures_are_a_tiny_batch(tmp_path):
     two = np.stack([np.eye(8, dtype=np.uint8) * 255, np.tril(np.ones((8, 8), np.uint8)) * 255])
     np.save(tmp_path / "two.npy", two)

@@ -18,6 +18,7 @@ from sanslabel.training.slowdown import Slowdown
 from sanslabel.training.timesheet import Entry, Timesheet
 from sanslabel.training.tracker import Tracker
 from sanslabel.verdict import Verdict
+from sanslabel.wording import worded
 
 WIDTH = 80
 """characters of the narrowest terminal"""
@@ -94,7 +95,7 @@ class RunLog:
         self.track(line)
         verdict = self.metrics.verdict()
         if self.warn_of_collapse and verdict.failed and verdict.name != self.last_problem:
-            warnings.warn(f"step {clock.step + 1}: {verdict.sentence}", CollapseWarning, stacklevel=4)
+            warnings.warn(worded(f"step {clock.step + 1}: {verdict.sentence}"), CollapseWarning, stacklevel=4)
         self.last_problem = verdict.name
         return verdict
 

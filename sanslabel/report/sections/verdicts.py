@@ -24,5 +24,5 @@ def verdict_box(run: Snapshot) -> str:
 def _doubtful(run: Snapshot) -> bool:
     """Returns True if a run that has not failed cannot be called good, since it is unfinished or shows no gain."""
     complete = [m.score for m in run.measurements if m.score.labels_per_class is None]
-    over_start = [gain.sign for score in complete for gain in score.gains if gain.over != "pixels"]
-    return run.unfinished or run.verdict.name != "healthy" or max(over_start, default=1) <= 0
+    over_start = [gain.sign for score in complete for gain in score.gains if not gain.over.startswith("pixels")]
+    return run.unfinished or run.verdict.level != "healthy" or max(over_start, default=1) <= 0
