@@ -36,6 +36,16 @@ def grid(images: Tensor, columns: int) -> Tensor:
     return paper
 
 
+def displayable(images: Tensor) -> Tensor:
+    """Returns images (n, C, H, W) with the one or three channels that a picture has.
+
+    Of more than three channels, the first three are shown as red, green and blue. Two are shown as red and green.
+    """
+    if images.shape[1] == 2:
+        return torch.cat([images, torch.zeros_like(images[:, :1])], dim=1)
+    return images[:, :3]
+
+
 def png_path(out: str | Path) -> Path:
     """Returns the path of a picture that is to be written. Raises BadInput if it does not end in .png."""
     path = Path(out)
@@ -45,13 +55,14 @@ def png_path(out: str | Path) -> Path:
 
 
 def write_png(path: Path, picture: Tensor) -> Picture:
-    """Writes a picture (C, H, W) in [0, 1] of one or three channels. Raises BadInput for other channels, and
-    DiskError."""
+    """Writes a picture (C, H, W) in [0, 1]. Of more than three channels, the first three are red, green and blue.
+    Raises BadInput for two channels, and DiskError."""
     from PIL import Image
 
     path = png_path(path)
-    if picture.shape[0] not in (1, 3):
-        raise BadInput(f"{path}: images of {picture.shape[0]} channels cannot be shown; a picture has 1 or 3.")
+    if picture.shape[0] == 2:
+        raise BadInput(f"{path}: images of 2 channels cannot be shown; a picture has 1 channel, or 3 and more.")
+    picture = picture[:3]
     factor = max(1, SMALLEST // max(picture.shape[1:]))
     pixels = (picture * 255).round().byte().repeat_interleave(factor, 1).repeat_interleave(factor, 2)
     pixels = pixels.permute(1, 2, 0).squeeze(2)

@@ -8,15 +8,13 @@ from io import BytesIO
 from PIL import Image
 from torch import Tensor
 
-from sanslabel.generation.picture import grid
+from sanslabel.generation.picture import displayable, grid
 
 
 def uri(image: Tensor) -> str:
-    """Returns an image (C, H, W) in [0, 1] as data:image/png;….
-
-    Of an image with neither one nor three channels, only the first channel is shown.
-    """
-    image = image if image.shape[0] in (1, 3) else image[:1]
+    """Returns an image (C, H, W) in [0, 1] as data:image/png;…. Other channels than one or three are shown as
+    `displayable` has them."""
+    image = displayable(image[None])[0]
     pixels = (image.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).squeeze(2).cpu()
     stream = BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
@@ -25,5 +23,4 @@ def uri(image: Tensor) -> str:
 
 def row(images: Tensor) -> str:
     """Returns images (n, C, H, W) side by side as data:image/…."""
-    images = images if images.shape[1] in (1, 3) else images[:, :1]
-    return uri(grid(images.float().clamp(0, 1).cpu(), len(images)))
+    return uri(grid(displayable(images).float().clamp(0, 1).cpu(), len(images)))

@@ -45,7 +45,10 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype.kind != "f":
-        raise BadInput(f"{where}: images must be uint8, or float in [0, 1], not {array.dtype}; convert them.")
+        raise BadInput(
+            f"{where}: images must be uint8, or float in [0, 1], not {array.dtype}; divide them by their largest value,"
+            " such as 4095.0 for 12 bits."
+        )
     if array.size and not (array.min() >= 0 and array.max() <= 1):  # also False for NaN
         raise BadInput(
             f"{where}: float images must lie in [0, 1], not from {array.min():g} to {array.max():g}; rescale them."

@@ -9,7 +9,16 @@ from torch.nn.functional import interpolate
 
 from sanslabel.sources.channels import with_channels
 from sanslabel.sources.levels import SIXTEEN_BITS, Levels, scaled
-from sanslabel.sources.stored_picture import File, Planes, channels_of, open_image, orientation, planes_of
+from sanslabel.sources.stored_picture import (
+    PIXELS,
+    File,
+    Planes,
+    channels_of,
+    open_image,
+    orientation,
+    planes_of,
+    too_large,
+)
 from sanslabel.sources.stores.store import Unreadable
 
 VERSION = 3
@@ -47,6 +56,8 @@ def picture(file: File, channels: int, side: int, levels: Levels | None = None) 
             # A JPEG is decoded only up to the needed frequencies: 2 megapixels to 256 in a fifth of the time. The
             # result is still at least `side` on its shorter side.
             image.draft("L" if channels == 1 else None, (side, side))
+            if image.width * image.height > PIXELS:
+                raise too_large(image.width, image.height)
             image.load()
             transposed, flipped = _UPRIGHT.get(orientation(image), (False, ()))
             pixels = _bounded(_flat(image, mode), side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from sanslabel.errors import SanslabelError
 from sanslabel.sources import tiff
@@ -20,7 +21,10 @@ from sanslabel.sources.stores.store import Unreadable, open_regular
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """formats that are decoded; every further decoder of Pillow is one more that a malicious file can reach"""
 PIXELS = 128_000_000
-"""pixels above which a file is refused before it is decoded"""
+"""most pixels that are decoded: they take 512 MB with four bytes each. Pictures of more are refused before they take
+memory, but see `_reducible`."""
+LARGEST_JPEG = 8 * PIXELS
+"""most pixels of a JPEG that is decoded at reduced size"""
 LARGEST = 4 * PIXELS
 """largest file in bytes: the size of so many uncompressed pixels with four channels"""
 PAGES = 100
@@ -99,11 +103,14 @@ def open_image(file: File) -> Iterator[tuple[BinaryIO, Image.Image | tiff.Page]]
                     raise Unreadable(f"{length:,} bytes, more than {LARGEST:,}")
                 image = _image(content)
                 with nullcontext() if isinstance(image, tiff.Page) else image:
-                    if image.width * image.height > PIXELS:
-                        raise Unreadable(f"{image.width} x {image.height} pixels, more than {PIXELS:,}")
+                    if image.width * image.height > PIXELS and not _reducible(content, image):
+                        raise too_large(image.width, image.height)
                     yield content, image
     except (Unreadable, SanslabelError):
         raise
+    except Image.DecompressionBombError as error:  # its number of pixels is in parentheses
+        count = int((re.search(r"\((\d{1,18}) ", str(error)) or ["", "0"])[1])
+        raise Unreadable(f"{count:,} pixels, more than {PIXELS:,}; reduce the picture to use it") from None
     except UnidentifiedImageError:
         raise Unreadable("no JPEG, PNG, WebP, BMP, GIF or TIFF") from None
     except OSError as error:
@@ -118,11 +125,43 @@ def _image(content: BinaryIO) -> Image.Image | tiff.Page:
     content.seek(0)
     try:
         image = Image.open(content, formats=FORMATS)
+    except Image.DecompressionBombError:
+        if magic[:3] != b"\xff\xd8\xff":
+            raise
+        content.seek(0)
+        return JpegImagePlugin.JpegImageFile(content)  # without Pillow's limit; ours follows
     except UnidentifiedImageError:
         if magic not in tiff.MAGIC:
             raise
         return tiff.first_page(content)
     return tiff.first_page(content) if image.format == "TIFF" and _misread(image) else image
+
+
+def too_large(width: int, height: int) -> Unreadable:
+    """Returns the error for a picture of too many pixels."""
+    return Unreadable(f"{width} x {height} pixels, more than {PIXELS:,}; reduce the picture to use it")
+
+
+def _reducible(content: BinaryIO, image: Image.Image | tiff.Page) -> bool:
+    """Returns True for a JPEG that can be decoded at an eighth of its size in little memory.
+
+    This needs all channels in one scan. With several scans, as in progressive files, the decoder keeps every
+    coefficient of the full picture in memory.
+    """
+    if isinstance(image, tiff.Page) or image.format != "JPEG" or image.width * image.height > LARGEST_JPEG:
+        return False
+    position, channels = content.tell(), 0
+    content.seek(2)
+    try:
+        while len(head := content.read(4)) == 4 and head[0] == 0xFF:
+            segment = content.read(int.from_bytes(head[2:], "big") - 2)
+            if head[1] in (0xC0, 0xC1):  # the frame of a sequential JPEG
+                channels = segment[5]
+            if head[1] == 0xDA:  # the first scan
+                return channels > 0 and segment[0] == channels
+        return False
+    finally:
+        content.seek(position)
 
 
 def _misread(image: Image.Image) -> bool:

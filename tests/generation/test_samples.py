@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -5,7 +6,7 @@ from PIL import Image
 from sanslabel.errors import BadInput
 from sanslabel.generation import interpolation, reconstructions, samples
 from sanslabel.generation.model import open_model
-from sanslabel.generation.picture import GAP, grid, write_png
+from sanslabel.generation.picture import GAP, displayable, grid, write_png
 from sanslabel.generation.samples import arc, sampled_images
 
 
@@ -96,6 +97,19 @@ def test_pictures_have_one_channel_or_three(tmp_path):
     assert seen(tmp_path / "color.png").mode == "RGB"
     with pytest.raises(BadInput, match="2 channels"):
         write_png(tmp_path / "points.png", torch.rand(2, 8, 8))
+
+
+def test_of_many_channels_the_first_three_are_shown(tmp_path):
+    pixels = torch.rand(5, 480, 480)
+    write_png(tmp_path / "cells.png", pixels)
+    np.testing.assert_array_equal(
+        np.asarray(seen(tmp_path / "cells.png")), (pixels[:3] * 255).round().byte().permute(1, 2, 0).numpy()
+    )
+    four, two, one = torch.rand(2, 4, 3, 3), torch.rand(2, 2, 3, 3), torch.rand(2, 1, 3, 3)
+    assert torch.equal(displayable(four), four[:, :3])
+    assert torch.equal(displayable(two)[:, :2], two)
+    assert (displayable(two)[:, 2] == 0).all()
+    assert torch.equal(displayable(one), one)
 
 
 def test_what_is_no_generative_run(runs, tmp_path):

@@ -262,3 +262,15 @@ def test_heads_of_weights_that_are_large(tmp_path, cheap):
     head = json.dumps(many, separators=(",", ":")).encode()
     written(path, len(head).to_bytes(8, "little"), head)
     assert "cannot be read ('gone')" in cheap(lambda: checkpoint.read_tensors(path))
+
+
+def test_a_tiff_that_unpacks_to_more_than_its_pixels(tmp_path, cheap):
+    """Its one strip unpacks to 1 GB, and its pixels take 2 kB."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1024)) + packer.flush()
+    count, end = 10, 8 + 2 + 10 * 12 + 4
+    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 16), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, end)]
+    tags += [(277, 3, 1, 4), (278, 3, 1, 16), (279, 4, 1, len(packed)), (339, 3, 1, 1)]
+    content = struct.pack("<2sHIH", b"II", 42, 8, count) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    path = written(tmp_path / "x.tif", content, bytes(4), packed)
+    assert "unpack to more than" in cheap(lambda: picture(path, 4, 64, ((0.0, 1.0),) * 4), Unreadable)

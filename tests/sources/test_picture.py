@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
+from sanslabel.sources import picture as pixels_module
+from sanslabel.sources import stored_picture
 from sanslabel.sources.picture import picture
 from sanslabel.sources.stored_picture import FORMATS, size
 from sanslabel.sources.stores.store import Unreadable
@@ -164,7 +166,7 @@ BAD = {
     "table.png": (b"P6 2 2 255\n" + bytes(12), "no JPEG"),  # Pillow could, but is not let
     "fits.png": (b"SIMPLE  =                    T".ljust(80) + b"NAXIS   = 0".ljust(80), "no JPEG"),
     "head.png": (b"\x89PNG\r\n\x1a\n", "no JPEG|runcated"),
-    "bomb.png": (bomb(50_000, 50_000), "50000|2500000000"),
+    "bomb.png": (bomb(50_000, 50_000), "2,500,000,000 pixels, more than 128,000,000; reduce the picture"),
     "large.png": (bomb(12_000, 12_000), "12000 x 12000 pixels, more than 128,000,000"),
     "warned.png": (bomb(10_000, 10_000), "truncated"),  # Pillow only warns of this one, and it is cut off
 }
@@ -228,3 +230,49 @@ def test_random_damage_never_escapes(tmp_path):
 
 def test_the_allowed_formats_are_the_six():
     assert set(FORMATS) == {"JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"}
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Limits of 10,000 pixels, and of 5,000 in Pillow, which refuses twice as many by itself."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    monkeypatch.setattr(stored_picture, "PIXELS", 10_000)
+    monkeypatch.setattr(pixels_module, "PIXELS", 10_000)
+    monkeypatch.setattr(stored_picture, "LARGEST_JPEG", 200_000)
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_large_jpeg_is_decoded_at_reduced_size(tmp_path, mode, monkeypatch):
+    smooth = np.add.outer(np.arange(300), np.arange(400)).astype(np.uint8)
+    path = saved(tmp_path, smooth, "x.jpg", mode=mode, quality=95)
+    reduced = picture(path, 3, 32)
+    assert reduced.shape == (3, 32, 42)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(reduced, picture(path, 3, 32))
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    ("name", "side", "options", "reason"),
+    [
+        ("x.jpg", 32, {"progressive": True}, "400 x 300 pixels, more than 10,000; reduce the picture to use it"),
+        ("x.jpg", 256, {}, "400 x 300 pixels"),
+        ("x.png", 32, {}, "120,000 pixels, more than 10,000; reduce the picture to use it"),
+        ("x.tiff", 32, {}, "120,000 pixels"),
+    ],
+)
+def test_other_large_pictures_are_refused_in_plain_words(tmp_path, monkeypatch, name, side, options, reason):
+    with monkeypatch.context() as unlimited:
+        unlimited.setattr(Image, "MAX_IMAGE_PIXELS", None)
+        path = saved(tmp_path, RANDOM.integers(0, 256, (300, 400, 3), np.uint8), name, **options)
+    with pytest.raises(Unreadable, match=reason) as error:
+        picture(path, 3, side)
+    assert "bomb" not in str(error.value)
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_jpeg_that_is_too_large_even_reduced(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_picture, "LARGEST_JPEG", 100_000)
+    with pytest.raises(Unreadable, match="400 x 300 pixels, more than 10,000"):
+        picture(saved(tmp_path, Image.new("RGB", (400, 300)), "x.jpg"), 3, 32)
