@@ -7,6 +7,7 @@ SHA-256 and license, and its checkpoints do not contain them.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -94,6 +95,9 @@ def _exported(folder: Path) -> Path:
         return checkpoint.encoder_file(folder)
     if pickles := sorted(file for file in folder.iterdir() if file.suffix.lower() in PICKLES):
         raise _pickle_refused(pickles[0])
+    if (folder / "run.json").is_file():
+        command = f"sanslabel train --resume {shlex.quote(str(folder))}"
+        raise BadInput(f"{folder}: no weights here, since the run has not ended; finish it with: {command}")
     raise BadInput(f"{folder}: no weights here (no config.json, no {WEIGHTS}); name the folder of a finished run.")
 
 

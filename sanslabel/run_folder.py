@@ -32,6 +32,7 @@ from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, 
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.levels import SIXTEEN_BITS
 from sanslabel.verdict import Verdict, verdict
+from sanslabel.wording import worded
 
 
 class TrainedEncoder(NamedTuple):
@@ -256,7 +257,9 @@ class RunFolder:
         if not self.exported() and rank() == 0:
             step = f"step {checkpoint.read_state(newest)['step']:,} of {self.steps:,}"
             warnings.warn(
-                f"{self.path}: has not ended, so this is its state after {step}; `{self.resume_command}` finishes it",
+                worded(
+                    f"{self.path}: has not ended, so this is its state after {step}; {self.resume_command} finishes it"
+                ),
                 UnfinishedWarning,
                 stacklevel=2,
             )

@@ -264,6 +264,9 @@ def test_sources_that_have_no_weights_are_refused(tmp_path):
             open_weights(str(source))
     with pytest.raises(BadInput, match=r"no weights here \(no config.json, no model.safetensors\); name the folder"):
         open_weights(str(tmp_path))
+    (tmp_path / "run.json").touch()
+    with pytest.raises(BadInput, match=r"the run has not ended; finish it with: sanslabel.resume"):
+        open_weights(str(tmp_path))
     (tmp_path / "model.safetensors").mkdir()
     with pytest.raises(BadInput, match=r"model.safetensors: not a file"):
         open_weights(str(tmp_path))

@@ -1,6 +1,7 @@
 """Run folders, read through RunFolder alone."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from math import isnan
@@ -93,7 +94,7 @@ def test_the_encoder_of_a_stopped_run_is_that_of_its_newest_checkpoint(name, tmp
     exported = RunFolder.open(run).exported()
     for file in (run / "config.json", *run.glob("*.safetensors")):
         file.unlink()
-    sentence = rf"after step 6 of 10; `sanslabel train --resume '{tmp_path}/a run'` finishes it"
+    sentence = re.escape(f"after step 6 of 10; sanslabel.resume('{tmp_path}/a run') finishes it")
     for network in exported:
         with pytest.warns(UnfinishedWarning, match=sentence):
             _, net = RunFolder.open(run).networks(CPU)
@@ -154,7 +155,7 @@ def test_a_run_without_its_parts(run):
     with pytest.raises(BadInput, match="has no checkpoint yet"):
         folder.networks(CPU)
     with pytest.raises(
-        BadInput, match=r"no trained encoder here, .* no checkpoint yet; finish it with: sanslabel.resume\\("
+        BadInput, match=r"no trained encoder here, .* no checkpoint yet; finish it with: sanslabel.resume"
     ):
         folder.encoder()
     with pytest.raises(BadInput, match="no run here"):

@@ -15,6 +15,7 @@ from sanslabel.training import run as running
 from sanslabel.training import session
 from sanslabel.training.claim import new_folder
 from sanslabel.training.signals import Stopped
+from sanslabel.wording import flags_in_sentences
 
 SMALL = dict(data="digits", encoder={"name": "mlp", "hidden": [16]}, batch=256, epochs=1, device="cpu")
 """five steps"""
@@ -128,6 +129,13 @@ def test_after_bad_pictures_were_mended_the_same_command_works(tmp_path):
     assert not sanslabel.train(out=tmp_path / "run", **options).unfinished
 
 
+@pytest.fixture
+def at_command_line():
+    with flags_in_sentences():
+        yield
+
+
+@pytest.mark.usefixtures("at_command_line")
 def test_what_is_there_already_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
