@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sanslabel.errors import BadInput
@@ -30,9 +31,9 @@ def test_images_at_any_depth_in_sorted_order(tmp_path):
     )
     touched(root, ".hidden.png", ".thumbnails/1.png", "._z.png")
     (root / "folder.png").mkdir()
-    files = listing(root)
+    files = listing(root).names
     assert files == ["b/10.webp", "b/2.JPG", "b/c/d/e.tiff", "x.gif", "y.bmp", "z.png"]
-    assert listing(touched(tmp_path / "none", "notes.txt")) == []
+    assert listing(touched(tmp_path / "none", "notes.txt")).names == []
 
 
 def test_links_are_followed_once_and_circles_are_harmless(tmp_path):
@@ -45,12 +46,12 @@ def test_links_are_followed_once_and_circles_are_harmless(tmp_path):
     (root / "out").symlink_to(outside)
     (outside / "back").symlink_to(root)
     (root / "file.png").symlink_to(outside / "2.png")
-    assert listing(root) == ["b/1.png", "file.png", "out/2.png"]
+    assert listing(root).names == ["b/1.png", "file.png", "out/2.png"]
 
 
 def test_pipes_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert listing(touched(tmp_path, "a.png")) == ["a.png"]
+    assert listing(touched(tmp_path, "a.png")).names == ["a.png"]
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
@@ -80,7 +81,7 @@ def test_a_remembered_listing_is_read_and_not_made_again(folder, monkeypatch, ca
         file.unlink()
     fresh = listing(folder)
     assert remembered == fresh
-    assert fresh[2].encode(errors="surrogateescape") == b"caf\xe9.png"
+    assert fresh.names[2].encode(errors="surrogateescape") == b"caf\xe9.png"
 
 
 @pytest.mark.parametrize("change", ["new", "deep", "gone", "renamed", "folder"])
@@ -95,7 +96,7 @@ def test_a_changed_folder_is_listed_again(folder, change):
         (folder / "b/1.png").rename(folder / "b/4.png")
     else:
         (folder / "b/c").rename(folder / "d")
-    assert listing(folder) == sorted(
+    assert listing(folder).names == sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*.png") if path.is_file()
     )
 
@@ -104,7 +105,7 @@ def test_a_changed_folder_is_listed_again(folder, change):
 def test_a_memory_that_is_not_whole_is_not_believed(folder, cache, content):
     (memory,) = (cache / "listings").iterdir()
     memory.write_bytes(memory.read_bytes()[:200] if content is None else content)
-    assert len(listing(folder)) == 3
+    assert len(listing(folder).names) == 3
 
 
 def test_a_newer_format_is_not_believed(folder, monkeypatch):
@@ -112,7 +113,7 @@ def test_a_newer_format_is_not_believed(folder, monkeypatch):
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
-    assert len(listing(folder)) == 3
+    assert len(listing(folder).names) == 3
     assert listed
 
 
@@ -131,4 +132,31 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     root = touched(tmp_path / "a", "1.png")
     aged(root)
-    assert listing(root) == ["1.png"]
+    assert listing(root).names == ["1.png"]
+
+
+def test_files_that_are_not_read_are_counted_by_suffix(tmp_path):
+    root = touched(tmp_path, "1.png", "2.SVG", "3.svg", *(f"{row}.txt" for row in range(7)), "raw", ".hidden.txt")
+    touched(root, "a/4.ogg", "a/5.ogg", "a/6.ogg", "x.dat", "y.dat", "z.wav")
+    assert listing(root).remarks == ("Files that are not read: 2 SVG, 7 TXT, 3 OGG, 4 other.",)
+    assert listing(touched(tmp_path / "clean", "1.png")).remarks == ()
+    assert listing(touched(tmp_path / "odd", "a.\x1b[31m")).remarks == ("Files that are not read: 1 of another kind.",)
+
+
+def test_their_number_is_remembered(folder, monkeypatch, cache):
+    touched(folder, "notes.txt", "b/3.svg", "b/4.HEIC")
+    aged(folder)
+    with pytest.warns(UserWarning, match="1 HEIC pictures"):
+        fresh = listing(folder)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(UserWarning, match="1 HEIC pictures"):
+        assert listing(folder) == fresh
+    assert fresh.remarks == ("Files that are not read: 1 SVG, 1 HEIC, 1 TXT.",)
+
+
+def test_a_memory_of_an_earlier_version_is_made_anew(folder, cache):
+    (memory,) = (cache / "listings").iterdir()
+    with np.load(memory) as content:
+        old = {name: content[name] for name in content if name not in ("suffixes", "counts")}
+    np.savez(memory, **old)
+    assert len(listing(folder).names) == 3

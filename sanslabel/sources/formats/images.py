@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sanslabel.sources.source import Source, Wanted
@@ -29,7 +30,9 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     from sanslabel.sources.stores.files import Files
     from sanslabel.sources.stores.listing import listing
 
-    return images_from(Files(root, listing(root)), root.resolve().name, split, _prefixes(root), wanted)
+    files = listing(root)
+    source = images_from(Files(root, files.names), root.resolve().name, split, _prefixes(root), wanted)
+    return replace(source, remarks=(*files.remarks, *source.remarks))
 
 
 def _prefixes(root: Path) -> dict[str, str]:

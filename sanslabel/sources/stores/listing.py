@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 import warnings
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +16,42 @@ import numpy as np
 from sanslabel.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-UNREAD = frozenset({".heic", ".heif"})
-"""suffixes of pictures that are not read; a warning counts them, since phones make them"""
+UNREAD = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".pdf", ".eps", ".dcm", ".exr"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
+)
+"""suffixes of pictures that are not read"""
 
+OTHER = "/"
+"""the key of files whose suffix is not counted by itself; no suffix has a slash"""
+NAMED = 3
+"""most suffixes that a remark names"""
 FORMAT = 1
 REMEMBERED_FROM = 1000
 """smallest number of files whose listing is kept; listing fewer takes some ten milliseconds"""
 SETTLED = 2_000_000_000
 """nanoseconds; a folder changed less than this before it was listed may change again without a new time stamp"""
+
+
+class Listing(NamedTuple):
+    """The files below a folder."""
+
+    names: list[str]
+    """sorted paths of all files with an image's suffix, relative to the folder, with forward slashes"""
+    left_out: dict[str, int]
+    """the number of other files, by suffix in lower case; those beyond the most frequent suffixes count as "other" """
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Returns a sentence about the files that are left out: pictures first, then the most frequent suffixes."""
+        kinds = sorted(self.left_out.items(), key=lambda kind: (kind[0] not in UNREAD, kind[0] == OTHER, -kind[1]))
+        total = sum(self.left_out.values())
+        named = [f"{count:,} {_kind(suffix)}" for suffix, count in kinds[:NAMED] if suffix != OTHER]
+        more = total - sum(count for suffix, count in kinds[:NAMED] if suffix != OTHER)
+        if not total:
+            return ()
+        counted = ", ".join([*named, *([f"{more:,} {'other' if named else 'of other kinds'}"] if more else [])])
+        return (f"Files that are not read: {counted}.",)
 
 
 class _Folders(NamedTuple):
@@ -33,20 +62,21 @@ class _Folders(NamedTuple):
     """(M,) int64, time of last change in ns, read before the folder's files were listed"""
 
 
-def listing(root: Path) -> list[str]:
-    """Returns the sorted paths of all files with an image's suffix, at any depth.
+def listing(root: Path) -> Listing:
+    """Returns the files below a folder, at any depth.
 
-    Paths are relative to the folder, with forward slashes. Hidden files and folders are left out, and links are
-    followed. A folder counts once, however many links lead to it. Raises BadInput if a folder cannot be listed.
+    Hidden files and folders are left out, and links are followed. A folder counts once, however many links lead to it.
+    Raises BadInput if a folder cannot be listed.
     """
     memory = _memory(root)
-    remembered = _remembered(root, memory)
-    if remembered is not None:
-        return remembered
     now = time.time_ns()
-    files, folders = _walked(root)
-    if len(files) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
-        _remember(files, folders, memory)
+    files = _remembered(root, memory)
+    if files is None:
+        files, folders = _walked(root)
+        if len(files.names) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
+            _remember(files, folders, memory)
+    if heic := sum(files.left_out.get(suffix, 0) for suffix in (".heic", ".heif")):
+        warnings.warn(f"{root}: {heic:,} HEIC pictures are left out; convert them to JPEG to use them", stacklevel=2)
     return files
 
 
@@ -56,11 +86,12 @@ def cache_folder() -> Path:
     return Path(home, "sanslabel")
 
 
-def _walked(root: Path) -> tuple[list[str], _Folders]:
+def _walked(root: Path) -> tuple[Listing, _Folders]:
     files: list[str] = []
+    others = Counter[str]()
     folders: list[tuple[str, int]] = []
     visited: set[tuple[int, int]] = set()
-    pending, links, unread = [""], [], 0
+    pending, links = [""], []
     while pending or links:
         folder = pending.pop() if pending else links.pop()  # links last, so that a folder gets its path without links
         try:
@@ -79,15 +110,25 @@ def _walked(root: Path) -> tuple[list[str], _Folders]:
                     if os.path.isdir(entry.path) if link else entry.is_dir():
                         (links if link else pending).append(path)
                     elif (suffix := os.path.splitext(path)[1].lower()) not in SUFFIXES:
-                        unread += suffix in UNREAD
+                        others[suffix] += 1
                     elif os.path.isfile(entry.path) if link else entry.is_file():
                         files.append(path)
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
-    if unread:
-        warnings.warn(f"{root}: {unread:,} HEIC pictures are left out; convert them to JPEG to use them", stacklevel=2)
     changed = np.array([changed for _, changed in folders], np.int64)
-    return sorted(files), _Folders([path for path, _ in folders], changed)
+    return Listing(sorted(files), _frequent(others)), _Folders([path for path, _ in folders], changed)
+
+
+def _frequent(others: Counter[str]) -> dict[str, int]:
+    """Returns the counts of pictures' suffixes and of the most frequent others, and the sum of the rest as `OTHER`."""
+    kept = {suffix: count for suffix, count in others.items() if suffix in UNREAD}
+    kept |= dict(others.most_common(NAMED))
+    rest = others.total() - sum(kept.values())
+    return kept | ({OTHER: rest} if rest else {})
+
+
+def _kind(suffix: str) -> str:
+    return suffix[1:].upper() if suffix.isprintable() and 1 < len(suffix) < 10 else "of another kind"
 
 
 def _memory(root: Path) -> Path:
@@ -95,7 +136,7 @@ def _memory(root: Path) -> Path:
     return cache_folder() / "listings" / (hashlib.sha256(os.fsencode(root.absolute())).hexdigest() + ".npz")
 
 
-def _remembered(root: Path, memory: Path) -> list[str] | None:
+def _remembered(root: Path, memory: Path) -> Listing | None:
     """Returns the listing of an earlier run, if no folder in it has changed since."""
     try:
         with memory.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -105,12 +146,13 @@ def _remembered(root: Path, memory: Path) -> list[str] | None:
             for folder, changed in zip(folders, times, strict=True):
                 if os.stat(root / folder).st_mtime_ns != changed:
                     return None
-            return unpacked_strings(content["paths"])
+            suffixes, counts = unpacked_strings(content["suffixes"]), content["counts"].tolist()
+            return Listing(unpacked_strings(content["paths"]), dict(zip(suffixes, counts, strict=True)))
     except Exception:  # missing or damaged in any way: list again
         return None
 
 
-def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
+def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
     temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +160,9 @@ def _remember(files: list[str], folders: _Folders, memory: Path) -> None:
             np.savez(
                 file,
                 format=np.array(FORMAT),
-                paths=packed_strings(files),
+                paths=packed_strings(files.names),
+                suffixes=packed_strings(list(files.left_out)),
+                counts=np.array(list(files.left_out.values()), np.int64),
                 folders=packed_strings(folders.paths),
                 folder_times=folders.times,
             )
