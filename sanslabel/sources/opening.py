@@ -14,6 +14,7 @@ from sanslabel.sources.data import AnyData, data_of
 from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
+from sanslabel.sources.stores.listing import SUFFIXES
 
 Split = Literal["train", "test", "all"]
 
@@ -110,6 +111,11 @@ def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:
             raise BadInput(f"{data} is read by several formats ({', '.join(claims)}); keep files of one format in it.")
         for name, available in claims.items():
             return _formats()[name], available
-    if Path(data).exists():
+    path = Path(data)
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise BadInput(f"{data} is a single picture; give the folder that its pictures lie in.")
+    if path.exists():
         raise BadInput(f"{data} is neither a folder nor an .npy, .npz or .tar file; give one of these.")
+    if path.suffix or len(path.parts) != 1:
+        raise BadInput(f"{data}: no such file or folder; check the spelling, and the folder that the path starts from.")
     raise BadInput(f"{data}: no such file or folder, and no set of that name; {suggestion(str(data), list(names()))}")

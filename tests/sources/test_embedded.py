@@ -114,3 +114,18 @@ def test_arrays_open_without_pillow(monkeypatch):
     assert len(sources.open_source("digits")) == 1438
     with pytest.raises(ImportError):
         importlib.import_module("sanslabel.sources.images")
+
+
+@pytest.mark.parametrize("path", ["photo.jpg", "photos/cats", "../photos", "runs/photo.PNG"])
+def test_a_missing_path_is_no_misspelled_set(path):
+    with pytest.raises(BadInput, match=r"no such file or folder; check the spelling") as refused:
+        open_source(path)
+    assert "spiral" not in str(refused.value)
+
+
+def test_a_single_picture_is_refused_as_one(tmp_path):
+    (tmp_path / "photo.JPG").write_bytes(b"x")
+    with pytest.raises(BadInput, match=r"photo.JPG is a single picture; give the folder that its pictures lie in"):
+        open_source(tmp_path / "photo.JPG")
+    with pytest.raises(BadInput, match=r"no set of that name; did you mean fashion"):
+        open_source("fashon")
