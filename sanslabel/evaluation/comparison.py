@@ -72,6 +72,10 @@ class Comparison:
         """Returns the labels of the samples that `features` holds: those whose files can be read."""
         return self._represented[1]
 
+    def class_name(self, label: int) -> str:
+        """Returns the name of a class, or its number if only features are given."""
+        return f"class {label}" if self.split is None else repr(self.split.train.classes[label])
+
     def announce(self, split: LabeledSplit) -> None:
         """Reports that the images of a split are about to be represented."""
         self.report(f"Representing {len(split.train):,} + {len(split.test):,} images of {split.train.name}")

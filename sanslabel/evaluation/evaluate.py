@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from sanslabel.constraints import check_path, check_value
 from sanslabel.device import chosen_device
-from sanslabel.distributed import on_first_process
+from sanslabel.distributed import on_first_process, rank
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison, silent
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.labeled_split import labeled_split
-from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.score_file import write_merged
 from sanslabel.evaluation.score_list import ScoreList
@@ -59,8 +61,9 @@ def evaluate(
     report: a function that is called with a sentence on the next step of the work.
 
     An encoder that was trained on patches is measured twice: as the mean over patches, and on full images. Writes
-    RUN/evaluation/DATA.json after each protocol. Raises Unlabeled if there are no labels, BadInput for a folder without
-    an encoder and for values that cannot be used, and DiskError.
+    RUN/evaluation/DATA.json after each protocol. A protocol that cannot measure these data is skipped, and a warning
+    gives the reason; if none can, its reason is raised. Raises Unlabeled if there are no labels, BadInput for a folder
+    without an encoder and for values that cannot be used, and DiskError.
     """
     check_path("--run", run)
     given = None if data is None else data_of(data)
@@ -95,14 +98,33 @@ def evaluate(
         seed=seed,
         report=report or silent,
     )
-    for protocol in chosen:  # all are checked before the work begins
-        protocol.check_comparison(comparison)
+    skipped: list[NotMeasurable] = []
+    for protocol in list(chosen):  # all are checked before the work begins
+        with _skipping(protocol, chosen, skipped):
+            protocol.check_comparison(comparison)
     scores = ScoreList()
-    for protocol in chosen:
-        with advise_when_out_of_memory(options["device"], "evaluate with --device cpu"):
+    for protocol in list(chosen):
+        with (
+            _skipping(protocol, chosen, skipped),
+            advise_when_out_of_memory(options["device"], "evaluate with --device cpu"),
+        ):
             scores += (measured := protocol.measure(comparison))
-        on_first_process(write_merged, subject, split, measured, network)  # at once: the next protocol may fail
+            on_first_process(write_merged, subject, split, measured, network)  # at once: the next protocol may fail
+    if not chosen:
+        raise skipped[0]
+    for reason in skipped if rank() == 0 else ():
+        warnings.warn(f"{reason} The other protocols were measured.", stacklevel=2)
     return scores
+
+
+@contextmanager
+def _skipping(protocol: Protocol, chosen: list[Protocol], skipped: list[NotMeasurable]) -> Iterator[None]:
+    """Context manager that takes a protocol which cannot be measured out of the chosen ones, and keeps the reason."""
+    try:
+        yield
+    except NotMeasurable as reason:
+        chosen.remove(protocol)
+        skipped.append(reason)
 
 
 def scores_of_features(

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sanslabel.constraints import check_constraints
+from sanslabel.errors import BadInput
 from sanslabel.scores import Score
 
 if TYPE_CHECKING:
     from sanslabel.evaluation.comparison import Comparison
+
+
+class NotMeasurable(BadInput):
+    """Data, an encoder or an installation that a protocol cannot measure. Other protocols are measured nevertheless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +45,10 @@ class Protocol(ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def check_comparison(self, comparison: Comparison) -> None:  # noqa: B027, most protocols measure everything
-        """Raises BadInput if the protocol cannot measure this comparison. All protocols are checked before the first of
-        them measures."""
+        """Raises NotMeasurable if the protocol cannot measure this comparison, and BadInput for settings that do not
+        fit. All protocols are checked before the first of them measures."""
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> list[Score]:
-        """Returns the scores of all representations. All choices are made on training samples."""
+        """Returns the scores of all representations. All choices are made on training samples. Raises NotMeasurable if
+        the comparison cannot be measured."""

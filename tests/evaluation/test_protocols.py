@@ -135,7 +135,7 @@ def test_few_are_shares_of_the_labels_as_many_of_each_class(division, representa
         values.append(100 * float((probe.predictions(test) == division.test).double().mean()))
     assert measured[-1].value == pytest.approx(fmean(values))
     rare = division._replace(train=torch.where(division.train == 3, 4, division.train))
-    with pytest.raises(BadInput, match="10 % of the labels are 14 of each class, and one has 0"):
+    with pytest.raises(BadInput, match="10 % of the labels are 14 of each class, and class 3 has 0 to fit on"):
         scores_of_features(representations, rare, protocols=("few",))
 
 

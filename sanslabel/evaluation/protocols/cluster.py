@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.scores import Score
 
 STARTS = 10
@@ -63,14 +62,14 @@ def agreement(
     samples are nearest to their centroids is kept. Test samples join the nearest centroid. Labels do not influence the
     clusters. Clusters are matched with classes on the training samples (Kuhn 1955).
 
-    train: (N, D), labels: (N,), test: (M, D), test_labels: (M,). Raises BadInput without scikit-learn.
+    train: (N, D), labels: (N,), test: (M, D), test_labels: (M,). Raises NotMeasurable without scikit-learn.
     """
     try:
         from scipy.optimize import linear_sum_assignment
         from sklearn.cluster import KMeans
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
     except ImportError as error:
-        raise BadInput('--protocols cluster needs scikit-learn; pip install "sanslabel[eval]".') from error
+        raise NotMeasurable('--protocols cluster needs scikit-learn; pip install "sanslabel[eval]".') from error
     train_points, test_points = (F.normalize(x.float(), dim=1).cpu().numpy() for x in (train, test))
     starts: Any = STARTS  # scikit-learn's stubs admit a string only
     means = KMeans(classes, n_init=starts, random_state=seed % 2**32).fit(train_points)

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.features import Division
 from sanslabel.evaluation.probe import probe_predictions
-from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.rounds import few_label_rounds, scores_of_predictions
 from sanslabel.scores import Score
 
@@ -27,17 +25,19 @@ class Few(Protocol):
 
     def measure(self, comparison: Comparison) -> list[Score]:
         division, seed = comparison.division, comparison.seed
-        rounds = few_label_rounds(division, _counts(division), DRAWS, seed)
+        rounds = few_label_rounds(division, _counts(comparison), DRAWS, seed)
         return scores_of_predictions(self, comparison, rounds, probe_predictions(seed))
 
 
-def _counts(division: Division) -> list[int]:
-    """Returns, for each share, the number of labels of each class. Raises BadInput if a class has fewer."""
+def _counts(comparison: Comparison) -> list[int]:
+    """Returns, for each share, the number of labels of each class. Raises NotMeasurable if a class has fewer."""
+    division = comparison.division
     counts = [max(1, round(len(division.train) * share / 100 / division.classes)) for share in SHARES]
-    least = int(torch.bincount(division.train, minlength=division.classes).min())
+    least, rarest = torch.bincount(division.train, minlength=division.classes).min(dim=0)
     if least < max(counts):
-        raise BadInput(
-            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and one has {least}; label more "
-            "images of that class."
+        name = comparison.class_name(int(rarest))
+        raise NotMeasurable(
+            f"--protocols few: 10 % of the labels are {max(counts)} of each class, and {name} has {least} to fit on; "
+            "leave few out, or label more images of that class."
         )
     return list(dict.fromkeys(counts))

@@ -21,7 +21,7 @@ from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.features import accuracy
 from sanslabel.evaluation.linear import Probe
 from sanslabel.evaluation.probe import chosen_probe
-from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.representation import represent
 from sanslabel.evaluation.subjects import encoder_of_full_images
 from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
@@ -104,7 +104,7 @@ class Finetune(Protocol):
         if isinstance(reads, SpectrogramSpec):
             return LogMel.of(reads)
         if not isinstance(reads, ImageSpec):
-            raise BadInput("--protocols finetune needs an encoder of images or of sound; leave it out.")
+            raise NotMeasurable("--protocols finetune needs an encoder of images or of sound; leave it out.")
         return View(crop=self.crop, flip=self.flip, size=reads.side)
 
     def epochs(self, samples: int) -> int:

@@ -12,9 +12,8 @@ from torch.nn.functional import normalize
 
 from sanslabel.device import autocast
 from sanslabel.diagnostics import mean_cosine
-from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
-from sanslabel.evaluation.protocol import Protocol
+from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.representation import Representation, evaluating
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold, permutation
@@ -37,7 +36,9 @@ class Invariance(Protocol):
 
     def check_comparison(self, comparison: Comparison) -> None:
         if not isinstance(comparison.images.options["reads"], ImageSpec):
-            raise BadInput("--protocols invariance changes images, and the encoder reads something else; leave it out.")
+            raise NotMeasurable(
+                "--protocols invariance changes images, and the encoder reads something else; leave it out."
+            )
 
     def measure(self, comparison: Comparison) -> list[Score]:
         images = comparison.images
