@@ -1,5 +1,6 @@
 """The sentence after a table claims what the intervals show, and no more."""
 
+from sanslabel.evaluation.score_list import ScoreList
 from sanslabel.scores import Gain, Score
 from sanslabel.usefulness import usefulness
 
@@ -70,3 +71,9 @@ def test_scores_without_gains_say_nothing():
     few = score((8.0, 3.0, 13.0), labels_per_class=10)
     assert usefulness([]) == usefulness([score()]) == usefulness([few]) == ""
     assert usefulness([score((8.0, 3.0, 13.0), protocol="transfer")]) == ""
+
+
+def test_a_list_of_scores_ends_with_the_sentence():
+    scores = ScoreList([score((8.12, 3.2, 13.04))])
+    assert repr(scores).splitlines()[-1] == usefulness(scores)
+    assert scores._repr_html_().endswith(f"<p>{usefulness(scores)}</p>")

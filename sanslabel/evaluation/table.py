@@ -36,33 +36,46 @@ def heading(few: int | None, protocol: str, metric: str, alone: bool, scores: Se
 
 
 def tables(scores: Sequence[Score]) -> list[Table]:
-    """Returns the table that protocols share, and one for each protocol that has its own."""
+    """Returns the table that protocols share, and one for each protocol that has its own. Gains follow each of them."""
     titles = {score.protocol: title_of(score.protocol) for score in scores}
-    made = [table([score for score in scores if not titles[score.protocol]])]
+    shared = [score for score in scores if not titles[score.protocol]]
+    made = [table(shared), gain_table(shared)]
     for protocol, title in titles.items():
         if title:
             measured = [score for score in scores if score.protocol == protocol]
             title = title.format(data=measured[0].settings.get("data"))
             staged = all(score.stage is not None for score in measured)
-            made.append(stage_table(measured, title) if staged else table(measured, title))
+            made += [stage_table(measured, title)] if staged else [table(measured, title), gain_table(measured, title)]
     return [table for table in made if table.rows]
 
 
 def table(scores: Sequence[Score], title: str = "") -> Table:
     """Returns a table with a row for each representation and a column for each figure, first with all labels, then with
-    few. ± is one standard deviation over the draws. Below are the gains of trained encoders with 95 % intervals."""
-    columns = list(dict.fromkeys((s.labels_per_class or 0, s.protocol, s.metric) for s in scores))
+    few. ± is one standard deviation over the draws."""
+    columns = list(dict.fromkeys(map(_column, scores)))
     columns.sort(key=lambda column: column[0])
-    cells = {(s.representation, (s.labels_per_class or 0, s.protocol, s.metric)): s for s in scores}
+    cells = {(s.representation, _column(s)): s for s in scores}
     accuracy = {s.metric for s in scores} <= {"accuracy", BALANCED}
     by_column = {column: [score for (_, of), score in cells.items() if of == column] for column in columns}
     headings = [heading(*column, bool(title), by_column[column]) for column in columns]
     made = _empty(title or ("Accuracy in %" if accuracy else "In %"), scores, headings)
     for name in _representations(scores):
         made.add_row(name, *(_cell(cells.get((name, column))) for column in columns))
-    for name, over in dict.fromkeys((s.representation, gain.over) for s in scores for gain in s.gains):
-        gains = [[g for g in cell.gains if g.over == over] if (cell := cells.get((name, c))) else [] for c in columns]
-        made.add_row(f"gain over {over}", *(_gain(*gain) for gain in gains))
+    return made
+
+
+def gain_table(scores: Sequence[Score], title: str = "") -> Table:
+    """Returns a table of the gains of trained encoders, with a row for each baseline and the columns of `table`. The
+    95 % interval stands below a gain."""
+    gains = {(s.representation, gain.over, _column(s)): gain for s in scores for gain in s.gains}
+    columns = sorted(dict.fromkeys(column for _, _, column in gains), key=lambda column: column[0])
+    headings = [heading(*column, alone=bool(title)) for column in columns]
+    made = _empty("Gain of the trained encoder in points, and 95 % interval", [], headings, first="")
+    pairs = dict.fromkeys((name, over) for name, over, _ in gains)
+    several = len({name for name, _ in pairs}) > 1
+    for name, over in pairs:
+        cells = (gains.get((name, over, column)) for column in columns)
+        made.add_row(f"{name} over {over}" if several else f"over {over}", *map(_gain, cells))
     return made
 
 
@@ -78,19 +91,24 @@ def stage_table(scores: Sequence[Score], title: str) -> Table:
     return made
 
 
+def _column(score: Score) -> tuple[int, str, str]:
+    """Returns the key of the column that a score stands in: labels of each class or 0 for all, protocol and metric."""
+    return score.labels_per_class or 0, score.protocol, score.metric
+
+
 def _representations(scores: Sequence[Score]) -> list[str]:
     """Returns the names of the representations, in the order of the scores, after the largest class."""
     return sorted(dict.fromkeys(s.representation for s in scores), key=lambda name: name != LARGEST_CLASS)
 
 
-def _empty(title: str, scores: Sequence[Score], columns: Sequence[str]) -> Table:
+def _empty(title: str, scores: Sequence[Score], columns: Sequence[str], first: str = "representation") -> Table:
     """Returns a table with its title and columns, without rows."""
     from rich.table import Table
 
     if scores:
         title = f"{title} on {measured_images(scores)}"
     made = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="", min_width=len(title))
-    made.add_column("representation")
+    made.add_column(first)
     for name in columns:
         made.add_column(name, justify="right")
     return made
@@ -103,6 +121,6 @@ def _cell(score: Score | None) -> str:
     return f"{score.value:.2f}" + ("" if score.spread is None else f" ± {score.spread:.2f}")
 
 
-def _gain(gain: Gain | None = None) -> str:
-    """Returns the text of a gain with its interval, or an empty text if there is none."""
-    return "" if gain is None else f"{gain.value:+.1f} ({gain.low:.1f} to {gain.high:.1f})"
+def _gain(gain: Gain | None) -> str:
+    """Returns the text of a gain with its interval on a second line, or an empty text if there is none."""
+    return "" if gain is None else f"{gain.value:+.1f}\n({gain.low:.1f} to {gain.high:.1f})"

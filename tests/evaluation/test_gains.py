@@ -15,7 +15,7 @@ from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.gains import balanced_accuracy, gain, student_quantile, uneven
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
-from sanslabel.evaluation.table import table
+from sanslabel.evaluation.table import gain_table, tables
 from sanslabel.scores import BALANCED, LARGEST_CLASS
 
 
@@ -172,18 +172,24 @@ def test_even_classes_have_no_further_column(digits):
     assert scores[-1].value == pytest.approx(100 * float((digits[3] == largest).float().mean()))
 
 
-def test_the_table_shows_rows_and_gains(uneven_comparison):
-    shown = table(KNN(draws=3, labels_per_class=4).measure(uneven_comparison))
+def test_the_table_shows_the_largest_class_first_and_gains_follow(uneven_comparison):
+    shown, gains = tables(KNN(draws=3, labels_per_class=4).measure(uneven_comparison))
     columns = [list(column.cells) for column in shown.columns]
-    assert columns[0] == [
-        LARGEST_CLASS,
-        "pixels",
-        "random encoder",
-        "trained encoder (student)",
-        "gain over random encoder",
-        "gain over pixels",
-    ]
+    assert columns[0] == [LARGEST_CLASS, "pixels", "random encoder", "trained encoder (student)"]
     assert [column.header for column in shown.columns[1:]] == ["kNN", "kNN balanced accuracy", "kNN, 4 a class"]
     assert shown.title.startswith("Accuracy in % on 80 images")
-    assert re.fullmatch(r"\+\d+\.\d \(-?\d+\.\d to \d+\.\d\)", columns[1][4])
-    assert columns[2][4] == columns[3][0] == ""
+    assert columns[3][0] == ""
+    assert [column.header for column in gains.columns[1:]] == ["kNN", "kNN, 4 a class"]
+    over, *cells = (list(column.cells) for column in gains.columns)
+    assert over == ["over random encoder", "over pixels"]
+    assert all(re.fullmatch(r"[+-]\d+\.\d\n\(-?\d+\.\d to \d+\.\d\)", cell) for column in cells for cell in column)
+
+
+def test_two_readings_of_the_trained_encoder_have_their_names(uneven_comparison):
+    scores = [s for s in KNN(draws=1).measure(uneven_comparison) if s.gains]
+    patches = [replace(s, representation="trained encoder (student), whole images") for s in scores]
+    first, *_ = gain_table([*scores, *patches]).columns
+    assert list(first.cells)[::2] == [
+        "trained encoder (student) over random encoder",
+        "trained encoder (student), whole images over random encoder",
+    ]

@@ -78,7 +78,7 @@ def test_layers_probe_each_stage_and_say_which_is_best(quick_run):
         (name, stage) for name in ("random encoder", "trained encoder (student)") for stage in (1, 2, 3)
     ]
     assert all(s.value > 60 and s.n_train == 1438 and s.settings["held_out_accuracy"] > 60 for s in layers)
-    shared, stages = tables(measured)
+    shared, _gains, stages = tables(measured)
     written = StringIO()
     Console(file=written, width=120).print(stages)
     best = max(layers[3:], key=lambda s: s.settings["held_out_accuracy"]).stage
