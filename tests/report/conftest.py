@@ -3,13 +3,17 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import sanslabel
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.report import report
 
+MARKUP = "<script>alert(1)<_script>"
+"""a name of a folder and of files that would be markup"""
 METHODS = ("simclr", "vicreg", "vae", "ebgan", "npid")
 
 
@@ -41,3 +45,25 @@ def page(runs, tmp_path_factory) -> Callable[..., Path]:
         return report(*paths, out=folder / f"{'-'.join(names)}.html", points=max(40, 20 * len(names)))
 
     return made
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Two classes of ten wide pictures each, in a folder that all names begin with."""
+    root = tmp_path_factory.mktemp("photos")
+    for i in range(20):
+        path = root / "share" / "stamps" / ("birds" if i % 2 else MARKUP) / f"{MARKUP} #{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (60, 150, 3), dtype=np.uint8)
+        pixels[:, :8] = (255, 0, 0)  # the end of each picture
+        Image.fromarray(pixels).save(path)
+    return root / "share"
+
+
+@pytest.fixture(scope="session")
+def labeled(folder, tmp_path_factory):
+    """The page of a run on the classes, which are the sub-folders."""
+    path = tmp_path_factory.mktemp("labeled")
+    options = {"image_size": 16, "encoder": {"name": "mlp", "hidden": [8]}, "batch": 10, "epochs": 5, "workers": 0}
+    run = sanslabel.train(folder / "stamps", out=path / "run", **options)
+    return report(run.path, out=path / "pages" / "page.html")

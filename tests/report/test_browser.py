@@ -1,8 +1,11 @@
 """The page in a real browser: it needs no network, reports no errors, and answers the pointer and the keyboard."""
 
+from functools import cache
 from shutil import which
 
 import pytest
+
+from tests.report.conftest import MARKUP
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -17,24 +20,32 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=[("desktop", 1280, "light"), ("phone", 390, "dark")], ids=lambda p: p[0])
-def opened(request, browser):
-    """A function that opens a page. At the end of the test no error may have occurred on it."""
+@pytest.fixture(scope="module", params=[("desktop", 1280, "light"), ("phone", 390, "dark")], ids=lambda p: p[0])
+def window(request, browser):
+    """A function that opens a page, each page once, and the list of errors that occurred."""
     _, width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
     trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else trouble.append(r.url))
 
+    @cache
     def open_(path):
+        page = context.new_page()
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else trouble.append(r.url))
         page.goto(path.as_uri())
         page.wait_for_selector(f"body[data-drawn={scheme}]", timeout=60_000)
         return page
 
-    yield open_
+    yield open_, trouble
     context.close()
+
+
+@pytest.fixture
+def opened(window):
+    """A function that opens a page. At the end of the test no error may have occurred on it."""
+    open_, trouble = window
+    yield open_
     assert trouble == []
 
 
@@ -112,3 +123,42 @@ def test_other_pages_open(page, opened, names):
     assert window.locator("section").count() >= 3
     assert window.evaluate("document.documentElement.scrollWidth") <= window.viewport_size["width"]
     assert window.evaluate("Object.keys(views).length") == window.locator(".chart").count()
+
+
+def test_names_that_would_be_markup_are_found_and_shown(labeled, opened):
+    window = opened(labeled)
+    assert window.evaluate("document.documentElement.scrollWidth") <= window.viewport_size["width"]
+    chart = window.evaluate("Object.keys(maps)[0]")
+    field, hits = window.locator(f"#{chart}-search"), window.locator(f"#{chart}-hits button")
+    field.fill("#17")
+    assert hits.count() == 1
+    hits.first.focus()
+    window.keyboard.press("Enter")
+    panel = window.locator(f"#{chart}-panel")
+    assert f"birds/{MARKUP} #17.png" in panel.locator("p").inner_text()
+    assert panel.locator("a").get_attribute("href").endswith("%2317.png")
+    assert panel.locator("img").first.evaluate("image => image.naturalWidth") == 96
+    field.fill("no such name")
+    assert hits.count() == 0
+    field.fill("")
+    assert (
+        window.evaluate(f"views['{chart}'].signal('chosen')[0]")
+        == int(window.locator(f"#{chart}-row").input_value()) - 1
+    )
+
+
+def test_a_class_stands_out_and_galleries_lead_to_neighbors(labeled, opened):
+    window = opened(labeled)
+    chart = window.evaluate("Object.keys(maps)[0]")
+    birds = window.locator(".legend button", has_text="birds (10)")
+    birds.click()
+    assert birds.get_attribute("aria-pressed") == "true"
+    assert window.evaluate(f"views['{chart}'].signal('standout')") == "birds"
+    birds.click()
+    assert window.evaluate(f"views['{chart}'].signal('standout')") == ""
+    galleries = window.locator(f"#{chart}-galleries")
+    assert galleries.locator("h3").all_inner_texts() == ["Most unusual", "Most alike pairs", "Clusters"]
+    assert all(button.get_attribute("aria-label") for button in galleries.locator("button").all())
+    unusual = window.evaluate(f"maps['{chart}'].unusual[2]")
+    galleries.locator("button").nth(2).click()
+    assert window.locator(f"#{chart}-row").input_value() == str(unusual + 1)

@@ -10,8 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import sanslabel
-from sanslabel.report import report
 from sanslabel.report.charts import confusion
 from sanslabel.report.colors import GRAY, HUES, hues_of
 from sanslabel.report.curves import curves
@@ -19,32 +17,8 @@ from sanslabel.report.neighborhoods import Nearest, clustered, most_alike, most_
 from sanslabel.report.snapshot import snapshot
 from sanslabel.report.thumbnails import STEPS, common_folder, links, thumbnails
 from sanslabel.sources import open_source
+from tests.report.conftest import MARKUP
 from tests.report.test_report import contents
-
-MARKUP = "<script>alert(1)<_script>"
-"""a name of a folder and of files that would be markup"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two classes of ten wide pictures each, in a folder that all names begin with."""
-    root = tmp_path_factory.mktemp("photos")
-    for i in range(20):
-        path = root / "share" / "stamps" / ("birds" if i % 2 else MARKUP) / f"{MARKUP} #{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(i).integers(0, 256, (60, 150, 3), dtype=np.uint8)
-        pixels[:, :8] = (255, 0, 0)  # the end of each picture
-        Image.fromarray(pixels).save(path)
-    return root / "share"
-
-
-@pytest.fixture(scope="module")
-def labeled(folder, tmp_path_factory):
-    """The page of a run on the classes, which are the sub-folders."""
-    path = tmp_path_factory.mktemp("labeled")
-    options = {"image_size": 16, "encoder": {"name": "mlp", "hidden": [8]}, "batch": 10, "epochs": 5, "workers": 0}
-    run = sanslabel.train(folder / "stamps", out=path / "run", **options)
-    return report(run.path, out=path / "pages" / "page.html")
 
 
 def test_a_labeled_folder_is_shown_as_a_whole(labeled, folder):

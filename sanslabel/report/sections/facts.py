@@ -36,6 +36,9 @@ def _remarks(run: Snapshot) -> Cell:
 
 
 def _split(run: Snapshot) -> str:
+    """Returns the pictures that the run was trained on, or "" if the data are gone."""
+    if run.plan.held_out:
+        return f"trained on all but {run.plan.held_out:,} labeled pictures, which are measured"
     try:
         available = splits(run.plan.places)
     except SanslabelError:
