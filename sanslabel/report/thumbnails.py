@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sanslabel.inputs import InputSpec
 from sanslabel.sources import Request, Source, ordered
+from sanslabel.sources.stores.store import Unreadable
 from sanslabel.views import plain_view
 
 STEPS = ((96, 80), (96, 60), (80, 50), (64, 50), (48, 40), (32, 30), (24, 20))
@@ -77,9 +77,13 @@ def _pictures(source: Source, index: Tensor, reads: InputSpec, side: int) -> Ite
         yield from map(_picture, _spectrograms(source, index, reads))
         return
     if source.pictures is not None:
-        spec = replace(source.image, height=side, width=side)
-        larger = replace(source.pictures, inputs={**source.pictures.inputs, "image": spec}, cache=None)
-        source = source.with_pictures(larger)
+        for row in index.tolist():
+            try:
+                pixels = torch.from_numpy(source.pictures.whole_picture(row, side).copy())
+            except Unreadable:  # it was readable before
+                pixels = torch.full((1, 1, 1), 127, dtype=torch.uint8)
+            yield _picture(pixels)
+        return
     for few in index.split(LOADED):
         images = source.load(Request(few)).images
         sizes = [images.pixels.shape[2:]] * len(few) if images.sizes is None else images.sizes.tolist()

@@ -120,6 +120,17 @@ class ImagesFrom(Source):
         images = Images(canvas, None if filled else torch.from_numpy(sizes))
         return Loaded(torch.tensor(index), {"image": images}, replaced)
 
+    def whole_picture(self, row: int, side: int) -> np.ndarray:
+        """Returns the pixels of a row without a cut, (C, H, W) uint8.
+
+        Both sides have at least `side` pixels if the file has as many. Raises Unreadable.
+        """
+        shorter, longer = sorted(size(self.file(row)))
+        if longer > 2 * shorter:  # `decode` would cut it
+            side = max(side, -(-longer // 2))
+        spec = replace(self.image, height=side, width=side)
+        return replace(self, inputs={**self.inputs, "image": spec}, cache=None).decode(row)
+
     def subset(self, index: Tensor) -> Self:
         group = None if self.group is None else self.group[index]
         store = self.store.subset(index.tolist())

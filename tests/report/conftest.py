@@ -49,13 +49,13 @@ def page(runs, tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Two classes of ten wide pictures each, in a folder that all names begin with."""
+    """Two classes of ten pictures each, in a folder that all names begin with."""
     root = tmp_path_factory.mktemp("photos")
     for i in range(20):
         path = root / "share" / "stamps" / ("birds" if i % 2 else MARKUP) / f"{MARKUP} #{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(i).integers(0, 256, (60, 150, 3), dtype=np.uint8)
-        pixels[:, :8] = (255, 0, 0)  # the end of each picture
+        pixels = np.random.default_rng(i).integers(0, 256, (60, 300, 3), dtype=np.uint8)
+        pixels[:, :16] = (255, 0, 0)  # the end of each picture
         Image.fromarray(pixels).save(path)
     return root / "share"
 

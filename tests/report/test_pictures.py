@@ -53,7 +53,7 @@ def test_thumbnails_are_whole_and_bounded(folder):
     index = torch.arange(len(source))
     (first, *_) = made = thumbnails(source, index, source.image, 1 << 20)
     picture = Image.open(BytesIO(b64decode(first)))
-    assert picture.size == (96, 38)
+    assert picture.size == (96, 19)
     red, green, _ = np.asarray(picture)[:, :3].mean(axis=(0, 1))
     assert red > 200 > 80 > green, "the end of the picture is there"
     assert len(made) == len(source)

@@ -76,8 +76,9 @@ def test_representations_that_runs_share_have_one_line(run):
 def test_the_verdict_is_amber_without_a_gain(run):
     chance = Gain(over="random encoder", value=1, low=-3, high=5)
     sure = replace(chance, low=0.5)
-    healthy = replace(run, lines=[{"step": 10 * i, "loss": 5.0 - i} for i in range(1, 8)], exported=True)
-    healthy = replace(healthy, lines=[*healthy.lines, {"step": run.folder.steps, "loss": 0.5}])
+    folder = replace(run.folder, plan=replace(run.plan, epochs=40))
+    lines = [{"step": step, "loss": 500 / step} for step in range(10, folder.steps + 1, 10)]
+    healthy = replace(run, folder=folder, lines=lines)
     box = verdict_box(replace(healthy, measurements=[score("trained encoder", 50, chance)]))
     assert '<div class="verdict waiting">' in box
     assert "No better than an untrained encoder" in box
