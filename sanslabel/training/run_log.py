@@ -57,7 +57,7 @@ class RunLog:
         self._describe(record)
         self.pace.step(clock)
         if rank() == 0 and (advice := self.slowdown.advice(clock)):
-            self.display.line(f"advice: {advice}")
+            self.display.line(worded(f"advice: {advice}"))
         if self.display.bar is not None and self.pace.refresh_due():
             step, left = clock.step + 1, duration(self.pace.seconds_left(clock))
             self.display.bar(step, f"{position(clock)}  step {step:,}/{clock.steps:,}  {left} left  {self.figures}")
@@ -112,4 +112,4 @@ class RunLog:
         advice = [] if self.advised else list(self.timesheet.advice(entry))
         self.advised = self.advised or bool(advice)
         for sentence in advice:  # not a warning: the machine may only have been busy with something else
-            self.display.line(f"advice: {sentence}")
+            self.display.line(worded(f"advice: {sentence}"))
