@@ -94,5 +94,6 @@ def _library() -> Any:
     try:
         import timm
     except (ImportError, RuntimeError, OSError) as error:  # timm imports torchvision, which may not fit torch
-        raise BadInput(f"timm cannot be imported here ({error}); install a torchvision that fits torch.") from error
+        remedy = "install torch and torchvision together, from the same address (README, PyTorch without CUDA)"
+        raise BadInput(f"timm cannot be imported here ({error}); {remedy}.") from error
     return timm
