@@ -50,7 +50,12 @@ def test_a_pretrained_one_is_evaluated_by_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(adapter, "pretrained_settings", lambda name: (32, ((0.4, 0.5, 0.6), (0.2, 0.2, 0.2))))
     monkeypatch.setattr("sanslabel.evaluation.subjects.pretrained_settings", adapter.pretrained_settings)
     scores = evaluate(f"timm/{SMALL}", data="digits", protocols=(KNN(draws=1),))
-    assert {s.representation for s in scores} == {"pixels", "random encoder", "trained encoder (pretrained)"}
+    assert {s.representation for s in scores} == {
+        "largest class",
+        "pixels",
+        "random encoder",
+        "trained encoder (pretrained)",
+    }
     assert (tmp_path / "runs" / f"timm-{SMALL}" / "evaluation" / "digits.json").is_file()
     with pytest.raises(BadInput, match="name labeled data with `data`"):
         evaluate(f"timm/{SMALL}")
