@@ -94,7 +94,7 @@ def test_forward_pools_the_last_stage(name, perturbed):
 def test_maps_are_the_stages_that_have_places(name, perturbed):
     encoder = perturbed(encoders.build(name, image_size=32))
     if name == "mlp":
-        with pytest.raises(BadInput, match="mlp.: has no maps"):
+        with pytest.raises(BadInput, match=r"mlp.: has no maps"):
             encoder.maps(images())
         return
     stages, maps = encoder.stages(images()), encoder.maps(images())
