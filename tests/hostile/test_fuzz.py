@@ -22,6 +22,8 @@ from safetensors.torch import save
 
 import sanslabel
 import sanslabel.sources.images
+import sanslabel.sources.stores.files
+import sanslabel.sources.stores.tar
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
 from sanslabel.evaluation import protocols
@@ -39,6 +41,7 @@ from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.session import Session
 
 pytest.importorskip("timm")  # here, since a name in a file may bring it in, as one of the encoders that there are
+pytest.importorskip("tifffile")  # here, since a damaged TIFF may be one that Pillow cannot read
 
 RANDOM = np.random.default_rng(0)
 EXTREME = [0, 1, -1, 2**15, 2**16 - 1, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63)]
