@@ -69,7 +69,7 @@ def gain_table(scores: Sequence[Score], title: str = "") -> Table:
     95 % interval stands below a gain."""
     gains = {(s.representation, gain.over, _column(s)): gain for s in scores for gain in s.gains}
     columns = sorted(dict.fromkeys(column for _, _, column in gains), key=lambda column: column[0])
-    headings = [heading(*column, alone=bool(title)) for column in columns]
+    headings = [heading(*column, bool(title), [s for s in scores if _column(s) == column]) for column in columns]
     made = _empty("Gain of the trained encoder in points, and 95 % interval", [], headings, first="")
     pairs = dict.fromkeys((name, over) for name, over, _ in gains)
     several = len({name for name, _ in pairs}) > 1
