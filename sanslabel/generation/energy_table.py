@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -46,8 +49,8 @@ def energy_table(
 ) -> EnergyTable:
     """Writes a table of the energy of every image of `data`, and of a foreign set `against`, sorted from the lowest.
 
-    The table has the columns set, id and energy. It is a .csv or .parquet file, by default RUN/energies.csv. Images
-    that cannot be read are left out and counted.
+    The table has the columns set, id and energy. It is a .csv or .parquet file, by default RUN/energies.csv, or
+    RUN/energies-NUMBER.csv if a table of other sets has that name. Images that cannot be read are left out and counted.
 
     data: by default the data of the run. The test split of either set is read, if there is one.
     complexity: subtracts the nats of an image's lossless compression, since simple images have low energy by any model
@@ -57,12 +60,15 @@ def energy_table(
     """
     model = open_model(run, HasEnergy, device=device)
     path = _table_path(Path(out) if out is not None else model.run.path / "energies.csv")
+    numbered = (path.with_name(f"{path.stem}-{number}.csv") for number in count(2))
     chosen = data_of_run(model.plan, data)
     sets = {str(chosen): model.source(chosen)}
     if against is not None:
         sets[str(against)] = model.source(against)
         if len({source.fingerprint for source in sets.values()}) < 2:
             raise BadInput(f"--against {against}: has the same images as the data; name a foreign set.")
+    if out is None and not _replaceable(path, sets):
+        path = next(other for other in numbered if _replaceable(other, sets))
     correction = slope(model) if complexity else None
     names, ids, values = [], [], []
     for name, source in sets.items():
@@ -126,6 +132,14 @@ def _table_path(path: Path) -> Path:
     return path
 
 
+def _replaceable(path: Path, sets: Iterable[str]) -> bool:
+    """Returns True if there is no such file, or if it is a table of the same sets."""
+    if not path.exists():
+        return True
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return {row.get("set") for row in csv.DictReader(file)} == set(sets)
+
+
 def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> None:
     columns = {"set": sets, "id": ids, "energy": values}
     with replacing(path) as partial:
@@ -137,8 +151,6 @@ def _write(path: Path, sets: list[str], ids: list[str], values: list[float]) -> 
             table = pyarrow.table(columns).replace_schema_metadata({"format": "1"})
             pyarrow.parquet.write_table(table, partial)
         else:
-            import csv
-
             with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.writer(file)
                 writer.writerow(columns)

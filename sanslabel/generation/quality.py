@@ -16,7 +16,8 @@ from sanslabel.generation.samples import sampled_images
 from sanslabel.methods.abilities import HasDensity, Samples
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.run_folder import RunFolder, data_of_run
-from sanslabel.sources import Source, splits
+from sanslabel.sources import Data, Source, splits
+from sanslabel.sources.held_out import SEED, measured_fifth
 from sanslabel.views import resized
 
 DRAWS = 64
@@ -54,14 +55,12 @@ def quality(
     """Compares `count` samples of a run with as many test images, by the features of an encoder of another run. No
     pretrained Inception network is used. Distances by different encoders cannot be compared.
 
-    data: images with a training and a test split, by default those of the run. Raises BadInput without a test split, or
-    if the method makes no images.
+    data: images, by default those of the run. Without a test split, the fifth of the labeled images that `evaluate`
+    measures stands for it. Raises BadInput if there are no labels either, or if the method makes no images.
     """
     model = open_model(run, Samples, device=device)
     chosen = data_of_run(model.plan, data)
-    if "test" not in splits(chosen):
-        raise BadInput(f"{chosen}: has no test split to compare samples with; name other --data.")
-    train, test = model.source(chosen, "train"), model.source(chosen, "test")
+    train, test = _train_and_test(model, chosen)
     if (count := min(count, len(train), len(test))) <= NEIGHBORS:
         raise BadInput(f"{count} images are too few to compare; give {NEIGHBORS + 1} or more (--n, --data).")
     trained = RunFolder.open(encoder).trained_encoder()
@@ -87,6 +86,21 @@ def quality(
         recall=recall,
         bounds=density_bounds(model, test, seed),
     )
+
+
+def _train_and_test(model: Model, data: Data) -> tuple[Source, Source]:
+    """Returns the two splits of the data; without a test split, the other labeled images and the fifth that `evaluate`
+    measures."""
+    train = model.source(data, "train")
+    if "test" in splits(data):
+        return train, model.source(data, "test")
+    measured = measured_fifth(train, SEED)
+    if not measured.any():
+        raise BadInput(
+            f"{data}: has no test split to compare samples with; put some of the images into a folder test and the "
+            "others into a folder train beside it, or name other --data."
+        )
+    return train.subset((~measured).nonzero()[:, 0]), train.subset(measured.nonzero()[:, 0])
 
 
 def density_bounds(model: Model, source: Source, seed: int) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from io import BytesIO
 from math import log
 
@@ -110,3 +111,12 @@ def test_what_has_no_energy_and_what_is_no_foreign_set(runs):
         energy_table(runs("simclr"))
     with pytest.raises(BadInput, match="the same images"):
         energy_table(runs("vae"), against="digits")
+
+
+def test_a_table_of_other_sets_is_not_overwritten(runs, noise, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs("autoencoder"), run)
+    (run / "energies.csv").unlink(missing_ok=True)
+    made = [energy_table(run, against=against).path.name for against in (noise, None, noise, None)]
+    assert made == ["energies.csv", "energies-2.csv", "energies.csv", "energies-2.csv"]
+    assert energy_table(run, noise).path.name == "energies-3.csv"

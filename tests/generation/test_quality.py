@@ -10,6 +10,7 @@ from sanslabel.generation import quality
 from sanslabel.generation.distances import frechet_distance, precision_recall
 from sanslabel.generation.model import open_model
 from sanslabel.sources import Request, open_source
+from sanslabel.sources.held_out import measured_fifth
 
 
 def features(n: int = 500, d: int = 6, seed: int = 0) -> torch.Tensor:
@@ -102,3 +103,10 @@ def test_it_needs_a_test_split(runs, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((9, 8, 8), dtype=np.uint8))
     with pytest.raises(BadInput, match="no test split"):
         quality(runs("vae"), runs("simclr"), data=tmp_path / "images.npy")
+
+
+def test_without_a_test_split_it_is_the_fifth_that_evaluation_measures(runs, tmp_path):
+    digits = open_source("digits", "test")
+    np.savez(tmp_path / "some.npz", images=digits.images[:, 0].numpy(), labels=digits.labels.numpy())
+    found = quality(runs("vae"), runs("simclr"), data=tmp_path / "some.npz")
+    assert found.samples == int(measured_fifth(digits, 0).sum()) == 72
