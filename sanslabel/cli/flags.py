@@ -210,7 +210,8 @@ def _bad_count(known: Sequence[Flag], command: str, error: ArgumentError) -> Bad
     """Returns the error for a flag with too few or too many values, or for an argument that is missing."""
     for flag in known:
         if error.argument_name is not None and flag.spelling in error.argument_name.split("/"):
-            wanted = "" if description_of(flag.hint) == NOUNS[str] else f": {description_of(flag.hint)}"
+            text = description_of(flag.items[0] if flag.items else flag.hint) == NOUNS[str]
+            wanted = "" if text else f": {description_of(flag.hint)}"
             default = " ".join(map(str, flag.default)) if flag.items and flag.default else ""
             example = f"; for example {flag.spelling} {default}" if default else ""
             return BadInput(f"{flag.spelling}: its value is missing{wanted}{example}.")

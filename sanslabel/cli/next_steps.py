@@ -57,7 +57,7 @@ def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured:
         yield f"sanslabel sample {run}", "new pictures, drawn by the model"
     if not embedded:
         other = "simclr" if plan.method == "vicreg" else "vicreg"
-        words = repeated(arguments) or ["--data", plan.data]
+        words = repeated(arguments) or ["--data", *([plan.data] if isinstance(plan.data, str) else plan.data)]
         yield shlex.join(["sanslabel", "train", other, *words]), "another method, the same pictures"
     else:
         yield f"sanslabel train {plan.method} --data FOLDER", "your own pictures; no labels needed"

@@ -24,19 +24,17 @@ class FolderClasses(NamedTuple):
     """the reason why no picture has a label, if a person may not expect it"""
 
 
-def class_folders(
-    names: Sequence[str], members: Mapping[str, Sequence[int]], prefixes: Mapping[str, str]
-) -> FolderClasses:
+def class_folders(names: Sequence[str], members: Mapping[str, Sequence[int]]) -> FolderClasses:
     """Returns the classes of pictures that lie in sub-folders.
 
-    A split has labels if at most one in ten of its pictures lies in no sub-folder. There are none if all splits
-    together have a single class. Pictures in a folder "unlabeled" or "unlabelled" have no label.
+    The pictures of a folder have labels if at most one in ten of them lies in no sub-folder. There are none if all
+    folders together have a single class. Pictures in a sub-folder "unlabeled" or "unlabelled" have no label.
 
-    members: the rows of each split; prefixes: the folder of each split, with its slash.
+    members: the rows of each folder, by its path with a slash at the end, such as "train/", or "" for the root.
     """
     class_of, beside, unlabeled, reason = dict[int, str](), list[str](), 0, ""
-    for split, index in members.items():
-        folder_of = {row: names[row][len(prefixes[split]) :].rpartition("/")[0].partition("/")[0] for row in index}
+    for prefix, index in members.items():
+        folder_of = {row: names[row][len(prefix) :].rpartition("/")[0].partition("/")[0] for row in index}
         stray = [names[row] for row, folder in folder_of.items() if not folder]
         if len(stray) * STRAY > len(index):
             if len(stray) < len(index):

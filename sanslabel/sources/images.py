@@ -174,13 +174,13 @@ def images_from(
     store: Store,
     name: str,
     split: str,
-    prefixes: Mapping[str, str],
+    prefixes: Mapping[str, tuple[str, ...]],
     wanted: Wanted,
     stated: Sequence[str | None] | None = None,
 ) -> ImagesFrom:
     """Returns the images of one split, or of "all".
 
-    prefixes: the folder of each split, with its slash. The names of the split's images begin with it.
+    prefixes: the folders of each split, with their slashes. The names of the split's images begin with one of them.
     stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`. The
     label file in `wanted` comes before both.
 
@@ -191,16 +191,21 @@ def images_from(
     names = store.names
     if not names:
         raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
-    members = {key: [row for row, path in enumerate(names) if path.startswith(prefixes[key])] for key in prefixes}
+    in_folder = {
+        folder: [row for row, path in enumerate(names) if path.startswith(folder)]
+        for folders in prefixes.values()
+        for folder in folders
+    }
+    members = {key: [row for folder in folders for row in in_folder[folder]] for key, folders in prefixes.items()}
     if not any(members[key] for key in members if split in (key, "all")):
-        raise BadInput(f"{store.location / prefixes[split]} holds no images ({KINDS}).")
+        raise BadInput(f"{store.location / prefixes[split][0]} holds no images ({KINDS}).")
     # All splits are looked at together, so that training and test images get the same classes, channels and size.
     if wanted.labels is not None:
         pictures = {names[row]: row for index in members.values() for row in index}
         class_of, label_remarks = wanted.labels.labels_of(store, pictures)
         classes, no_labels = _by_value(set(class_of.values())), ""
     elif stated is None:
-        class_of, label_remarks, no_labels = class_folders(names, members, prefixes)
+        class_of, label_remarks, no_labels = class_folders(names, in_folder)
         classes = tuple(sorted(set(class_of.values())))
     else:
         class_of = {row: label for index in members.values() for row in index if (label := stated[row]) is not None}

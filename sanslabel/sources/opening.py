@@ -10,7 +10,8 @@ from typing import Literal, Protocol, cast
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.sources import formats
-from sanslabel.sources.data import AnyData, data_of
+from sanslabel.sources.data import AnyData, Data, data_of
+from sanslabel.sources.formats import images
 from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
@@ -49,13 +50,17 @@ def open_source(
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """
     data = data_of(data)
-    (place,) = data.places
-    format, available = _format_of(place)
+    format, available = _format_of_all(data)
     if split != "all" and split not in available:
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
     labels = None if data.labels is None else read_label_file(data.labels)
     wanted = Wanted(image_size, channels, levels, labels, data.skip_unreadable, data.copies)
-    source = format.open_source(place, split, wanted)
+    several = len(data.places) > 1
+    source = (
+        images.open_several(data.places, split, wanted)
+        if several
+        else format.open_source(data.places[0], split, wanted)
+    )
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     if labels is not None and source.labels_sha256 != labels.sha256:
@@ -66,8 +71,7 @@ def open_source(
 def splits(data: AnyData) -> tuple[str, ...]:
     """Returns the splits that there are, "train", "test" or both, without reading images. Raises BadInput as
     `open_source` does."""
-    (place,) = data_of(data).places
-    return _format_of(place)[1]
+    return _format_of_all(data_of(data))[1]
 
 
 def names() -> tuple[str, ...]:
@@ -94,6 +98,18 @@ def _formats() -> dict[str, Format]:
     """Returns all formats by name."""
     modules = module_names(formats.__path__)
     return {name: cast(Format, import_module(f"{formats.__name__}.{name}")) for name in modules}
+
+
+def _format_of_all(data: Data) -> tuple[Format, tuple[str, ...]]:
+    """Returns the format that reads all places, and the splits of them together. Raises BadInput if several places are
+    not all folders of images."""
+    formats_read = [_format_of(place) for place in data.places]
+    if len(formats_read) > 1:
+        for place, (format, _) in zip(data.places, formats_read, strict=True):
+            if format is not cast(Format, images):
+                raise BadInput(f"--data: {place} is no folder of images, and only such folders are read together.")
+    available = {split for _, of_place in formats_read for split in of_place}
+    return formats_read[0][0], tuple(split for split in ("train", "test") if split in available)
 
 
 def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:

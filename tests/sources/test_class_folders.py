@@ -15,9 +15,9 @@ from sanslabel.sources.class_folders import class_folders
 def split_into(*paths: str, prefixes: dict[str, str] | None = None):
     prefixes = prefixes or {"train": ""}
     members = {
-        split: [row for row, path in enumerate(paths) if path.startswith(prefix)] for split, prefix in prefixes.items()
+        prefix: [row for row, path in enumerate(paths) if path.startswith(prefix)] for prefix in prefixes.values()
     }
-    return class_folders(paths, members, prefixes)
+    return class_folders(paths, members)
 
 
 def numbered(folder: str, count: int) -> list[str]:

@@ -25,9 +25,9 @@ USAGE = "train [METHOD] [FOLDER] …"
 class Choices:
     """The flags for the data, the encoder, the recipe and the run folder."""
 
-    data: str | None = None
-    """a folder of images; a file or folder of arrays (IDX, CIFAR, .npy, .npz); or fashion (the default), digits or
-    fashion-mnist. With --recipe toy: spiral, moons or ring"""
+    data: tuple[str, ...] = ()
+    """a folder of images, or several; a file or folder of arrays (IDX, CIFAR, .npy, .npz); or fashion (the default),
+    digits or fashion-mnist. With --recipe toy: spiral, moons or ring"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> None:
         before = None if flags.resume is None else _seconds(flags.resume)
         finished = _resumed(flags, name) if flags.resume is not None else _trained(flags)
         _print_summary(finished, before)
-        measured = flags.evaluate and _evaluated(finished, flags.data)
+        measured = flags.evaluate and _evaluated(finished, _data(flags))
         _print_next_steps(finished, arguments, measured)
 
 
@@ -124,7 +124,12 @@ def _resumed(flags: Any, method: str | None) -> Any:
             f"--{flag} does not go with --resume: the run keeps the value in its run.json; leave the flag out."
         )
     settings = {name: getattr(flags, name) for name in RESUMABLE}
-    return resume(flags.resume, method=method, data=flags.data, **settings)
+    return resume(flags.resume, method=method, data=_data(flags), **settings)
+
+
+def _data(flags: Any) -> str | Sequence[str] | None:
+    """Returns the data that the flags name: one place, several, or None."""
+    return flags.data[0] if len(flags.data) == 1 else flags.data or None
 
 
 def _trained(flags: Any) -> Any:
@@ -133,7 +138,7 @@ def _trained(flags: Any) -> Any:
     here = {"resume", "evaluate", "encoder_options", "data", "timeout"}
     settings = {name: value for name, value in vars(flags).items() if name not in here}
     settings["encoder"] = _encoder(flags.encoder, flags.encoder_options)
-    return train(flags.data or "fashion", **settings)
+    return train(_data(flags) or "fashion", **settings)
 
 
 def _seconds(run: str) -> float:
@@ -160,7 +165,7 @@ def _print_summary(finished: Any, before: float | None) -> None:
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
 
 
-def _evaluated(finished: Any, data: str | None) -> bool:
+def _evaluated(finished: Any, data: str | Sequence[str] | None) -> bool:
     """Prints the scores. Returns False, after a sentence with the reason, if the data have no labels."""
     from sanslabel.cli.tables import print_scores
     from sanslabel.evaluation import Unlabeled
@@ -183,7 +188,7 @@ def _print_next_steps(finished: Any, arguments: Sequence[str], measured: bool) -
     print(f"""
 Made    {path}/encoder.safetensors   the encoder: sanslabel.load_encoder({str(path)!r})
         {path}/metrics.jsonl         loss, spread and rank of the embedding over time""")
-    embedded = finished.plan.data in names()
+    embedded = set(finished.plan.places) <= set(names())
     print("Next    " + "\n        ".join(next_steps(finished, arguments, embedded, measured)))
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+from sanslabel.errors import BadInput
 from sanslabel.sources.source import Source, Wanted
 
 FALLBACK = True
@@ -31,8 +35,40 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     from sanslabel.sources.stores.listing import listing
 
     files = listing(root)
-    source = images_from(Files(root, files.names), root.resolve().name, split, _prefixes(root), wanted)
+    prefixes = {key: (prefix,) for key, prefix in _prefixes(root).items()}
+    source = images_from(Files(root, files.names), root.resolve().name, split, prefixes, wanted)
     return replace(source, remarks=(*files.remarks, *source.remarks))
+
+
+def open_several(folders: Sequence[str | Path], split: str, wanted: Wanted) -> Source:
+    """Returns the images of several folders as one source; a folder without a test split belongs to the training
+    split.
+
+    A name is the path from the folder that contains all of them. So it is unique, and stays the same if they move
+    together. Raises BadInput if one folder contains another, or holds no images.
+    """
+    from sanslabel.sources.images import images_from
+    from sanslabel.sources.stores.files import Files
+    from sanslabel.sources.stores.listing import Listing, listing
+
+    roots = sorted(Path(folder).resolve() for folder in folders)
+    for root, following in pairwise(roots):
+        if following.is_relative_to(root):
+            raise BadInput(f"--data: {following} lies in {root}; name only one of them.")
+    common = Path(os.path.commonpath(roots))
+    names, left_out = list[str](), Counter[str]()
+    prefixes: dict[str, tuple[str, ...]] = {"train": (), "test": ()}
+    for root in roots:
+        files, place = listing(root), root.relative_to(common).as_posix()
+        if not files.names:
+            raise BadInput(f"{root} holds no images; leave it out of --data.")
+        names += [f"{place}/{name}" for name in files.names]
+        left_out.update(files.left_out)
+        for key, prefix in _prefixes(root).items():
+            prefixes[key] += (f"{place}/{prefix}",)
+    present = {key: of_split for key, of_split in prefixes.items() if of_split}
+    source = images_from(Files(common, names), "+".join(root.name for root in roots), split, present, wanted)
+    return replace(source, remarks=(*Listing(names, dict(left_out)).remarks, *source.remarks))
 
 
 def _prefixes(root: Path) -> dict[str, str]:

@@ -44,7 +44,8 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     )
     labels = [index.label_names[label] if label >= 0 else None for label in index.label.tolist()]
     name = path.stem if path.is_file() else path.resolve().name
-    return images_from(members, name, split, _prefixes(index), wanted, labels if index.label_names else None)
+    prefixes = {key: (prefix,) for key, prefix in _prefixes(index).items()}
+    return images_from(members, name, split, prefixes, wanted, labels if index.label_names else None)
 
 
 def _prefixes(index: Index) -> dict[str, str]:
