@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -13,16 +14,35 @@ import torch
 
 from sanslabel.errors import BadInput
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of shared memory",
+    "insufficient shared memory",
+    "unable to mmap",
+    "can't start new thread",
+    "could not create a memory object",
+)
+"""words, in lower case, in the errors that torch and the system raise if memory runs out"""
+
 
 @contextmanager
 def advise_when_out_of_memory(device: torch.device, advice: str) -> Iterator[None]:
-    """Context manager that raises BadInput with advice if the device runs out of memory."""
+    """Context manager that raises BadInput with advice if the device or the main memory runs out of memory."""
     try:
         yield
-    except RuntimeError as error:  # MPS raises a plain RuntimeError
-        if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_out_of_memory(error):
             raise
         raise BadInput(f"{device}: out of memory; {advice}.") from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Returns True for the errors that are raised if memory runs out. Most devices raise a plain RuntimeError."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return known or any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def main_memory() -> int:

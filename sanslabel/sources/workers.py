@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from types import FunctionType, ModuleType
 from typing import Any, Generic, Protocol, TypeVar
@@ -127,6 +128,9 @@ def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) ->
         again = list(pending)
         pending.clear()
         pool, processes = _started(source, sent(again), workers)
+        # An error that ends the program may keep this generator alive until the interpreter waits for its children.
+        # They ignore the SIGTERM that it sends them, so it would wait forever.
+        end = Finalize(None, _kill, (processes,), exitpriority=0)
         try:
             while True:
                 with _patience(source, pending[0] if pending else None):
@@ -152,8 +156,7 @@ def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) ->
                 ) from error
             warnings.warn(f"{died} {during}; others go on in its place", stacklevel=2)
         finally:
-            for process in processes:  # otherwise this process would wait for one that hangs in a file
-                process.kill()
+            end()
 
 
 def _started(
@@ -171,6 +174,11 @@ def _started(
                 process.kill()
         raise
     return pool, pool._workers  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _kill(processes: list[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:  # to wait for one that hangs in a file would take forever
+        process.kill()
 
 
 def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:

@@ -9,11 +9,12 @@ from math import ceil
 
 SIZES = (32, 48, 64, 96, 128, 160, 224)
 """sides in pixels among which one is chosen; the side of smaller pictures is kept"""
-STEPS = 2000
-"""steps after which an encoder has learned most of what it will: on 796 pictures, 60 steps add 0.6 points of kNN to the
-untrained encoder, 1,080 add 8.1, 2,400 add 9.4"""
-FEWEST_STEPS = 1000
-"""steps below which a smaller batch is chosen"""
+STEPS = 4000
+"""steps that pictures of 32 pixels need, see docs/defaults.md"""
+FEW_STEPS = 1000
+"""steps below which the header advises more time"""
+FEW, LARGEST_OF_FEW = 100, 64
+"""number of pictures below which no side above 64 pixels is chosen: they would take time, and teach nothing more"""
 PASSES = 100
 """epochs that are made of many pictures if there is time"""
 MOST_PASSES = 400
@@ -93,11 +94,18 @@ class Choice:
     """the reason by the name of the setting"""
 
 
+def steps_needed(size: int) -> int:
+    """Returns the steps that an encoder needs at an image size, in proportion to the side; docs/defaults.md has the
+    measurements."""
+    return STEPS * max(size, SIZES[0]) // SIZES[0]
+
+
 def sizes(question: Question) -> list[int]:
     """Returns the sides among which one is chosen, in pixels, smallest first."""
     if question.size_given is not None:
         return [question.size_given]
-    return [size for size in SIZES if size <= question.side] or [question.side]
+    most = min(question.side, LARGEST_OF_FEW if question.samples < FEW else SIZES[-1])
+    return [size for size in SIZES if size <= most] or [most]
 
 
 def chosen(question: Question, cost: Callable[[int], Cost | None]) -> Choice | None:
@@ -132,7 +140,7 @@ def _at(question: Question, size: int, cost: Cost) -> Choice:
     batch = max(1, min(batch, question.samples) // question.processes) * question.processes
     per_epoch = max(1, question.samples // batch)
     affordable = budget / (per_epoch * (cost.step + cost.sample * batch))
-    enough = min(ceil(STEPS / per_epoch), MOST_PASSES)
+    enough = min(ceil(steps_needed(size) / per_epoch), MOST_PASSES)
     if question.epochs_given is not None:
         return Choice(size=size, batch=batch, epochs=question.epochs_given, enough=affordable >= question.epochs_given)
     wanted = max(enough, min(PASSES, MOST_PASSES))
@@ -150,10 +158,15 @@ def largest_batch(question: Question) -> int:
 
 
 def _batch(question: Question, size: int, cost: Cost, budget: float) -> int:
-    """Returns the largest batch that leaves FEWEST_STEPS in the time, if twice SMALL_BATCH does, and fits into
+    """Returns the largest batch that leaves STEPS in the time, if twice SMALL_BATCH does, and fits into
     memory. It is smaller than SMALL_BATCH only for the smallest pictures."""
-    batch, epochs = largest_batch(question), question.epochs_given
-    while epochs is None and batch > 2 * SMALL_BATCH and budget < FEWEST_STEPS * (cost.step + cost.sample * batch):
+    batch = largest_batch(question)
+
+    def too_few_steps() -> bool:
+        affordable = budget / (cost.step + cost.sample * batch)
+        return max(affordable, question.samples // batch) < STEPS  # one epoch is made in any case
+
+    while question.epochs_given is None and batch > 2 * SMALL_BATCH and too_few_steps():
         batch = _halved(batch)
     least = 2 * question.processes if size == sizes(question)[0] else SMALL_BATCH
     while cost.memory(batch) > question.memory and batch > least:
@@ -181,13 +194,15 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
     steps, reasons = choice.epochs * per_epoch, {}
     if question.size_given is None:
         reasons["image_size"] = {
-            "own": "the pictures' own size" if question.side <= SIZES[-1] else "large enough for most pictures",
+            "own": _own_size(question, choice.size),
             "time": f"since larger pictures would leave too few steps in {minutes}",
             "memory": "since larger pictures would not fit into memory",
         }[stopped]
     if question.batch_given is None:
         smaller = choice.batch < min(question.batch, question.samples)
-        reasons["batch"] = f"for {per_epoch:,} steps an epoch" if smaller else "as the recipe has it"
+        reasons["batch"] = "as the recipe has it" if choice.batch == question.batch else "all pictures at once"
+        if smaller:
+            reasons["batch"] = f"for {per_epoch:,} {'step' if per_epoch == 1 else 'steps'} an epoch"
     if question.epochs_given is None:
         if choice.enough:
             reasons["epochs"] = f"for {steps:,} steps in all"
@@ -195,6 +210,15 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
             reasons["epochs"] = f"as many as end in {minutes}"
         else:
             reasons["epochs"] = f"the least, though it takes more than {minutes}"
-        if not choice.enough and steps < FEWEST_STEPS:
+        if not choice.enough and steps < FEW_STEPS:
             reasons["epochs"] += f"; {steps:,} steps are few, so give more --minutes"
     return reasons
+
+
+def _own_size(question: Question, size: int) -> str:
+    """Returns the reason for the largest size that pictures of this number and size can have."""
+    if size == question.side < SIZES[-1]:
+        return "the pictures' own size"
+    if size == SIZES[-1]:
+        return "the largest size that is chosen"
+    return "enough for so few pictures" if question.samples < FEW else "close to the pictures' own size"

@@ -30,6 +30,9 @@ from sanslabel.training.compilation import check_compiler
 MASKED_PATCH = 4
 """side in pixels of a masked patch if the encoder has no patches of its own"""
 
+FEW_WORKERS = 16
+"""number of worker processes that any machine can have"""
+
 EncoderChoice = str | Mapping[str, Any]
 """an encoder's name; a name with options, {"name": "vit_micro", "patch": 4}; or one of these for each signal,
 {"image": "conv", "audio": "mlp"}"""
@@ -146,8 +149,19 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
     return configs
 
 
+def check_workers(workers: int | None) -> None:
+    """Raises BadInput for so many worker processes that they would only take memory."""
+    most = max(FEW_WORKERS, 4 * cores())
+    if workers is not None and workers > most:
+        raise BadInput(
+            f"--workers {workers}: there are {cores()} cores here, and more processes than {most} would only take"
+            f" memory; give at most {most}."
+        )
+
+
 def check_together(device: torch.device, settings: Settings) -> None:
     """Raises BadInput for settings that cannot be combined, or that are not possible on this machine."""
+    check_workers(settings.workers)
     if device.index is not None and world_size() > 1:
         raise BadInput(f"--device {device}: several processes take one GPU each; give the kind without a number.")
     if settings.sharding == "full" and settings.chunk is not None:

@@ -146,21 +146,22 @@ def measured(plan: Plan, method: Method, recipe: Recipe, excerpt: Excerpt) -> Me
             seconds.append(min(_step_seconds(session, size, device, REPEATS)))
             size = min(size * GROWTH, plan.batch)
         weights = checkpoint_bytes(session.net, session.players)
+        gradients = sum(parameter.nbytes for player in session.players.values() for parameter in player.parameters)
         del session
     step, sample = fitted(sizes, seconds)
-    step_bytes, sample_bytes = fitted(sizes, taken)
+    step_bytes, sample_bytes = fitted(sizes, taken, gradients)
     figures = gather_objects([(step, sample, step_bytes, sample_bytes)])
     step, sample, step_bytes, sample_bytes = max(figures, key=lambda known: known[0] + known[1] * plan.batch)
     return Measured(step, sample, round(step_bytes), round(sample_bytes), weights)
 
 
-def fitted(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
+def fitted(sizes: Sequence[int], values: Sequence[float], known: float = 0.0) -> tuple[float, float]:
     """Returns the constant and the slope of the line through the last two points, both at least 0.
 
-    With one point, all of its value counts for the samples.
+    With one point, the constant is `known`, or less if the value is.
     """
     (size, value), (before, lower) = (sizes[-1], values[-1]), (sizes[-2:][0], values[-2:][0])
-    slope = (value - lower) / (size - before) if size > before else value / size
+    slope = (value - lower) / (size - before) if size > before else (value - known) / size
     slope = min(max(slope, 0.0), value / size)
     return value - slope * size, slope
 

@@ -35,7 +35,7 @@ from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
 from sanslabel.training.header import print_header
 from sanslabel.training.lock import refuse_if_locked
-from sanslabel.training.planning import EncoderChoice, check_together, resolve_method, resolve_plan
+from sanslabel.training.planning import EncoderChoice, check_together, check_workers, resolve_method, resolve_plan
 from sanslabel.training.session import Session, open_session
 from sanslabel.training.signals import Stopped
 from sanslabel.training.tracker import check_tracker
@@ -88,7 +88,8 @@ def train(
     def resolve(source: Source, settings: Settings, **outcome: Any) -> tuple[Plan, Method]:
         return resolve_plan(data, source, device, name, instance, recipe, encoder, settings, **outcome)
 
-    fit = fitted(source, device, recipe, chosen, resolve, keeps_recipe)
+    with advise_when_out_of_memory(device, "lower --image-size, or choose a smaller --encoder"):
+        fit = fitted(source, device, recipe, chosen, resolve, keeps_recipe)
     plan, sized = resolve(fit.source, fit.settings, chosen=fit.chosen, expected=fit.expected)
     plan = replace(plan, held_out=len(given) - len(source))
     return _trained(RunFolder(run, plan, _versions(), spent=None), sized, recipe, fit.source, chosen, fresh=True)
@@ -110,6 +111,7 @@ def resume(
     trains there.
     """
     chosen, given = _settings(settings, RESUMABLE), None if data is None else data_of(data)
+    check_workers(chosen.workers)
     folder = RunFolder.open(run)
     run, plan = folder.path, folder.known_plan
     on_first_process(refuse_if_locked, run)
@@ -204,8 +206,9 @@ def _same_method(folder: RunFolder, method: str | Method | None) -> Method:
 
 def _advice(plan: Plan) -> str:
     """Returns the advice to give when memory runs out."""
+    size = " or --image-size" if plan.image_size > 1 else ""
     chunk = "set --chunk" if plan.chunk is None else "lower --chunk"
-    return "lower --batch" if plan.compile or plan.sharding == "full" else f"lower --batch, or {chunk}"
+    return f"lower --batch{size}" + ("" if plan.compile or plan.sharding == "full" else f", or {chunk}")
 
 
 def _record_spent(session: Session, seconds: float) -> Spent:

@@ -44,7 +44,7 @@ class RunLog:
     ) -> None:
         self.plan, self.metrics, self.timesheet, self.display, self.track = plan, metrics, timesheet, display, track
         self.warn_of_collapse, self.last_problem = warn_of_collapse, ""
-        self.advised, self.described = False, rank() > 0
+        self.advised, self.described = False, world_size() == 1 or rank() > 0  # the header says it for one process
         self.unit = "images/s" if plan.image_size > 1 else "samples/s"
         self.pace, self.slowdown, self.figures = Pace(done), Slowdown(plan.workers), ""
 
@@ -63,11 +63,11 @@ class RunLog:
             self.display.bar(step, f"{position(clock)}  step {step:,}/{clock.steps:,}  {left} left  {self.figures}")
 
     def _describe(self, record: Record) -> None:
-        """Prints once how large a step is: its samples, processes and negatives."""
+        """Prints once how several processes share a step, with its negatives."""
         if self.described or not record.objectives:
             return
         self.described = True
-        share = f" on {world_size()} processes, {self.plan.batch // world_size():,} each" if world_size() > 1 else ""
+        share = f" on {world_size()} processes, {self.plan.batch // world_size():,} each"
         negatives = max((o.negatives or 0 for o in record.objectives), default=0)
         among = f", {negatives:,} negatives for each positive" if negatives else ""
         print(f"{self.plan.batch:,} images a step{share}{among}", file=errors())

@@ -12,8 +12,8 @@ from sanslabel import encoders
 from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import representation
-from sanslabel.evaluation.representation import pixels, represent, settle_
-from sanslabel.inputs import ImageSpec
+from sanslabel.evaluation.representation import images_at_once, pixels, represent, settle_
+from sanslabel.inputs import ImageSpec, TextSpec
 from sanslabel.sources import open_source
 from sanslabel.views import resized
 
@@ -73,6 +73,13 @@ def test_bfloat16_is_close_and_comes_as_float32(source, encoder):
     error = (short["conv"] - exact["conv"]).norm() / exact["conv"].norm()
     assert 1e-6 < error < 3e-2
     assert torch.equal(short["pixels"], exact["pixels"])
+
+
+def test_large_images_are_represented_in_smaller_batches():
+    sides = [8, 64, 65, 96, 224, 5000]
+    at_once = [images_at_once(ImageSpec(channels=3, height=side, width=side)) for side in sides]
+    assert at_once == [512, 512, 256, 128, 32, 16]
+    assert images_at_once(TextSpec(vocabulary=10, length=1000)) == 512
 
 
 def test_images_are_resized_whole(source):

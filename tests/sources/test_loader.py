@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import active_children
 
@@ -152,6 +154,25 @@ def test_workers_end_with_the_generator(folder):
     stream.close()  # type: ignore[attr-defined]
     process.join(10)
     assert not process.is_alive()
+
+
+@pytest.mark.faults
+def test_an_error_that_ends_the_program_ends_its_workers(folder):
+    """The error keeps the generator alive, and the interpreter waits for its children."""
+    code = f"""
+from sanslabel.sources import batches, open_source
+import torch
+
+if __name__ == "__main__":
+    stream = batches(open_source({str(folder)!r}), 6, seed=5, epochs=200, workers=1, device=torch.device("cpu"))
+    for batch in stream:
+        raise RuntimeError("unexpected")
+"""
+    script = folder.parent / "script.py"
+    script.write_text(code)
+    ended = subprocess.run([sys.executable, str(script)], timeout=60, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "RuntimeError: unexpected" in ended.stderr
 
 
 def test_a_batch_fits_its_rows(folder):

@@ -26,18 +26,18 @@ def asked(samples: int, **others) -> Question:
 @pytest.mark.parametrize(
     ("samples", "minutes", "size", "batch", "epochs"),
     [
-        (2, 10, 224, 2, 400),
-        (99, 10, 128, 32, 400),
-        (300, 10, 96, 32, 220),
-        (796, 10, 64, 64, 160),
-        (3_000, 10, 48, 128, 90),
-        (8_121, 10, 32, 256, 75),
-        (30_000, 10, 32, 256, 20),
+        (2, 10, 64, 2, 400),
+        (99, 10, 64, 32, 400),
+        (300, 10, 64, 32, 400),
+        (796, 10, 32, 64, 330),
+        (3_000, 10, 32, 128, 170),
+        (8_121, 10, 32, 128, 75),
+        (30_000, 10, 32, 128, 20),
         (3_000_000, 10, 32, 256, 1),
         (796, 1, 32, 64, 55),
-        (796, 120, 224, 64, 160),
-        (8_121, 120, 96, 256, 100),
-        (3_000_000, 600, 96, 256, 1),
+        (796, 120, 160, 64, 400),
+        (8_121, 120, 48, 256, 190),
+        (3_000_000, 600, 64, 256, 3),
     ],
 )
 def test_known_choices(samples, minutes, size, batch, epochs):
@@ -64,10 +64,11 @@ def test_what_was_given_stays_as_given():
 
 
 def test_small_pictures_keep_their_size():
-    assert sizes(asked(10, side=20)) == [20]
-    assert sizes(asked(10, side=104)) == [32, 48, 64, 96]
-    assert sizes(asked(10, side=5000)) == list(SIZES)
-    assert sizes(asked(10, side=0)) == [0]
+    assert sizes(asked(100, side=20)) == [20]
+    assert sizes(asked(100, side=104)) == [32, 48, 64, 96]
+    assert sizes(asked(100, side=5000)) == list(SIZES)
+    assert sizes(asked(100, side=0)) == [0]
+    assert sizes(asked(99)) == [32, 48, 64]
 
 
 def test_batches_leave_twelve_steps_an_epoch():
@@ -116,13 +117,17 @@ def test_reasons():
     assert reasons(796) == {
         "image_size": "since larger pictures would leave too few steps in 10 minutes",
         "batch": "for 12 steps an epoch",
-        "epochs": "for 1,920 steps in all",
+        "epochs": "for 3,960 steps in all",
     }
-    assert reasons(8_121, minutes=5)["epochs"] == "as many as end in 5 minutes"
+    assert reasons(8_121, minutes=3)["epochs"] == "as many as end in 3 minutes"
     assert reasons(796, minutes=1)["epochs"] == "as many as end in 1 minute; 660 steps are few, so give more --minutes"
     assert reasons(3_000_000)["epochs"] == "the least, though it takes more than 10 minutes"
-    assert reasons(300, side=40)["image_size"] == "the pictures' own size"
-    assert reasons(300, minutes=600, side=500)["image_size"] == "large enough for most pictures"
+    assert reasons(300, side=48)["image_size"] == "the pictures' own size"
+    assert reasons(300, minutes=600, side=104)["image_size"] == "close to the pictures' own size"
+    assert reasons(300, minutes=600, side=224)["image_size"] == "the largest size that is chosen"
+    assert reasons(99, side=224)["image_size"] == "enough for so few pictures"
+    assert reasons(20)["batch"] == "all pictures at once"
+    assert reasons(40)["batch"] == "for 1 step an epoch"
     assert reasons(10_000, minutes=100)["batch"] == "as the recipe has it"
 
 

@@ -1,5 +1,6 @@
 """What is set for a process while it trains."""
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,18 @@ import torch
 
 import sanslabel
 from sanslabel.errors import BadInput
-from sanslabel.training import planning, session
+from sanslabel.training import choice, planning, session
+from sanslabel.training.rehearsal import Measured
 
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("MPS backend out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: …"),
+    RuntimeError("DataLoader worker is killed by signal: Bus error. It is possible that … are out of shared memory."),
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+]
 SMALL = dict(data="digits", method="simclr", epochs=1, batch=256, device="cpu", precision="float32")
 
 
@@ -37,14 +48,29 @@ def test_so_many_processes_decode(monkeypatch, device, found):
     assert planning._workers(SimpleNamespace(decodes=False), torch.device(device)) == 0
 
 
+def test_more_workers_than_any_machine_can_use_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "cores", lambda: 2)
+    with pytest.raises(BadInput, match=r"workers=1000: there are 2 cores here.*; give at most 16\."):
+        sanslabel.train(out=tmp_path / "run", **SMALL, workers=1000)
+    planning.check_workers(16)
+    monkeypatch.setattr(planning, "cores", lambda: 32)
+    planning.check_workers(128)
+
+
 @pytest.mark.parametrize(
     ("options", "way"),
-    [({}, "lower `batch`, or set `chunk`"), ({"chunk": 64, "encoder": "mlp"}, "lower `batch`, or lower `chunk`")],
+    [
+        ({}, "lower `batch` or `image_size`, or set `chunk`"),
+        ({"chunk": 64, "encoder": "mlp"}, "lower `batch` or `image_size`, or lower `chunk`"),
+    ],
 )
-def test_where_memory_runs_out_what_is_left_to_do_is_said(tmp_path, monkeypatch, options, way):
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+def test_where_memory_runs_out_what_is_left_to_do_is_said(tmp_path, monkeypatch, error, options, way):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
+        yield
 
     monkeypatch.setattr(session, "optimize", full)
+    monkeypatch.setattr(choice, "measured", lambda *_: Measured(0.01, 0.01, 1, 1, 1))
     with pytest.raises(BadInput, match=f"cpu: out of memory; {way}\\."):
         sanslabel.train(out=tmp_path / "run", **SMALL, **options)

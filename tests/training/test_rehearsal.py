@@ -91,6 +91,8 @@ def test_pictures_of_an_excerpt_are_reduced_to_a_smaller_size(tmp_path):
 
 def test_a_line_goes_through_the_last_two_points():
     assert fitted([8], [4.0]) == (0.0, 0.5)
+    assert fitted([8], [40.0], 24.0) == (24.0, 2.0)
+    assert fitted([8], [16.0], 24.0) == (16.0, 0.0)
     assert fitted([8, 32], [10.0, 34.0]) == (2.0, 1.0)
     assert fitted([8, 32, 128], [9.0, 34.0, 130.0]) == (2.0, 1.0)
     assert fitted([8, 32], [10.0, 9.0]) == (9.0, 0.0)
