@@ -139,18 +139,18 @@ def at_command_line():
 def test_what_is_there_already_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(BadInput, match=r"file: exists already and is no folder; name a new folder with `out`\.$"):
+    with pytest.raises(BadInput, match=r"file: exists already and is no folder; name a new folder with --out\.$"):
         new_folder(file, "simclr", "digits")
     folder = tmp_path / "a folder"
     folder.mkdir()
     assert new_folder(folder, "simclr", "digits") == folder
     (folder / "thesis.tex").write_text("")
-    with pytest.raises(BadInput, match=r"exists already and has other files in it; name a new folder with `out`\.$"):
+    with pytest.raises(BadInput, match=r"exists already and has other files in it; name a new folder with --out\.$"):
         new_folder(folder, "simclr", "digits")
     (folder / "thesis.tex").unlink()
     sanslabel.train(out=folder, **SMALL)
-    with pytest.raises(BadInput, match="with a finished run; name another folder with `out`, or remove this one"):
+    with pytest.raises(BadInput, match="with a finished run; name another folder with --out, or remove this one"):
         new_folder(folder, "simclr", "digits")
     Path(folder, "config.json").unlink()
-    with pytest.raises(BadInput, match=r"not ended; continue it with sanslabel.resume\('.*/a folder'\), or name"):
+    with pytest.raises(BadInput, match=r"not ended; continue it with sanslabel train --resume '.*/a folder', or name"):
         new_folder(folder, "simclr", "digits")
