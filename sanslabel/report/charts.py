@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from sanslabel.report.colors import GRAY, HUES
+from sanslabel.report.colors import GRAY, HUES, tint
 from sanslabel.report.snapshot import Snapshot
 
 HEIGHT = 180
@@ -123,7 +123,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], color: st
         y=alt.Y("true:N", title="true", sort=titles, axis=alt.Axis(labelLimit=110, labelOverlap=True)),
     )
     filled = alt.FilterTransform("datum.images > 0")
-    shade = alt.Scale(type="linear", domain=[0, 1], range=["#cfe0f7", color])
+    shade = alt.Scale(type="linear", domain=[0, 1], range=[tint(color), color], interpolate="rgb")
     tooltip = ["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=".1%")]
     # The first layer keeps the places of empty cells, so that a class without predictions has its row and column.
     layers = base.mark_rect(opacity=0).encode(tooltip=tooltip)

@@ -28,6 +28,11 @@ def hue(position: int) -> str:
     return HUES[position % len(HUES)]
 
 
+def tint(color: str) -> str:
+    """Returns a light tint of a color #rrggbb: a quarter of it on white."""
+    return "#" + "".join(f"{round(255 - (255 - int(color[i : i + 2], 16)) / 4):02x}" for i in (1, 3, 5))
+
+
 def hues_of(members: Sequence[str]) -> dict[str, str]:
     """Returns the color of each name among the members of groups, in natural order.
 

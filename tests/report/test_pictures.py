@@ -135,7 +135,7 @@ def test_zero_cells_of_a_confusion_have_neither_color_nor_text(classes):
     assert places["mark"]["opacity"] == 0
     assert len(layers) == (2 if classes == 3 else 1), "many classes have no room for text"
     assert all(layer["transform"] == [{"filter": "datum.images > 0"}] for layer in layers)
-    assert layers[0]["encoding"]["color"]["scale"]["range"][1] == "#123456"
+    assert layers[0]["encoding"]["color"]["scale"]["range"] == ["#c4ccd5", "#123456"], "one hue, from light to full"
     first = made.spec["data"] if "values" in made.spec["data"] else next(iter(made.spec["datasets"].values()))
     assert first["values"][0]["true"] == "class 0 (4)"
     assert f"{4 * classes} of {4 * classes + 2} are right" in made.words[0]
