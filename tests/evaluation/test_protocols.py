@@ -171,8 +171,11 @@ def test_classes_with_fewer_labels_than_are_to_be_drawn_give_all(division, repre
         int(kept.sum()),
         None,
     )
-    assert headings([few]) == ["kNN, up to 100 a class (903 labels)"]
-    assert headings([all_of_each]) == [f"kNN, up to 500 a class ({int(kept.sum()):,} labels)"]
+    assert headings([few]) == ["kNN, ≤100 a class"]
+    assert table([few]).caption == "≤100 a class: 903 labels, since some classes have fewer."
+    assert headings([all_of_each]) == ["kNN, ≤500 a class"]
+    assert table([all_of_each]).caption == f"≤500 a class: {int(kept.sum()):,} labels, since some classes have fewer."
+    assert table([even]).caption is None
     assert headings([even]) == ["kNN, 3 a class"]
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import NamedTuple
 
-from sanslabel.evaluation.table import heading, title_of
+from sanslabel.evaluation.table import few_labels_note, heading, title_of
 from sanslabel.report.markup import Cell, note, table
 from sanslabel.report.snapshot import Measurement, Snapshot
-from sanslabel.scores import LARGEST_CLASS, Gain, Score, measured_images
+from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_images
 
 Column = tuple[str, str, int | None]
 """protocol, metric and labels of each class"""
@@ -70,7 +70,7 @@ def _explanation(scores: Sequence[Score]) -> str:
         sentences.append("± is the standard deviation over draws of the labels.")
     if any(score.gains for score in scores):
         sentences.append("Gains have 95 % intervals; one that contains 0 may be chance.")
-    return " ".join(sentences)
+    return " ".join([*sentences, few_labels_note(scores)]).strip()
 
 
 def _lines(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> list[Line]:
@@ -109,7 +109,8 @@ def _values(line: Line) -> list[tuple[Column, float]]:
 def _heading(column: Column, measured: Sequence[tuple[Snapshot, Measurement]], alone: bool) -> str:
     protocol, metric, few = column
     scores = [measurement.score for _, measurement in measured if _column(measurement.score) == column]
-    return heading(few, protocol, metric, alone, scores)
+    balanced = " (balanced)" if metric == BALANCED else ""
+    return heading(few, protocol, metric, alone, scores) + balanced
 
 
 def _column(score: Score) -> Column:
