@@ -97,8 +97,9 @@ def suggestion(name: str, known: list[str]) -> str:
     """Returns the end of an error message: the most similar known name, and all known names if they are few."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    similar = f"did you mean {close[0]}?" if close else ""
+    spelled = {word.lower(): word for word in reversed(known)}
+    close = get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+    similar = f"did you mean {spelled[close[0]]}?" if close else ""
     return similar if similar and len(known) > 12 else f"{similar} There are: {', '.join(known)}.".strip()
 
 

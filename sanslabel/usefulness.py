@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sanslabel.scores import Gain, Score
 
 NAMES = {"knn": "kNN", "linear": "linear accuracy"}
-"""protocols that the sentence is about, the main one first, and their names in a sentence"""
+"""protocols that the sentence may be about, and their names in a sentence"""
 STARTS = {"random encoder": "an untrained encoder", "given weights": "the given weights"}
 """starts of a training by the beginning of their names in tables, and their names in a sentence"""
 
@@ -15,18 +15,25 @@ STARTS = {"random encoder": "an untrained encoder", "given weights": "the given 
 def usefulness(scores: Sequence[Score]) -> str:
     """Returns a sentence on what the trained encoder gains, or that it is no better than before its training.
 
-    It claims no more than the 95 % intervals do. A second sentence follows if kNN and the linear probe do not agree.
-    The result is empty if no score with all labels has a gain.
+    It claims no more than the 95 % intervals do. It is about kNN, or about the linear probe if only there the
+    difference is beyond chance. A second sentence follows if the two do not agree. The result is empty if no score with
+    all labels has a gain.
     """
     measured = [score for score in scores if score.gains and score.labels_per_class is None and score.protocol in NAMES]
     last = {score.protocol: score for score in measured if score.representation == measured[0].representation}
     if not last:
         return ""
-    main, *others = (last[protocol] for protocol in NAMES if protocol in last)
+    main, *others = sorted((last[protocol] for protocol in NAMES if protocol in last), key=_may_be_chance)
     start, pixels = _over(main, *STARTS), _over(main, "pixels")
     if start is None:
         return _over_pixels_alone(main, pixels) if pixels is not None else ""
     return " ".join([_over_start(main, start, pixels), *(_differing(other, start) for other in others)]).strip()
+
+
+def _may_be_chance(score: Score) -> bool:
+    """Returns whether the gain over the start may be chance, or was not measured."""
+    start = _over(score, *STARTS)
+    return start is None or start.sign == 0
 
 
 def _over_start(score: Score, start: Gain, pixels: Gain | None) -> str:
@@ -41,7 +48,7 @@ def _over_start(score: Score, start: Gain, pixels: Gain | None) -> str:
         sentence = f"Worse than {before}: {start.value:+.1f} points in {name} ({_interval(start)}, {images})"
     else:
         sentence = f"No better than {before}, as far as {images} show: {start.value:+.1f} points in {name}"
-        sentence += f" ({_interval(start)})"
+        sentence += f" may be chance ({_interval(start)})"
     if pixels is not None and pixels.sign < 0:
         sentence += f", and {-pixels.value:.1f} points behind pixels ({_interval(pixels)})"
     return f"{sentence}."
@@ -72,7 +79,7 @@ def _differing(score: Score, main: Gain) -> str:
         return ""
     name = NAMES[score.protocol]
     if start.sign == 0:
-        return f"In {name}, it is no better ({start.value:+.1f}, {_interval(start)})."
+        return f"In {name}, the difference may be chance ({start.value:+.1f}, {_interval(start)})."
     return f"In {name}, it {'gains' if start.sign > 0 else 'loses'} {abs(start.value):.1f} points ({_interval(start)})."
 
 

@@ -244,7 +244,7 @@ def _few_steps(h: History) -> str | None:
     if not h.ended or steps >= (FEW_STEPS if h.newest("alignment") is not None else 10 * WINDOW):
         return None
     count = steps or "fewer than 10"
-    return f"the run ended after {count} steps, too few to learn much; raise --epochs, or lower --batch"
+    return f"the run ended after {count} steps, too few to learn much; raise --minutes or --epochs, or lower --batch"
 
 
 def _high_loss(h: History) -> str | None:

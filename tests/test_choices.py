@@ -13,7 +13,7 @@ from sanslabel.cli.commands.evaluate import Evaluate
 from sanslabel.cli.commands.train import Choices
 from sanslabel.constraints import choices_of
 from sanslabel.device import DEVICES
-from sanslabel.errors import BadInput
+from sanslabel.errors import BadInput, suggestion
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.methods import method_class
 from sanslabel.recipe import Recipe
@@ -130,3 +130,7 @@ def test_keywords_are_the_settings():
         sanslabel.train("digits", epoch=3)
     with pytest.raises(BadInput, match="no setting 'epochs' here"):
         sanslabel.resume("run", epochs=3)
+
+
+def test_a_name_in_other_letters_is_suggested():
+    assert suggestion("SimCLR", list(methods.names())) == "did you mean simclr?"

@@ -249,6 +249,12 @@ def test_help_fits_the_terminal_and_states_bounds_and_defaults():
     assert "{None}" not in plain
 
 
+def test_help_lists_one_method_a_line():
+    lines = run("train", "--help", columns="80").stdout.splitlines()
+    starts = [line.split()[0] for line in lines if re.match(r"  [a-z]", line)]
+    assert set(methods.names()) <= set(starts)
+
+
 @pytest.mark.parametrize(
     ("arguments", "method", "data"),
     [

@@ -23,8 +23,8 @@ def test_a_gain_beyond_chance_is_told_with_its_interval():
 
 def test_a_gain_within_chance_is_no_gain():
     assert usefulness([score((0.6, -3.9, 5.1), (10.0, 5.0, 15.0))]) == (
-        "No better than an untrained encoder, as far as 160 images show: +0.6 points in kNN (95 % "
-        "interval -3.9 to 5.1)."
+        "No better than an untrained encoder, as far as 160 images show: +0.6 points in kNN may "
+        "be chance (95 % interval -3.9 to 5.1)."
     )
     assert usefulness([score((-0.6, -5.1, 3.9))]).startswith("No better than an untrained encoder")
 
@@ -44,10 +44,14 @@ def test_pixels_that_are_better_are_told():
 def test_the_linear_probe_is_named_where_it_disagrees():
     gain, none, loss = (8.0, 3.0, 13.0), (1.0, -3.0, 5.0), (-8.0, -13.0, -3.0)
     assert "linear" not in usefulness([score(gain), score(gain, protocol="linear")])
-    assert usefulness([score(none), score(gain, protocol="linear")]).endswith(
-        " In linear accuracy, it gains 8.0 points (95 % interval 3.0 to 13.0)."
+    assert usefulness([score(none), score(gain, protocol="linear")]) == (
+        "The trained encoder gains 8.0 points in linear accuracy over an untrained encoder (95 % interval 3.0 to 13.0, "
+        "160 images). In kNN, the difference may be chance (+1.0, 95 % interval -3.0 to 5.0)."
     )
-    assert "In linear accuracy, it is no better (+1.0," in usefulness([score(gain), score(none, protocol="linear")])
+    assert usefulness([score(none), score(loss, protocol="linear")]).startswith("Worse than an untrained encoder: -8.0")
+    chance = "In linear accuracy, the difference may be chance (+1.0,"
+    assert chance in usefulness([score(gain), score(none, protocol="linear")])
+    assert "linear" not in usefulness([score(none), score(none, protocol="linear")])
     assert "In linear accuracy, it loses 8.0 points" in usefulness([score(gain), score(loss, protocol="linear")])
 
 

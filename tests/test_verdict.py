@@ -323,7 +323,8 @@ def test_a_problem_comes_before_a_doubt():
 def test_steps_and_loss_are_judged_at_the_end():
     assert verdict(lines(trivial=0.9, alignment=1.0)).name == "healthy"
     assert verdict(lines(alignment=1.0), ended=True).sentence == (
-        "Too few steps: the run ended after 50 steps, too few to learn much; raise --epochs, or lower --batch."
+        "Too few steps: the run ended after 50 steps, too few to learn much; raise --minutes or --epochs, "
+        "or lower --batch."
     )
     assert verdict(lines(), ended=True).name == "healthy", "autoencoders learn faster"
     assert verdict(lines(4), ended=True).name == "too few steps"

@@ -17,7 +17,7 @@ from sanslabel.cli.processes import process_number, program
 from sanslabel.console import errors
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, SanslabelError, suggestion
-from sanslabel.training.signals import interrupting
+from sanslabel.training.signals import Stopped, interrupting
 from sanslabel.wording import flags_in_sentences
 
 GROUPS = ("Learn", "Measure", "Use", "Generate", "Data")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             _run(arguments)
     except SanslabelError as error:
         with flags_in_sentences():
-            print(f"{program()}: error: {error}", file=errors())
+            print(f"{program()}: {'' if isinstance(error, Stopped) else 'error: '}{error}", file=errors())
         code = error.exit_code
     except KeyboardInterrupt as stop:
         sentence = "continue a training run with --resume, if its folder exists; repeat any other command"

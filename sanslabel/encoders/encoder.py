@@ -159,7 +159,17 @@ class Encoder(nn.Module, ABC):
 
     def scaled(self, images: Tensor) -> Tensor:
         """Returns the images minus the configured mean, divided by the deviation, in the dtype in which the weights
-        compute. Raises BadInput if they are integers."""
+        compute. Raises BadInput unless they are a tensor of floats (N, C, H, W) with the encoder's channels."""
+        if not isinstance(images, Tensor):
+            raise BadInput(
+                f"The encoder was given images as {type(images).__name__}: give a tensor of floats in [0, 1]."
+            )
+        if images.ndim != 4 or (self.scaling is not None and images.shape[1] != self.scaling.shape[1]):
+            channels = "C" if self.scaling is None else self.scaling.shape[1]
+            raise BadInput(
+                f"The encoder was given images of shape {tuple(images.shape)}: give (N, {channels}, H, W), with"
+                " channels before height and width."
+            )
         if not images.is_floating_point():
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
         if self.range_unknown and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):

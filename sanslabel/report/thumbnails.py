@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sanslabel.generation.picture import displayable
 from sanslabel.inputs import InputSpec
 from sanslabel.sources import Request, Source, ordered
 from sanslabel.sources.stores.store import Unreadable
@@ -101,8 +102,8 @@ def _spectrograms(source: Source, index: Tensor, reads: InputSpec) -> Tensor:
 
 
 def _picture(pixels: Tensor) -> Image.Image:
-    """Returns pixels (C, H, W) as a picture. With neither one nor three channels, the first channel is shown."""
-    pixels = pixels if pixels.shape[0] in (1, 3) else pixels[:1]
+    """Returns pixels (C, H, W) as a picture. Of more than three channels, the first three are red, green and blue."""
+    pixels = displayable(pixels[None])[0]
     if pixels.dtype != torch.uint8:
         pixels = (pixels.float().clamp(0, 1) * 255).round().byte()
     return Image.fromarray(np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).squeeze(2).numpy()))

@@ -39,7 +39,7 @@ def conversion_advice(name: str, wanted: int, present: int) -> str:
     """Returns the sentence for pictures that cannot be converted."""
     return (
         f"{name}: the run needs {wanted} channels, and these images have {present}; choose data with {wanted} channels,"
-        f" such as an .npy file of shape (N, {wanted}, H, W)."
+        f" such as {'TIFF files or ' if wanted > 1 else ''}an .npy file of shape (N, {wanted}, H, W)."
     )
 
 

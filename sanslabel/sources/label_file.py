@@ -79,7 +79,7 @@ class _Rows:
 def read_label_file(path: str | Path) -> LabelFile:
     """Returns the content of a .csv or .parquet file. Raises BadInput if it cannot be read, or lacks a column.
 
-    A CSV file is in UTF-8, with a comma, semicolon or tab between the columns. Without a header that names path and
+    A CSV file is in UTF-8, with a comma, semicolon or tab between the columns. Without a header that names path or
     label, its first two columns are taken.
     """
     file = Path(path)
@@ -120,14 +120,14 @@ def _csv(content: bytes, file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _columns(header: Sequence[str], file: Path) -> tuple[int, int] | None:
-    """Returns the places of path and label; None for a line that is no header. Raises BadInput if one is missing."""
-    present = [name for name in COLUMNS if name in header]
-    if not present:
+    """Returns the places of path and label; None for a line that is no header. Without a column `path`, the first one
+    beside `label` has the paths. Raises BadInput if there is a column `path` and none `label`."""
+    if not set(COLUMNS) & set(header):
         return None
-    if len(present) < len(COLUMNS):
-        (missing,) = set(COLUMNS) - set(present)
-        raise BadInput(f"{file}: has no column {missing}; its columns are {first_names(list(header))}.")
-    return header.index("path"), header.index("label")
+    if "label" not in header:
+        raise BadInput(f"{file}: has no column label; its columns are {first_names(list(header))}.")
+    label = header.index("label")
+    return header.index("path") if "path" in header else int(label == 0), label
 
 
 def _parquet(content: bytes, file: Path) -> Iterator[tuple[str, str]]:

@@ -67,9 +67,8 @@ def survey(store: Store, wanted: Wanted) -> Survey:
     if not looked:
         raise BadInput(f"{store.location}: none of the {len(reasons)} images looked at can be read ({reasons[0]}).")
     channels = wanted.channels or _channels(store, looked)
-    for file in looked:
-        if not {file.header.channels, channels} <= {1, 3} and file.header.channels != channels:
-            raise BadInput(conversion_advice(str(store.location), channels, file.header.channels))
+    if unfit := {file.header.channels for file in looked} - {channels, *({1, 3} if channels in (1, 3) else ())}:
+        raise BadInput(conversion_advice(str(store.location), channels, max(unfit)))
     side = wanted.image_size or _side([min(file.header.size) for file in looked])
     levels = wanted.levels or _levels(store, looked, channels)
     return Survey(side, channels, levels, tuple(_remarks(looked, channels, levels, wanted)))

@@ -205,13 +205,13 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
             reasons["batch"] = f"for {per_epoch:,} {'step' if per_epoch == 1 else 'steps'} an epoch"
     if question.epochs_given is None:
         if choice.enough:
-            reasons["epochs"] = f"for {steps:,} steps in all"
+            reasons["epochs"] = f"for {_counted(steps)} in all"
         elif choice.epochs > 1:
             reasons["epochs"] = f"as many as end in {minutes}"
         else:
             reasons["epochs"] = f"the least, though it takes more than {minutes}"
         if not choice.enough and steps < FEW_STEPS:
-            reasons["epochs"] += f"; {steps:,} steps are few, so give more --minutes"
+            reasons["epochs"] += f"; {_counted(steps)} {'is' if steps == 1 else 'are'} few, so give more --minutes"
     return reasons
 
 
@@ -222,3 +222,7 @@ def _own_size(question: Question, size: int) -> str:
     if size == SIZES[-1]:
         return "the largest size that is chosen"
     return "enough for so few pictures" if question.samples < FEW else "close to the pictures' own size"
+
+
+def _counted(steps: int) -> str:
+    return f"{steps:,} step{'' if steps == 1 else 's'}"

@@ -33,7 +33,8 @@ def header(plan: Plan, name: str, weights: int) -> Iterator[str]:
     if isinstance(image, ImageSpec) and plan.image_size > 1:
         data = "pictures, " + {1: "gray", 3: "color"}.get(image.channels, f"{image.channels} channels")
         size = f", {plan.image_size} x {plan.image_size} pixels"
-    yield f"{name}: {plan.samples:,} {data}"
+    classes = f", {plan.classes} classes" if plan.classes else ""
+    yield f"{name}: {plan.samples:,} {data}{classes}"
     yield from plan.remarks
     encoder = f"encoder {plan.encoder['name']} ({readable_count(weights)} weights)"
     share = f" ({plan.batch // plan.world_size:,} on each of {plan.world_size} processes)"

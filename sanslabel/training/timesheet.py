@@ -133,7 +133,7 @@ class Timesheet:
         ways = [f"decode in more processes (--workers {more})"] if more > self.plan.workers else []
         if cached:
             ways.append("make room for what the cache has left out")
-        elif choices := kinds():
+        elif self.plan.epochs > 1 and (choices := kinds()):
             ways.append(f"keep what was decoded (--cache {' or '.join(choices)})")
         return f"{SLOW_DATA}: {', or '.join(ways) or 'copy --data to a faster disk'}"
 

@@ -217,6 +217,15 @@ def test_bad_input(arguments, message):
         encoders.build(**arguments)
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 32, 32), (3, 32, 32), (2, 32, 32, 3)])
+def test_images_of_another_shape_are_refused(shape):
+    encoder = encoders.build("conv", channels=3, image_size=32, scaling=((0.5,) * 3,) * 2)
+    with pytest.raises(BadInput, match=r"images of shape \(.*\): give \(N, 3, H, W\)"):
+        encoder(torch.zeros(shape))
+    with pytest.raises(BadInput, match="as ndarray: give a tensor"):
+        encoder(torch.zeros(1, 3, 32, 32).numpy())
+
+
 @every_kind
 def test_uint8_images_are_refused(name):
     with pytest.raises(BadInput, match=r"torch.uint8: give floats in \[0, 1\]"):

@@ -69,6 +69,11 @@ def test_whole_numbers_are_classes_in_order(photos, tmp_path):
     assert source.remarks == ("Labels from labels.csv: 2 of 4 pictures.",)
 
 
+def test_a_column_of_another_name_has_the_paths(photos, tmp_path):
+    file = written(tmp_path, "label,id,note\ncat,3.png,x\ndog,a/1.png,y\n")
+    assert labels_of(photos, file) == {"3.png": "cat", "a/1.png": "dog"}
+
+
 def test_parquet(photos, tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet

@@ -50,7 +50,7 @@ def test_a_step_or_save_is_finished_first_and_the_rest_resumes(
     run = tmp_path / "run"
     process = start("train", *quick, "--out", run, place=place, seconds=0.4).reached()
     assert left(process, number) < 0.4 + AT_ONCE
-    assert f"stopped after step {saved}; continue with: sanslabel train --resume" in process.log.read_text()
+    assert f"sanslabel: stopped after step {saved}; continue with: sanslabel train --resume" in process.log.read_text()
     assert checkpoint.newest(run / "checkpoints").name == f"step-{saved:08d}"
     sanslabel.resume(run)
     assert state_of(run) == whole

@@ -120,6 +120,8 @@ def test_reasons():
         "epochs": "for 3,960 steps in all",
     }
     assert reasons(8_121, minutes=3)["epochs"] == "as many as end in 3 minutes"
+    assert reasons(2)["batch"] == "all pictures at once"
+    assert reasons(2, epochs_given=None)["epochs"] == "for 400 steps in all"
     assert reasons(796, minutes=1)["epochs"] == "as many as end in 1 minute; 660 steps are few, so give more --minutes"
     assert reasons(3_000_000)["epochs"] == "the least, though it takes more than 10 minutes"
     assert reasons(300, side=48)["image_size"] == "the pictures' own size"

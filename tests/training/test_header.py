@@ -71,6 +71,10 @@ def test_a_header_says_what_was_chosen_and_what_it_takes():
     ]
 
 
+def test_a_header_has_the_number_of_classes():
+    assert header_of(classes=16)[0] == "stamps: 796 pictures, color, 16 classes"
+
+
 def test_a_header_without_choices_and_of_few_pictures():
     assert header_of(samples=2, batch=2)[2:] == [
         "2 pictures are few: an encoder needs hundreds to learn anything, better thousands"

@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> None:
     name, arguments = _method_and_flags(arguments)
     if name is None and {"-h", "--help"} & set(arguments):
         listing = "\n".join(f"  {n:<12} {sentence(n)}" for n in names())
-        parse_flags(Train, "train [METHOD]", arguments, f"{Train.__doc__} Methods, simclr by default:\n{listing}")
+        parse_flags(Train, "train [METHOD]", arguments, f"{Train.__doc__}\n\nMethods, simclr by default:\n{listing}")
     # The defaults of a method's flags depend on the recipe, so --recipe is read before all other flags.
     line = " ".join(arguments).replace("--recipe=", "--recipe ")
     recipe = next((r for r in ("paper", "toy") if f"--recipe {r}" in line), "small")
