@@ -7,8 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import takewhile
-from pathlib import Path
-from urllib.parse import quote
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -69,7 +68,7 @@ def _address(file: Path, folder: Path) -> str:
         relative = os.path.relpath(file, folder)
     except ValueError:  # on Windows, another drive
         return file.resolve().as_uri()
-    return "./" + quote(os.fsencode(relative.replace(os.sep, "/")))
+    return "./" + PurePosixPath("/", relative.replace(os.sep, "/")).as_uri().removeprefix("file:///")
 
 
 def _pictures(source: Source, index: Tensor, reads: InputSpec, side: int) -> Iterator[Image.Image]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from types import FunctionType, ModuleType
@@ -226,7 +226,7 @@ def _bound_here(source: Loads) -> str:
     return ""
 
 
-class _Dependencies(pickle.Pickler):
+class _Dependencies(ForkingPickler):
     """A pickler that writes nothing, and lists the classes and functions of the script that an object needs."""
 
     def __init__(self) -> None:

@@ -123,7 +123,7 @@ def test_both_are_protocols(folders):
 def test_a_reference_that_reads_other_images_is_refused_before_the_work(folders, tmp_path):
     checkpoint.save_encoders(tmp_path / "other", {"student": encoders.build("mlp", channels=1, image_size=16)})
     sentences = []
-    with pytest.raises(BadInput, match="name an encoder of the same image size and channels"):
+    with pytest.raises(BadInput, match="name one of the same image size, channels and levels"):
         evaluate(
             folders[0],
             data="digits",

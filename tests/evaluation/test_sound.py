@@ -114,7 +114,7 @@ def test_octaves_are_told_apart_by_neighbors_and_by_fine_tuning(split, ears):
 def test_what_needs_images_is_left_out_or_refused(split, ears):
     assert pixel_baseline(SOUND) == {}
     comparison = Comparison(representations={"ears": ears}, split=split)
-    with pytest.raises(BadInput, match="invariance changes images"):
+    with pytest.raises(BadInput, match="'invariance' changes images"):
         Invariance().check_comparison(comparison)
     with pytest.raises(BadInput, match="digits: has no spectrogram for the encoder to read; name other data"):
         open_for(SOUND, "digits", "train")

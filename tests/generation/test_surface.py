@@ -37,7 +37,7 @@ def test_a_folder_of_the_same_name_is_meant_by_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spiral").mkdir()
     Image.new("L", (9, 9)).save(tmp_path / "spiral" / "one.png")
-    Image.new("L", (9, 9)).save(tmp_path / "spiral" / "two.png")
+    Image.new("L", (9, 9), 1).save(tmp_path / "spiral" / "two.png")
     assert len(open_source("./spiral", "train")) == 2
     assert len(open_source("spiral", "train")) == 4096
 

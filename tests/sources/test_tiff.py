@@ -214,5 +214,5 @@ def test_damage_never_escapes(tmp_path):
 def test_gray_and_color_files_are_refused_by_the_number_of_color(tmp_path):
     for name, mode in (("a.png", "L"), ("b.png", "RGB")):
         Image.new(mode, (16, 16), 99).save(tmp_path / name)
-    with pytest.raises(BadInput, match="needs 4 channels, and these images have 3; .* such as TIFF files or an .npy"):
+    with pytest.raises(BadInput, match=r"needs 4 channels, and these images have 3; .* such as TIFF files or an \.npy"):
         open_source(tmp_path, channels=4)

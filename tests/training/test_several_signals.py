@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import sanslabel
-from sanslabel import checkpoint
+from sanslabel import checkpoint, run_folder
 from sanslabel.batch import Images
 from sanslabel.cli.commands.train import _encoder
 from sanslabel.errors import BadInput
@@ -52,7 +52,8 @@ def colored(monkeypatch):
         signals = {**source.signals, "color": Images(pixels.repeat(1, 3, 1, 1))}
         return replace(source, signals=signals, inputs={**source.inputs, "color": spec})
 
-    monkeypatch.setattr(running, "open_source", opened)
+    for module in (running, run_folder):
+        monkeypatch.setattr(module, "open_source", opened)
 
 
 def test_each_signal_has_an_encoder_of_its_shape(colored, tmp_path):
