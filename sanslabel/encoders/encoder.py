@@ -174,7 +174,7 @@ class Encoder(nn.Module, ABC):
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
         if self.range_unknown and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             self.range_unknown = False
-            _warn_of_range(images)
+            _warn_of_range(images, "levels" in self.config)
         dtype = next(self.parameters()).dtype
         if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
             images = images.to(dtype)
@@ -184,15 +184,23 @@ class Encoder(nn.Module, ABC):
         return (images - mean) / std
 
 
-def _warn_of_range(images: Tensor) -> None:
-    """Warns of images with values far outside of [0, 1]. It waits for the device, and is called once."""
+def _warn_of_range(images: Tensor, has_levels: bool) -> None:
+    """Warns of images with values far outside of [0, 1]. It waits for the device, and is called once.
+
+    has_levels: whether the encoder was trained on pictures of more than 8 bits, whose levels are in its configuration.
+    """
     if images.numel() == 0 or (images.is_cuda and torch.cuda.is_current_stream_capturing()):
         return
     low, high = (value.item() for value in images.detach().aminmax())
     if low < -0.5 or high > 1.5:
+        remedy = (
+            "scale each channel by its levels in config.json, (x - low) / (high - low)"
+            if has_levels
+            else "divide by 255"
+        )
         warnings.warn(
-            f"The encoder was given images with values from {low:.3g} to {high:.3g}, and expects [0, 1]: divide by 255,"
-            " and leave out mean and deviation, which it applies itself.",
+            f"The encoder was given images with values from {low:.3g} to {high:.3g}, and expects [0, 1]: {remedy}, and "
+            "leave out mean and deviation, which it applies itself.",
             stacklevel=2,
         )
 

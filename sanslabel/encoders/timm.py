@@ -95,5 +95,7 @@ def _library() -> Any:
         import timm
     except (ImportError, RuntimeError, OSError) as error:  # timm imports torchvision, which may not fit torch
         remedy = "install torch and torchvision together, from the same address (README, PyTorch without CUDA)"
+        if isinstance(error, ModuleNotFoundError) and error.name == "timm":
+            remedy = 'pip install "sanslabel[timm]"'
         raise BadInput(f"timm cannot be imported here ({error}); {remedy}.") from error
     return timm

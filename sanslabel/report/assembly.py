@@ -27,7 +27,7 @@ def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], N
     several = len(runs) > 1
     maps = {run.name: _map(run, options, log) for run in runs}
     for run in runs:
-        title = f"Which pictures are alike to {run.name}" if several else "Which pictures are alike"
+        title = f"Which pictures are alike, according to {run.name}" if several else "Which pictures are alike"
         page.add(title, *alike(run, page, maps[run.name]), color=run.color if several else "")
     page.add("Scores", *scores(runs), page.grid([*_mistakes(runs, options, log), *charts.stages(runs)]))
     spectra = {name: map.spectrum for name, map in maps.items() if isinstance(map, PictureMap) and map.spectrum}

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
     settings = [(name, type(protocol), field(default=protocol)) for name, protocol in defaults.items()]
     flags_class = make_dataclass("Evaluate", settings, bases=(Evaluate,), frozen=True)
     listed = "\n".join(f"  {sentence(name)}" for name in names())
-    flags = parse_flags(flags_class, "evaluate", arguments, f"{Evaluate.__doc__} Protocols:\n{listed}")
+    flags = parse_flags(flags_class, "evaluate", arguments, f"{Evaluate.__doc__}\n\nProtocols:\n{listed}")
     from sanslabel.cli.tables import print_scores
     from sanslabel.memory_limits import peak_memory
 

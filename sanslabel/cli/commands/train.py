@@ -159,7 +159,8 @@ def _print_summary(finished: Any, before: float | None) -> None:
         seconds = f"in {seconds}, {finished.seconds - before:.0f} s of it since the resume"
     else:
         seconds = f"in {seconds}" if before is None else f"(the last of them in {seconds})"
-    print(f"\nTrained {plan.method} for {plan.epochs} epochs {seconds}: {finished.path}")
+    epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
+    print(f"\nTrained {plan.method} for {epochs} {seconds}: {finished.path}")
     print_verdict(finished.verdict())
     if bad := finished.bad_samples():
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")

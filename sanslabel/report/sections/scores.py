@@ -39,7 +39,9 @@ def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
                 "`sanslabel evaluate RUN` measures the present one."
             )
     if not any(run.measurements for run in runs):
-        yield note("Nothing has been measured yet. `sanslabel evaluate RUN` measures the encoder of a run.")
+        yield note(
+            "Nothing has been measured yet. `sanslabel evaluate RUN --data LABELED` does, with labeled pictures."
+        )
 
 
 def _group(measurement: Measurement) -> tuple[str, str]:
