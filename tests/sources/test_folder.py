@@ -87,7 +87,7 @@ def test_grey_or_color_and_the_size_are_told_by_the_files(tmp_path):
         channels=1, height=96, width=96
     )
     assert opened(tmp_path / "g").facts(48).image == ImageSpec(channels=3, height=48, width=48)
-    with pytest.raises(BadInput, match=r"needs 4 channels, and these images have 1; .*\(N, 4, H, W\)"):
+    with pytest.raises(BadInput, match=r"needs 4 channels, and these images have 3; .*\(N, 4, H, W\)"):
         open_source(tmp_path / "g", channels=4)
 
 

@@ -43,8 +43,10 @@ class Watch:
         return self.spent
 
 
-def sheet(source=None, workers=0, cache="none", precision="float32", side=32, **spent: float) -> Timesheet:
-    plan = SimpleNamespace(batch=32, device="cpu", workers=workers, cache=cache, precision=precision, image_size=side)
+def sheet(source=None, workers=0, cache="none", precision="float32", side=32, epochs=2, **spent: float) -> Timesheet:
+    plan = SimpleNamespace(
+        batch=32, device="cpu", workers=workers, cache=cache, precision=precision, image_size=side, epochs=epochs
+    )
     return Timesheet(Watch(**spent), plan, source)
 
 
@@ -143,6 +145,11 @@ def test_slow_data_is_advised_about_by_where_it_lies(source, cache, workers, way
     assert said.startswith("waiting for data takes 16 % of the time")
     assert re.search(way.replace("(", r"\(").replace(")", r"\)"), said)
     assert no_way not in said
+
+
+def test_a_single_epoch_is_not_advised_to_keep_what_was_decoded():
+    (sentence,) = sheet(data(decodes=True), 16, epochs=1).advice(entry(waiting=0.16))
+    assert "--cache" not in sentence
 
 
 def test_a_run_says_it_at_its_end_and_writes_it_down(tmp_path, capsys):
