@@ -39,8 +39,14 @@ def hold(place: str, mark: Path, seconds: float) -> None:
     session.SAVE_AFTER = 0.0 if place == "save" else 60.0
     if place == "opening":
         run.open_source = held(run.open_source, mark, 1, seconds)
-    elif place == "step":
-        engine.Player.descend = held(engine.Player.descend, mark, 3, seconds)
+    elif place == "step":  # of the training, not of its rehearsal
+        optimize = session.optimize
+
+        def slow(*args):
+            engine.Player.descend = held(engine.Player.descend, mark, 3, seconds)
+            yield from optimize(*args)
+
+        session.optimize = slow
     elif place == "save":
         checkpoint._flush = held(checkpoint._flush, mark, 20, seconds)
     elif place == "export":
