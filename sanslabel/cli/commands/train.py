@@ -12,7 +12,6 @@ from typing import Any
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.next_steps import next_steps, quoted
 from sanslabel.cli.processes import joined_command, process_number
-from sanslabel.cli.verdicts import print_verdict
 from sanslabel.console import errors
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
@@ -154,6 +153,8 @@ def _print_summary(finished: Any, before: float | None) -> None:
     before: the seconds before a resume, 0 if they are unknown, since a run that is killed records none; None for a run
         in one piece.
     """
+    from sanslabel.cli.verdicts import print_verdict
+
     plan, seconds = finished.plan, f"{finished.seconds:.0f} s"
     if before:
         seconds = f"in {seconds}, {finished.seconds - before:.0f} s of it since the resume"
