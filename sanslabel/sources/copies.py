@@ -18,7 +18,7 @@ import numpy as np
 
 from sanslabel.sources.remarks import first_names, pictures
 from sanslabel.sources.stored_picture import size
-from sanslabel.sources.stores.listing import SETTLED, cache_folder
+from sanslabel.sources.stores.listing import SETTLED, cache_folder, remember_arrays
 from sanslabel.sources.stores.store import Store, Unreadable
 
 FORMAT = 1
@@ -157,18 +157,10 @@ def _remembered(memory: Path, key: str) -> list[list[int]] | None:
 
 
 def _remember(groups: list[list[int]], memory: Path, key: str) -> None:
-    temporary = memory.with_suffix(f".{os.getpid()}")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                format=np.array(FORMAT),
-                key=np.array(key),
-                members=np.array([row for group in groups for row in group], np.int64),
-                ends=np.cumsum([len(group) for group in groups], dtype=np.int64),
-            )
-        os.replace(temporary, memory)
-    except OSError:  # the file only saves time: go on without it
-        with suppress(OSError):
-            temporary.unlink()
+    remember_arrays(
+        memory,
+        format=np.array(FORMAT),
+        key=np.array(key),
+        members=np.array([row for group in groups for row in group], np.int64),
+        ends=np.cumsum([len(group) for group in groups], dtype=np.int64),
+    )

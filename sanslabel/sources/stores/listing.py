@@ -153,21 +153,27 @@ def _remembered(root: Path, memory: Path) -> Listing | None:
 
 
 def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
+    remember_arrays(
+        memory,
+        format=np.array(FORMAT),
+        paths=packed_strings(files.names),
+        suffixes=packed_strings(list(files.left_out)),
+        counts=np.array(list(files.left_out.values()), np.int64),
+        folders=packed_strings(folders.paths),
+        folder_times=folders.times,
+    )
+
+
+def remember_arrays(memory: Path, **arrays: np.ndarray) -> None:
+    """Writes arrays to an .npz file in one step, for later runs. If the disk refuses, nothing is written: the file only
+    saves time."""
     temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.savez(
-                file,
-                format=np.array(FORMAT),
-                paths=packed_strings(files.names),
-                suffixes=packed_strings(list(files.left_out)),
-                counts=np.array(list(files.left_out.values()), np.int64),
-                folders=packed_strings(folders.paths),
-                folder_times=folders.times,
-            )
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(temporary, memory)
-    except OSError:  # the file only saves time: go on without it
+    except OSError:
         with suppress(OSError):
             temporary.unlink()
 

@@ -24,6 +24,7 @@ from sanslabel.sources.stores.listing import (
     SUFFIXES,
     cache_folder,
     packed_strings,
+    remember_arrays,
     unpacked_strings,
 )
 from sanslabel.sources.stores.tar_headers import BLOCK, READ, Damaged, Member, members, read_at
@@ -319,27 +320,20 @@ def _remembered(memory: Path, shards: tuple[Shard, ...]) -> Index | None:
 
 
 def _remember(index: Index, memory: Path) -> None:
-    temporary = memory.with_suffix(f".{os.getpid()}")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                format=np.array(FORMAT),
-                shard_paths=packed_strings([shard.path for shard in index.shards]),
-                shard_sizes=np.array([shard.size for shard in index.shards], np.int64),
-                shard_times=np.array([shard.changed for shard in index.shards], np.int64),
-                names=packed_strings(index.names),
-                shard=index.shard,
-                offset=index.offset,
-                size=index.size,
-                label=index.label,
-                label_names=packed_strings(index.label_names),
-            )
-        os.replace(temporary, memory)
+    remember_arrays(
+        memory,
+        format=np.array(FORMAT),
+        shard_paths=packed_strings([shard.path for shard in index.shards]),
+        shard_sizes=np.array([shard.size for shard in index.shards], np.int64),
+        shard_times=np.array([shard.changed for shard in index.shards], np.int64),
+        names=packed_strings(index.names),
+        shard=index.shard,
+        offset=index.offset,
+        size=index.size,
+        label=index.label,
+        label_names=packed_strings(index.label_names),
+    )
+    with suppress(OSError):
         used = sorted(memory.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
         for file in used[:-KEPT]:
             file.unlink(missing_ok=True)
-    except OSError:  # the file only saves time: go on without it
-        with suppress(OSError):
-            temporary.unlink()
