@@ -1,4 +1,4 @@
-"""How a sentence names settings: as flags to a person at the command line, as arguments to a person in Python.
+"""Words of sentences: counted things, and settings as flags at the command line and as arguments in Python.
 
 Sentences in the code name a setting as a flag: "--batch 0: must be 2 or more". At the command line they are shown as
 they are; in Python the same sentence reads "batch=0: must be 2 or more".
@@ -62,6 +62,11 @@ def argument_name(flag: str) -> str:
     """Returns the argument of Python for a flag: image_size for --image-size, temperature for --method.temperature."""
     name = flag.removeprefix("--").removeprefix("method.")
     return OTHERS.get(name, name.replace("-", "_"))
+
+
+def counted(count: int, thing: str) -> str:
+    """Returns the number with the thing that it counts: "1 step", "1,200 steps"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _literal(text: str) -> str:

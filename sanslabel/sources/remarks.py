@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import islice
 
+from sanslabel.wording import counted
+
 SHOWN = 3
 """names that a remark or an error shows"""
 
 
 def pictures(count: int) -> str:
     """Returns a number of pictures in words."""
-    return f"{count:,} picture{'' if count == 1 else 's'}"
+    return counted(count, "picture")
 
 
 def first_names(names: Collection[str]) -> str:

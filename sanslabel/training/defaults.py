@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 
+from sanslabel.wording import counted
+
 SIZES = (32, 48, 64, 96, 128, 160, 224)
 """sides in pixels among which one is chosen; the side of smaller pictures is kept"""
 STEPS = 4000
@@ -202,16 +204,18 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
         smaller = choice.batch < min(question.batch, question.samples)
         reasons["batch"] = "as the recipe has it" if choice.batch == question.batch else "all pictures at once"
         if smaller:
-            reasons["batch"] = f"for {per_epoch:,} {'step' if per_epoch == 1 else 'steps'} an epoch"
+            reasons["batch"] = f"for {counted(per_epoch, 'step')} an epoch"
     if question.epochs_given is None:
         if choice.enough:
-            reasons["epochs"] = f"for {_counted(steps)} in all"
+            reasons["epochs"] = f"for {counted(steps, 'step')} in all"
         elif choice.epochs > 1:
             reasons["epochs"] = f"as many as end in {minutes}"
         else:
             reasons["epochs"] = f"the least, though it takes more than {minutes}"
         if not choice.enough and steps < FEW_STEPS:
-            reasons["epochs"] += f"; {_counted(steps)} {'is' if steps == 1 else 'are'} few, so give more --minutes"
+            reasons["epochs"] += (
+                f"; {counted(steps, 'step')} {'is' if steps == 1 else 'are'} few, so give more --minutes"
+            )
     return reasons
 
 
@@ -222,7 +226,3 @@ def _own_size(question: Question, size: int) -> str:
     if size == SIZES[-1]:
         return "the largest size that is chosen"
     return "enough for so few pictures" if question.samples < FEW else "close to the pictures' own size"
-
-
-def _counted(steps: int) -> str:
-    return f"{steps:,} step{'' if steps == 1 else 's'}"

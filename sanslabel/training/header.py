@@ -8,6 +8,7 @@ from sanslabel.console import errors
 from sanslabel.inputs import ImageSpec
 from sanslabel.run_config import Plan
 from sanslabel.training.session import Session
+from sanslabel.wording import counted
 
 FEW = 100
 """number of pictures below which a header warns"""
@@ -64,11 +65,6 @@ def _choices(plan: Plan) -> Iterator[str]:
     }
     for name, reason in plan.chosen.items():
         yield f"{values[name]}, {reason}"
-
-
-def counted(count: int, thing: str) -> str:
-    """Returns the number with the thing that it counts: "1 step", "1,200 steps"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def readable_count(count: int) -> str:

@@ -8,7 +8,8 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.run_config import Expected, Plan
 from sanslabel.sources import open_source
-from sanslabel.training.header import counted, duration, header, readable_count
+from sanslabel.training.header import duration, header, readable_count
+from sanslabel.wording import counted
 
 TINY = dict(encoder={"name": "dcgan", "filters": 8}, batch=16, epochs=2, precision="float32", device="cpu")
 

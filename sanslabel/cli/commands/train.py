@@ -15,6 +15,7 @@ from sanslabel.cli.processes import joined_command, process_number
 from sanslabel.console import errors
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
+from sanslabel.wording import counted
 
 GROUP = "Learn"
 USAGE = "train [METHOD] [FOLDER] …"
@@ -160,8 +161,7 @@ def _print_summary(finished: Any, before: float | None) -> None:
         seconds = f"in {seconds}, {finished.seconds - before:.0f} s of it since the resume"
     else:
         seconds = f"in {seconds}" if before is None else f"(the last of them in {seconds})"
-    epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
-    print(f"\nTrained {plan.method} for {epochs} {seconds}: {finished.path}")
+    print(f"\nTrained {plan.method} for {counted(plan.epochs, 'epoch')} {seconds}: {finished.path}")
     print_verdict(finished.verdict())
     if bad := finished.bad_samples():
         print(f"{len(bad)} samples could not be read: {finished.path}/bad_samples.jsonl")
