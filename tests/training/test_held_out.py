@@ -18,7 +18,6 @@ from sanslabel.run_config import FORMAT
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import open_source
 from sanslabel.sources.held_out import measured_fifth, without_measured
-from sanslabel.training import session
 from sanslabel.training.signals import Stopped
 
 OPTIONS = {"method": "supervised", "encoder": {"name": "mlp", "hidden": [256]}, "batch": 40, "epochs": 60, "lr": 1e-2}
@@ -73,19 +72,9 @@ def test_labels_that_nothing_tells_are_predicted_by_chance(trained):
         assert (score.n_train, score.n_test, score.trained_on) == (80, 20, "")
 
 
-def test_resumed_it_leaves_out_the_same(noise, trained, tmp_path, monkeypatch):
-    def stopped(*arguments):
-        for record in optimize(*arguments):
-            yield record
-            if record.clock.step == 5:
-                raise KeyboardInterrupt
-
-    optimize = session.optimize
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "optimize", stopped)
-        patch.setattr(session, "SAVE_AFTER", 0.0)
-        with pytest.raises((KeyboardInterrupt, Stopped)):
-            sanslabel.train(noise, out=tmp_path / "run", **OPTIONS)
+def test_resumed_it_leaves_out_the_same(noise, trained, tmp_path, interrupted):
+    with interrupted(5), pytest.raises((KeyboardInterrupt, Stopped)):
+        sanslabel.train(noise, out=tmp_path / "run", **OPTIONS)
     resumed = sanslabel.resume(tmp_path / "run")
     states = [checkpoint.read_tensors(run.encoder_file()) for run in (trained, resumed)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -13,7 +13,6 @@ from sanslabel.encoders import build
 from sanslabel.errors import BadInput
 from sanslabel.methods.supervised import Supervised
 from sanslabel.sources import open_source
-from sanslabel.training import session
 from sanslabel.training.signals import Stopped
 
 OPTIONS = dict(
@@ -52,19 +51,9 @@ def test_its_networks_classify_test_images(trained):
     assert (predicted == source.labels).float().mean() > 0.8
 
 
-def test_stopped_and_resumed_it_ends_with_the_same_bits(trained, tmp_path, monkeypatch):
-    def stopped(*args):
-        for record in optimize(*args):
-            yield record
-            if record.clock.step == 7:
-                raise KeyboardInterrupt
-
-    optimize = session.optimize
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "optimize", stopped)
-        patch.setattr(session, "SAVE_AFTER", 0.0)
-        with pytest.raises((KeyboardInterrupt, Stopped)):
-            sanslabel.train(out=tmp_path / "run", **OPTIONS)
+def test_stopped_and_resumed_it_ends_with_the_same_bits(trained, tmp_path, interrupted):
+    with interrupted(7), pytest.raises((KeyboardInterrupt, Stopped)):
+        sanslabel.train(out=tmp_path / "run", **OPTIONS)
     resumed = sanslabel.resume(tmp_path / "run")
     states = [
         checkpoint.read_tensors(checkpoint.newest(run.path / "checkpoints") / "networks.safetensors")
