@@ -80,9 +80,9 @@ def fast_precision(device: torch.device) -> Precision:
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Returns a context in which products and convolutions are computed in that dtype, and the rest in float32.
 
-    For float32 it changes nothing.
+    For float32 and float64 it changes nothing.
     """
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    return torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
