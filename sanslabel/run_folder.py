@@ -166,12 +166,14 @@ class RunFolder:
         """Returns the verdict on the run's figures: the run is healthy, doubtful or failed, and why."""
         return verdict(self.lines(), ended=not self.unfinished)
 
+    @property
     def scores(self) -> list[ScoreFile]:
         """Returns the scores of the run's present encoders in RUN/evaluation, one file for each set of data and
         encoder. Raises BadInput if a file is damaged."""
         present = self._measured_encoders()
         return [file for file in self._score_files() if file.sha256 == present[file.network]]
 
+    @property
     def earlier_scores(self) -> list[ScoreFile]:
         """Returns the scores of encoders that the run had before it was trained on."""
         present = self._measured_encoders()

@@ -63,7 +63,7 @@ def test_what_a_run_recorded(run):
     assert folder.encoder_file() == run / "encoder.safetensors"
     assert [line["step"] for line in folder.lines()][-1] == 10
     assert folder.verdict().sentence
-    (file,) = folder.scores()
+    (file,) = folder.scores
     assert (file.data, file.network, file.split) == ("digits", "student", "test split")
     assert {score.protocol for score in file.scores} == {"knn", "linear"}
     assert folder.source().split == "test"
@@ -136,7 +136,7 @@ def test_a_stopped_run_is_measured(run):
     assert {score.representation for score in scores} == {"trained encoder (student)"}
     with pytest.warns(UnfinishedWarning):
         sha256 = RunFolder.open(run).trained_encoder().sha256
-    assert [file.sha256 for file in RunFolder.open(run).scores()] == [sha256]
+    assert [file.sha256 for file in RunFolder.open(run).scores] == [sha256]
 
 
 def test_the_last_step_of_a_run_that_was_stopped_between_two_lines(run):

@@ -17,6 +17,19 @@ from sanslabel.field_sentences import field_sentences
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 HELP = {"-h", "--help"}
+ELSEWHERE = {
+    "--gpu": "--device",
+    "--cuda": "--device",
+    "--size": "--image-size",
+    "--bs": "--batch",
+    "--learning-rate": "--lr",
+    "--model": "--encoder",
+    "--backbone": "--encoder",
+    "--arch": "--encoder",
+    "--output": "--out",
+    "--pretrained": "--weights",
+}
+"""flags of other programs, and the flags that mean the same here"""
 
 
 @dataclass(frozen=True)
@@ -228,7 +241,7 @@ def _unknown(known: Sequence[Flag], command: str, arguments: Sequence[str], word
         return BadInput(f"{word!r} belongs to no flag; leave it out, or write the flag before it.")
     name = word.partition("=")[0]
     names = [flag.spelling for flag in known if flag.default is not MISSING]
-    similar = suggestion(name, names)
+    similar = suggestion(ELSEWHERE[name] if ELSEWHERE.get(name) in names else name, names)
     if "did you mean" in similar:
         return BadInput(f"There is no {name!r} here: {similar}")
     return BadInput(f"There is no {name!r} here; sanslabel {command} --help lists the flags.")

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             print(f"{program()}: {'' if isinstance(error, Stopped) else 'error: '}{error}", file=errors())
         code = error.exit_code
     except KeyboardInterrupt as stop:
-        sentence = "continue a training run with --resume, if its folder exists; repeat any other command"
+        sentence = "repeat the command" + ", or continue its run folder with --resume" * (arguments[:1] == ["train"])
         print(f"{program()}: stopped at once ({stop}); {sentence}", file=errors())
         code = 128 + getattr(stop, "number", 2)
     except BrokenPipeError:  # the program that read the output has ended

@@ -103,6 +103,8 @@ def evaluate(
         with _skipping(protocol, chosen, skipped):
             protocol.check_comparison(comparison)
     scores = ScoreList()
+    if data is not None or labels is not None:  # of the run's own data, training has told them
+        scores.remarks = split.train.remarks
     for protocol in list(chosen):
         with (
             _skipping(protocol, chosen, skipped),

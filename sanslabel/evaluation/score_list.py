@@ -16,6 +16,9 @@ WIDTH = 160
 class ScoreList(list[Score]):
     """A list of scores. Printed, or shown in a notebook, it is one table or several, and what the training gained."""
 
+    remarks: tuple[str, ...] = ()
+    """sentences about the measured data that a person should know, such as which files were left out"""
+
     def __repr__(self) -> str:
         from rich.console import Console
 

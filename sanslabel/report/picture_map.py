@@ -158,7 +158,8 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
         sentence = f"{len(index):,} of the {total:,} pictures of {where}, drawn at random (--points N shows more)"
     if tested and options.data is None:
         sentence += "; training did not use these"
-    return Points(source, features[""].cpu(), index, encoder.reads, f"{sentence}. Neighbors come from the same ones.")
+    sentence += ". Neighbors come from the same ones. The encoder reads the largest central square of each."
+    return Points(source, features[""].cpu(), index, encoder.reads, sentence)
 
 
 def drawn_positions(length: int, count: int, seed: int, stream: Stream) -> Tensor:

@@ -80,8 +80,8 @@ def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:
     run."""
     folder = RunFolder.open(path)
     folder.known_plan  # noqa: B018  # raises BadInput for a folder with nothing but an encoder
-    measurements = [measurement for file in folder.scores() for measurement in _measurements(file)]
-    earlier = sum(len(file.scores) for file in folder.earlier_scores())
+    measurements = [measurement for file in folder.scores for measurement in _measurements(file)]
+    earlier = sum(len(file.scores) for file in folder.earlier_scores)
     return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()), color)
 
 

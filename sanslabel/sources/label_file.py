@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,8 @@ class LabelFile:
     sha256: str
     lines: Sequence[tuple[str, str]]
     """path and label of each picture, as the file states them"""
+    has_header: bool = True
+    """False if no column is named, so that the first line may be a header of other names"""
 
     def labels_of(self, store: Store, names: Mapping[str, int]) -> tuple[dict[int, str], tuple[str, ...]]:
         """Returns the label of each picture that the file names, by row, and remarks for a person.
@@ -57,6 +59,9 @@ class LabelFile:
         if len(labels := set(label_of.values())) == 1:
             raise BadInput(f"{self.file}: all pictures have the label {first_names(labels)}; labels need two classes.")
         remarks = [f"Labels from {printable(self.file.name)}: {len(label_of):,} of {pictures(len(names))}."]
+        if unknown and not self.has_header and unknown[0] == self.lines[0][0]:
+            remarks.append(f"Its first line, {printable(','.join(self.lines[0]))}, is taken as a header.")
+            unknown = unknown[1:]
         if unknown:
             remarks.append(f"Paths of no picture in {printable(self.file.name)}: {first_names(unknown)}.")
         return label_of, tuple(remarks)
@@ -89,15 +94,16 @@ def read_label_file(path: str | Path) -> LabelFile:
         if file.stat().st_size > main_memory() // 8:
             raise BadInput(f"{file}: is too large for this machine's memory; give a file with paths and labels only.")
         content = file.read_bytes()
-        stated = _parquet(content, file) if file.suffix.lower() == ".parquet" else _csv(content, file)
+        has_header, stated = _parquet(content, file) if file.suffix.lower() == ".parquet" else _csv(content, file)
         lines = [(path.strip(), label.strip()) for path, label in stated]
     labeled = [(path, label) for path, label in lines if path and label]
     if not labeled:
         raise BadInput(f"{file}: holds no labels; give it the columns path and label.")
-    return LabelFile(file, hashlib.sha256(content).hexdigest(), labeled)
+    return LabelFile(file, hashlib.sha256(content).hexdigest(), labeled, has_header)
 
 
-def _csv(content: bytes, file: Path) -> Iterator[tuple[str, str]]:
+def _csv(content: bytes, file: Path) -> tuple[bool, Iterator[tuple[str, str]]]:
+    """Returns whether the columns are named, and the paths and labels."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -107,12 +113,17 @@ def _csv(content: bytes, file: Path) -> Iterator[tuple[str, str]]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header = next(lines, [])
     columns = _columns([name.strip().casefold() for name in header], file)
-    begin = 2
     if columns is None:
-        columns, begin = (0, 1), 1
-        lines = chain([header], lines)
+        return False, _cells(enumerate(chain([header], lines), start=1), (0, 1), file)
+    return True, _cells(enumerate(lines, start=2), columns, file)
+
+
+def _cells(
+    lines: Iterable[tuple[int, Sequence[str]]], columns: tuple[int, int], file: Path
+) -> Iterator[tuple[str, str]]:
+    """Yields the path and the label of each numbered line."""
     path, label = columns
-    for number, line in enumerate(lines, start=begin):
+    for number, line in lines:
         if line and len(line) <= max(columns):
             raise BadInput(f"{file}: row {number} has too few columns; give it a path and a label.")
         if line:
@@ -130,7 +141,8 @@ def _columns(header: Sequence[str], file: Path) -> tuple[int, int] | None:
     return header.index("path") if "path" in header else int(label == 0), label
 
 
-def _parquet(content: bytes, file: Path) -> Iterator[tuple[str, str]]:
+def _parquet(content: bytes, file: Path) -> tuple[bool, Iterator[tuple[str, str]]]:
+    """Returns True, since the columns of a table are named, and the paths and labels."""
     try:
         from pyarrow import BufferReader, parquet
     except (ImportError, OSError) as error:
@@ -142,8 +154,8 @@ def _parquet(content: bytes, file: Path) -> Iterator[tuple[str, str]]:
         raise BadInput(f"{file}: has {len(names)} columns; give it the columns path and label.")
     chosen = [list(names.values())[column] for column in columns]
     values = table.read(columns=chosen).to_pydict()
-    for path, label in zip(*(values[name] for name in chosen), strict=True):
-        yield "" if path is None else str(path), "" if label is None else str(label)
+    cells = zip(*(values[name] for name in chosen), strict=True)
+    return True, (("" if path is None else str(path), "" if label is None else str(label)) for path, label in cells)
 
 
 def _normal(path: str) -> str:

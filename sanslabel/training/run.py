@@ -46,8 +46,8 @@ from sanslabel.wording import with_arguments
 @joined()
 def train(
     data: AnyData = "fashion",
-    *,
     method: str | Method = "simclr",
+    *,
     recipe: RecipeName | Recipe = "small",
     encoder: EncoderChoice | None = None,
     out: str | Path | None = None,

@@ -78,7 +78,7 @@ def test_two_data_sets_with_one_folder_name_and_two_seeds_have_their_own_files(q
             evaluate(quick_run, data=data, **ALONE)
     evaluate(quick_run, data=stamps, seed=1, **ALONE)
     assert list(content(quick_run).values()) == [["knn", "knn"]] * 3
-    assert len(RunFolder.open(quick_run).scores()) == 3
+    assert len(RunFolder.open(quick_run).scores) == 3
 
 
 def test_files_of_several_spellings_are_merged(quick_run, stamps):
@@ -91,7 +91,7 @@ def test_files_of_several_spellings_are_merged(quick_run, stamps):
         scores[name] = first["scores"][0] | {"value": float(age), "seed": 7}
         (folder / f"{name}.json").write_text(json.dumps(first | {"data": name, "scores": [scores[name]]}))
         os.utime(folder / f"{name}.json", (age, age))
-    (file,) = RunFolder.open(quick_run).scores()
+    (file,) = RunFolder.open(quick_run).scores
     assert [score.value for score in file.scores] == [0.0, 1.0, first["scores"][0]["value"]]
     with pytest.warns(UserWarning, match="stamps.json: ") as warned:
         evaluate(quick_run, data=stamps, **ALONE)
@@ -111,16 +111,16 @@ def test_the_default_network_by_its_name_is_the_same(quick_run):
 
 def test_scores_of_an_earlier_encoder_are_kept_apart(quick_run):
     evaluate(quick_run, **ALONE)
-    (before,) = RunFolder.open(quick_run).scores()
+    (before,) = RunFolder.open(quick_run).scores
     retrained(quick_run)
-    assert RunFolder.open(quick_run).scores() == [], "they are not those of the present encoder"
+    assert RunFolder.open(quick_run).scores == [], "they are not those of the present encoder"
     kept = f"digits-{before.sha256[:8]}.json"
     with pytest.warns(UserWarning, match=f"scores of an earlier encoder, before the run was trained on; .* {kept}"):
         evaluate(quick_run, protocols=("retrieval",), baselines=False)
     assert content(quick_run) == {kept: ["knn", "knn"], "digits.json": ["retrieval"]}
-    (file,) = RunFolder.open(quick_run).scores()
+    (file,) = RunFolder.open(quick_run).scores
     assert [score.protocol for score in file.scores] == ["retrieval"]
-    assert len(RunFolder.open(quick_run).earlier_scores()) == 1
+    assert len(RunFolder.open(quick_run).earlier_scores) == 1
 
 
 def test_scores_in_another_precision_stand_beside(quick_run):
@@ -129,7 +129,7 @@ def test_scores_in_another_precision_stand_beside(quick_run):
     for precision in ("bfloat16", "float32", "bfloat16"):
         (quick_run / "run.json").write_text(json.dumps(plan | {"precision": precision}))
         evaluate(quick_run, protocols=("retrieval",), baselines=False)
-    by_precision = {file.precision: len(file.scores) for file in RunFolder.open(quick_run).scores()}
+    by_precision = {file.precision: len(file.scores) for file in RunFolder.open(quick_run).scores}
     assert by_precision == {"float32": 3, "bfloat16": 1}
 
 

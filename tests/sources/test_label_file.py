@@ -74,6 +74,16 @@ def test_a_column_of_another_name_has_the_paths(photos, tmp_path):
     assert labels_of(photos, file) == {"3.png": "cat", "a/1.png": "dog"}
 
 
+def test_a_header_of_other_names_is_told_as_one(photos, tmp_path):
+    file = written(tmp_path, "file,class\na/1.png,cat\na/2.png,dog\nx.png,dog\n")
+    source = open_source(Data((photos,), labels=str(file)))
+    assert source.remarks == (
+        "Labels from labels.csv: 2 of 4 pictures.",
+        "Its first line, file,class, is taken as a header.",
+        "Paths of no picture in labels.csv: x.png.",
+    )
+
+
 def test_parquet(photos, tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet

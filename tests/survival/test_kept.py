@@ -80,7 +80,7 @@ def test_it_resumes_to_what_it_ended_with(resumed):
 @pytest.mark.parametrize("resumed", MEASURED, indirect=True)
 def test_it_measures_what_it_measured(resumed):
     sanslabel.evaluate(resumed.path, protocols=(KNN(draws=2),), cache=False)
-    (after,) = resumed.folder.scores()
+    (after,) = resumed.folder.scores
     before = read_scores(resumed.kept / "evaluation" / "digits.json")
     assert (after.network, after.fingerprints) == (before.network, before.fingerprints)
     kept = {(s.representation, s.labels_per_class): s.value for s in before.scores if s.protocol == "knn"}

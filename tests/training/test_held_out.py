@@ -111,6 +111,6 @@ def test_runs_that_were_trained_on_all_say_so(trained, noise, tmp_path):
         assert {score.trained_on for score in scores} == {how}
         content = json.loads((run / "evaluation" / "noise.json").read_text())
         assert content["scores"][0]["trained_on"] == how
-        (file,) = RunFolder.open(run).scores()
+        (file,) = RunFolder.open(run).scores
         assert file.scores == tuple(scores)
         assert evaluate(run, data="digits", **ONE_DRAW)[0].trained_on == ""

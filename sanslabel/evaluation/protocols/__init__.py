@@ -32,6 +32,8 @@ def sentence(name: str) -> str:
 def protocol_class(name: str) -> type[Protocol]:
     """Returns the class that the protocol's file defines. Raises BadInput if there is no file of that name."""
     if name not in names():
+        if "," in name:
+            raise BadInput(f"--protocols {name}: write spaces between the names: --protocols {name.replace(',', ' ')}")
         raise BadInput(f"--protocols: there is no protocol {name!r}; {suggestion(name, names())}")
     from sanslabel.evaluation.protocol import Protocol
 
