@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from torch import Tensor
 
 from sanslabel.console import errors
 from sanslabel.distributed import rank
 
 PAUSE = 10.0
 """seconds between lines"""
+
+
+def counted_off(pieces: Sequence[Tensor], name: str) -> Iterator[Tensor]:
+    """Yields pieces of a work, each a tensor of rows, and shows how many rows are done."""
+    with shown_progress(name, sum(map(len, pieces))) as show:
+        done = 0
+        for piece in pieces:
+            yield piece
+            done += len(piece)
+            show(done)
 
 
 @contextmanager

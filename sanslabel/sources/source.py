@@ -15,6 +15,7 @@ from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.order import Order, Shuffled
+from sanslabel.sources.progress import counted_off
 
 if TYPE_CHECKING:
     from sanslabel.sources.images import ImagesFrom
@@ -203,7 +204,8 @@ class Source(ABC):
         """
         drawn = torch.arange(limit) if self.samples is None else permutation(0, self.samples)[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
-        for index in drawn.split(32):
+        pieces = drawn.split(32)
+        for index in counted_off(pieces, self.name) if self.decodes else pieces:
             images = self.load(Request(index)).images
             pixels = images.pixels.double()
             if images.pixels.dtype == torch.uint8:
