@@ -7,6 +7,7 @@ and progress are plain code in the caller's `for record in optimize(...)`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from sanslabel.batch import Batch, Clock
 from sanslabel.device import autocast
 from sanslabel.distributed import all_true, average_, full_tensor, is_sharded
-from sanslabel.methods.method import Method, Networks, Objective
+from sanslabel.methods.method import Method, Networks, Objective, Refused
 from sanslabel.recipe import Recipe
 from sanslabel.stopwatch import timed, timed_waiting
 
@@ -125,7 +126,8 @@ def optimize(
             norms.append(norm)
             if not moved:
                 refused = True
-                step.close()  # pyright: ignore[reportAttributeAccessIssue]
+                with suppress(Refused, StopIteration):
+                    step.throw(Refused)  # pyright: ignore[reportAttributeAccessIssue]
                 statistics.restore()
         yield Record(clock, batch, objectives, norms, refused)
 

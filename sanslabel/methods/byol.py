@@ -28,7 +28,11 @@ class BYOL(Method):
 
     Defaults are the authors' code for 1000 epochs of ImageNet. Projector and predictor have two layers. The teacher
     starts from random weights of its own and normalizes by the statistics of its own batch. Both networks embed both
-    views, one view at a time."""
+    views, one view at a time.
+
+    Brightness is multiplied, and contrast is about the mean luma, as in all other methods. The authors add brightness,
+    and change the contrast of each channel about its own mean. Crops are resized bilinearly, theirs
+    bicubically. The classifier that they train beside it is left out, since its gradient never reaches the encoder."""
 
     family = Family.DISTILLATION
     energy = "the squared distance between a prediction and the teacher's embedding"

@@ -28,8 +28,12 @@ from sanslabel.schedules import cosine, linear
 class DINO(Method):
     """Self-distillation with no labels (Caron et al. 2021). The energy of a pair is the cross-entropy between the
     teacher's distribution for one crop and the student's for another. The teacher's is centered and sharpened, and the
-    teacher sees only the two global crops. Defaults are the authors' run of 100 epochs with ViT-S/16, without its
-    stochastic depth."""
+    teacher sees only the two global crops.
+
+    Defaults are the authors' run of 100 epochs with ViT-S/16, with five differences. There is no stochastic depth,
+    since no encoder here has it. As in timm, the class token starts near 0, and positions are resized with
+    antialiasing. Crops are resized bilinearly, as in all methods; theirs bicubically. The blur of a local crop has a
+    kernel of 9 pixels, a tenth of the crop as in SimCLR's code; theirs has no end."""
 
     family = Family.DISTILLATION
     energy = "the cross-entropy between the teacher's and the student's distribution"
@@ -54,7 +58,7 @@ class DINO(Method):
     teacher_temperature: Annotated[float, Positive] = 0.04
     """τ of the teacher after `sharp_epochs`, reached linearly; 0.07 for 300 epochs"""
     sharp_epochs: int = 30
-    """epochs in which the teacher's temperature changes"""
+    """epochs in which the teacher's temperature changes; the last of them has the new one, and an only one the first"""
     centering: bool = True
     """the mean logits are subtracted from the teacher's; without centering, one output takes all images"""
     center_momentum: Annotated[float, Fraction] = 0.9
@@ -128,7 +132,8 @@ class DINO(Method):
 
     def sharpness(self, clock: Clock) -> float:
         """Returns τ of the teacher in this epoch."""
-        warm = min(1.0, clock.epoch / (self.sharp_epochs - 1)) if self.sharp_epochs > 1 else 1.0
+        last = self.sharp_epochs - 1
+        warm = min(1.0, clock.epoch / last) if last > 0 else float(clock.epoch > last)
         return linear(warm, self.first_teacher_temperature, self.teacher_temperature)
 
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:

@@ -70,6 +70,10 @@ class Objective(NamedTuple):
         return {name: tensor for name, tensor in {**tensors, **self.images}.items() if tensor.ndim == 4}
 
 
+class Refused(Exception):
+    """Exception at the yield of an objective whose loss or gradient is not finite, so that nothing was moved."""
+
+
 class Networks(nn.Module):
     """Everything that a method trains or remembers, as children and buffers. It has no forward and is never wrapped."""
 
@@ -158,7 +162,7 @@ class Method(ABC):
     @abstractmethod
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         """Yields an objective for each optimizer step of one pass over the batch. Every write to a memory stands after
-        the yield."""
+        the yield. There the engine raises `Refused` if the loss is not finite, which ends the pass."""
 
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
         """Returns the encoders to export, by name; the first is the default."""

@@ -29,7 +29,10 @@ class SimSiam(Method):
 
     Defaults are the authors' code for ImageNet. BatchNorm follows every layer of the projector, after the last one
     without a scale. The predictor does not end in BatchNorm. The predictor's learning rate is constant. The views go
-    through the network one after the other."""
+    through the network one after the other.
+
+    The other learning rates fall with every step, theirs with every epoch, since all methods share one schedule. The
+    projector's last layer has no bias; theirs has a constant one, which BatchNorm removes."""
 
     family = Family.DISTILLATION
     energy = "minus the cosine between a prediction and an embedding"

@@ -29,13 +29,19 @@ def small(**numbers) -> DeepCluster:
 @pytest.fixture(scope="module")
 def run():
     """A function that trains on 70 digits in batches of 32, so that six are left out of each epoch: networks after
-    each step, with the step's objectives."""
+    each step, with the step's objectives. One batch may be spoiled by a pixel that is not a number."""
     source = open_source("digits", "train").subset(torch.arange(70))
 
-    def steps(method: DeepCluster, epochs: int = 3):
+    def spoiled(batch):
+        images = batch.images().pixels / 255
+        images[0, 0, 0, 0] = torch.nan
+        return batch.with_pixels(images)
+
+    def steps(method: DeepCluster, epochs: int = 3, spoil: int = -1):
         torch.manual_seed(0)
         net = method.networks(encoders.build("conv", channels=1, image_size=8), source.facts(8)).train()
-        stream = batches(source, 32, seed=1, epochs=epochs, device=torch.device("cpu"))
+        drawn = batches(source, 32, seed=1, epochs=epochs, device=torch.device("cpu"))
+        stream = ((clock, spoiled(batch) if clock.step == spoil else batch) for clock, batch in drawn)
         for record in optimize(method, net, players_of(net, DeepCluster.small, 32), stream):
             yield net, record
 
@@ -82,6 +88,22 @@ def test_samples_are_grouped_at_the_end_of_every_epoch_and_those_never_seen_are_
     assert torch.equal(same, first), "nothing changes within an epoch"
     assert not torch.equal(second, first)
     assert (second == -1).sum() < 6
+
+
+def test_a_refused_last_step_of_an_epoch_does_not_skip_its_clustering(run):
+    """The clusters of the next epoch are those of the embeddings that its other steps wrote."""
+    banks, refused = [], []
+    for net, record in islice(run(small(), spoil=3), 4):
+        banks.append([bank.embeddings.clone() for bank in net.banks])
+        refused.append(record.refused)
+        key = record.clock.key
+    assert refused == [False, False, False, True]
+    assert all(torch.equal(*pair) for pair in zip(banks[3], banks[2], strict=True)), "the step itself leaves no trace"
+    assert not torch.equal(banks[2][0], banks[1][0])
+    for head, crop in enumerate((0, 1, 0)):
+        expected = spherical_kmeans(banks[2][crop], 10, fold(key, head))
+        assert torch.equal(net.clusters[head].centroids, expected.centroids)
+        assert torch.equal(net.clusters[head].assignments, expected.assignments)
 
 
 def test_each_head_groups_the_memory_of_its_crop_from_a_start_of_its_own(run):

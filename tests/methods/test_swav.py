@@ -106,10 +106,13 @@ def test_the_queue_takes_part_once_full_and_late_enough(first_batches):
     alone = sinkhorn(net.prototypes(z))
     longer = sinkhorn(net.prototypes(torch.cat([net.queues[1].embeddings, z])))[-32:]
     assert not torch.allclose(alone, longer)
-    for epoch, step, expected in ((2, 2, alone), (3, 1, alone), (3, 2, longer)):
+    for epoch, step, expected in ((2, 5, alone), (3, 6, alone), (3, 7, alone), (4, 8, longer)):
         assert torch.equal(method.code(net, z, 1, Clock(0, epoch, step, 100, 2)), expected)
-    clock, batch = first_batches()[0]
-    step = method.step(net, batch, clock)
+    _, batch = first_batches()[0]
+    start = net.queues[0].embeddings.clone()
+    assert len(list(method.step(net, batch, Clock(0, 2, 5, 100, 2)))) == 1
+    assert torch.equal(net.queues[0].embeddings, start), "it begins to fill in its first epoch"
+    step = method.step(net, batch, Clock(0, 3, 6, 100, 2))
     first = next(step).embedding
     assert net.queues[0].cursor == 0
     assert next(step, None) is None
