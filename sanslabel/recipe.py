@@ -29,6 +29,8 @@ class Group:
     """True for a group that has only biases and norms, which are tensors of one dimension"""
     lr_factor: float = 1.0
     """factor of the learning rate"""
+    decay_factor: float | None = None
+    """factor of the weight decay, for biases and norms too; None leaves it as without the group"""
     constant: bool = False
     """True for a learning rate that stays constant"""
 
@@ -102,7 +104,8 @@ class Recipe:
         """Returns the player's trainable parameters as groups for its optimizer.
 
         Parameters that match one of the recipe's groups form groups of their own. Biases and norms (tensors of one
-        dimension) get neither weight decay nor LARS's trust ratio, unless `decay_all`.
+        dimension) get neither weight decay nor LARS's trust ratio, unless `decay_all`; a group's `decay_factor` decides
+        about its weight decay.
         """
         by_settings: dict[tuple[int, bool], list[Tensor]] = {}
         for name, parameter in player.named_parameters():
@@ -110,14 +113,14 @@ class Recipe:
                 matched = next((i for i, group in enumerate(self.groups) if group.matches(name, parameter)), -1)
                 adapt = self.decay_all or parameter.ndim > 1
                 by_settings.setdefault((matched, adapt), []).append(parameter)
-        default = Group(match="*")
+        settings = (*self.groups, Group(match="*"))  # the last one for those that match none, at index -1
         return [
             {
                 "params": parameters,
                 "adapt": adapt,
-                "base_lr": optimizer.lr * (self.groups[matched] if matched >= 0 else default).lr_factor,
-                "base_decay": optimizer.weight_decay if adapt else 0.0,
-                "constant": matched >= 0 and self.groups[matched].constant,
+                "base_lr": optimizer.lr * (group := settings[matched]).lr_factor,
+                "base_decay": optimizer.weight_decay * (adapt if group.decay_factor is None else group.decay_factor),
+                "constant": group.constant,
             }
             for (matched, adapt), parameters in by_settings.items()
         ]

@@ -65,6 +65,9 @@ def test_groups():
         False: (4, 0.05),
         True: (1, 0.5),
     }
+    biases = Recipe(optimizer=optimizer, epochs=1, groups=(Group(match="*.bias", decay_factor=5.0),))
+    decays = [(g["adapt"], len(g["params"]), g["base_decay"]) for g in biases.parameter_groups(net, optimizer)]
+    assert sorted(decays) == [(False, 1, 0.0), (False, 3, 0.5), (True, 1, 0.1)]
     everything = Recipe(optimizer=optimizer, epochs=1, decay_all=True).parameter_groups(net, optimizer)
     assert [(len(g["params"]), g["base_decay"]) for g in everything] == [(5, 0.1)]
 

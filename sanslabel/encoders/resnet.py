@@ -116,6 +116,7 @@ class ResNet(Encoder):
         less.
     zero_residual: True starts each block as the identity: the weight of its last BatchNorm is 0 (Goyal et al. 2017,
         section 5.1).
+    widening: factor of the channels of every layer, and so of the width.
     scaling: (mean, std) of the channels, None to take images as they are.
     patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
@@ -130,6 +131,7 @@ class ResNet(Encoder):
         *,
         stem: str | None = None,
         zero_residual: bool = False,
+        widening: int = 1,
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
@@ -139,22 +141,25 @@ class ResNet(Encoder):
             raise BadInput(
                 f"--encoder {name}: there is no stem {stem!r}: {suggestion(str(stem), ['imagenet', 'small'])}"
             )
+        if not isinstance(widening, int) or widening < 1:
+            raise BadInput(f"--encoder {name}: widening is {widening}: give a whole factor of the channels, 1 or more.")
         block, depths = SHAPES[name]
         config = {"name": name, "channels": channels, "image_size": image_size, "stem": stem}
-        config["zero_residual"] = zero_residual
-        super().__init__(config, 512 * block.expansion, scaling, patches)
+        config |= {"zero_residual": zero_residual, "widening": widening}
+        width = 64 * widening
+        super().__init__(config, 8 * width * block.expansion, scaling, patches)
         if stem == "imagenet":
-            self.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         else:
-            self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
             self.maxpool = nn.Identity()
-        self.bn1 = nn.BatchNorm2d(64)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _layer(block, 64, 64, depths[0], stride=1)
-        self.layer2 = _layer(block, 64 * block.expansion, 128, depths[1], stride=2)
-        self.layer3 = _layer(block, 128 * block.expansion, 256, depths[2], stride=2)
-        self.layer4 = _layer(block, 256 * block.expansion, 512, depths[3], stride=2)
+        self.layer1 = _layer(block, width, width, depths[0], stride=1)
+        self.layer2 = _layer(block, width * block.expansion, 2 * width, depths[1], stride=2)
+        self.layer3 = _layer(block, 2 * width * block.expansion, 4 * width, depths[2], stride=2)
+        self.layer4 = _layer(block, 4 * width * block.expansion, 8 * width, depths[3], stride=2)
         initialize_(self)
         if zero_residual:
             for module in self.modules():

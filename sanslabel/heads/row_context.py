@@ -9,6 +9,9 @@ class RowContext(nn.Module):
     """CPC's context network: residual blocks of a 1x1, a causal 2x3 and a 1x1 convolution (Hénaff et al. 2020,
     appendix). The context of a place depends on its row and the rows above; each block reads one row further up.
 
+    Theirs has a 1x3 and a 2x1 convolution in place of the 2x3. Its blocks have no ReLU at their start, and one follows
+    the last block.
+
     grid: (N, D, R, C) -> (N, D, R, C). There is no normalization, since over a map it would depend on the rows below.
     """
 

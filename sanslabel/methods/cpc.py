@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
-from sanslabel.constraints import Count, Positive
+from sanslabel.constraints import Bounds, Count, Positive
 from sanslabel.diagnostics import share_of_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
@@ -33,9 +33,16 @@ class CPC(Method):
     context and a patch is minus the dot product of the prediction with the patch's embedding.
 
     Patches overlap by half: an image of 256 pixels has 7x7 patches of 64. Each patch is standardized by itself, in
-    training and whenever the encoder is used afterwards. BatchNorm in the encoder takes its statistics over all patches
-    of the batch, candidates included. The statistics are thus the same for every candidate. A separate LayerNorm
-    normalizes the embeddings."""
+    training and whenever the encoder is used afterwards, so that brightness does not show which patches are of one
+    image. A LayerNorm normalizes the embeddings, and predictors start at 0. Otherwise the loss would start far above
+    ln K. The paper mentions none of the three.
+
+    The paper's encoder is a ResNet-v2-101 up to its third block, without BatchNorm. Here it is any encoder. BatchNorm
+    takes its statistics over all patches of the batch, candidates included, so they are the same for every candidate.
+    Predictions have the width of the embeddings; Hénaff et al. (2020) project both to 64 numbers and multiply
+    predictions by 0.1. The loss is the mean over all predictions, so near rows, which have more, weigh more. Their
+    pseudo-code sums the means of the distances. `heads.RowContext` names what differs in the context network. The paper
+    states neither a schedule nor a number of epochs: the constant learning rate and the 200 epochs are assumptions."""
 
     family = Family.CONTRASTIVE
     energy = "minus the dot product of prediction and patch"
@@ -54,10 +61,19 @@ class CPC(Method):
     """channels within the blocks of the context network"""
     blocks: Annotated[int, Count] = 5
     """number of blocks in the context network; each reads one row further up"""
+    subcrop: Annotated[float, Bounds(above=0, most=1)] = 1.0
+    """side of the random square of each patch that is shown, as a share of the patch; 60 of 64 pixels in the paper"""
     view: views.View = VIEW
     """256 of 300 pixels of the shorter side; the paper removes all color, so that an encoder would not learn color"""
 
-    recipe = Recipe(encoder="resnet50", optimizer=AdamW(lr=2e-4), batch=512, epochs=200)
+    recipe = Recipe(
+        encoder="resnet50",
+        optimizer=AdamW(lr=2e-4),
+        batch=512,
+        epochs=200,
+        final_lr_factor=1.0,
+        hyperparameters=dict(subcrop=60 / 64),
+    )
     small = Recipe(
         encoder="conv",
         optimizer=AdamW(lr=2e-3, weight_decay=1e-4),
@@ -85,13 +101,16 @@ class CPC(Method):
             context=RowContext(encoder.width, self.hidden, self.blocks),
             predictors=nn.ModuleList(nn.Linear(encoder.width, encoder.width, bias=False) for _ in steps),
         )
-        for predictor in net.predictors:  # with random weights of this width, the loss would start far above ln K
+        for predictor in net.predictors:
             nn.init.zeros_(predictor.weight)
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        pieces = standardized(patches(view, *net.encoder.patches))  # (N, P, C, s, s)
+        size, stride = net.encoder.patches
+        pieces = standardized(patches(view, size, stride))  # (N, P, C, s, s)
+        if (inner := round(self.subcrop * size)) < size:
+            pieces = views.subcropped(pieces, batch.key, inner, 0)
         representation = net.encoder(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])  # (N, P, D)
         z = net.norm(representation)
         predicted, positive = self.predictions(net, z)  # (N, Q, D), (Q,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from sanslabel.heads import mlp
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
-from sanslabel.recipe import Recipe
+from sanslabel.recipe import Group, Recipe
 
 VIEW = views.View(flip=0.5, grayscale=0.66, without_rgb="omit")
 
@@ -31,8 +31,11 @@ class Jigsaw(Method):
     of shuffled tiles and a permutation is minus the permutation's logit. There are gaps between tiles, and each tile is
     standardized by itself, so that neither edges nor brightness reveal the order.
 
-    Defaults are the paper's; the views and the width of a tile's embedding are from the common ResNet-50 reference. A
-    tile's embedding does not depend on where the tile is shown, so the embeddings are shuffled, not the tiles."""
+    Defaults are the paper's; the width of a tile's embedding and `recipe` are from VISSL, the common ResNet-50
+    reference. VISSL has 2,000 permutations and no hidden layer, and does not standardize tiles. It takes BatchNorm's
+    statistics on each GPU, here they are those of all tiles of the batch. Its code leaves out the warm-up on a single
+    machine. A tile's embedding does not depend on where the tile is shown, so the embeddings are shuffled, not the
+    tiles."""
 
     family = Family.PRETEXT
     energy = "minus the logit of the permutation that was applied"
@@ -53,7 +56,8 @@ class Jigsaw(Method):
     tile: int | None = None
     """side of a tile in pixels; None takes three quarters of a cell, a third of the image"""
     view: views.View = VIEW
-    """two of three images are gray, since chromatic aberration would reveal the order of colored tiles"""
+    """two of three images are gray, since chromatic aberration would reveal the order of colored tiles; `recipe` also
+    takes 255 of 256 pixels of the shorter side, anywhere along the longer one"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -62,7 +66,10 @@ class Jigsaw(Method):
         batch=256,
         epochs=105,
         warmup=5,
+        warmup_start=0.25,
         milestones=(30 / 105, 60 / 105, 90 / 105, 100 / 105),
+        groups=(Group(match="classifier.3.bias", decay_factor=1.0),),  # the only bias; norms have no decay
+        hyperparameters=dict(view=replace(VIEW, crop=((255 / 256) ** 2,) * 2, ratio=(1, 1), crop_of="square")),
     )
     small = Recipe(
         encoder="conv",

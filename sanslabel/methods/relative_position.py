@@ -20,7 +20,7 @@ from sanslabel.encoders.patches import standardized
 from sanslabel.heads import Dropout
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
-from sanslabel.recipe import Recipe
+from sanslabel.recipe import Group, Recipe
 
 VIEW = views.View(crop=(0.76, 0.76), ratio=(1, 1), crop_of="square", grayscale=0.66, without_rgb="omit")
 
@@ -32,7 +32,11 @@ class RelativePosition(Method):
     neighbors.
 
     There are gaps between patches. Each patch lies at a random place in its cell and is standardized by itself.
-    Defaults are those of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019)."""
+
+    Defaults and `recipe` are those of the common ResNet-50 reference (Kolesnikov, Zhai and Beyer 2019), whose network
+    has twice the usual channels. It squeezes images into squares, here they keep their proportions. Its gray is the
+    mean of the channels, and standardized patches are not clamped. Its convolutions start from Glorot's distribution,
+    here from torchvision's, and its BatchNorm has other constants."""
 
     family = Family.PRETEXT
     energy = "minus the logit of the neighbor's direction"
@@ -47,6 +51,8 @@ class RelativePosition(Method):
     """width of the layer that reads both patches"""
     dropout: Annotated[float, Fraction] = 0.5
     """probability of dropout after the hidden layer"""
+    std: Annotated[float | None, Positive] = None
+    """deviation of the classifier's first weights; None is torch's start"""
     tile: int | None = None
     """side of a patch in pixels; None takes three quarters of a cell, a third of the image"""
     view: views.View = VIEW
@@ -54,13 +60,18 @@ class RelativePosition(Method):
     places"""
 
     recipe = Recipe(
-        encoder="resnet50",
+        encoder={"name": "resnet50", "widening": 2},
         optimizer=SGD(lr=0.1, weight_decay=1e-4),
         scaling="linear",
         batch=128,
         epochs=35,
         warmup=5,
         milestones=(15 / 35, 25 / 35),
+        groups=(
+            Group(match="classifier.0.weight", decay_factor=5.0),
+            Group(match="classifier.4.weight", decay_factor=5.0),
+        ),
+        hyperparameters=dict(std=0.005),
     )
     small = Recipe(
         encoder="conv",
@@ -75,7 +86,7 @@ class RelativePosition(Method):
         side = self.view.size or facts.image.side
         tile = self.tile or views.tile_side(side, encoder.config.get("patch", 1))
         encoder.read_patches_(tile, stride=side // 3)
-        return Networks(
+        net = Networks(
             encoder=encoder,
             head=nn.Linear(encoder.width, self.width),
             classifier=nn.Sequential(
@@ -86,6 +97,11 @@ class RelativePosition(Method):
                 nn.Linear(self.hidden, 8),
             ),
         )
+        if self.std is not None:
+            nn.init.trunc_normal_(net.classifier[0].weight, std=self.std, a=-2 * self.std, b=2 * self.std)
+            nn.init.trunc_normal_(net.classifier[4].weight, std=self.std, a=-2 * self.std, b=2 * self.std)
+            nn.init.zeros_(net.classifier[4].bias)
+        return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
+from typing import Literal
 
 import torch
 from torch import nn
@@ -16,19 +17,27 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
-from sanslabel.recipe import Recipe
+from sanslabel.randomness import integers
+from sanslabel.recipe import Group, Recipe
 
 VIEW = views.View(flip=0.5)
+ROTATION = 1
+"""stream that rotations are drawn from"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Method):
     """Unsupervised representation learning by predicting image rotations (Gidaris, Singh and Komodakis 2018). The
-    energy of an image and a rotation is minus the rotation's logit. All four copies of an image are in the batch.
+    energy of an image and a rotation is minus the rotation's logit.
 
     Crops are square and are rotated after resizing. Resizing treats rows and columns alike, so interpolation reveals no
     angle. Nothing can be learned from images without an upright position, or with a view that turns some images upside
-    down."""
+    down.
+
+    `recipe` is VISSL's for a ResNet-50, since the authors' is for an AlexNet. VISSL takes BatchNorm's statistics on
+    each GPU, here they are those of the batch. VISSL also rotates an image before it crops and mirrors it. But an image
+    that is rotated by one quarter and then mirrored is its mirror image rotated by three quarters, so the two labels
+    could not be distinguished. Here, as in the authors' code, images are mirrored first."""
 
     family = Family.PRETEXT
     energy = "minus the logit of the rotation that was applied"
@@ -37,8 +46,11 @@ class Rotation(Method):
     year = 2018
     needs = "images with an upright position"
 
+    rotations: Literal[1, 4] = 4
+    """copies of each image in a batch: all four rotations, as in the authors' code, or one that is drawn for it"""
     view: views.View = VIEW
-    """mirrored but not cropped, as in the authors' code for CIFAR-10"""
+    """mirrored but not cropped; the authors' code also crops: at random from 32 pixels padded by 4 for CIFAR-10, and
+    `RECONSTRUCTION` for ImageNet"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -46,9 +58,10 @@ class Rotation(Method):
         scaling="linear",
         batch=256,
         epochs=105,
-        warmup=5,
+        milestones=(30 / 105, 60 / 105, 90 / 105, 100 / 105),
+        groups=(Group(match="classifier.bias", decay_factor=1.0),),
+        hyperparameters=dict(rotations=1, view=views.RECONSTRUCTION),
     )
-    """the training of the common ResNet-50 reference; the authors' is for an AlexNet"""
     small = Recipe(
         encoder="conv",
         optimizer=AdamW(lr=3e-3, weight_decay=1e-4),
@@ -62,14 +75,17 @@ class Rotation(Method):
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
-        copies = views.rotations(view).flatten(0, 1)  # (4N, C, S, S), the four of a sample next to each other
-        representation = net.encoder(copies)  # (4N, D)
-        logits = gather(net.classifier(representation)).float()  # (4N, 4)
-        rotation = torch.arange(4, device=logits.device).repeat(len(logits) // 4)
+        if self.rotations == 4:
+            quarters = torch.arange(4, device=view.device).expand(len(view), 4)
+        else:
+            quarters = integers(batch.key, 1, 4, ROTATION)  # (N, R)
+        copies = views.rotated(view, quarters).flatten(0, 1)  # (R N, C, S, S), those of a sample next to each other
+        representation = net.encoder(copies)  # (R N, D)
+        logits, rotation = gather(net.classifier(representation)).float(), gather(quarters.flatten())  # (R N, 4), (R N)
         yield Objective(
             cross_entropy(logits, rotation),
             terms={"accuracy": (logits.argmax(dim=1) == rotation).float().mean()},
-            embedding=gather(representation[::4]),
+            embedding=gather(representation[:: self.rotations]),
             images={"view": view, "rotations": copies[:4]},
             trivial=log(4),
         )

@@ -22,7 +22,11 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Supervised(Method):
     """A linear classifier on the representation, trained by cross-entropy. The energy of an image and a label is minus
-    the label's logit. Samples without a label (-1) are left out of the loss."""
+    the label's logit. Samples without a label (-1) are left out of the loss.
+
+    `recipe` is torchvision's reference for a ResNet-50 (He et al. 2016). The paper crops squares of 224 pixels from
+    images whose shorter side is 256 to 480, and lowers the learning rate when the error no longer falls. torchvision
+    takes BatchNorm's statistics on each GPU, here they are those of the batch."""
 
     family = Family.SUPERVISED
     energy = "minus the label's logit"
@@ -37,7 +41,12 @@ class Supervised(Method):
     view: views.AnyView | views.LogMel = views.RECONSTRUCTION
 
     recipe = Recipe(
-        encoder="resnet50", optimizer=SGD(lr=0.1, weight_decay=1e-4), scaling="linear", epochs=90, decay_all=True
+        encoder="resnet50",
+        optimizer=SGD(lr=0.1, weight_decay=1e-4),
+        scaling="linear",
+        epochs=90,
+        milestones=(30 / 90, 60 / 90),
+        decay_all=True,
     )
     small = Recipe(
         encoder="conv",

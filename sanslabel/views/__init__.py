@@ -14,7 +14,7 @@ from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, 
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
 from sanslabel.views.spectrogram import LogMel
-from sanslabel.views.tiles import tile_side, tiles
+from sanslabel.views.tiles import subcropped, tile_side, tiles
 from sanslabel.views.view import Draw, Pair, View
 
 AnyView = View | Pair | Masked
@@ -56,6 +56,7 @@ __all__ = [
     "rotated",
     "rotations",
     "shuffled",
+    "subcropped",
     "tile_side",
     "tiles",
     "visible",

@@ -18,8 +18,9 @@ def rotations(images: Tensor) -> Tensor:
 
 
 def rotated(images: Tensor, quarters: Tensor) -> Tensor:
-    """Returns each image rotated counterclockwise by its number of quarters.
+    """Returns each image rotated counterclockwise by its number of quarters, or by each of its R numbers.
 
-    images: (N, C, S, S), square; quarters: (N,) int64 in {0, 1, 2, 3} -> (N, C, S, S).
+    images: (N, C, S, S), square; quarters: (N,) or (N, R) int64 in {0, 1, 2, 3} -> (N, C, S, S) or (N, R, C, S, S).
     """
-    return rotations(images)[torch.arange(len(images), device=images.device), quarters]
+    sample = torch.arange(len(images), device=images.device).view(-1, *[1] * (quarters.ndim - 1))
+    return rotations(images)[sample, quarters]

@@ -1,4 +1,4 @@
-"""Tiles: square pieces of an image, one drawn from each cell of a grid."""
+"""Tiles: square pieces of an image, one drawn from each cell of a grid, and squares drawn from each tile."""
 
 from __future__ import annotations
 
@@ -56,3 +56,23 @@ def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) ->
     sample = torch.arange(n, device=images.device).view(n, 1, 1, 1, 1)
     channel = torch.arange(images.shape[1], device=images.device).view(1, 1, -1, 1, 1)
     return images[sample, channel, down, along]
+
+
+@timed("views")
+def subcropped(patches: Tensor, key: Tensor, size: int, stream: int) -> Tensor:
+    """Returns each patch with a random square of it in the middle, and 0.5 around.
+
+    patches: (N, P, C, s, s), standardized, so that 0.5 is their mean; key: (N,) int64; size: side of the square, at
+    most s -> (N, P, C, s, s). The square differs from patch to patch (van den Oord et al. 2018, section 3.2).
+    """
+    n, count, channels, side, _ = patches.shape
+    corner = integers(key, 2 * count, side - size + 1, fold(stream, BRANCH)).view(n, 2, count, 1, 1)
+    inside, margin = torch.arange(size, device=patches.device), (side - size) // 2
+    down = (corner[:, 0] + inside)[..., None]  # (N, P, 1, size, 1)
+    along = (corner[:, 1] + inside)[:, :, :, None]  # (N, P, 1, 1, size)
+    sample = torch.arange(n, device=patches.device).view(n, 1, 1, 1, 1)
+    place = torch.arange(count, device=patches.device).view(1, count, 1, 1, 1)
+    channel = torch.arange(channels, device=patches.device).view(1, 1, channels, 1, 1)
+    result = torch.full_like(patches, 0.5)
+    result[..., margin : margin + size, margin : margin + size] = patches[sample, place, channel, down, along]
+    return result

@@ -8,6 +8,7 @@ from torch import nn
 from sanslabel import encoders
 from sanslabel.encoders import resnet
 from sanslabel.encoders.resnet import BasicBlock, Bottleneck
+from sanslabel.errors import BadInput
 
 
 def reference(name: str, depths=None) -> nn.Module:
@@ -90,6 +91,18 @@ def test_small_stem_is_torchvisions_with_another_first_layer(perturbed):
 def test_the_default_stem_depends_on_the_image_size():
     with torch.device("meta"):
         assert [encoders.build("resnet18", image_size=size).conv1.kernel_size[0] for size in (64, 65)] == [3, 7]
+
+
+def test_widening_multiplies_the_channels_of_every_layer():
+    with torch.device("meta"):
+        plain, wide = (encoders.build("resnet50", widening=factor) for factor in (1, 2))
+        assert wide.width == 2 * plain.width == 4096
+        again = encoders.build(**wide.config)
+    for (key, one), two in zip(plain.state_dict().items(), again.state_dict().values(), strict=True):
+        channels = [2 * side for side in one.shape[:2]] if key != "conv1.weight" else [2 * one.shape[0], 3]
+        assert list(two.shape) == [*channels, *one.shape[2:]], key
+    with pytest.raises(BadInput, match="widening is 0: give a whole factor"):
+        encoders.build("resnet18", widening=0)
 
 
 def test_weights_start_as_torchvisions():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sanslabel import encoders
-from sanslabel.batch import Facts
+from sanslabel.batch import Clock, Facts
 from sanslabel.encoders.patches import patches, standardized
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
@@ -102,6 +102,12 @@ def test_what_is_predicted_lies_so_many_rows_below(first_batches, monkeypatch):
                 assert seen["positive"][place] == (i + k) * 7 + j
                 place += 1
     assert place == len(seen["positive"]) == seen["predicted"].shape[1]
+
+
+def test_the_recipe_has_a_constant_learning_rate_and_sub_crops():
+    assert {CPC.recipe.lr_factor(Clock(0, 0, step, 100, 10)) for step in range(100)} == {1.0}
+    assert round(CPC.under(CPC.recipe).subcrop * 64) == 60
+    assert CPC.under(CPC.small).subcrop == 1
 
 
 def test_it_learns_what_lies_below(first_batches):

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from sanslabel import encoders
-from sanslabel.batch import Facts
+from sanslabel.batch import Clock, Facts
 from sanslabel.encoders.patches import Patches, standardized
 from sanslabel.methods.jigsaw import Jigsaw
+from sanslabel.optimizers import SGD
 from sanslabel.views import permutations, tiles
 
 
@@ -105,3 +106,20 @@ def test_a_tile_is_embedded_alike_wherever_it_is_shown(first_batches):
     before = net.head(net.encoder(parts[rows, order].flatten(0, 1))).unflatten(0, (-1, 9))
     after = net.head(net.encoder(parts.flatten(0, 1))).unflatten(0, (-1, 9))[rows, order]
     torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-4)
+
+
+def test_the_recipe_is_the_references(first_batches):
+    """Nearly whole squares anywhere along the longer side, a warm-up from a quarter, decay of biases but not norms."""
+    (_, batch), *_ = first_batches()
+    recipe = Jigsaw.recipe
+    view = Jigsaw.under(recipe).view
+    boxes = view.draw(batch.with_pixels(torch.zeros(32, 1, 256, 400, dtype=torch.uint8)), 0).boxes
+    assert (boxes[:, 2:] == 255).all()
+    assert boxes[:, 1].min() < 40
+    assert boxes[:, 1].max() > 100
+    assert [recipe.lr_factor(Clock(0, 0, step, 1050, 10)) for step in (0, 49, 50)] == pytest.approx([0.265, 1, 1])
+    net = networks(small(permutations=5))
+    groups = recipe.parameter_groups(net, SGD(lr=0.1, weight_decay=1e-4))
+    decay = {p: group["base_decay"] for group in groups for p in group["params"]}
+    norms = {p for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for p in m.parameters()}
+    assert {p for p in net.parameters() if decay[p] == 0} == norms

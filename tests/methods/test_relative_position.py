@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import log
 from types import SimpleNamespace
 
@@ -7,8 +8,10 @@ from torch import nn
 
 from sanslabel import encoders
 from sanslabel.batch import Batch, Facts
+from sanslabel.encoders.build import encoder_options
 from sanslabel.encoders.patches import Patches
 from sanslabel.methods.relative_position import RelativePosition
+from sanslabel.optimizers import SGD
 from sanslabel.views import View
 
 METHOD = RelativePosition(width=16, hidden=32, dropout=0.0, view=View())
@@ -90,3 +93,19 @@ def test_the_encoder_reads_patches_from_then_on():
     kinds = [type(m).__name__ for m in net.classifier]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU", "Dropout", "Linear"]
     assert net.classifier[0].in_features == 2 * 16
+
+
+def test_the_recipe_has_the_references_network_start_and_decay():
+    recipe = RelativePosition.recipe
+    method = replace(RelativePosition.under(recipe), width=40, hidden=2000)
+    net = method.networks(encoders.build("dcgan", channels=1, image_size=28, filters=1), Facts.of_images(64, 1, 28, 28))
+    assert encoder_options(recipe.encoder)["widening"] == 2
+    for layer in (net.classifier[0], net.classifier[4]):
+        assert layer.weight.std() == pytest.approx(0.88 * 0.005, rel=0.05), "normal numbers up to two deviations"
+        assert layer.weight.abs().max() <= 0.01
+    assert net.classifier[4].bias.abs().max() == 0
+    groups = recipe.parameter_groups(net, SGD(lr=0.1, weight_decay=1e-4))
+    decay = {p: group["base_decay"] for group in groups for p in group["params"]}
+    for name, p in net.named_parameters():
+        kernel = 5e-4 if name.startswith("classifier") else 1e-4
+        assert decay[p] == pytest.approx(kernel if p.ndim > 1 else 0), name

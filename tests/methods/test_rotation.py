@@ -5,14 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from sanslabel.batch import Clock
 from sanslabel.methods.rotation import Rotation
-from sanslabel.views import View
+from sanslabel.views import RECONSTRUCTION, View
 
 
-def told(logits, batch, view=None):
+def told(logits, batch, rotations=4):
     """The objective of a network that says these logits of what it is shown, a function of images."""
     net = SimpleNamespace(encoder=lambda images: images, classifier=logits)
-    return next(Rotation(view=view or View()).step(net, batch, None))
+    return next(Rotation(view=View(), rotations=rotations).step(net, batch, None))
 
 
 def test_it_starts_at_ln_4(first_batches):
@@ -32,6 +33,30 @@ def test_all_four_turns_of_each_image_are_shown_once(first_batches):
     for quarters in range(4):
         torch.testing.assert_close(copies[:, quarters], view.rot90(quarters, dims=(2, 3)))
     torch.testing.assert_close(found.embedding, view)
+
+
+def test_one_rotation_is_drawn_for_each_image_and_belongs_to_it(first_batches):
+    (_, batch), *_ = first_batches()
+    labels, view = [], batch.images().pixels / 255
+
+    def logits(images):
+        rotated = torch.stack([view[-len(images) :].rot90(k, dims=(2, 3)) for k in range(4)], dim=1)  # (N, 4, C, S, S)
+        distance = (rotated - images[:, None]).square().flatten(2).sum(dim=2)
+        labels.append(distance.argmin(dim=1))
+        return -100 * distance
+
+    assert told(logits, batch, rotations=1).terms["accuracy"] == 1
+    assert len(labels[0]) == 32
+    assert labels[0].bincount(minlength=4).min() > 2
+    told(logits, batch.map(lambda tensor: tensor[-8:]), rotations=1)
+    assert torch.equal(labels[1], labels[0][-8:])
+
+
+def test_the_recipe_is_the_references():
+    recipe, method = Rotation.recipe, Rotation.under(Rotation.recipe)
+    assert method == Rotation(rotations=1, view=RECONSTRUCTION)
+    factors = [recipe.lr_factor(Clock(0, epoch, epoch, 105, 1)) for epoch in (0, 29, 30, 59, 60, 89, 90, 99, 100, 104)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
 def test_who_undoes_the_turn_is_right(first_batches):

@@ -28,6 +28,19 @@ def test_each_image_has_a_turn_of_its_own():
         assert torch.equal(ours[i], rotations(images)[i, k])
 
 
+def test_one_image_may_be_rotated_several_times():
+    images, quarters = torch.rand(5, 1, 4, 4), torch.tensor([[3, 0], [2, 1], [0, 0], [1, 2], [3, 1]])
+    ours = rotated(images, quarters)
+    assert ours.shape == (5, 2, 1, 4, 4)
+    for column in range(2):
+        assert torch.equal(ours[:, column], rotated(images, quarters[:, column]))
+
+
+def test_a_quarter_that_is_mirrored_is_the_mirror_image_rotated_by_three():
+    images = torch.rand(3, 1, 4, 4)
+    assert torch.equal(rotations(images)[:, 1].flip(-1), rotations(images.flip(-1))[:, 3])
+
+
 def test_every_turn_of_every_image():
     images = torch.rand(3, 2, 4, 4)
     assert rotations(images).shape == (3, 4, 2, 4, 4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sanslabel.errors import BadInput
-from sanslabel.views import tile_side, tiles
+from sanslabel.views import subcropped, tile_side, tiles
 
 KEYS = torch.arange(4000) * 7919 % 2**32
 
@@ -71,3 +71,23 @@ def test_an_image_too_small_for_tiles_is_refused_with_what_fits(side, patch, lea
     with pytest.raises(BadInput, match=f"at least {least} pixels"):
         tile_side(side, patch)
     assert tile_side(least, patch) <= least // 3
+
+
+@pytest.mark.parametrize("size", [5, 6, 7, 8])
+def test_subcrops_are_random_squares_in_the_middle_of_gray(size):
+    patches = torch.rand(40, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    shown = subcropped(patches, KEYS[:40], size, 0)
+    margin, corners = (8 - size) // 2, set()
+    for n in range(40):
+        for p in range(3):
+            inner = shown[n, p, :, margin : margin + size, margin : margin + size]
+            (corner,) = [
+                (top, left)
+                for top in range(9 - size)
+                for left in range(9 - size)
+                if torch.equal(patches[n, p, :, top : top + size, left : left + size], inner)
+            ]
+            corners.add(corner)
+    assert len(corners) == (9 - size) ** 2, "every place is drawn"
+    assert (shown == 0.5).sum() == patches[:, :, :, 0, 0].numel() * (64 - size**2)
+    assert torch.equal(shown[3:5], subcropped(patches[3:5], KEYS[3:5], size, 0))
