@@ -15,6 +15,7 @@ from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
+from sanslabel.losses.precision import widened
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
@@ -81,7 +82,10 @@ class Rotation(Method):
             quarters = integers(batch.key, 1, 4, ROTATION)  # (N, R)
         copies = views.rotated(view, quarters).flatten(0, 1)  # (R N, C, S, S), those of a sample next to each other
         representation = net.encoder(copies)  # (R N, D)
-        logits, rotation = gather(net.classifier(representation)).float(), gather(quarters.flatten())  # (R N, 4), (R N)
+        logits, rotation = (
+            widened(gather(net.classifier(representation))),
+            gather(quarters.flatten()),
+        )  # (R N, 4), (R N)
         yield Objective(
             cross_entropy(logits, rotation),
             terms={"accuracy": (logits.argmax(dim=1) == rotation).float().mean()},

@@ -14,6 +14,7 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
+from sanslabel.losses.precision import widened
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
@@ -64,7 +65,7 @@ class Supervised(Method):
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view.input(batch, 0).images  # (N, C, S, S)
         representation = net.encoder(view)  # (N, D)
-        logits, labels = gather(net.classifier(representation)).float(), gather(batch.labels())  # (N, classes), (N,)
+        logits, labels = widened(gather(net.classifier(representation))), gather(batch.labels())  # (N, classes), (N,)
         labeled = (labels >= 0).sum().clamp(min=1)
         yield Objective(
             cross_entropy(logits, labels, ignore_index=-1, label_smoothing=self.smoothing, reduction="sum") / labeled,

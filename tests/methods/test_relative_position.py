@@ -101,7 +101,7 @@ def test_the_recipe_has_the_references_network_start_and_decay():
     net = method.networks(encoders.build("dcgan", channels=1, image_size=28, filters=1), Facts.of_images(64, 1, 28, 28))
     assert encoder_options(recipe.encoder)["widening"] == 2
     for layer in (net.classifier[0], net.classifier[4]):
-        assert layer.weight.std() == pytest.approx(0.88 * 0.005, rel=0.05), "normal numbers up to two deviations"
+        assert layer.weight.std().item() == pytest.approx(0.88 * 0.005, rel=0.05), "normal numbers up to two deviations"
         assert layer.weight.abs().max() <= 0.01
     assert net.classifier[4].bias.abs().max() == 0
     groups = recipe.parameter_groups(net, SGD(lr=0.1, weight_decay=1e-4))

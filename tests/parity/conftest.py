@@ -64,8 +64,8 @@ def side_by_side(record_property) -> Callable[..., Networks]:
             torch.manual_seed(clock.key)  # for dropout
             step(batch, clock)
         moved = {name: largest_difference(dict(n), dict(t)) for name, n, t in parts(ours, theirs)}
-        record_property("parity", (type(method).__name__, len(stream), moved["weights"], moved["memories"], deviation))
         assert max(moved.values()) < BOUND, moved
+        record_property("parity", (type(method).__name__, len(stream), moved["weights"], moved["memories"], deviation))
         return ours, theirs
 
     return compare

@@ -19,16 +19,17 @@ def test_jigsaw_trains_as_its_reference_trains(side_by_side):
 
         def step(batch, clock):
             view = method.view(batch, 0)  # cells of 10 pixels, tiles of 8
-            jitter = integers(batch.key, 18, 3, fold(0, 2)).view(-1, 2, 9)
+            jitter = integers(batch.key, 18, 3, fold(0, 2)).view(-1, 2, 9).tolist()
             label = integers(batch.key, 1, 20, 1)[:, 0]
             shown = []
             for image, (tops, lefts), permutation in zip(view, jitter, net.permutations[label], strict=True):
                 for tile in permutation.tolist():
                     top, left = 10 * (tile // 3) + tops[tile], 10 * (tile % 3) + lefts[tile]
-                    cut = image[:, top : top + 8, left : left + 8]
-                    cut = (cut - cut.mean()) / (4 * (cut.std(correction=0) + 0.01)) + 0.5
-                    shown.append(cut.clamp(0, 1))
-            embedded = net.head(net.encoder(torch.stack(shown)))
+                    shown.append(image[:, top : top + 8, left : left + 8])
+            cut = torch.stack(shown)
+            mean, deviation = cut.mean((1, 2, 3), keepdim=True), cut.std((1, 2, 3), correction=0, keepdim=True)
+            cut = ((cut - mean) / (4 * (deviation + 0.01)) + 0.5).clamp(0, 1)
+            embedded = net.head(net.encoder(cut))
             epoch = clock.step / 20 * 105
             rising = 0.25 + 0.75 * (clock.step + 1) / 4
             factor = rising if clock.step < 4 else 0.1 ** sum(epoch >= drop for drop in (30, 60, 90, 100))

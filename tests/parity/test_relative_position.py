@@ -18,15 +18,16 @@ def reference(head_decay: float):
 
         def step(batch, clock):
             view = method.view(batch, 0)  # cells of 10 pixels, patches of 8
-            jitter = integers(batch.key, 18, 3, fold(0, 2)).view(-1, 2, 9)
+            jitter = integers(batch.key, 18, 3, fold(0, 2)).view(-1, 2, 9).tolist()
             shown = []
             for image, (tops, lefts) in zip(view, jitter, strict=True):
                 for place in range(9):
                     top, left = 10 * (place // 3) + tops[place], 10 * (place % 3) + lefts[place]
-                    cut = image[:, top : top + 8, left : left + 8]
-                    cut = (cut - cut.mean()) / (4 * (cut.std(correction=0) + 0.01)) + 0.5
-                    shown.append(cut.clamp(0, 1))
-            embedded = net.head(net.encoder(torch.stack(shown))).view(len(view), 9, -1)
+                    shown.append(image[:, top : top + 8, left : left + 8])
+            cut = torch.stack(shown)
+            mean, deviation = cut.mean((1, 2, 3), keepdim=True), cut.std((1, 2, 3), correction=0, keepdim=True)
+            cut = ((cut - mean) / (4 * (deviation + 0.01)) + 0.5).clamp(0, 1)
+            embedded = net.head(net.encoder(cut)).view(len(view), 9, -1)
             places = [place for place in range(9) if place != 4]
             pairs = torch.cat([torch.cat([e[4], e[place]])[None] for e in embedded for place in places])
             hidden = norm(linear(pairs, first.weight)).relu()
