@@ -17,8 +17,12 @@ QUERIES = 64
 """queries whose hardest negatives are measured"""
 NEGATIVES = 4096
 """negatives from which the hardest tenth is taken, at most"""
+PAIRS = 4096
+"""pairs of views that LiDAR is measured on, at most"""
 LIDAR_WIDTH = 128
-"""widest embedding for which LiDAR is measured: its two decompositions take 3 ms at 128 columns, and 20 ms at 256"""
+"""widest embedding for which LiDAR is measured: its decomposition takes 3 ms at 128 columns, and 20 ms at 256"""
+EDGE = 1.1
+"""times the limit of what chance explains, since single samples exceed that limit by a few percent"""
 
 
 def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
@@ -27,6 +31,7 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
     z: (N, D); positive: (N, D), row i is the positive of row i of z; None if there are no positives. `full_rank` is the
     rank that the effective rank cannot exceed. figures.py explains the names.
     """
+    pairs = None if positive is None else (z[:PAIRS], positive[:PAIRS])
     z = z[:MEASURED].float()
     values = {
         "embedding_std": spread(z),
@@ -38,12 +43,11 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
         "uniformity": uniformity(z),
         "dead_dimensions": dead_dimensions(z),
     }
-    if positive is None:
+    if positive is None or pairs is None:
         return values
-    positive = positive[:MEASURED].float()
-    values["alignment"] = alignment(z, positive)
-    if z.shape[1] <= LIDAR_WIDTH and len(z) > 1:
-        values["lidar"] = lidar(torch.stack([z, positive], dim=1))
+    values["alignment"] = alignment(z, positive[:MEASURED].float())
+    if z.shape[1] <= min(LIDAR_WIDTH, len(pairs[0]) // 2):
+        values["paired_lidar"] = paired_lidar(*pairs)
     return values
 
 
@@ -104,28 +108,46 @@ def alpha_req(z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def lidar(z: Tensor, delta: float = 1e-4, epsilon: float = 1e-8) -> Tensor:
-    """Returns LiDAR, the effective rank of Σ_w^-½ Σ_b Σ_w^-½, in float64. It lies between 1 and min(D, n - 1).
+def paired_lidar(a: Tensor, b: Tensor, delta: float = 1e-6) -> Tensor:
+    """Returns LiDAR from two views of each image, without its bias, in float64. It lies between 0 and D.
 
-    It counts the directions in which images differ from each other more than their views do. z: (n, q, D), q views of
-    each of n images. Σ_b is the covariance of the images' means. Σ_w is the covariance of the views around these means,
-    with `delta` added to its diagonal. The effective rank is exp of the entropy of the eigenvalues' shares. It is nan
-    if an embedding is not finite, or is so large that rounding removes `delta`. Thilak et al. 2024, section 3.
+    It counts the directions in which images differ by more than chance makes of the differences between views: exp of
+    the entropy of the shares of the eigenvalues of Σ_w^-½ Σ_b Σ_w^-½. a, b: (N, D), row i has two views of image i, and
+    N is at least 2 D. LiDAR (Thilak et al. 2024, section 3) takes Σ_b from the means of about 50 views. Means of two
+    views have half of Σ_w in them. Here Σ_b is the covariance of one view with the other, which has nothing of Σ_w.
+
+    The eigenvalues are those of (F - 1) / 2, where F compares the covariances of a + b and a - b. Eigenvalues of F that
+    chance explains are left out. Chance has raised the others by a known amount, see `_without_chance`. Directions with
+    little difference between images are missed if images are few. The result is 0 if no eigenvalue is left, and nan if
+    an embedding is not finite. `delta` times the mean variance is added to Σ_w's diagonal, so the unit plays no part.
     """
-    z = _double(z)
-    if not z.isfinite().all():  # the solver would raise
-        return z.new_full((), torch.nan)
-    n, q, _ = z.shape
-    means = z.mean(dim=1)  # (n, D)
-    between = means.T.cov()
-    deviation = (z - means[:, None]).flatten(0, 1)  # (n q, D)
-    within = deviation.T @ deviation / (n * (q - 1)) + delta * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
-    values, axes = torch.linalg.eigh(within.cpu())
-    whitened = axes / values.sqrt()
-    between = whitened.T @ between.cpu() @ whitened
-    if not between.isfinite().all():
-        return z.new_full((), torch.nan)
-    return _perplexity(torch.linalg.eigvalsh(between).clamp(min=0), epsilon)
+    a, b = _double(a), _double(b)
+    images, views = (a + b).T.cov(correction=1), (a - b).T.cov(correction=1)  # 2 (2 Σ_b + Σ_w) and 2 Σ_w
+    scale = (images.trace() + views.trace()) / len(images)
+    if not scale.isfinite():  # the solver would raise
+        return a.new_full((), torch.nan)
+    images, views = images.cpu(), views.cpu()
+    views.diagonal().add_(delta * scale.cpu().clamp(min=torch.finfo(views.dtype).tiny))
+    half = torch.linalg.cholesky(views)
+    whitened = torch.linalg.solve_triangular(half, images, upper=False)
+    whitened = torch.linalg.solve_triangular(half, whitened.T, upper=False)
+    ratios = _without_chance(torch.linalg.eigvalsh(whitened), len(images) / (len(a) - 1))
+    return _perplexity(ratios, 0.0) if len(ratios) else a.new_zeros(())
+
+
+def _without_chance(values: Tensor, share: float) -> Tensor:
+    """Returns Σ_b over Σ_w in each direction in which images differ beyond chance, (K,) -> (M,).
+
+    values: (K,) eigenvalues of an F matrix, the comparison of two independent covariances of N rows of K numbers each.
+    share: K / N, below 1. If the true ratio r is 1 in all directions, eigenvalues reach ((1 + h) / (1 - share))², with
+    h² = 2 share - share². A single r above (1 + h) / (1 - share) shows itself as r (r - 1 + share) / (r - 1 - r share).
+    Wang and Yao 2017, theorem 3.1.
+    """
+    edge = ((1 + (2 * share - share**2) ** 0.5) / (1 - share)) ** 2
+    values = values[values > EDGE * edge]
+    p = (1 + values) * (1 - share)
+    r = (p + (p.square() - 4 * values).clamp(min=0).sqrt()) / 2  # the larger root of r² - p r + value = 0
+    return (r - 1) / 2
 
 
 def _perplexity(values: Tensor, epsilon: float) -> Tensor:

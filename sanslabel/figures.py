@@ -138,13 +138,14 @@ EMBEDDING = (
         meaning="The number of directions that hold the variance: (Σλ)² / Σλ² of the covariance's eigenvalues λ.",
     ),
     Figure(
-        name="lidar",
-        title="LiDAR",
+        name="paired_lidar",
+        title="LiDAR from pairs of views",
         unit="directions",
         better="higher",
         meaning=(
-            "The number of directions that distinguish images, measured against the differences between views of one "
-            "image. It is logged for embeddings of at most 128 dimensions."
+            "The number of directions in which images differ by more than chance makes of the differences between two "
+            "views of one image. It is 0 if there are none. With few images, weak directions are missed. It is logged "
+            "for embeddings of at most 128 dimensions, and of at most half as many as there are images in the batch."
         ),
     ),
     Figure(
@@ -394,6 +395,19 @@ GROUPS: Mapping[str, tuple[Figure, ...]] = {
 }
 """titles of docs/figures.md; the charts of a report keep this order"""
 FIGURES: Mapping[str, Figure] = {figure.name: figure for group in GROUPS.values() for figure in group}
+RETIRED: Mapping[str, Figure] = {
+    "lidar": Figure(
+        name="lidar",
+        title="LiDAR, as it was",
+        unit="directions",
+        meaning=(
+            "LiDAR from the means of two views. It is biased: it rose where views differ by chance, and fell as images "
+            "became distinguishable. `paired_lidar` is in its place."
+        ),
+        drawn=False,
+    ),
+}
+"""figures of runs of earlier versions, which no run logs now"""
 
 
 def name_of(key: str) -> str:
@@ -405,7 +419,8 @@ def figure_of(key: str) -> Figure:
     """Returns the entry of a key of metrics.jsonl. A key outside of the catalogue is a term of a user's method."""
     name = name_of(key)
     meaning = "A term that the method logs, which is not in the catalogue of figures."
-    return FIGURES.get(name) or Figure(name=name, title=name, meaning=meaning, comparable=False)
+    other = Figure(name=name, title=name, meaning=meaning, comparable=False)
+    return FIGURES.get(name) or RETIRED.get(name, other)
 
 
 def keys_of(line: Mapping[str, Any], name: str) -> Iterator[str]:

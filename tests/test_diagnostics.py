@@ -15,9 +15,9 @@ from sanslabel.diagnostics import (
     dead_dimensions,
     effective_rank,
     hardest_tenth,
-    lidar,
     mean_cosine,
     measures,
+    paired_lidar,
     participation_ratio,
     share_of_tenth,
     spectrum,
@@ -89,33 +89,61 @@ def test_alpha_is_the_exponent_of_the_spectrum():
     assert torch.isnan(alpha_req(torch.ones(100, 64)))
 
 
-def test_lidar_counts_the_directions_that_tell_images_apart():
-    n, q, d = 400, 10, 16
-    images = with_eigenvalues(torch.ones(d), n) * n**0.5
-    noise = gaussian(n, q, d, seed=3).double()
-    noise = noise - noise.mean(dim=1, keepdim=True)
-    isotropic = images[:, None] + 0.01 * noise
-    assert close(lidar(isotropic), d, 0.05)
-    one = torch.zeros(n, 1, d)
-    one[:, 0, 3] = gaussian(n)
-    assert close(lidar(one + 0.01 * noise), 1, 0.01)
-    few = gaussian(5, q, d).mean(dim=1, keepdim=True) + 0.01 * noise[:5]
-    assert float(lidar(few)) <= 4 + 1e-3, "n - 1 differences"
-    # What varies within images, however much of it, tells none apart.
-    loud = torch.ones(d).double()
-    loud[8:] = 1e4
-    assert float(lidar(isotropic + noise * (loud > 1) * 100)) < 8.5
+def pairs_of_views(between: Tensor, count: int = 256, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns two views (N, D) of so many images, whose views vary by 1 in each direction and whose images by
+    `between` (D,)."""
+    width = len(between)
+    images, first, second = gaussian(3, count, width, seed=seed).double()
+    images = images * between.double().sqrt()
+    return images + first, images + second
 
 
-def test_lidar_loop():
-    z = gaussian(7, 4, 5).double()
-    means = [z[i].mean(dim=0) for i in range(7)]
-    middle = sum(means) / 7
-    between = sum(torch.outer(m - middle, m - middle) for m in means) / 6
-    within = sum(torch.outer(x - m, x - m) for views, m in zip(z, means, strict=True) for x in views) / (7 * 3)
-    values = torch.linalg.eigvals(torch.linalg.inv(within + 1e-4 * torch.eye(5)) @ between).real
-    p = values / values.sum() + 1e-8
-    assert close(lidar(z), float(torch.exp(-(p * p.log()).sum())), 1e-6)
+@pytest.mark.parametrize(
+    ("directions", "ratio", "lowest", "highest"),
+    [(1, 10, 0.9, 1.2), (1, 100, 0.9, 1.2), (4, 10, 3.5, 4.2), (16, 10, 13.5, 17), (0, 0, 0, 1.2), (128, 100, 60, 128)],
+)
+def test_lidar_counts_the_directions_that_distinguish_images(directions, ratio, lowest, highest):
+    """From the means of two views it would count 56, 12, 37, 32, 72: fewer, the more there are."""
+    between = torch.zeros(128)
+    between[:directions] = ratio
+    counts = [float(paired_lidar(*pairs_of_views(between, seed=seed))) for seed in range(5)]
+    assert lowest <= sum(counts) / 5 <= highest
+    assert counts[0] == pytest.approx(float(paired_lidar(*(7e-3 * z + 5 for z in pairs_of_views(between)))), rel=1e-6)
+
+
+def test_lidar_is_that_of_the_true_covariances_with_many_images():
+    between = torch.tensor([30.0, 20.0, 10.0, 5.0, 2.0, 0.0, 0.0, 0.0])
+    share = between / between.sum()
+    expected = float(torch.exp(-torch.special.xlogy(share, share).sum()))
+    assert close(paired_lidar(*pairs_of_views(between, 20_000)), expected, 0.03)
+    a, b = pairs_of_views(between, 20_000)
+    mixing = gaussian(8, 8).double()
+    assert close(paired_lidar(a @ mixing, b @ mixing), float(paired_lidar(a, b)), 1e-3)
+    noise = 100 * gaussian(2, 20_000, 8, seed=5).double()
+    noise[..., 4:] = 0
+    loud = paired_lidar(a + noise[0], b + noise[1])  # within images, however much of it, this tells none apart
+    assert float(loud) <= 1.2
+
+
+def test_lidar_by_loops():
+    """Of few dimensions and many images, chance explains little, and hardly moves the rest."""
+    a, b = pairs_of_views(torch.tensor([9.0, 4.0, 3.0]), 3000)
+    a, b = a - a.mean(dim=0), b - b.mean(dim=0)
+    between = sum(torch.outer(x, y) + torch.outer(y, x) for x, y in zip(a, b, strict=True)) / 2 / 2999
+    within = sum(torch.outer(x - y, x - y) for x, y in zip(a, b, strict=True)) / 2 / 2999
+    values = torch.linalg.eigvals(torch.linalg.inv(within) @ between).real
+    p = values / values.sum()
+    assert close(paired_lidar(a, b), float(torch.exp(-(p * p.log()).sum())), 0.01)
+
+
+def test_lidar_of_views_that_agree_and_of_a_collapse():
+    z = gaussian(256, 16)
+    share = torch.linalg.eigvalsh(z.T.cov()).double() / z.T.cov().trace()
+    assert close(paired_lidar(z, z), float(torch.exp(-(share * share.log()).sum())), 1e-3)
+    assert close(paired_lidar(torch.ones(256, 16), torch.ones(256, 16)), 0, 0)
+    one = gaussian(256, 1).expand(256, 16)
+    assert close(paired_lidar(one, one), 1, 1e-6)
+    assert paired_lidar(z / 0, z).isnan()
 
 
 def test_mean_cosine():
@@ -340,6 +368,7 @@ def test_measures_are_of_the_first_rows_and_know_a_positive():
     assert measures(z, z)["alignment"] == pytest.approx(0, abs=1e-6)
     assert measures(z, -z)["alignment"].item() == pytest.approx(4)
     positive = z + 0.1 * torch.randn(600, 12, generator=torch.Generator().manual_seed(3))
-    assert measures(z, positive)["lidar"] == lidar(torch.stack([z[:256], positive[:256]], dim=1))
-    assert "lidar" not in measures(torch.randn(20, 200), torch.randn(20, 200))
+    assert measures(z, positive)["paired_lidar"] == paired_lidar(z, positive)
+    for shape in ((600, 200), (20, 12)):
+        assert "paired_lidar" not in measures(torch.randn(shape), torch.randn(shape))
     assert all(value.ndim == 0 for value in measures(z, z).values())

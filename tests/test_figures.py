@@ -7,7 +7,7 @@ import torch
 
 from bench import figures as page
 from sanslabel import diagnostics, verdict
-from sanslabel.figures import FIGURES, GROUPS, figure_of, keys_of
+from sanslabel.figures import FIGURES, GROUPS, RETIRED, figure_of, keys_of
 from sanslabel.training.timesheet import Entry
 
 PACKAGE = Path(diagnostics.__file__).parent
@@ -57,6 +57,13 @@ def test_a_term_that_is_not_in_it_has_an_entry_of_its_own_name():
     assert figure_of("critic/loss") is FIGURES["loss"]
     figure = figure_of("player/my_term")
     assert (figure.name, figure.title, figure.drawn, figure.comparable) == ("my_term", "my_term", True, False)
+
+
+def test_figures_of_earlier_versions_are_explained_and_not_drawn():
+    assert not RETIRED.keys() & FIGURES.keys()
+    figure = figure_of("lidar")
+    assert "biased" in figure.meaning
+    assert not figure.drawn
 
 
 def test_keys_of_a_figure_are_those_of_all_players_with_a_number():

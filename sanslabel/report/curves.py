@@ -60,7 +60,8 @@ def curves(runs: Sequence[Snapshot], figures: Sequence[Figure] | None = None) ->
 def _drawn(runs: Sequence[Snapshot]) -> list[Figure]:
     """Returns the figures that are drawn, in the order of the catalogue. Terms outside of the catalogue come last."""
     unknown = {name_of(key) for run in runs for line in run.lines for key in line} - FIGURES.keys()
-    return [f for f in FIGURES.values() if f.drawn] + [figure_of(name) for name in sorted(unknown)[:UNKNOWN]]
+    others = [figure for figure in map(figure_of, sorted(unknown)) if figure.drawn]
+    return [f for f in FIGURES.values() if f.drawn] + others[:UNKNOWN]
 
 
 def _points(run: Snapshot, name: str) -> list[dict[str, Any]]:
