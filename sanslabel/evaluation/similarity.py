@@ -57,19 +57,37 @@ def triplet_agreement(features: Tensor, reference: Tensor, seed: int) -> float:
 
 @torch.no_grad()
 def alignment_of_kernels(features: Tensor, reference: Tensor) -> float:
-    """Returns the linear centered kernel alignment (CKA), in %.
+    """Returns the linear centered kernel alignment (CKA) without its bias, in %.
 
-    ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) for centered X (N, D) and Y (N, E), in Frobenius norms. It is 100 if one equals the other
-    up to a rotation and a scale. It is 0 if they have nothing in common or one is constant. Kornblith et al. 2019,
-    equation 5.
+    HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) for the kernels K = X Xᵀ and L = Y Yᵀ of X (N, D) and Y (N, E). HSIC is the
+    unbiased estimator. The alignment is 100 if one equals the other up to a rotation and a scale. If they have nothing
+    in common, it is about 0, also below, however wide they are. It is 0 if one is constant, and nan for fewer than four
+    samples. Kornblith et al. 2019, equation 5; Song et al. 2012, equation 5.
     """
-    x, y = (h.double() - h.double().mean(dim=0) for h in (features, reference))
-    if len(x) < max(x.shape[1], y.shape[1]):  # the kernels give the same number and are smaller here
-        k, m = x @ x.T, y @ y.T
-        shared, norms = (k * m).sum(), k.norm() * m.norm()
-    else:
-        shared, norms = (y.T @ x).square().sum(), (x.T @ x).norm() * (y.T @ y).norm()
-    return 100 * float(shared / norms) if norms > 0 else 0.0
+    if len(features) < 4:
+        return float("nan")
+    x, y = _centered(features), _centered(reference)
+    norms = _unbiased_hsic(x, x).clamp(min=0) * _unbiased_hsic(y, y).clamp(min=0)
+    return 100 * float(_unbiased_hsic(x, y) / norms.sqrt()) if norms > 0 else 0.0
+
+
+def _centered(features: Tensor) -> Tensor:
+    """Returns the features less their mean, in float64. Constant features become exact zeros."""
+    shifted = features.double() - features[0].double()
+    return shifted - shifted.mean(dim=0)
+
+
+def _unbiased_hsic(x: Tensor, y: Tensor) -> Tensor:
+    """Returns N (N - 3) times the unbiased HSIC of the linear kernels of centered X (N, D) and Y (N, E).
+
+    That is ΣΣ KᵢⱼLᵢⱼ over i ≠ j, less 2 / (N - 2) ΣᵢKᵢᵢLᵢᵢ, plus tr K tr L / ((N - 1) (N - 2)). In a centered kernel, a
+    row without its diagonal sums to -Kᵢᵢ, so that no sum over rows is left of Song's equation.
+    """
+    n, widest = len(x), max(x.shape[1], y.shape[1])
+    # The kernels give the same number, and are the smaller matrices for wide features.
+    all_pairs = ((x @ x.T) * (y @ y.T)).sum() if n < widest else (y.T @ x).square().sum()
+    k, m = x.square().sum(dim=1), y.square().sum(dim=1)  # the diagonals
+    return all_pairs - n / (n - 2) * (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2))
 
 
 def alignment_with_labels(features: Tensor, labels: Tensor, classes: int) -> float:

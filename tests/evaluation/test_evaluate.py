@@ -307,7 +307,7 @@ def test_what_was_measured_before_an_error_is_kept(run, monkeypatch):
 
 
 def test_a_figure_that_is_no_number_is_null(run, monkeypatch):
-    monkeypatch.setattr(invariance, "mean_cosines", lambda *_, **__: {"pixels": {"unrelated": math.nan}})
+    monkeypatch.setattr(invariance, "mean_cosines", lambda *_, **__: (9, {"pixels": {"unrelated": math.nan}}))
     evaluate(run, protocols=("invariance",))
     content = json.loads((run / "evaluation" / "digits.json").read_text())
     assert [score["value"] for score in content["scores"]] == [None]

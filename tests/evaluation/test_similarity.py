@@ -65,15 +65,40 @@ def test_kernels_of_the_same_features_align_under_rotation_and_scale():
     assert alignment_of_kernels(x[:, :1], x[:, 1:2] - (x[:, 1:2] * x[:, :1]).sum() / x[:, :1].square().sum()) < 10
 
 
-def test_the_alignment_is_that_of_the_kernels_themselves():
-    x, y = noise(5), noise(9, 3) + noise(9, 0)
-    center = torch.eye(300) - 1 / 300
-    k, m = (center @ (z @ z.T) @ center for z in (x, y))
-    assert alignment_of_kernels(x, y) == pytest.approx(100 * float((k * m).sum() / (k.norm() * m.norm())), rel=1e-4)
-    wide = noise(400, 5)
-    k, m = (center @ (z @ z.T) @ center for z in (wide, y))
-    assert alignment_of_kernels(wide, y) == pytest.approx(100 * float((k * m).sum() / (k.norm() * m.norm())), rel=1e-3)
-    assert alignment_of_kernels(x, torch.ones(300, 4)) == 0, "a constant says nothing"
+def unbiased_hsic(k: torch.Tensor, m: torch.Tensor) -> float:
+    """Returns the unbiased HSIC of two kernels by loops (Song et al. 2012, equation 5)."""
+    n = len(k)
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    trace = sum(float(k[i, j] * m[j, i]) for i, j in pairs)
+    totals = sum(float(k[i, j]) for i, j in pairs) * sum(float(m[i, j]) for i, j in pairs)
+    chains = sum(float(k[i, j] * m[j, q]) for i, j in pairs for q in range(n) if q != j)
+    return (trace + totals / ((n - 1) * (n - 2)) - 2 * chains / (n - 2)) / (n * (n - 3))
+
+
+@pytest.mark.parametrize("width", [3, 40])
+def test_the_alignment_is_that_of_loops(width):
+    x = noise(width, 3, 12).double()
+    y = noise(width, 4, 12)[:, :2].double() + x[:, :2] + 7
+    k, m = x @ x.T, y @ y.T
+    expected = unbiased_hsic(k, m) / (unbiased_hsic(k, k) * unbiased_hsic(m, m)) ** 0.5
+    assert alignment_of_kernels(x, y) == pytest.approx(100 * expected, rel=1e-9)
+    assert isnan(alignment_of_kernels(x[:3], y[:3]))
+
+
+@pytest.mark.parametrize(("width", "other"), [(1, 2), (20, 20), (256, 20), (784, 512)])
+def test_independent_features_have_nothing_in_common_however_wide_they_are(width, other):
+    """With the biased estimator it is 24 % of 784 and 512 features at 1,600 samples."""
+    drawn = [alignment_of_kernels(noise(width, s, 400), noise(other, 9 + s, 400)) for s in range(8)]
+    assert sum(drawn) / 8 == pytest.approx(0, abs=0.3)
+    assert max(map(abs, drawn)) < 1.2
+    labels = torch.arange(400) % 10
+    assert alignment_with_labels(noise(width, 5, 400), labels, 10) == pytest.approx(0, abs=0.8)
+
+
+def test_what_is_constant_aligns_with_nothing():
+    x = noise(5)
+    assert alignment_of_kernels(x, torch.full((300, 4), 0.1)) == 0
+    assert alignment_of_kernels(torch.full((300, 1), 0.1), x) == 0
     assert alignment_with_labels(one_hot(LABELS).float(), LABELS, 10) == pytest.approx(100)
 
 
@@ -88,12 +113,14 @@ def test_what_does_not_see_a_change_does_not_change():
     source = open_source("digits", "test")
     encoder = encoders.build("conv", channels=1, image_size=8)
     compared = {"mean": lambda x: torch.stack([x.mean((1, 2, 3)), x.square().mean((1, 2, 3))], dim=1), "conv": encoder}
-    measured = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    count, measured = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    assert count == len(source) == 359
     assert measured["mean"]["flip"] == pytest.approx(100, abs=1e-3)
     assert measured["mean"]["turn"] == pytest.approx(100, abs=1e-3)
     assert set(measured["conv"]) == {"crop", "flip", "light", "blur", "turn", UNRELATED}
     assert measured["conv"]["flip"] < 100
-    assert measured == mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    again = mean_cosines(compared, source, reads=source.image, seed=0, device=CPU, dtype=torch.float32)
+    assert (count, measured) == again
 
 
 @pytest.fixture

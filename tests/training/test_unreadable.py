@@ -6,6 +6,7 @@ from PIL import Image
 
 import sanslabel
 from sanslabel.errors import BadInput
+from sanslabel.evaluation.protocols.finetune import Finetune
 from sanslabel.run_folder import RunFolder
 
 OPTIONS = dict(encoder="mlp", image_size=8, batch=8, device="cpu", workers=0)
@@ -31,7 +32,11 @@ def test_it_goes_on_without_them(photos, tmp_path, cache):
     run = sanslabel.train(photos, out=tmp_path / "run", epochs=1, cache=cache, skip_unreadable=True, **OPTIONS)
     assert len(run.bad_samples()) == 8
     assert RunFolder.open(run.path).known_plan.skip_unreadable
-    scores = sanslabel.evaluate(run.path, protocols=["knn"], baselines=False, cache=False)
+    protocols = ["knn", "linear", "cluster", "layers", "retrieval", "relation", "invariance", Finetune(steps=1)]
+    scores = sanslabel.evaluate(run.path, protocols=protocols, baselines=False, cache=False)
     assert sum((scores[0].n_train, scores[0].n_test)) == 32
+    measured = {score.protocol: score.n_test for score in scores}
+    assert measured == dict.fromkeys(measured, scores[0].n_test), "none counts what it could not read"
+    assert len(measured) == len(protocols)
     sanslabel.resume(run.path)
     assert not (tmp_path / "stopped").exists()

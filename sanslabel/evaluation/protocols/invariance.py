@@ -43,8 +43,7 @@ class Invariance(Protocol):
     def measure(self, comparison: Comparison) -> list[Score]:
         images = comparison.images
         comparison.report("Changing images")
-        cosines = mean_cosines(comparison.representations, images.test, seed=comparison.seed, **images.options)
-        count = min(SAMPLES, len(images.test))
+        count, cosines = mean_cosines(comparison.representations, images.test, seed=comparison.seed, **images.options)
         settings = {"figure": "100 times the mean cosine", "images": count}
         return [
             comparison.score(self, change, name, value, images.all, settings, n_test=count)
@@ -68,8 +67,9 @@ def changes(channels: int, size: int) -> dict[str, View | None]:
 @torch.no_grad()
 def mean_cosines(
     representations: Mapping[str, Representation], source: Source, *, reads: InputSpec, seed: int, **options: Any
-) -> dict[str, dict[str, float]]:
-    """Returns the mean cosine, times 100, between the representations of an image and its changed version.
+) -> tuple[int, dict[str, dict[str, float]]]:
+    """Returns the number of images that could be read, and the mean cosine, times 100, between the representations of
+    an image and its changed version.
 
     The keys are the representation and the kind of change; "unrelated" holds the mean cosine of different images. Up to
     1,000 images are drawn by the seed. The options are those of `represent`.
@@ -80,20 +80,24 @@ def mean_cosines(
     views = changes(reads.channels, reads.side)
     cosines: dict[str, dict[str, list[Tensor]]] = {name: {kind: [] for kind in views} for name in representations}
     features: dict[str, list[Tensor]] = {name: [] for name in representations}
+    begin = count = 0
     with evaluating(representations.values()), autocast(device, dtype):
         for loaded in ordered(drawn, 256, device=device, workers=options.get("workers", 0)):
             plain = resize_images(loaded.images(), reads.side)
+            # A sample that could not be read was replaced by a copy of another one.
+            original = loaded.index == torch.arange(begin, begin := begin + len(plain), device=device)
+            count += int(original.sum())
             batch = loaded.with_pixels(plain)  # resized first, so that the change is the only difference
             changed = {
                 kind: _turned(plain, batch.key) if view is None else view(batch, 0) for kind, view in views.items()
             }
             for name, encoder in representations.items():
-                h = encoder(plain).float()
+                h = encoder(plain)[original].float()
                 features[name].append(h)
                 for kind, images in changed.items():
-                    other = encoder(images.float()).float()
+                    other = encoder(images.float())[original].float()
                     cosines[name][kind].append((normalize(h, dim=1) * normalize(other, dim=1)).sum(dim=1))
-    return {
+    return count, {
         name: {kind: 100 * float(torch.cat(batches).mean()) for kind, batches in by_kind.items()}
         | {UNRELATED: 100 * float(mean_cosine(torch.cat(features[name])))}
         for name, by_kind in cosines.items()
