@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import sanslabel
+from bench import learning_tasks
 from bench.generative_page import ENERGIES, rendered
 from bench.learns import subset
 from sanslabel import encoders, methods
@@ -96,7 +97,7 @@ class Moment:
 @cache
 def data() -> str:
     """Returns the file with the training images and all test images, the same in every run."""
-    return subset(Path(mkdtemp()), SAMPLES)
+    return subset(Path(mkdtemp()), replace(learning_tasks.CPU, samples=SAMPLES))
 
 
 @cache

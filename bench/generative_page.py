@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.learns import spread
+from bench.learning_page import spread
 
 TEMPLATE = Path(__file__).parent / "generative.template.md"
 ENERGIES = torch.linspace(0, 0.75, 151)

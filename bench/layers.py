@@ -1,8 +1,9 @@
 """Accuracy of a linear probe on each stage of an encoder: python -m bench.layers
 
 Trains PIRL, jigsaw, rotation, SimCLR and the supervised reference as `bench.learns` does, on 10,000 images of
-Fashion-MNIST. Fits a linear probe to each stage of each encoder and of a random one, and measures it on the 10,000 test
-images. Writes a line for each finished run, which a later call skips, and renders docs/layers.md from them.
+Fashion-MNIST. Fits a linear probe to each stage of each encoder, and of the random one that SimCLR starts from, and
+measures it on the 10,000 test images. A stage is chosen by its accuracy on held-out training images. Writes a line for
+each finished run, which a later call skips, and renders docs/layers.md from them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import sanslabel
-from bench.learns import CPU, ROOT, SEEDS, settings, spread, subset
+from bench.learning_page import spread
+from bench.learning_tasks import CPU, SEEDS, Task, settings
+from bench.learns import ROOT, start_run, subset
+from bench.machine import commit
+from bench.markdown import table
 
-METHODS = ("pirl", "simclr", "jigsaw", "rotation", "supervised")
+METHODS = ("pirl", "simclr", "jigsaw", "rotation", "supervised", "random")
 COLORS = {
     "pirl": "tab:blue",
     "simclr": "tab:cyan",
@@ -32,35 +37,54 @@ TEMPLATE = ROOT / "bench" / "layers.template.md"
 Result = dict[str, Any]
 
 
-def results_of(method: str, seed: int, data: str) -> list[Result]:
-    """Returns the accuracy of each stage of a trained encoder. With SimCLR's, a random encoder is measured, too."""
-    epochs = CPU.special.get(method, CPU.epochs)
+def result_of(method: str, seed: int, data: str) -> Result:
+    """Returns the accuracy of each stage of an encoder, on test images and on held-out training images."""
     with TemporaryDirectory() as folder:
-        run = sanslabel.train(data, method=method, seed=seed, epochs=epochs, out=Path(folder) / "run", device="cpu")
-        scores = sanslabel.evaluate(
-            run.path, protocols=("layers",), baselines=method == "simclr", seed=seed, device="cpu"
+        out, start = Path(folder) / "run", Task("simclr", seed, "start", CPU.encoder_of("simclr"))
+        run = (
+            start_run(out, start, CPU, data, "cpu")
+            if method == "random"
+            else sanslabel.train(data, method=method, seed=seed, epochs=CPU.epochs_of(method), out=out, device="cpu")
         )
-    stages: dict[str, list[float]] = {}
-    for score in scores:
-        name = "random" if score.representation.startswith("random") else method
-        stages.setdefault(name, []).append(round(score.value, 2))
-    return [
-        {"method": name, "seed": seed, "settings": settings(method, CPU), "stages": s} for name, s in stages.items()
-    ]
+        scores = sanslabel.evaluate(run.path, protocols=("layers",), baselines=False, seed=seed, device="cpu")
+    return {
+        **about(method, seed),
+        "commit": commit(),
+        "stages": [round(score.value, 2) for score in scores],
+        "held_out": [round(score.settings["held_out_accuracy"], 2) for score in scores],
+    }
+
+
+def about(method: str, seed: int) -> Result:
+    """Returns the fields of a line that identify the measurement."""
+    digest = settings("simclr", CPU, state="start") if method == "random" else settings(method, CPU)
+    return {"method": method, "seed": seed, "settings": digest}
+
+
+def page(results: list[Result]) -> str:
+    """Returns the text of docs/layers.md."""
+    stages = range(1, len(results[0]["stages"]) + 1)
+    head = ["encoder", *(f"stage {i}" for i in stages), "last less the one before", "chosen stage", "last less chosen"]
+    return TEMPLATE.read_text().replace("{table}", table(head, [cells(results, name) for name in COLORS]))
+
+
+def cells(results: list[Result], name: str) -> list[str]:
+    """Returns the cells of an encoder: the accuracy of its stages, and of the stage that is the most accurate on
+    held-out training images. Lines of earlier versions do not have the accuracy on those."""
+    seeds = [result for result in results if result["method"] == name]
+    by_stage = [spread(list(column)) for column in zip(*(seed["stages"] for seed in seeds), strict=True)]
+    steps = [seed["stages"][-1] - seed["stages"][-2] for seed in seeds]
+    known = all("held_out" in seed for seed in seeds)
+    chosen = [seed["held_out"].index(max(seed["held_out"])) for seed in seeds] if known else []
+    falls = [seed["stages"][-1] - seed["stages"][stage] for seed, stage in zip(seeds, chosen, strict=known)]
+    names = ", ".join(str(stage + 1) for stage in sorted(set(chosen)))
+    return [name, *by_stage, spread(steps), names or "not measured", spread(falls) or "not measured"]
 
 
 def render(results: list[Result], docs: Path) -> None:
     """Writes layers.md and layers.png into the folder `docs`."""
-    accuracies = {name: [r["stages"] for r in results if r["method"] == name] for name in COLORS}
-    stages = range(1, len(next(iter(accuracies.values()))[0]) + 1)
-    lines = ["| encoder | " + " | ".join(f"stage {i}" for i in stages) + " | last less best |"]
-    lines.append("|---" * (len(stages) + 2) + "|")
-    for name, seeds in accuracies.items():
-        fall = [s[-1] - max(s) for s in seeds]
-        cells = [spread(list(column)) for column in zip(*seeds, strict=True)]
-        lines.append(f"| {name} | " + " | ".join([*cells, spread(fall)]) + " |")
-    (docs / "layers.md").write_text(TEMPLATE.read_text().replace("{table}", "\n".join(lines)))
-    plot(accuracies, docs / "layers.png")
+    (docs / "layers.md").write_text(page(results))
+    plot({name: [r["stages"] for r in results if r["method"] == name] for name in COLORS}, docs / "layers.png")
 
 
 def plot(accuracies: dict[str, list[list[float]]], path: Path) -> None:
@@ -81,6 +105,7 @@ def plot(accuracies: dict[str, list[list[float]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", default=METHODS, metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--render", action="store_true", help="only write docs/layers.md")
     flags = parser.parse_args()
@@ -88,16 +113,14 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         data = None
         for seed in [] if flags.render else flags.seeds:
-            for method in METHODS:
-                run = {"method": method, "seed": seed, "settings": settings(method, CPU)}
-                if any(run.items() <= finished.items() for finished in results):
+            for method in flags.methods:
+                if any(about(method, seed).items() <= line.items() and "held_out" in line for line in results):
                     continue
-                data = data or subset(Path(folder), CPU.samples)
-                measured = results_of(method, seed, data)
-                with RESULTS.open("a") as file:
-                    file.writelines(json.dumps(result) + "\n" for result in measured)
-                print(measured, flush=True)
-                results += measured
+                data = data or subset(Path(folder), CPU)
+                result = result_of(method, seed, data)
+                results = [line for line in results if (line["method"], line["seed"]) != (method, seed)] + [result]
+                RESULTS.write_text("".join(json.dumps(line) + "\n" for line in results))
+                print(result, flush=True)
     render(results, ROOT / "docs")
 
 

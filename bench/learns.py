@@ -2,9 +2,13 @@
 
 Trains each method on 10,000 images of Fashion-MNIST without labels, for a fixed number of epochs that takes at most
 three minutes on two cores (token methods five, data2vec and I-JEPA ten), and evaluates the encoder of the last step:
-probes are fitted on the same 10,000 images with labels and measured on the 10,000 test images. Writes one line per
-finished run, which a later call skips, and renders docs/learning.md from them. With --device cuda it is the longer
-recipe: all 60,000 images, 100 epochs and larger encoders, rendered as a table of its own that names the device.
+probes are fitted on the same 10,000 images with labels and measured on the 10,000 test images. Measures in the same way
+the networks that each training starts from, pixels, PCA, and the supervised reference with every encoder.
+
+Writes one line per finished measurement, which a later call skips, and renders docs/learning.md from them. With
+--device cuda it is the longer recipe: all 60,000 images, 100 epochs and larger encoders, rendered as a table of its own
+that names the device. With --held-out it trains on four fifths of the training images and measures on the last fifth,
+so that recipes are tuned without the test images. It prints that table and has a file of results of its own.
 """
 
 from __future__ import annotations
@@ -12,145 +16,194 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import sanslabel
-from sanslabel import encoders, methods
+from bench.learning_page import page, tables
+from bench.learning_tasks import BASELINES, CPU, CUDA, SEEDS, Setting, Task, missing, read_lines, tasks
+from bench.machine import commit
+from sanslabel import checkpoint, methods
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
-from sanslabel.randomness import fold, permutation
-from sanslabel.serialization import to_plain
-from sanslabel.sources import Request, open_source
+from sanslabel.randomness import permutation
+from sanslabel.run_folder import RunFolder
+from sanslabel.settings import Settings
+from sanslabel.sources import Request, Source, data_of, open_source
+from sanslabel.training.planning import resolve_method, resolve_plan
+from sanslabel.training.session import Session, open_session
 
 ROOT = Path(__file__).parents[1]
-SEEDS = (0, 1, 2)
-BASELINES = ("pixels", "random")
+RESULTS = ROOT / "bench" / "results"
 ONE_DRAW = (KNN(draws=1), Linear(draws=1))
+Scores = dict[str, dict[str, float]]
+"""representation -> protocol -> accuracy in %"""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One of the two tables: how much data, and how long."""
-
-    title: str
-    samples: int
-    encoder: str | None
-    """in place of the recipe's `conv`; None leaves that"""
-    transformer: str
-    """in place of the recipe's `vit_micro`"""
-    epochs: int
-    """epochs of methods that `special` does not name"""
-    special: dict[str, int] = field(default_factory=dict)
-
-    def encoder_of(self, method: str) -> str:
-        of_recipe = str(encoders.encoder_options(methods.method_class(method).small.encoder)["name"])
-        if of_recipe not in {"conv", "vit_micro"}:
-            return of_recipe  # a discriminator, or the layers that a decoder mirrors
-        return self.transformer if of_recipe.startswith("vit") else self.encoder or of_recipe
-
-
-CPU = Setting(
-    "Two cores, minutes",
-    10_000,
-    None,
-    "vit_micro",
-    epochs=10,
-    special={
-        "mae": 20,
-        "data2vec": 10,
-        "ijepa": 10,
-        "rotation": 6,
-        "jigsaw": 16,
-        "relative_position": 16,
-        "cpc": 4,
-        "dino": 9,
-        "autoencoder": 60,
-        "dae": 60,
-        "vae": 60,
-        "ebgan": 20,
-        "dcgan": 20,
-    },
-)
-CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
-
-
-def result(method: str, seed: int, setting: Setting, data: str, device: str, threads: int) -> dict[str, Any]:
-    """Trains and evaluates once. Returns a line with the cost and the accuracies in %."""
+def lines_of(group: list[Task], setting: Setting, data: str, device: str, threads: int) -> list[dict[str, Any]]:
+    """Returns a line with the accuracies in % for each task. Starts with the same weights are measured once."""
     torch.set_num_threads(threads)
-    about = {"method": method, "seed": seed, "device": device_name(device), "settings": settings(method, setting)}
-    if method in BASELINES:
-        return {**about, "scores": baseline(method, seed, setting, data, device)}
-    epochs, encoder = setting.special.get(method, setting.epochs), setting.encoder_of(method)
-    recipes = encoders.encoder_options(methods.method_class(method).small.encoder)
-    built = recipes if recipes["name"] == encoder else encoder  # with the recipe's options
+    known: dict[str, Scores] = {}
+    lines = []
+    for task in group:
+        about = {**task.about(setting, device_name(device)), "commit": commit()}
+        if task.state == "trained":
+            lines.append({**about, **trained(task, setting, data, device), "threads": threads})
+        elif task.state == "start":
+            scores = start(task, setting, data, device, known)
+            lines.append({**about, "encoder": task.encoder, "scores": scores})
+        else:
+            lines.append({**about, "scores": baseline(task, setting, data, device)})
+    return lines
+
+
+def trained(task: Task, setting: Setting, data: str, device: str) -> dict[str, Any]:
+    """Returns the cost of a training and the accuracies of its encoders."""
     with TemporaryDirectory() as folder:
         began = process_time()
         run = sanslabel.train(
-            data, method=method, seed=seed, epochs=epochs, encoder=built, device=device, out=Path(folder) / "run"
+            data,
+            method=task.method,
+            seed=task.seed,
+            epochs=setting.epochs_of(task.method),
+            encoder=setting.choices()[task.encoder],
+            device=device,
+            out=Path(folder) / "run",
         )
         core_seconds = process_time() - began
-        lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-        networks = json.loads((run.path / "config.json").read_text())["networks"]
-        measured: dict[str, dict[str, float]] = {}
-        for network in networks:
-            results = sanslabel.evaluate(run.path, protocols=ONE_DRAW, network=network, baselines=False, device=device)
-            measured |= accuracies(results)
+        lines = run.lines()
+        scores: Scores = {}
+        for network in run.exported():
+            scores |= scores_of(run, network, device)
     pretext_accuracy = (
-        fmean(line["accuracy"] for line in lines[-10:]) if method != "supervised" and "accuracy" in lines[-1] else None
+        fmean(line["accuracy"] for line in lines[-10:])
+        if task.method != "supervised" and "accuracy" in lines[-1]
+        else None
     )
     return {
-        **about,
-        "encoder": encoder,
+        "encoder": task.encoder,
         "steps": lines[-1]["step"],
-        "batch": run.plan.batch,
+        "batch": run.known_plan.batch,
         "seconds": round(run.seconds),
         "core_seconds": round(core_seconds),
-        "threads": threads,
         "effective_rank": lines[-1].get("effective_rank"),
         "own_accuracy": None if pretext_accuracy is None else round(100 * pretext_accuracy, 2),
-        "scores": measured,
+        "scores": scores,
     }
 
 
-def baseline(name: str, seed: int, setting: Setting, data: str, device: str) -> dict[str, dict[str, float]]:
-    """Returns accuracies in % of raw pixels, or of the table's encoders with random weights and settled BatchNorm
-    statistics."""
+def start(task: Task, setting: Setting, data: str, device: str, known: dict[str, Scores]) -> Scores:
+    """Returns the accuracies of the encoders that a training starts from.
+
+    known: the accuracies of encoders so far, by a digest of configuration and weights, to which new ones are added.
+    """
+    scores: Scores = {}
+    with TemporaryDirectory() as folder:
+        run = start_run(Path(folder) / "run", task, setting, data, device)
+        for network in run.exported():
+            encoder = run.encoder(network)
+            digest = json.dumps(encoder.config) + checkpoint.weights_sha256(encoder.state_dict())
+            if digest not in known:
+                measured = scores_of(run, network, device)
+                known[digest] = {name.removeprefix(network): values for name, values in measured.items()}
+            scores |= {network + reading: values for reading, values in known[digest].items()}
+    return scores
+
+
+def start_run(folder: Path, task: Task, setting: Setting, data: str, device: str) -> RunFolder:
+    """Returns a run folder with the encoders that a training starts from, as if it had ended there.
+
+    They are taken from the method's own networks, drawn by the seed of the run. BatchNorm has no statistics before the
+    first step, so they are settled on the training images.
+    """
+    session, source = session_of(folder, task, setting, data, device), open_source(data, "train")
+    dtype = getattr(torch, session.plan.precision)
+    for encoder in session.method.encoders(session.net).values():
+        reads: Any = encoder.reads
+        settle_(encoder, source, reads=reads, device=torch.device(device), dtype=dtype)
+    session.export()
+    run = RunFolder(folder, session.plan, {}, None)
+    run.write()
+    return run
+
+
+def session_of(folder: Path, task: Task, setting: Setting, data: str, device: str) -> Session:
+    """Returns the session of a training before its first step."""
+    source = open_source(data, "train")
+    name, method, recipe = resolve_method(task.method, "small", None)
+    chosen = Settings(seed=task.seed, epochs=setting.epochs_of(task.method), device=device)
+    encoder = setting.choices()[task.encoder]
+    plan, method = resolve_plan(
+        data_of(data), source, torch.device(device), name, method, recipe, encoder, settings=chosen
+    )
+    return open_session(folder, plan, method, recipe, source)
+
+
+def scores_of(run: RunFolder, network: str, device: str) -> Scores:
+    """Returns the accuracies of each reading of a run's encoder."""
+    options: dict[str, Any] = {"protocols": ONE_DRAW, "baselines": False, "cache": False, "device": device}
+    return accuracies(sanslabel.evaluate(run.path, network=network, **options))
+
+
+def baseline(task: Task, setting: Setting, data: str, device: str) -> Scores:
+    """Returns the accuracies of raw pixels, or of as many of their principal components as each encoder has outputs."""
     train, test = open_source(data, "train"), open_source(data, "test")
-    where = torch.device(device)
-    compared: dict[str, Any] = {"pixels": pixels} if name == "pixels" else {}
-    if name == "random":
-        for kind, options in {setting.encoder or "conv": {}, setting.transformer: {"pool": "mean"}}.items():
-            torch.manual_seed(fold(seed, 4))
-            scaling = train.standardization()
-            encoder = encoders.build(kind, channels=1, image_size=28, scaling=scaling, **options).to(where).eval()
-            settle_(encoder, train, reads=train.image, device=where)
-            compared[kind] = encoder
-    on_train, index = represent(compared, train, reads=train.image, device=where)
-    on_test, _ = represent(compared, test, reads=test.image, device=where)
-    features = {key: Features(on_train[key], on_test[key]) for key in compared}
-    home = next(iter(on_train.values())).device
-    division = Division(train.labels[index].to(home), test.labels.to(home), len(train.classes), "test split")
-    return accuracies(scores_of_features(features, division, protocols=ONE_DRAW, seed=seed))
+    home = torch.device(device)
+    on_train, index = represent({"pixels": pixels}, train, reads=train.image, device=home)
+    on_test, _ = represent({"pixels": pixels}, test, reads=test.image, device=home)
+    features = {"pixels": Features(on_train["pixels"], on_test["pixels"])}
+    if task.method == "pca":
+        features = principal_components(features["pixels"], widths(task.seed, setting, data, device))
+    labels = train.labels[index].to(on_train["pixels"].device), test.labels.to(on_test["pixels"].device)
+    division = Division(*labels, len(train.classes), "test split")
+    return accuracies(scores_of_features(features, division, protocols=ONE_DRAW, seed=task.seed))
 
 
-def accuracies(measured: list[Any]) -> dict[str, dict[str, float]]:
+def principal_components(pixels: Features, counts: dict[str, int]) -> dict[str, Features]:
+    """Returns the leading principal components of the training images, (N, count) and (M, count), by a name that states
+    their number."""
+    mean = pixels.train.double().mean(dim=0)
+    _, axes = torch.linalg.eigh((pixels.train.double() - mean).T.cov())
+    axes = axes.flip(1)  # the largest variance first
+
+    def projected(images: Tensor, count: int) -> Tensor:
+        return ((images.double() - mean) @ axes[:, :count]).float()
+
+    return {
+        f"{count} components, as {name}": Features(projected(pixels.train, count), projected(pixels.test, count))
+        for name, count in counts.items()
+        if count < len(axes)
+    }
+
+
+def widths(seed: int, setting: Setting, data: str, device: str) -> dict[str, int]:
+    """Returns the outputs of the encoders, each width once, by the name of an encoder or of a method with a code."""
+    found: dict[int, str] = {}
+    for task in tasks([name for name in methods.names() if name != "supervised"], [seed], setting, trains=False):
+        session = session_of(Path(), task, setting, data, device)
+        for name, encoder in session.method.encoders(session.net).items():
+            width: Any = encoder.width
+            of_code = encoder.config["name"] != task.encoder  # pyright: ignore[reportIndexIssue, reportArgumentType]
+            found.setdefault(width, f"the {name} of {task.method}" if of_code else task.encoder)
+    return {name: width for width, name in sorted(found.items(), reverse=True)}
+
+
+def accuracies(measured: Iterable[Any]) -> Scores:
     """Returns accuracies with all labels: representation -> protocol -> accuracy."""
-    by_representation: dict[str, dict[str, float]] = {}
+    by_representation: Scores = {}
     for score in measured:
         if score.labels_per_class is None:
             name = score.representation.removeprefix("trained encoder (").replace(")", "")
@@ -158,100 +211,35 @@ def accuracies(measured: list[Any]) -> dict[str, dict[str, float]]:
     return by_representation
 
 
-def settings(method: str, setting: Setting) -> str:
-    """Returns a digest of all settings of a run; lines with another digest are of other runs."""
-    if method in BASELINES:
-        return f"{setting.samples}"
-    chosen = methods.method_class(method)
-    values = [
-        to_plain(chosen.under(chosen.small)),
-        to_plain(chosen.small),
-        setting.encoder_of(method),
-        setting.samples,
-    ]
-    epochs = setting.special.get(method, setting.epochs)
-    return sha256(json.dumps([*values, epochs], sort_keys=True).encode()).hexdigest()[:12]
-
-
 def device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"
 
 
-def subset(folder: Path, samples: int) -> str:
-    """Returns a file with so many training images of Fashion-MNIST, the same for all seeds, and all test images."""
+def subset(folder: Path, setting: Setting) -> str:
+    """Returns a file with training images of Fashion-MNIST, the same for all seeds, and those that are measured: all
+    test images, or held-out training images."""
     train, test = open_source("fashion-mnist", "train"), open_source("fashion-mnist", "test")
-    index = permutation(0, len(train))[:samples].sort().values
-    splits = {"": train.subset(index), "test_": test}
-    arrays = {}
-    for prefix, source in splits.items():
-        arrays[f"{prefix}images"] = source.load(Request(torch.arange(len(source)))).images.pixels.numpy()[:, 0]
-        arrays[f"{prefix}labels"] = source.labels.numpy()
+    index = permutation(0, len(train))
+    splits = {"": train.subset(index[: setting.samples].sort().values), "test_": test}
+    if setting.held_out:
+        end = setting.samples * 5 // 4  # of the images that are trained on without --held-out
+        splits["test_"] = train.subset(index[setting.samples : end].sort().values)
+    arrays = {f"{prefix}{kind}": array for prefix, source in splits.items() for kind, array in _arrays(source).items()}
     np.savez(folder / "images.npz", **arrays)
     return str(folder / "images.npz")
 
 
-def missing(chosen: list[str], seeds: list[int], setting: Setting, device: str, done: list[dict]) -> Iterator[tuple]:
-    """Yields the runs that have no line yet, one seed of all methods before the next."""
-    for seed in seeds:
-        for method in chosen:
-            wanted = {"method": method, "seed": seed, "device": device_name(device)}
-            wanted["settings"] = settings(method, setting)
-            if not any(wanted.items() <= line.items() for line in done):
-                yield method, seed
+def _arrays(source: Source) -> dict[str, np.ndarray]:
+    pictures: Any = source.load(Request(torch.arange(len(source)))).signals["image"]
+    return {"images": pictures.pixels.numpy()[:, 0], "labels": source.labels.numpy()}
 
 
-def rendered(results: list[dict[str, Any]]) -> str:
-    """Returns the text of docs/learning.md."""
-    text = (ROOT / "bench" / "learning.head.md").read_text()
-    for device in sorted({line["device"] for line in results}, key=lambda name: name != "cpu"):
-        setting = CPU if device == "cpu" else CUDA
-        mine = [r for r in results if r["device"] == device and r["settings"] == settings(r["method"], setting)]
-        title = setting.title if device == "cpu" else f"{setting.title}, {device}"
-        text += f"\n## {title}: {setting.samples:,} images\n\n"
-        took = "core seconds" if device == "cpu" else "seconds"
-        text += f"| family | method | encoder | reading | steps | {took} | kNN | linear | own task |\n"
-        text += "|---|---|---|---|---|---|---|---|---|\n"
-        for family, method in sorted({(family_of(row["method"]), row["method"]) for row in mine}, key=place):
-            for cells in lines_of([row for row in mine if row["method"] == method]):
-                text += f"| {family} | {method} | " + " | ".join(cells) + " |\n"
-                family = method = ""
-    return text
-
-
-def family_of(method: str) -> str:
-    return "baseline" if method in BASELINES else methods.method_class(method).family
-
-
-def place(family_and_method: tuple[str, str]) -> tuple[int, str, str]:
-    """Returns the sorting key of a method in the table: baselines and the supervised reference come first."""
-    family, method = family_and_method
-    return (["baseline", "supervised"].index(family) if family in {"baseline", "supervised"} else 2), family, method
-
-
-def lines_of(runs: list[dict[str, Any]]) -> Iterator[list[str]]:
-    """Yields the cells of each representation in the runs of one method."""
-    first = runs[0]
-    for representation in first["scores"]:
-        of = [run["scores"][representation] for run in runs]
-        pretext = [run["own_accuracy"] for run in runs if run.get("own_accuracy") is not None]
-        took = "core_seconds" if first["device"] == "cpu" else "seconds"
-        seconds = f"{fmean(run[took] for run in runs):.0f}" if took in first else ""
-        accuracy = [spread([s[protocol] for s in of]) for protocol in ("knn", "linear")]
-        yield [
-            first.get("encoder", ""),
-            representation,
-            str(first.get("steps", "")),
-            seconds,
-            *accuracy,
-            spread(pretext),
-        ]
-
-
-def spread(values: list[float], form: str = "{:.1f}") -> str:
-    """Returns mean ± deviation over seeds; empty without values."""
-    if not values:
-        return ""
-    return form.format(fmean(values)) + (f" ± {form.format(stdev(values))}" if len(values) > 1 else "")
+def groups(todo: Iterable[Task]) -> list[list[Task]]:
+    """Returns the tasks as jobs: each by itself, and all starts of a seed together, since many are the same."""
+    jobs: dict[Any, list[Task]] = {}
+    for task in todo:
+        jobs.setdefault(task.seed if task.state == "start" else task, []).append(task)
+    return list(jobs.values())
 
 
 def main() -> None:
@@ -261,26 +249,35 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, which share the cores")
     parser.add_argument("--threads", type=int, help="of a run; by default the cores, divided by the jobs")
-    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "learning.jsonl")
+    parser.add_argument("--results", type=Path, help="by default learning.jsonl or held_out.jsonl in bench/results")
+    parser.add_argument("--no-training", action="store_true", help="only pixels, PCA and the starts of trainings")
+    parser.add_argument("--held-out", action="store_true", help="measure on held-out training images, for tuning")
     parser.add_argument("--render", action="store_true", help="only write docs/learning.md")
     flags = parser.parse_args()
     setting = CUDA if flags.device.startswith("cuda") else CPU
-    done = [json.loads(line) for line in flags.results.read_text().splitlines()] if flags.results.exists() else []
-    todo = [] if flags.render else list(missing(flags.methods, flags.seeds, setting, flags.device, done))
+    setting = setting.without_test() if flags.held_out else setting
+    path = flags.results or RESULTS / ("held_out.jsonl" if flags.held_out else "learning.jsonl")
+    done = read_lines(path.read_text()) if path.exists() else []
+    wanted = tasks([] if flags.render else flags.methods, flags.seeds, setting, trains=not flags.no_training)
+    todo = list(missing(wanted, setting, device_name(flags.device), done))
     threads = flags.threads or max(1, (os.cpu_count() or 1) // flags.jobs)
     with TemporaryDirectory() as folder, ProcessPoolExecutor(flags.jobs, mp_context=get_context("spawn")) as pool:
-        one = partial(result, setting=setting, device=flags.device, threads=threads)
-        data = subset(Path(folder), setting.samples) if todo else ""
-        runs = {pool.submit(one, method, seed, data=data): (method, seed) for method, seed in todo}
-        for finished in as_completed(runs):
-            if (error := finished.exception()) is not None:  # the other runs go on
-                print(*runs[finished], repr(error), flush=True)
+        one = partial(lines_of, setting=setting, device=flags.device, threads=threads)
+        data = subset(Path(folder), setting) if todo else ""
+        jobs = {pool.submit(one, group, data=data): group for group in groups(todo)}
+        for finished in as_completed(jobs):
+            if (error := finished.exception()) is not None:  # the other jobs go on
+                print(*jobs[finished], repr(error), flush=True)
                 continue
-            done.append(finished.result())
-            with flags.results.open("a") as file:
-                file.write(json.dumps(done[-1]) + "\n")
-            print(json.dumps(done[-1]), flush=True)
-    (ROOT / "docs" / "learning.md").write_text(rendered(done))
+            done += finished.result()
+            text = "".join(json.dumps(line) + "\n" for line in finished.result())
+            with path.open("a") as file:
+                file.write(text)
+            print(text, end="", flush=True)
+    if flags.held_out:
+        print(tables(done, setting))
+    else:
+        (ROOT / "docs" / "learning.md").write_text(page(done))
 
 
 if __name__ == "__main__":

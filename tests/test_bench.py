@@ -1,16 +1,23 @@
 import importlib
 import json
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from bench import __main__ as suite
-from bench import learns
+from bench import layers, learning_page, learns
 from bench.arithmetic import operations
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
+from bench.learning_tasks import CPU, Task, missing, read_lines, settings, tasks
 from bench.time_to_accuracy import arrival
+from sanslabel.evaluation.features import Features
+from sanslabel.evaluation.protocols.knn import KNN
+from sanslabel.sources import open_source
+from sanslabel.training.session import open_session
 
 
 def test_the_page_is_what_the_results_say():
@@ -18,10 +25,113 @@ def test_the_page_is_what_the_results_say():
     assert suite.PAGE.read_text() == suite.page()
 
 
-def test_the_page_of_learning_is_what_the_results_state():
-    """After a change of names, the digests of the settings in bench/results/learning.jsonl are computed anew."""
-    lines = [json.loads(line) for line in (learns.ROOT / "bench/results/learning.jsonl").read_text().splitlines()]
-    assert (learns.ROOT / "docs/learning.md").read_text() == learns.rendered(lines)
+def test_the_pages_of_learning_and_layers_are_what_the_results_state():
+    """Rendered anew after each change of either: python -m bench.learns --render, and python -m bench.layers --render.
+    After a change of names, the digests of the settings in bench/results/learning.jsonl are computed anew."""
+    lines = read_lines((learns.RESULTS / "learning.jsonl").read_text())
+    assert (learns.ROOT / "docs/learning.md").read_text() == learning_page.page(lines)
+    stages = [json.loads(line) for line in layers.RESULTS.read_text().splitlines()]
+    assert (learns.ROOT / "docs/layers.md").read_text() == layers.page(stages)
+
+
+@pytest.mark.parametrize(
+    ("differences", "cell", "remark"),
+    [
+        ((1.0, 2.0, 3.0), "+2.0 (-0.5 to +4.5)", "no gain beyond the spread of seeds"),  # 2 ± 4.303 / √3
+        ((1.9, 2.0, 2.1), "+2.0 (+1.8 to +2.2)", ""),
+        ((-1.9, -2.0, -2.1), "-2.0 (-2.2 to -1.8)", "below its own start"),
+        ((4.0,), "+4.0", "one seed"),
+        ((), "", "start not measured"),
+    ],
+)
+def test_a_gain_is_above_the_start_if_its_interval_is(differences, cell, remark):
+    paired = learning_page.Paired(differences)
+    assert (paired.cell, paired.remark) == (cell, remark)
+
+
+def line(method, seed, knn, state="trained", encoder="conv", digest=None):
+    about = {"method": method, "seed": seed, "state": state, "encoder": encoder, "device": "cpu"}
+    scores = {"student": {"knn": knn, "linear": 2 * knn}}
+    return about | {"settings": digest or settings(method, CPU, encoder, state), "scores": scores}
+
+
+def test_gains_are_those_of_equal_seeds_and_rows_of_earlier_settings_stay():
+    lines = [line("simclr", seed, 20 + seed, digest="earlier") for seed in range(3)]
+    lines += [line("simclr", seed, 10 + seed, "start") for seed in reversed(range(3))]
+    (row,) = learning_page.rows(lines, CPU)
+    assert row[:4] == ["contrastive", "simclr*", "conv", "student"]
+    assert row[6:8] == ["21.0 ± 1.0", "+10.0 (+10.0 to +10.0)"]
+    assert row[8:] == ["42.0 ± 2.0", "+20.0 (+20.0 to +20.0)", "", ""]
+    lines += [line("simclr", 0, 30), line("supervised", 0, 50, encoder="mlp")]
+    assert [row[1:3] for row in learning_page.rows(lines, CPU)] == [["supervised", "mlp"], ["simclr", "conv"]]
+    lines += [line("vicreg", seed, 10 + seed, "start") for seed in range(3)]
+    assert learning_page.start_rows(lines) == [["conv", "full images", "11.0 ± 1.0", "22.0 ± 2.0", "simclr, vicreg"]]
+    wanted = tasks(["simclr"], [0, 1], CPU)
+    assert [*missing(wanted, CPU, "cpu", lines)] == [Task("simclr", 1, "trained", "conv")]
+
+
+def test_a_start_is_what_its_training_starts_from(tmp_path, monkeypatch):
+    setting = replace(CPU, samples=200, special={}, epochs=1)
+    data = digits(tmp_path, monkeypatch, setting)
+    monkeypatch.setattr(learns, "ONE_DRAW", (KNN(draws=1),))
+    task, runs, scores_of = Task("vae", 1, "trained", "mlp"), [], learns.scores_of
+
+    def measured(run, *others):
+        runs.append(run)
+        return scores_of(run, *others)
+
+    monkeypatch.setattr(learns, "scores_of", measured)
+    (line,) = learns.lines_of([task], setting, data, "cpu", 1)
+    known: dict = {}
+    scores = learns.start(replace(task, state="start"), setting, data, "cpu", known)
+    assert line["scores"].keys() == scores.keys() == {"mean", "student"}
+    assert line["scores"] != scores
+    run, count = runs[0], len(runs)
+    assert learns.start(replace(task, state="start"), setting, data, "cpu", known) == scores
+    assert len(runs) == count, "what has the same weights is measured once"
+    source = open_source(data, "train")
+    before = open_session(tmp_path, run.plan, run.method(), run.recipe(), source).net.state_dict()
+    start = learns.session_of(tmp_path, task, setting, data, "cpu").net.state_dict()
+    assert before.keys() == start.keys()
+    assert all(torch.equal(before[name], start[name]) for name in before)
+
+
+def digits(folder, monkeypatch, setting=CPU) -> str:
+    monkeypatch.setattr(learns, "open_source", lambda name, split: open_source("digits", split))
+    path = learns.subset(folder, setting)
+    monkeypatch.undo()
+    return path
+
+
+def test_held_out_images_are_training_images_that_are_not_trained_on(tmp_path, monkeypatch):
+    setting = replace(CPU, samples=1000)
+    (tmp_path / "held").mkdir()
+    full = np.load(digits(tmp_path, monkeypatch, setting))
+    held = np.load(digits(tmp_path / "held", monkeypatch, setting.without_test()))
+    assert (len(full["images"]), len(full["test_images"])) == (1000, 359)
+    assert (len(held["images"]), len(held["test_images"])) == (800, 200)
+    both = np.concatenate([held["images"], held["test_images"]]).reshape(1000, -1)
+    assert sorted(both.tolist()) == sorted(full["images"].reshape(1000, -1).tolist())
+    assert settings("simclr", setting) != settings("simclr", setting.without_test())
+
+
+def test_principal_components_are_those_of_the_training_images():
+    draw = torch.randn(300, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([9.0, 1, 1, 5, 1, 1]) + 4
+    made = learns.principal_components(Features(draw[:200], draw[200:]), {"conv": 2, "mlp": 6})
+    assert [*made] == ["2 components, as conv"], "all components are the pixels"
+    train, test = made["2 components, as conv"]
+    axes = torch.linalg.svd(draw[:200] - draw[:200].mean(dim=0)).Vh[:2]
+    expected = (draw[200:] - draw[:200].mean(dim=0)) @ axes.T
+    torch.testing.assert_close(test.abs(), expected.abs(), rtol=1e-3, atol=1e-3)
+    assert train.std(dim=0)[0] > train.std(dim=0)[1] > 4
+
+
+def test_a_stage_is_chosen_by_held_out_images():
+    seeds = [{"method": "pirl", "stages": [80.0, 90.0, 88.0], "held_out": [95.0, 91.0, 90.0]}]
+    seeds += [{"method": "pirl", "stages": [80.0, 90.0, 89.0], "held_out": [80.0, 91.0, 92.0]}]
+    assert layers.cells(seeds, "pirl")[4:] == ["-1.5 ± 0.7", "1, 3", "4.0 ± 5.7"], "the best on test images is 2"
+    del seeds[0]["held_out"]
+    assert layers.cells(seeds, "pirl")[4:] == ["-1.5 ± 0.7", "not measured", "not measured"]
 
 
 def test_the_page_says_where_no_gpu_was_at_hand(tmp_path, monkeypatch):
