@@ -6,7 +6,7 @@ import platform
 import textwrap
 import time
 import warnings
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import fields, replace
 from inspect import Parameter, signature
 from pathlib import Path
@@ -25,7 +25,7 @@ from sanslabel.process_group import joined, may_restart, restarted
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Plan, Spent
 from sanslabel.run_folder import RunFolder, check_network_size, data_of_run
-from sanslabel.serialization import to_plain
+from sanslabel.serialization import from_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
 from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source
 from sanslabel.sources.cache import cached
@@ -196,8 +196,12 @@ def _same_method(folder: RunFolder, method: str | Method | None) -> Method:
         raise BadInput(
             f"{folder.path}: was trained with {plan.method}, not {method}; leave the method out to continue it."
         )
-    same = method.sized(plan.image_size) if isinstance(method, Method) else folder.method()
-    if to_plain(same) != plan.hyperparameters:
+    if not isinstance(method, Method):
+        return folder.method()
+    same, recorded = method.sized(plan.image_size), None
+    with suppress(BadInput):  # it is of another class
+        recorded = from_plain(type(method), plan.hyperparameters)  # fields that earlier versions lacked have defaults
+    if same != recorded:
         raise BadInput(
             f"{folder.path}: was trained with other hyper-parameters of {plan.method}; hand over the same ones."
         )

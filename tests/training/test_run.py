@@ -159,6 +159,12 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
     run = sanslabel.train(out=tmp_path / "run", **SMALL)
     before = state(run.path)
     assert state(sanslabel.resume(run.path).path) == before
+    content = json.loads((run.path / "run.json").read_text())
+    del content["hyperparameters"]["view"]["solarize"]  # as if an earlier version had no such field
+    (run.path / "run.json").write_text(json.dumps(content))
+    assert state(sanslabel.resume(run.path, method=run.method()).path) == before
+    with pytest.raises(BadInput, match="other hyper-parameters"):
+        sanslabel.resume(run.path, method=replace(run.method(), temperature=0.9))
 
 
 @pytest.mark.parametrize(
