@@ -9,7 +9,7 @@ from sanslabel.losses.info_nce import info_nce
 from sanslabel.losses.instance_discrimination import instance_discrimination
 from sanslabel.losses.likelihood import bernoulli_nll, gaussian_nll
 from sanslabel.losses.margin_energy import margin_energy, pull_away
-from sanslabel.losses.nce import chance, nce
+from sanslabel.losses.nce import chance, nce, partition
 from sanslabel.losses.negative_cosine import negative_cosine
 from sanslabel.losses.nt_xent import nt_xent
 from sanslabel.losses.patch_reconstruction import patch_reconstruction
@@ -40,6 +40,7 @@ __all__ = [
     "nce",
     "negative_cosine",
     "nt_xent",
+    "partition",
     "patch_reconstruction",
     "predictive_coding",
     "pull_away",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel.losses.chunking import chunk_size
+from sanslabel.losses.drawn_rows import sum_over_drawn
 
 
 def log_partition(query: Tensor, candidates: Tensor, temperature: float) -> Tensor:
@@ -21,6 +22,14 @@ def log_partition(query: Tensor, candidates: Tensor, temperature: float) -> Tens
     query: (N, D), of unit length; candidates: (K, D), normalized inside, chunk by chunk -> (N,).
     """
     return _LogPartition.apply(query, candidates, temperature)  # pyright: ignore[reportReturnType]
+
+
+def log_partition_of_drawn(query: Tensor, bank: Tensor, drawn: Tensor, temperature: float) -> Tensor:
+    """Returns ln Σₖ exp(qᵢ·mᵢₖ/τ) of every query, over rows of the bank that are its own.
+
+    query: (N, D), of unit length; bank: (n, D), normalized inside, without a gradient; drawn: (N, K) int64 -> (N,).
+    """
+    return sum_over_drawn(query, bank, drawn, temperature, lambda s: (s.logsumexp(dim=1), s.softmax(dim=1)))
 
 
 def log_partition_of_others(z: Tensor, temperature: float) -> Tensor:

@@ -52,6 +52,25 @@ def test_it_is_the_cross_entropy_of_label_zero():
     assert info_nce(q, p, n, 0.2).item() == pytest.approx(cross_entropy(logits, torch.zeros(5).long()).item())
 
 
+@pytest.mark.parametrize("temperature", [0.005, 0.3])
+def test_rows_drawn_from_a_bank_are_each_querys_own_negatives(temperature):
+    q, p, bank, drawn = random(5, 4).requires_grad_(), random(5, 4), random(30, 4), torch.randint(0, 30, (5, 7))
+    ours = info_nce(q, p, bank, temperature, drawn)
+    theirs = torch.stack([info_nce(q[i, None], p[i, None], bank[drawn[i]], temperature) for i in range(5)]).mean()
+    torch.testing.assert_close(ours, theirs)
+    (found,), (expected,) = (torch.autograd.grad(loss, q) for loss in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+    shared = info_nce(q, p, bank, temperature, drawn[:1]).item()
+    assert shared == info_nce(q, p, bank[drawn[0]], temperature).item()
+    assert shared != pytest.approx(ours.item())
+
+
+def test_the_gradient_of_drawn_rows_is_right():
+    q, p, bank, drawn = random(4, 3).requires_grad_(), random(4, 3).requires_grad_(), random(9, 3), [[0, 3], [8, 8]]
+    rows = torch.tensor(drawn).repeat(2, 1)
+    assert torch.autograd.gradcheck(lambda q, p: info_nce(q, p, bank, 0.3, rows), (q, p))
+
+
 def test_nt_xent_is_its_mean_with_all_others_as_negatives():
     a, b = random(3, 4), random(3, 4)
     rows = []

@@ -1,10 +1,10 @@
-from math import exp
+from math import exp, sinh
 
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from sanslabel.losses import chance, nce
+from sanslabel.losses import chance, nce, partition
 
 
 def loop(query, positive, negatives, temperature, samples, normalizer):
@@ -54,6 +54,34 @@ def test_rows_drawn_from_a_bank_are_what_copies_of_them_are():
     (found,), (expected,) = (torch.autograd.grad(loss, q) for loss in (ours, theirs))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
     assert torch.autograd.gradcheck(lambda q, p: nce(q, p, bank, 0.3, 30, 200.0, drawn), (q, p.requires_grad_()))
+
+
+def test_rows_drawn_once_are_shared_by_all_queries():
+    q, p, bank, drawn = random(5, 4), random(5, 4), random(30, 4), torch.randint(0, 30, (1, 7))
+    assert nce(q, p, bank, 0.1, 30, 200.0, drawn) == nce(q, p, bank[drawn[0]], 0.1, 30, 200.0)
+    assert partition(q, p, bank, 0.1, 30, drawn) == partition(q, p, bank[drawn[0]], 0.1, 30)
+
+
+def test_the_partition_of_a_random_bank_is_that_of_the_sphere():
+    """E exp(κ u) over the sphere of three dimensions is sinh κ / κ, and about exp(κ²/2D) in many."""
+    torch.manual_seed(0)
+    for dimensions, temperature, value in ((3, 0.5, sinh(2) / 2), (128, 0.2, exp(25 / 256))):
+        q, bank = torch.randn(20, dimensions), torch.randn(9000, dimensions)
+        for drawn in (None, torch.randint(0, 9000, (20, 5000))):
+            found = partition(q, bank[:20], bank, temperature, 9000, drawn)
+            assert found.item() == pytest.approx(9000 * value, rel=0.02)
+
+
+def test_the_partition_is_the_mean_over_positives_and_negatives():
+    q, p, bank, drawn = random(5, 4).requires_grad_(), random(5, 4), random(30, 4), torch.randint(0, 30, (5, 7))
+    candidates = torch.cat([p[:, None], bank[drawn]], dim=1)  # (N, 1 + K, D)
+    cosines = cosine_similarity(q[:, None], candidates, dim=2)
+    found = partition(q, p, bank, 0.1, 30, drawn)
+    assert found.item() == pytest.approx(30 * (cosines / 0.1).exp().mean().item(), rel=1e-12)
+    assert not found.requires_grad
+    with torch.autocast("cpu", torch.bfloat16):
+        single = partition(q.float(), p.float(), bank.float(), 0.1, 30, drawn)
+    assert single.item() == pytest.approx(found.item(), rel=1e-5)
 
 
 def test_negatives_are_summed_not_averaged():
