@@ -14,7 +14,7 @@ from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, 
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
 from sanslabel.views.spectrogram import LogMel
-from sanslabel.views.tiles import subcropped, tile_side, tiles
+from sanslabel.views.tiles import subcropped, tile_side, tiles, view_of_each
 from sanslabel.views.view import Draw, Pair, View
 
 AnyView = View | Pair | Masked
@@ -59,5 +59,6 @@ __all__ = [
     "subcropped",
     "tile_side",
     "tiles",
+    "view_of_each",
     "visible",
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, integers
 from sanslabel.stopwatch import timed
+from sanslabel.views.view import View
 
-BRANCH = 2
-"""branch of a stream that the places of tiles are drawn from"""
+BRANCH, VIEWS = 2, 8
+"""branches of a stream that the places of tiles and their views are drawn from"""
 
 
 def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
@@ -76,3 +78,16 @@ def subcropped(patches: Tensor, key: Tensor, size: int, stream: int) -> Tensor:
     result = torch.full_like(patches, 0.5)
     result[..., margin : margin + size, margin : margin + size] = patches[sample, place, channel, down, along]
     return result
+
+
+def view_of_each(tiles: Tensor, view: View, batch: Batch, stream: int) -> Tensor:
+    """Returns the tiles with a view drawn for each of them by itself, from the sample's key and the tile's place. No
+    color or direction then shows which tiles are of one image.
+
+    tiles: (N, P, C, s, s), in [0, 1] -> the same shape, if the view has no size.
+    """
+    place = torch.arange(tiles.shape[1], device=tiles.device)
+    keys = fold(batch.key[:, None], VIEWS, place).flatten()  # (N P,)
+    index = batch.index.repeat_interleave(tiles.shape[1])
+    tile_batch = Batch.of_images(tiles.flatten(0, 1), index, keys)
+    return view(tile_batch, stream).unflatten(0, tiles.shape[:2])

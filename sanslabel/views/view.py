@@ -15,6 +15,7 @@ from sanslabel.stopwatch import timed
 from sanslabel.views.color import Colors, recolored
 from sanslabel.views.crops import DRAWS, boxes, central
 from sanslabel.views.encoder_input import EncoderInput
+from sanslabel.views.photometric import Tones, draw_tones, toned
 from sanslabel.views.pixels import view_dtype
 from sanslabel.views.resampling import cropped
 from sanslabel.views.resize import resize_images
@@ -41,11 +42,12 @@ class Draw(NamedTuple):
     colors: Colors | None = None
     solarized: Tensor | None = None
     """(N,) bool"""
+    tones: Tones | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A crop, resized, mirrored, blurred, changed in color and solarized. By default each operation is left out.
+    """A crop, resized, mirrored, blurred, changed in color and tone, solarized. By default each operation is left out.
 
     `view(batch, stream)` -> (N, C, S, S) in [0, 1]. A sample's draws are functions of its key and of `stream` alone, so
     that its view is the same in every batch. Views of floating images keep their dtype; views of uint8 images have the
@@ -81,11 +83,14 @@ class View:
     """range of the blur's standard deviation, in pixels of the view"""
     solarize: float = 0.0
     """probability that values of 0.5 and above are inverted"""
+    photometric: float = 0.0
+    """probability that the view is posterized, sharpened or smoothed, solarized from a random value up, and stretched
+    to the widest contrast, as PIRL's are"""
     without_rgb: Literal["refuse", "omit"] = "refuse"
     """refuse or leave out saturation, hue and grayscale if images do not have three channels"""
 
     def __post_init__(self) -> None:
-        for name in ("flip", "jitter", "grayscale", "blur", "solarize"):
+        for name in ("flip", "jitter", "grayscale", "blur", "solarize", "photometric"):
             _check_field(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability from 0 to 1")
         for name in ("brightness", "contrast", "saturation"):
             _check_field(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0 up")
@@ -111,6 +116,16 @@ class View:
         """Returns the largest central square of every image at the size of the view, without a draw."""
         return EncoderInput(resize_images(batch.images(), self.size))
 
+    @property
+    def crop_alone(self) -> View:
+        """Returns the view with nothing but its crop, at its size."""
+        return View(crop=self.crop, crop_of=self.crop_of, ratio=self.ratio, size=self.size)
+
+    @property
+    def without_crop(self) -> View:
+        """Returns the view without its crop, at the size of the images."""
+        return replace(self, crop=None, size=None)
+
     def masked(self, patch: int) -> Masked:
         """Returns the view that takes this one's place in a masked joint embedding: `MASKED` with square patches of
         `patch` pixels a side."""
@@ -134,6 +149,7 @@ class View:
             sigma=torch.where(blur < self.blur, low + (high - low) * sigma, 0) if self.blur else None,
             colors=self._colors(channels, *jitter),
             solarized=solarize < self.solarize if self.solarize else None,
+            tones=draw_tones(batch.key, self.photometric, stream) if self.photometric else None,
         )
 
     def _colors(
@@ -165,7 +181,7 @@ class View:
 
     @torch.no_grad()
     def render(self, images: Tensor, draw: Draw, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Returns color @ (vertical @ image @ horizontal.T), clamped to [0, 1], then solarized.
+        """Returns color @ (vertical @ image @ horizontal.T), clamped to [0, 1], then with other tones, then solarized.
 
         images: (N, C, H, W), uint8 or floating in [0, 1]; dtype: the one in which views of uint8 are computed
         -> (N, C, S, S).
@@ -177,6 +193,8 @@ class View:
             if draw.colors is not None:
                 view = recolored(view, draw.colors)
             view = view.clamp_(0, 1)
+            if draw.tones is not None:
+                view = toned(view, draw.tones)
             if draw.solarized is not None:
                 # From 0.5 up, 1 - x is less than x, and inverts; no x in [0, 1] exceeds 2 - x, which changes nothing.
                 limit = torch.where(draw.solarized, 1.0, 2.0).to(dtype)[:, None, None, None]

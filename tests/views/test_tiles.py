@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
-from sanslabel.views import subcropped, tile_side, tiles
+from sanslabel.randomness import fold
+from sanslabel.views import SIMCLR, subcropped, tile_side, tiles, view_of_each
+from sanslabel.views.tiles import VIEWS
 
 KEYS = torch.arange(4000) * 7919 % 2**32
 
@@ -50,6 +55,20 @@ def test_places_belong_to_key_and_stream():
 
 def test_a_tile_as_large_as_its_cell_has_one_place():
     assert torch.equal(tiles(index_image(8), KEYS[:1], 4, 0, grid=2)[0, 1, 0], index_image(8)[0, 0, :4, 4:])
+
+
+def test_a_view_of_each_tile_is_drawn_by_itself():
+    view, index = replace(SIMCLR, crop=None, grayscale=0.5, photometric=0.5), torch.arange(6)
+    batch = Batch.of_images(torch.rand(6, 3, 30, 30), index, KEYS[:6])
+    cut = tiles(batch.images().pixels, batch.key, 8, 1)
+    changed = view_of_each(cut, view, batch, 1)
+    for i, key in enumerate(batch.key.tolist()):
+        for j in range(9):
+            alone = Batch.of_images(cut[i, j, None], index[:1], torch.tensor([fold(key, VIEWS, j)]))
+            torch.testing.assert_close(changed[i, j, None], view(alone, 1))
+    assert torch.equal(
+        view_of_each(cut, replace(view, flip=0, jitter=0, grayscale=0, blur=0, photometric=0), batch, 1), cut
+    )
 
 
 @pytest.mark.parametrize("size", [0, 10])
