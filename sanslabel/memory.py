@@ -124,12 +124,6 @@ class Bank(nn.Module):
         return integers(key, count, len(self.embeddings), stream)
 
     @torch.no_grad()
-    def partition(self, temperature: float) -> Tensor:
-        """Returns Z, (): n times the mean of exp(m·m'/τ) over pairs of embeddings, up to 256 x 4096 of them."""
-        first, second = self.embeddings.chunk(2)
-        return len(self.embeddings) * (first[:256] @ second[:4096].T / temperature).exp().mean()
-
-    @torch.no_grad()
     def write_(self, index: Tensor, z: Tensor, momentum: float = 0.0) -> None:
         """Writes m[index] <- n(momentum · m[index] + (1 - momentum) · n(z)), where n normalizes.
 

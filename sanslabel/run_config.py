@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import PurePath
 from typing import Annotated, Any, get_type_hints
@@ -167,12 +167,28 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 """fields of dataclasses that have a new name since format 1: class -> old name -> new name"""
 
 
+def _drew(fields_read: Mapping[str, Any]) -> bool:
+    return fields_read.get("negatives") is not None
+
+
+IMPLIED: Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "NPID": {"nce": _drew},
+    "PIRL": {"nce": _drew},
+}
+"""fields of dataclasses that files of earlier versions lack: class -> field -> its value by the others. Negatives that
+were drawn were those of noise-contrastive estimation."""
+
+
 def upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of a run.json of any format under the names of today's format."""
-    if content.get("format", 1) > 1:
+    """Returns the content of a run.json of any format under the names of today's format, with the fields of methods
+    that it lacks."""
+    if content.get("format", 1) == 1:
+        content = {"hyperparameters" if name == "numbers" else name: _renamed(v) for name, v in content.items()}
+    method = content.get("hyperparameters")
+    if not isinstance(method, dict) or not isinstance(kind := method.get("kind"), str):
         return dict(content)
-    renamed = {"hyperparameters" if name == "numbers" else name: value for name, value in content.items()}
-    return {name: _renamed(value) for name, value in renamed.items()}
+    implied = {name: value(method) for name, value in IMPLIED.get(kind, {}).items()}
+    return {**content, "hyperparameters": implied | method}
 
 
 def read_plan(content: Mapping[str, Any]) -> Plan:

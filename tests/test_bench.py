@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import __main__ as suite
-from bench import layers, learning_page, learns
+from bench import layers, learning_page, learns, negatives
 from bench.arithmetic import operations
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
@@ -132,6 +132,21 @@ def test_a_stage_is_chosen_by_held_out_images():
     assert layers.cells(seeds, "pirl")[4:] == ["-1.5 ± 0.7", "1, 3", "4.0 ± 5.7"], "the best on test images is 2"
     del seeds[0]["held_out"]
     assert layers.cells(seeds, "pirl")[4:] == ["-1.5 ± 0.7", "not measured", "not measured"]
+
+
+def test_the_page_of_negatives_is_what_the_results_state():
+    results = negatives.RESULTS
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    assert (learns.ROOT / "docs/negatives.md").read_text() == negatives.rendered(lines)
+
+
+def test_a_finished_comparison_of_negatives_is_skipped():
+    runs = list(negatives.missing([], 512, 2))
+    assert len(runs) == 2 * len(negatives.LOSSES)
+    line = {"method": "npid", "loss": runs[0][1], "samples": 512, "epochs": 2, "seed": 0, "recall": 1.0}
+    assert list(negatives.missing([line], 512, 2)) == runs[1:]
+    assert list(negatives.missing([line], 512, 3)) == runs
+    assert line["loss"] not in negatives.rendered([line]), "the page has the runs of full size alone"
 
 
 def test_the_page_says_where_no_gpu_was_at_hand(tmp_path, monkeypatch):

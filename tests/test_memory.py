@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -141,16 +139,6 @@ def test_rows_of_a_bank_are_drawn_from_keys_alike():
     counts = drawn.flatten().bincount(minlength=50)
     assert counts.sum() == 6000
     assert ((counts - 120).abs() < 5 * 120**0.5).all()
-
-
-def test_the_partition_of_a_random_bank_is_that_of_the_sphere():
-    """E exp(κ u) over the sphere of three dimensions is sinh κ / κ, and about exp(κ²/2D) in many."""
-    torch.manual_seed(0)
-    assert Bank(9000, 3).partition(0.5).item() == pytest.approx(9000 * math.sinh(2) / 2, rel=0.02)
-    assert Bank(9000, 128).partition(0.2).item() == pytest.approx(9000 * math.exp(25 / 256), rel=0.01)
-    bank = Bank(5, 3)
-    pairs = [math.exp(float(bank.embeddings[i] @ bank.embeddings[j]) / 0.3) for i in range(3) for j in range(3, 5)]
-    assert bank.partition(0.3).item() == pytest.approx(5 * sum(pairs) / 6, rel=1e-5)
 
 
 def test_a_center_of_constant_logits_has_its_closed_form():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from sanslabel import views
@@ -15,8 +16,9 @@ from sanslabel.constraints import Fraction, Positive
 from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
+from sanslabel.errors import BadInput
 from sanslabel.heads import mlp
-from sanslabel.losses import chance, instance_discrimination, nce
+from sanslabel.losses import chance, info_nce, instance_discrimination, nce, partition
 from sanslabel.memory import Bank, add_teacher_, filling, follow_
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
@@ -30,11 +32,16 @@ VIEW = replace(views.WEAK, jitter=1.0, hue=0.4, blur=0.0)
 @dataclass(frozen=True, kw_only=True)
 class NPID(Method):
     """Non-parametric instance discrimination (Wu et al. 2018). The energy of a pair is minus the cosine of an image's
-    embedding and an embedding in the bank. Defaults are the authors' for ImageNet: a linear layer to 128 and
-    noise-contrastive estimation. For CIFAR-10 they use the exact softmax and τ = 0.1.
+    embedding and an embedding in the bank. Defaults are the authors' for ImageNet, except for the loss; for CIFAR-10
+    they use the exact softmax (`negatives=None`) and τ = 0.1.
 
-    The paper's bank is random at first. Here the first epoch only fills the bank, since random embeddings would push
-    the loss above its value at chance."""
+    The loss is the cross-entropy of finding the image among 1 + K, which needs no Z. The authors' later models have it,
+    too. `nce` is the paper's noise-contrastive estimation, with Z as in the authors' code; docs/negatives.md compares
+    both.
+
+    The first epoch only fills the bank, which the authors' does not. A cross-entropy would otherwise draw images toward
+    the random embeddings of the start. `nce` trains from the first step on, since its Z is that of a random bank.
+    Several processes share BatchNorm's statistics, where the authors' GPUs do not."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of an image and its embedding in the bank"
@@ -47,8 +54,9 @@ class NPID(Method):
     temperature: Annotated[float, Positive] = 0.07
     """τ"""
     negatives: Annotated[int | None, Positive] = 4096
-    """K, number of negatives in noise-contrastive estimation, drawn from the bank; None is the exact softmax over all
-    of the bank"""
+    """K, number of negatives, drawn from the bank; None is the exact softmax over all of the bank"""
+    nce: bool = False
+    """noise-contrastive estimation in place of the cross-entropy; Z is that of the first batch and the random bank"""
     shared: bool = False
     """the images of a batch share their negatives, which takes N times less memory"""
     momentum: Annotated[float, Fraction] = 0.5
@@ -77,28 +85,30 @@ class NPID(Method):
         hyperparameters=dict(temperature=0.1, negatives=None, shared=True, view=replace(views.SIMCLR, crop=(0.2, 1.0))),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nce and self.negatives is None:
+            raise BadInput("--method.nce draws its negatives; give their number (--method.negatives 4096).")
+
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         net = Networks(encoder=encoder, projector=mlp(encoder.width, self.width, norm=False))
         add_teacher_(net, self.teacher_momentum)
         net.bank = Bank(facts.counted("npid"), self.width)
-        net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
+        net.register_buffer("partition", torch.zeros(()))  # Z of `nce`, 0 before the first batch
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index = self.view.input(batch, 0), gather(batch.index)
-        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in its only epoch
+        # A run of a single epoch trains in its only epoch.
+        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch and not self.nce:
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
-            # Z is computed after every batch, and the last Z stays. For random embeddings it is thousands of times
-            # smaller than for the network's, which are all alike at the start. Negatives would then outweigh the
-            # positive, and the loss would rise instead of falling.
-            net.partition.copy_(net.bank.partition(self.temperature))
             return
         z = gather(net.projector(net.encoder(*view)))  # (N, D)
         remembered = z
         if self.teacher_momentum is not None:
             remembered = gather(net.partner.projector(net.partner.encoder(*view)))
-        loss, hardest, trivial = self.loss(net, z, index, batch, clock)
+        loss, hardest, trivial, normalizer = self.loss(net, z, index, batch, clock)
         yield Objective(
             loss,
             terms={"hardest_tenth": hardest},
@@ -108,19 +118,25 @@ class NPID(Method):
             negatives=self.negatives or len(net.bank.embeddings) - 1,
         )
         net.bank.write_(index, remembered, self.momentum)
+        net.partition.copy_(normalizer)
         follow_(net, self.teacher_momentum)
 
-    def loss(self, net: Networks, z: Tensor, index: Tensor, batch: Batch, clock: Clock) -> tuple[Tensor, Tensor, float]:
-        """Returns the loss, the share of the hardest tenth of the negatives, and the loss at collapse."""
-        bank, temperature = net.bank.embeddings, self.temperature
+    def loss(
+        self, net: Networks, z: Tensor, index: Tensor, batch: Batch, clock: Clock
+    ) -> tuple[Tensor, Tensor, float, Tensor]:
+        """Returns the loss, the share of the hardest tenth of the negatives, the loss at collapse, and Z."""
+        bank, temperature, normalizer = net.bank.embeddings, self.temperature, net.partition
         if self.negatives is None:
             loss = instance_discrimination(z, bank, index, temperature)
-            return loss, hardest_tenth(z, bank, temperature, excluded=index), log(len(bank))
+            return loss, hardest_tenth(z, bank, temperature, excluded=index), log(len(bank)), normalizer
         keys = batch.key.new_full((1,), clock.key) if self.shared else gather(batch.key)
         drawn = net.bank.random_index(keys, self.negatives, NEGATIVES)  # (N, K), or (1, K) if they are shared
-        negatives = bank[drawn[0]]
-        if self.shared:
-            loss = nce(z, bank[index], negatives, temperature, len(bank), net.partition)
-        else:
-            loss = nce(z, bank[index], bank, temperature, len(bank), net.partition, drawn)
-        return loss, hardest_tenth(z, negatives, temperature), chance(self.negatives)
+        hardest = hardest_tenth(z, bank[drawn[0]], temperature)
+        if not self.nce:
+            loss = info_nce(z, bank[index], bank, temperature, drawn)
+            return loss, hardest, log(1 + self.negatives), normalizer
+        if clock.epoch == 0:  # Z is that of the first batch; if its step was refused, that of the next
+            first = partition(z, bank[index], bank, temperature, len(bank), drawn)
+            normalizer = torch.where(normalizer > 0, normalizer, first)
+        loss = nce(z, bank[index], bank, temperature, len(bank), normalizer, drawn)
+        return loss, hardest, chance(self.negatives), normalizer

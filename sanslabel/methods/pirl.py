@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
 
 from sanslabel import views
@@ -16,8 +17,9 @@ from sanslabel.diagnostics import hardest_tenth
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
+from sanslabel.errors import BadInput
 from sanslabel.heads import mlp
-from sanslabel.losses import chance, instance_discrimination, nce
+from sanslabel.losses import chance, info_nce, instance_discrimination, nce, partition
 from sanslabel.memory import Bank, add_teacher_, filling, follow_
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
@@ -26,7 +28,7 @@ from sanslabel.recipe import Recipe
 
 NEGATIVES, TRANSFORM = 3, 4
 """the streams that negatives and transforms are drawn from"""
-VIEW = replace(views.WEAK, crop=(0.08, 1.0), jitter=1.0, hue=0.2, blur=0.0)
+VIEW = replace(views.WEAK, crop=(0.08, 1.0), jitter=1.0, hue=0.2, blur=0.0, photometric=0.66)
 PIECES = replace(VIEW, crop=(0.6, 1.0), size=255)
 CROPS = replace(views.SIMCLR, crop=(0.2, 1.0))
 
@@ -37,8 +39,14 @@ class PIRL(Method):
     pretext task would predict, the order of tiles or a rotation. The energy of a pair is minus the cosine of two
     embeddings: f of the image or g of its tiles, and one in the bank.
 
-    Defaults are the authors' for ImageNet, with linear heads. Unlike theirs, the images of a batch share their
-    negatives, and tiles are standardized one by one. As in `npid`, the first epoch only fills the bank."""
+    Defaults are the authors' for ImageNet with linear heads, except for the loss. It is the cross-entropy of finding
+    the image among 1 + K, which needs no Z; the authors' models with a hidden layer have it, too. `nce` is the paper's
+    noise-contrastive estimation, with Z as in the authors' code.
+
+    Unlike theirs, the images of a batch and both losses share their negatives, which takes less memory. Tiles are
+    standardized one by one, as in `jigsaw`. Grayscale comes before the photometric changes, in one map with the other
+    colors. The rate falls with each step, not with each epoch. As in `npid`, the first epoch only fills the bank,
+    except with `nce`, and several processes share BatchNorm's statistics."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of an image, or its shuffled tiles, and its embedding in the bank"
@@ -55,21 +63,23 @@ class PIRL(Method):
     temperature: Annotated[float, Positive] = 0.07
     """τ"""
     negatives: Annotated[int | None, Positive] = 32_000
-    """K, number of negatives in noise-contrastive estimation, drawn from the bank; None is the exact softmax over all
-    of the bank"""
+    """K, number of negatives, drawn from the bank; None is the exact softmax over all of the bank"""
+    nce: bool = False
+    """noise-contrastive estimation in place of the cross-entropy; Z is that of the first batch and the random bank"""
     momentum: Annotated[float, Fraction] = 0.5
     """momentum of the bank, which contains embeddings of images alone, not of their tiles"""
     width: Annotated[int, Positive] = 128
     """width of the embeddings"""
     hidden: Annotated[int | None, Positive] = None
-    """width of a hidden layer in the heads; None makes the heads linear"""
+    """width of a hidden layer in the heads; None makes the heads linear. With it, ReLU follows the tiles' embeddings,
+    too, as in the authors' heads with a hidden layer"""
     tile: Annotated[int | None, Positive] = 64
     """side of a tile in pixels; None derives it from the side of the view"""
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher whose embeddings enter the bank; the paper has none"""
     view: views.AnyView = VIEW
     pieces: views.View = PIECES
-    """the view that is cut into tiles or rotated"""
+    """the view that is rotated, or whose crop is cut into tiles; each tile has a flip, colors and blur of its own"""
 
     recipe = Recipe(
         encoder="resnet50",
@@ -95,6 +105,11 @@ class PIRL(Method):
         ),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nce and self.negatives is None:
+            raise BadInput("--method.nce draws its negatives; give their number (--method.negatives 32000).")
+
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         widths = [encoder.width, *([] if self.hidden is None else [self.hidden]), self.width]
         net = Networks(encoder=encoder, projector=mlp(*widths, norm=False), tile_projector=mlp(*widths, norm=False))
@@ -102,24 +117,24 @@ class PIRL(Method):
         tiles = self.transform == "tiles"
         net.joint_projector = mlp(9 * self.width, self.width, norm=False) if tiles else nn.Identity()
         net.bank = Bank(facts.counted("pirl"), self.width)
-        net.register_buffer("partition", net.bank.partition(self.temperature))  # Z
+        net.register_buffer("partition", torch.zeros(()))  # Z of `nce`, 0 before the first batch
         return net
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view, index = self.view.input(batch, 0), gather(batch.index)
-        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch:  # a run of a single epoch trains in its only epoch
+        # A run of a single epoch trains in its only epoch.
+        if clock.epoch == 0 and clock.steps > clock.steps_per_epoch and not self.nce:
             with filling(net):
                 net.bank.write_(index, gather(net.projector(net.encoder(*view))))
-            net.partition.copy_(net.bank.partition(self.temperature))  # the last Z stays, see `npid`
             return
+        tiles = self.transformed(batch, getattr(net.encoder, "patch", 1))  # (N, P, C, s, s)
+        g = gather(self.joint(net, tiles))  # (N, D)
+        # Tiles come first, so that BatchNorm's running statistics end with whole images, which evaluation reads.
         f = gather(net.projector(net.encoder(*view)))  # (N, D)
         remembered = f
         if self.teacher_momentum is not None:
             remembered = gather(net.partner.projector(net.partner.encoder(*view)))
-        tiles = self.transformed(batch, getattr(net.encoder, "patch", 1))  # (N, P, C, s, s)
-        embeddings = net.tile_projector(net.encoder(tiles.flatten(0, 1))).unflatten(0, tiles.shape[:2])  # (N, P, D)
-        g = gather(net.joint_projector(embeddings.flatten(1)))  # (N, D)
-        of_transformed, of_image, hardest, trivial = self.losses(net, f, g, index, batch, clock)
+        of_transformed, of_image, hardest, trivial, normalizer = self.losses(net, f, g, index, batch, clock)
         yield Objective(
             self.weight * of_transformed + (1 - self.weight) * of_image,
             terms={"hardest_tenth": hardest, "transformed_nll": of_transformed, "image_nll": of_image},
@@ -130,27 +145,43 @@ class PIRL(Method):
             negatives=self.negatives or len(net.bank.embeddings) - 1,
         )
         net.bank.write_(index, remembered, self.momentum)
+        net.partition.copy_(normalizer)
         follow_(net, self.teacher_momentum)
+
+    def joint(self, net: Networks, tiles: Tensor) -> Tensor:
+        """Returns g of the transformed images: (N, P, C, s, s) -> (N, D)."""
+        embeddings = net.tile_projector(net.encoder(tiles.flatten(0, 1)))  # (N P, D)
+        if self.hidden is not None and self.transform == "tiles":
+            embeddings = embeddings.relu()
+        return net.joint_projector(embeddings.unflatten(0, tiles.shape[:2]).flatten(1))
 
     def losses(
         self, net: Networks, f: Tensor, g: Tensor, index: Tensor, batch: Batch, clock: Clock
-    ) -> tuple[Tensor, Tensor, Tensor, float]:
+    ) -> tuple[Tensor, Tensor, Tensor, float, Tensor]:
         """Returns the losses of the transformed images and of the images, the share of the hardest tenth of the
-        negatives, and the loss at collapse."""
-        bank, temperature = net.bank.embeddings, self.temperature
+        negatives, the loss at collapse, and Z."""
+        bank, temperature, normalizer = net.bank.embeddings, self.temperature, net.partition
         if self.negatives is None:
             of_g, of_f = (instance_discrimination(z, bank, index, temperature) for z in (g, f))
-            return of_g, of_f, hardest_tenth(g, bank, temperature, excluded=index), log(len(bank))
+            return of_g, of_f, hardest_tenth(g, bank, temperature, excluded=index), log(len(bank)), normalizer
         key = batch.key.new_full((1,), clock.key)
         negatives = bank[net.bank.random_index(key, self.negatives, NEGATIVES)[0]]  # (K, D)
-        of_g, of_f = (nce(z, bank[index], negatives, temperature, len(bank), net.partition) for z in (g, f))
-        return of_g, of_f, hardest_tenth(g, negatives, temperature), chance(self.negatives)
+        hardest = hardest_tenth(g, negatives, temperature)
+        if not self.nce:
+            of_g, of_f = (info_nce(z, bank[index], negatives, temperature) for z in (g, f))
+            return of_g, of_f, hardest, log(1 + self.negatives), normalizer
+        if clock.epoch == 0:  # Z is that of the first batch of tiles; if its step was refused, that of the next
+            first = partition(g, bank[index], negatives, temperature, len(bank))
+            normalizer = torch.where(normalizer > 0, normalizer, first)
+        of_g, of_f = (nce(z, bank[index], negatives, temperature, len(bank), normalizer) for z in (g, f))
+        return of_g, of_f, hardest, chance(self.negatives), normalizer
 
     def transformed(self, batch: Batch, patch: int) -> Tensor:
         """Returns the images of each sample that g embeds, (N, P, C, s, s): nine tiles in random order, or the rotated
         image."""
-        image = self.pieces(batch, 1)
         if self.transform == "rotation":
-            return views.rotated(image, integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
+            return views.rotated(self.pieces(batch, 1), integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
+        image = self.pieces.crop_alone(batch, 1)
         tiles = views.tiles(image, batch.key, self.tile or views.tile_side(image.shape[-1], patch), 1)
+        tiles = views.view_of_each(tiles, self.pieces.without_crop, batch, 1)
         return views.shuffled(standardized(tiles), bits(batch.key, 9, TRANSFORM).argsort(dim=1))

@@ -36,7 +36,13 @@ def variants() -> list[tuple[str, dict]]:
         found.append((name, {}))
         if "teacher_momentum" in {f.name for f in fields(methods.method_class(name))}:
             found.append((name, {"teacher_momentum": 0.9}))
-    return [*found, ("moco", {"groups": 4}), ("relative_position", {"dropout": 0.5}), ("npid", {"negatives": 16})]
+    return [
+        *found,
+        ("moco", {"groups": 4}),
+        ("relative_position", {"dropout": 0.5}),
+        ("npid", {"negatives": 16}),
+        ("npid", {"negatives": 16, "nce": True}),
+    ]
 
 
 def session(name: str, numbers: dict):

@@ -1,17 +1,18 @@
 from dataclasses import replace
 from math import exp, log
+from statistics import fmean
 
 import pytest
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from sanslabel import encoders, views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.losses import chance
-from sanslabel.methods.npid import NPID
-from sanslabel.randomness import fold
+from sanslabel.methods.npid import NEGATIVES, NPID
+from sanslabel.randomness import fold, integers
 
 SMALL = replace(NPID.under(NPID.small), width=16)
 FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
@@ -108,9 +109,19 @@ def collapse_(net) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize(("negatives", "value"), [(1, 1.386294), (10, 3.350997), (4096, 9.317888)])
-def test_noise_contrast_where_nothing_is_told_apart(negatives, value, shared):
-    method = replace(SMALL, negatives=negatives, shared=shared)
+@pytest.mark.parametrize(
+    ("nce", "negatives", "value"),
+    [
+        (True, 1, 1.386294),
+        (True, 10, 3.350997),
+        (True, 4096, 9.317888),
+        (False, 1, 0.693147),
+        (False, 10, 2.397895),
+        (False, 4096, 8.318010),
+    ],
+)
+def test_drawn_negatives_where_nothing_is_told_apart(nce, negatives, value, shared):
+    method = replace(SMALL, nce=nce, negatives=negatives, shared=shared)
     net = networks(method, samples=50)
     collapse_(net)
     net.partition.fill_(50 * exp(1 / method.temperature))  # so that every P is 1/n
@@ -119,32 +130,80 @@ def test_noise_contrast_where_nothing_is_told_apart(negatives, value, shared):
     assert objective.trivial == pytest.approx(value, abs=1e-6)
 
 
-def test_z_is_that_of_the_filled_bank_then_frozen_and_part_of_the_state():
-    method = replace(SMALL, negatives=8)
+NCE = replace(SMALL, negatives=8, nce=True)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_z_is_that_of_the_first_batch_and_the_random_bank_then_frozen_and_part_of_the_state(shared):
+    method, batch = replace(NCE, shared=shared), batch_of(3, 0, 11, 7)
     net, other = networks(method), networks(method)
-    start = net.partition.clone()
-    for half in (range(10), range(10, 20)):
-        list(method.step(net, batch_of(*half), FILLS))
-    pairs = (net.bank.embeddings[:10] @ net.bank.embeddings[10:].T / method.temperature).exp()
-    filled = net.partition.clone()
-    assert filled.item() == pytest.approx(20 * pairs.mean().item(), rel=1e-5)
-    assert filled > 5 * start, "embeddings are all alike at the start"
-    list(method.step(net, batch_of(3, 0, 11, 7), TRAINS))
-    assert torch.equal(net.partition, filled)
+    bank, scores = net.bank.embeddings.clone(), []
+    z = normalize(next(method.step(net, batch, FILLS)).embedding.detach(), dim=1)
+    assert net.partition == 0, "a refused step leaves no trace"
+    list(method.step(net, batch, FILLS))
+    for i, (vector, sample) in enumerate(zip(z, batch.index, strict=True)):
+        key = torch.tensor([FILLS.key]) if shared else batch.key[i, None]
+        rows = [sample, *integers(key, 8, 20, NEGATIVES)[0]]
+        scores += [(vector @ bank[row]).item() / method.temperature for row in rows]
+    first = net.partition.clone()
+    assert first.item() == pytest.approx(20 * fmean(map(exp, scores)), rel=1e-5)
+    for clock in (FILLS._replace(step=1), TRAINS):
+        list(method.step(net, batch_of(1, 2, 5, 6), clock))
+    assert torch.equal(net.partition, first)
     other.load_state_dict(net.state_dict())
-    assert torch.equal(other.partition, filled)
+    assert torch.equal(other.partition, first)
 
 
-def test_noise_contrast_learns():
-    """With Z of a random bank the loss rises many times over instead."""
-    method = replace(SMALL, negatives=32, temperature=0.07)
+def test_a_refused_first_step_leaves_z_to_the_next():
+    net, spoiled, batch = networks(NCE), batch_of(3, 0, 11, 7), batch_of(1, 2, 5, 6)
+    spoiled.images().pixels[1, 0, 2, 2] = torch.nan
+    stream = [(FILLS, spoiled), (FILLS._replace(step=1), batch)]
+    refused, record = optimize(NCE, net, players_of(net, NPID.small, 4), stream)
+    assert refused.refused
+    assert not record.refused
+    assert net.partition > 0
+
+
+def test_z_is_computed_in_float32_under_autocast():
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        net, z = networks(NCE), torch.randn(4, 16, generator=torch.Generator().manual_seed(2))
+        with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            found.append(NCE.loss(net, z, torch.arange(4), batch_of(0, 1, 2, 3), FILLS)[-1])
+    assert found[0] == found[1]
+
+
+def test_noise_contrast_learns_from_a_filled_bank_with_the_z_of_that_bank():
+    """As runs of earlier versions go on. With Z of a random bank the loss rises many times over instead."""
+    method = replace(SMALL, negatives=32, nce=True, temperature=0.07)
     net, halves = networks(method, samples=100), [batch_of(*range(50)), batch_of(*range(50, 100))]
-    stream = [(Clock(0, step // 2, step, 100, 2), halves[step % 2]) for step in range(30)]
+    for step, batch in enumerate(halves):
+        list(replace(method, nce=False).step(net, batch, Clock(0, 0, step, 100, 2)))
+    net.partition.fill_((net.bank.embeddings[:50] @ net.bank.embeddings[50:].T / 0.07).exp().mean() * 100)
+    stream = [(Clock(0, step // 2, step, 100, 2), halves[step % 2]) for step in range(2, 30)]
     records = optimize(method, net, players_of(net, NPID.small, 50), stream)
     losses = [objective.loss.item() for record in records for objective in record.objectives]
     assert len(losses) == 28
     assert max(losses) == max(losses[:3])
     assert losses[-1] < chance(32)
+
+
+def test_the_cross_entropy_of_drawn_negatives_learns(trained):
+    method = replace(NPID.under(NPID.small), negatives=64, temperature=0.07)
+    losses = [objective.loss.item() for objective in trained(method, NPID.small, epochs=12)]
+    assert len(losses) == 11 * 8, "the first epoch fills the bank"
+    assert fmean(losses[-8:]) < 0.9 * log(65) < fmean(losses[:8])
+
+
+def test_the_softmax_of_drawn_negatives_is_that_of_the_image_and_its_rows():
+    method, batch = replace(SMALL, negatives=6, shared=False), batch_of(3, 0, 11, 7)
+    net = networks(method)
+    objective = next(method.step(net, batch, TRAINS))
+    z, rows = normalize(objective.embedding.detach(), dim=1), integers(batch.key, 6, 20, NEGATIVES)
+    logits = torch.cat([batch.index[:, None], rows], dim=1)  # rows of the bank, (N, 1 + K)
+    scores = (net.bank.embeddings[logits] @ z[:, :, None])[..., 0] / method.temperature
+    assert objective.loss.item() == pytest.approx(cross_entropy(scores, torch.zeros(4).long()).item(), rel=1e-5)
+    assert objective.negatives == 6
 
 
 def test_own_negatives_do_not_depend_on_the_rest_of_the_batch():
@@ -180,3 +239,5 @@ def test_numbers_out_of_range_are_refused():
     for numbers in ({"negatives": 0}, {"momentum": 1.5}, {"temperature": 0.0}):
         with pytest.raises(BadInput, match=next(iter(numbers))):
             NPID(**numbers)
+    with pytest.raises(BadInput, match="negatives=4096"):
+        NPID(negatives=None, nce=True)

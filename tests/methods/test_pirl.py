@@ -10,8 +10,8 @@ from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.encoders.patches import standardized
 from sanslabel.errors import BadInput
 from sanslabel.methods.npid import NPID
-from sanslabel.methods.pirl import PIRL
-from sanslabel.randomness import fold
+from sanslabel.methods.pirl import NEGATIVES, PIRL
+from sanslabel.randomness import fold, integers
 
 SMALL = replace(PIRL.under(PIRL.small), width=16, hidden=None)
 FILLS, TRAINS = Clock(0, 0, 0, 10, 5), Clock(0, 1, 5, 10, 5)
@@ -97,7 +97,8 @@ def test_collapse_gives_the_log_of_all_samples(transform):
 def test_parts_are_the_standardized_tiles_each_sample_in_an_order_of_its_own():
     batch = batch_of(*range(50))
     parts = SMALL.transformed(batch, 1)
-    plain = standardized(views.tiles(SMALL.pieces(batch, 1), batch.key, 4, 1))
+    cut = views.tiles(replace(SMALL.pieces, flip=0.0, jitter=0.0, blur=0.0)(batch, 1), batch.key, 4, 1)
+    plain = standardized(views.view_of_each(cut, SMALL.pieces.without_crop, batch, 1))
     assert parts.shape == plain.shape == (50, 9, 1, 4, 4)
     same = (parts[:, :, None] == plain[:, None]).all(dim=(3, 4, 5))  # (N, place, tile)
     assert (same.sum(dim=1) == 1).all()
@@ -105,6 +106,16 @@ def test_parts_are_the_standardized_tiles_each_sample_in_an_order_of_its_own():
     order = same.int().argmax(dim=2)
     assert len({tuple(row) for row in order.tolist()}) == 50
     torch.testing.assert_close(SMALL.transformed(batch_of(7, 8), 1), parts[7:9])  # whatever else is in the batch
+
+
+def test_each_tile_is_mirrored_by_itself():
+    batch = batch_of(*range(50))
+    ramp = torch.arange(12.0).expand(50, 1, 12, 12) / 12  # brighter to the right
+    parts = SMALL.transformed(batch.with_pixels(ramp), 1)
+    mirrored = parts[..., 0].mean(dim=(2, 3)) > parts[..., -1].mean(dim=(2, 3))  # (N, 9)
+    assert 0 < mirrored.sum(dim=1).float().mean() < 9
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert (mirrored.any(dim=1) & ~mirrored.all(dim=1)).float().mean() > 0.95
 
 
 def test_the_order_of_tiles_matters_unless_the_head_is_symmetric(monkeypatch):
@@ -154,10 +165,19 @@ def test_hidden_layers_are_of_both_heads():
         assert [m.out_features for m in head if isinstance(m, torch.nn.Linear)] == [24, 16]
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, 1.386294), (10, 3.350997), (4096, 9.317888)])
-def test_where_nothing_is_told_apart_noise_contrastive_estimation_costs_what_chance_does(count, expected):
-    """One direction for everything, and a Z that makes every probability 1/n."""
-    method = replace(SMALL, negatives=count, temperature=0.5)
+@pytest.mark.parametrize(
+    ("nce", "count", "expected"),
+    [
+        (True, 1, 1.386294),
+        (True, 10, 3.350997),
+        (True, 4096, 9.317888),
+        (False, 1, 0.693147),
+        (False, 10, 2.397895),
+        (False, 4096, 8.318010),
+    ],
+)
+def test_drawn_negatives_where_nothing_is_told_apart(nce, count, expected):
+    method = replace(SMALL, nce=nce, negatives=count, temperature=0.5)
     net = networks(method)
     with torch.no_grad():
         for head in (net.projector, net.tile_projector, net.joint_projector):
@@ -168,6 +188,40 @@ def test_where_nothing_is_told_apart_noise_contrastive_estimation_costs_what_cha
     (objective,) = method.step(net, BATCH, TRAINS)
     assert objective.loss.item() == pytest.approx(expected, rel=3e-5)  # a sum over K in float32
     assert objective.trivial == pytest.approx(expected, rel=1e-6)
+
+
+def test_z_is_that_of_the_first_tiles_and_the_random_bank():
+    method = replace(SMALL, negatives=8, nce=True)
+    net = networks(method)
+    bank = net.bank.embeddings.clone()
+    g = normalize(next(method.step(net, BATCH, FILLS)).positive.detach(), dim=1)
+    assert net.partition == 0
+    assert len(list(method.step(net, BATCH, FILLS))) == 1, "it trains from the first step on"
+    rows = integers(torch.tensor([FILLS.key]), 8, 20, NEGATIVES)[0].expand(4, 8)
+    scores = (bank[torch.cat([BATCH.index[:, None], rows], dim=1)] @ g[:, :, None]) / method.temperature
+    first = net.partition.clone()
+    assert first.item() == pytest.approx(20 * scores.exp().mean().item(), rel=1e-5)
+    list(method.step(net, BATCH, TRAINS))
+    assert torch.equal(net.partition, first)
+    with pytest.raises(BadInput, match="negatives=32000"):
+        replace(method, negatives=None)
+
+
+def test_whole_images_pass_last():
+    """BatchNorm's running statistics then end with images as evaluation reads them."""
+    net, sizes = networks(SMALL), []
+    net.encoder.register_forward_pre_hook(lambda module, args: sizes.append(tuple(args[0].shape)))
+    list(SMALL.step(net, BATCH, TRAINS))
+    assert sizes == [(36, 1, 4, 4), (4, 1, 12, 12)]
+
+
+def test_tiles_embeddings_are_rectified_where_heads_have_a_hidden_layer():
+    for hidden in (None, 24):
+        method, embeddings = replace(SMALL, hidden=hidden), []
+        net = networks(method)
+        net.joint_projector.register_forward_pre_hook(lambda module, args, seen=embeddings: seen.append(args[0]))
+        list(method.step(net, BATCH, TRAINS))
+        assert (embeddings[0].min() < 0) == (hidden is None)
 
 
 def test_a_teacher_writes_the_bank_and_follows():
