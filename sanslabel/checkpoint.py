@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from sanslabel import encoders
 from sanslabel.encoders import Encoder
+from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput, DiskError, NotFinite, bad_input_as
 from sanslabel.serialization import parse_json
 
@@ -237,10 +238,18 @@ def encoder_of(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Encod
     """Returns the encoder of a configuration with the given weights, in evaluation mode. Raises BadInput, which names
     the path, if they do not fit."""
     with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-        encoder = encoders.build(**config)
+        encoder = encoders.build(**_with_positions(config, tensors))
     load_strictly_(encoder, tensors, path)
     encoder.range_unknown = True
     return encoder.eval()
+
+
+def _with_positions(config: Mapping[str, Any], tensors: Tensors) -> Mapping[str, Any]:
+    """Returns the configuration of an encoder with the kind of a transformer's positions, which earlier versions left
+    out. Fixed positions have exactly 0 for the class token, and learned ones never do."""
+    if config.get("name") not in VisionTransformer.names or "positions" in config:
+        return config
+    return {**config, "positions": "learned" if tensors["pos_embed"][:, 0].any() else "sincos"}
 
 
 def exported(run: str | Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sanslabel
-from sanslabel import checkpoint
+from sanslabel import checkpoint, encoders
 from sanslabel.encoders import vit
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.report import report
@@ -69,6 +69,16 @@ def expected(kept: Path) -> torch.Tensor:
 @pytest.mark.parametrize("name", RUNS)
 def test_its_encoder_is_loaded(name):
     torch.testing.assert_close(outputs(KEPT / name), expected(KEPT / name), rtol=0, atol=1e-4)
+
+
+def test_its_untrained_baseline_has_the_positions_that_the_run_began_with():
+    """Configurations of that time do not state them."""
+    kept = KEPT / "89c30e0" / "ijepa"
+    assert "positions" not in checkpoint.exported_config(kept)
+    encoder = RunFolder.open(kept).encoder()
+    start = encoders.build(**encoder.config)
+    assert torch.equal(start.pos_embed, encoder.pos_embed)
+    assert not encoder.pos_embed.requires_grad
 
 
 def test_it_resumes_to_what_it_ended_with(resumed):
