@@ -19,10 +19,11 @@ from sanslabel.distributed import all_reduce_mean, gather, standardized
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.tokens import MaskToken, at
 from sanslabel.encoders.vit import transformer
+from sanslabel.losses.precision import widened
 from sanslabel.memory import follow_, teacher_of
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
-from sanslabel.recipe import Recipe
+from sanslabel.recipe import Group, Recipe
 from sanslabel.schedules import linear
 
 WEAK = views.View(crop=(0.5, 1.0), flip=0.5)
@@ -34,8 +35,10 @@ class Data2Vec(Method):
     """data2vec for images (Baevski et al. 2022). The energy of a masked patch is the smooth L1 distance between the
     student's prediction and the teacher's token.
 
-    Defaults are the authors' code for ViT-B/16, without stochastic depth and layer scale, which these encoders lack.
-    Positions are fixed, not relative, so that a mask token has its position from the start."""
+    Defaults are the authors' code for ViT-B/16, without stochastic depth, layer scale and dropout of attention, which
+    these encoders lack. Positions are fixed, not relative, so that a mask token has its position from the start. The
+    head starts as torch's layers do, and the mask token twice as wide as theirs. Crops are resized bilinearly, not
+    bicubically, like all views here."""
 
     family = Family.PREDICTION
     energy = "the distance of the student's prediction from the teacher's token of the unmasked image"
@@ -72,7 +75,9 @@ class Data2Vec(Method):
         batch=2048,
         epochs=800,
         warmup=10,
+        final_lr_factor=5e-3,
         clip=3.0,
+        groups=(Group(match="encoder.cls_token", decay_factor=0.0), Group(match="mask.*", decay_factor=1.0)),
     )
     small = Recipe(
         encoder="vit_micro",
@@ -134,7 +139,7 @@ class Data2Vec(Method):
 
         after: the teacher's tokens (N, 1 + L, D) after each block.
         """
-        blocks = [layer_norm(tokens[:, 1:].float(), tokens.shape[2:]) for tokens in after[-self.averaged :]]
+        blocks = [layer_norm(widened(tokens[:, 1:]), tokens.shape[2:]) for tokens in after[-self.averaged :]]
         average = torch.stack(blocks).mean(dim=0)  # (N, L, D)
         normalized = layer_norm(average, average.shape[2:])
         return standardized(average) if self.target_norm == "batch" else normalized, normalized

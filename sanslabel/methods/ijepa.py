@@ -19,6 +19,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.encoders.tokens import at
 from sanslabel.encoders.vit import transformer
 from sanslabel.heads.token_predictor import TokenPredictor
+from sanslabel.losses.precision import widened
 from sanslabel.memory import follow_, teacher_of
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
@@ -34,9 +35,10 @@ class IJEPA(Method):
     predictor predicts the tokens of blocks of patches. The energy of a block is the smooth L1 distance of its predicted
     tokens from the teacher's. The paper calls the teacher "target encoder".
 
-    Defaults are the authors' for ViT-B/16; their encoder has no class token. The docstring of `views.multiblock` states
-    how its masks differ from theirs. The small recipe adds a variance term, without which few dimensions stay in
-    use."""
+    Defaults are the authors' for ViT-B/16. Their encoder has no class token; here one attends, at position 0. The
+    embedding of patches starts as timm's. After warm-up, learning rate and weight decay are one step behind theirs,
+    since all schedules here begin with step 0. The docstring of `views.multiblock` states how masks differ. The small
+    recipe adds a variance term, without which few dimensions stay in use."""
 
     family = Family.PREDICTION
     energy = "the distance of predicted tokens from the teacher's tokens of the unmasked image"
@@ -108,7 +110,7 @@ class IJEPA(Method):
         grid = net.encoder.grid_of(images := self.view(batch, 0))
         shapes = self.targets, self.target_scale, self.target_ratio, self.context_scale
         context, blocks = views.multiblock(batch.key, clock.key, grid, *shapes, stream=1)  # (N, K), (N, T, M)
-        of_teacher = net.teacher.encoder.tokens(images)[:, 1:].float()  # (N, L, D)
+        of_teacher = widened(net.teacher.encoder.tokens(images)[:, 1:])  # (N, L, D)
         normalized = layer_norm(of_teacher, of_teacher.shape[2:])
         target = standardized(of_teacher) if self.target_norm == "batch" else normalized
         tokens = net.encoder.tokens(images, context)[:, 1:]

@@ -45,8 +45,12 @@ class Prediction(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class MAE(Method):
     """Masked autoencoders (He et al. 2022). The energy of an image is the squared error of its masked patches' pixels,
-    predicted from the visible patches. Defaults are the authors' code for ViT-B/16 with two differences: the class
-    token stays out of the decoder, and Xavier weights are uniform."""
+    predicted from the visible patches.
+
+    Defaults are the authors' code for ViT-B/16. The class token stays out of the decoder, since the representation is
+    the mean of the patches' tokens. Targets are made from pixels in [0, 1], not from standardized ones, so that errors
+    are in pixels. This matters only for patches whose deviation is below one of 255 levels. Crops are resized
+    bilinearly, not bicubically, like all views here."""
 
     family = Family.GENERATIVE
     energy = "the squared error of the masked patches, given the visible ones"

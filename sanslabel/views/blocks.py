@@ -80,8 +80,11 @@ def multiblock(
     Targets may overlap. A context has as many patches as targets without overlap would leave. This is the largest
     number that is possible for every sample of any batch, so that processes need not agree on it. If the square has
     more patches, a random selection of them is taken; if it has fewer, random patches around it are added. See Assran
-    et al. 2023, section 3; their code cuts contexts to the smallest in the batch. Raises BadInput if the targets can
-    cover all patches.
+    et al. 2023, section 3.
+
+    Their code cuts contexts to the smallest in the batch, which keeps the upper patches. It draws scale and shape of a
+    target by one number, and its rectangles never reach the last row or column. Here contexts are cut at random, the
+    two are drawn apart, and all places are possible. Raises BadInput if the targets can cover all patches.
     """
     tall, wide = grid
     patches, largest = tall * wide, max(1, int(target_scale[1] * tall * wide))
