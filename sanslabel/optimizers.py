@@ -63,17 +63,22 @@ class LARS:
     """Layer-wise adaptive rates for large batches (You et al. 2017).
 
     A tensor's step is scaled by trust · ‖w‖ / ‖gradient + decay · w‖. It is not scaled if either norm is 0 or the
-    group does not adapt.
+    group does not adapt. The variant LARC, which SwAV's authors use, divides by ‖gradient‖ + decay · ‖w‖. At their
+    decay of 1e-6 the two are almost equal.
     """
 
     lr: float
     momentum: float = 0.9
     weight_decay: float = 0.0
     trust: float = 1e-3
+    lr_in_momentum: bool = False
+    """True adds each update to the momentum with the learning rate of its own step, as SimCLR's authors do. False
+    applies the learning rate of the present step to the momentum"""
 
     def build(self, groups: Groups) -> TorchOptimizer:
         """Returns the torch optimizer for parameter groups of `Recipe.parameter_groups`."""
-        return _LARS(groups, dict(lr=self.lr, momentum=self.momentum, weight_decay=0.0, trust=self.trust, adapt=True))
+        defaults = dict(lr=self.lr, momentum=self.momentum, weight_decay=0.0, trust=self.trust, adapt=True)
+        return _LARS(groups, defaults | dict(lr_in_momentum=self.lr_in_momentum))
 
 
 Optimizer = SGD | AdamW | LARS
@@ -97,9 +102,10 @@ class _LARS(TorchOptimizer):
                 if "momentum_buffer" not in self.state[w]:
                     self.state[w]["momentum_buffer"] = torch.zeros_like(w)
             momenta = [self.state[w]["momentum_buffer"] for w in weights]
+            before, after = (group["lr"], 1.0) if group["lr_in_momentum"] else (1.0, group["lr"])
             torch._foreach_mul_(momenta, group["momentum"])
-            torch._foreach_add_(momenta, updates)
-            torch._foreach_add_(weights, momenta, alpha=-group["lr"])
+            torch._foreach_add_(momenta, updates, alpha=before)
+            torch._foreach_add_(weights, momenta, alpha=-after)
 
 
 def _fusible(groups: Groups) -> bool:

@@ -188,23 +188,26 @@ def test_rates_groups_and_decay():
     assert {row[False, False][1] for row in seen} == {0.0}
 
 
-def test_lars_against_its_formula():
+@pytest.mark.parametrize("in_momentum", [False, True])
+def test_lars_against_its_formula(in_momentum):
     weight = nn.Parameter(torch.randn(3, 4))
     bias = nn.Parameter(torch.randn(3))
     zero = nn.Parameter(torch.zeros(2, 2))
     start = [p.detach().clone() for p in (weight, bias, zero)]
     groups = [{"params": [weight, zero], "weight_decay": 0.1}, {"params": [bias], "adapt": False}]
-    optimizer = LARS(lr=0.5, momentum=0.9, trust=0.01).build(groups)
+    optimizer = LARS(lr=0.5, momentum=0.9, trust=0.01, lr_in_momentum=in_momentum).build(groups)
     expected, momenta = [p.clone() for p in start], [torch.zeros_like(p) for p in start]
-    for step in range(3):
+    for step, lr in enumerate((0.5, 0.2, 0.3)):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         for p in (weight, bias, zero):
             p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
         for i, (p, decay, adapt) in enumerate([(weight, 0.1, True), (bias, 0, False), (zero, 0.1, True)]):
             update = p.grad + decay * expected[i]
             if adapt and expected[i].norm() > 0:
                 update = update * 0.01 * expected[i].norm() / update.norm()
-            momenta[i] = 0.9 * momenta[i] + update
-            expected[i] = expected[i] - 0.5 * momenta[i]
+            momenta[i] = 0.9 * momenta[i] + (lr * update if in_momentum else update)
+            expected[i] = expected[i] - (momenta[i] if in_momentum else lr * momenta[i])
         optimizer.step()
     for p, value in zip((weight, bias, zero), expected, strict=True):
         torch.testing.assert_close(p.detach(), value)

@@ -79,3 +79,15 @@ def initialize_(module: nn.Module) -> None:
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def xavier_(module: nn.Module) -> None:
+    """Initializes the linear layers of a transformer, and the convolution that embeds patches, from Xavier's uniform
+    distribution: bound √(6 / (inputs + outputs)), biases 0. The maps of queries, keys and values count one by one."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            outputs, inputs = layer.weight.flatten(1).shape
+            bound = math.sqrt(6 / (inputs + outputs // (3 if name.endswith("qkv") else 1)))
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.zeros_(layer.bias)

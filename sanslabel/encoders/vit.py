@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sanslabel.encoders.attention import Block, initialize_
+from sanslabel.encoders.attention import Block, initialize_, xavier_
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.encoders.tokens import at, sincos_positions
 from sanslabel.errors import BadInput, suggestion
@@ -59,6 +59,9 @@ class VisionTransformer(Encoder):
         "mean", the mean of the patch tokens, for methods that do not train the class token (MAE, I-JEPA, data2vec).
     positions: "learned", or "sincos", sines and cosines that are not trained, for methods that predict tokens at
         places (MAE, I-JEPA, data2vec). Both draw the same random numbers, so that all other weights start alike.
+    heads: heads of attention, which divide the width. None is 4 for micro, 3 for Tiny, 6 for Small and 12 for Base.
+    xavier: True starts the patches' map and all linear layers from Xavier's uniform distribution, as MoCo v3 does;
+        False starts them as timm does.
     scaling: (mean, std) of the channels, None to take images as they are.
     patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
@@ -75,6 +78,8 @@ class VisionTransformer(Encoder):
         patch: int | None = None,
         pool: str = "class",
         positions: str = "learned",
+        heads: int | None = None,
+        xavier: bool = False,
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
@@ -87,16 +92,21 @@ class VisionTransformer(Encoder):
                 f"--encoder {name}: there are no positions {positions!r}: {suggestion(str(positions), known)}"
             )
         grid = _grid(image_size, image_size, patch)
-        depth, width, heads = SHAPES[name]
+        depth, width, usual = SHAPES[name]
+        if heads is not None and (heads < 1 or width % heads):
+            raise BadInput(f"--encoder {name}: heads is {heads}: give a divisor of the width, {width}.")
         config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}
-        super().__init__(config | {"positions": positions}, width, scaling, patches)
+        config |= {"positions": positions} | ({"heads": heads} if heads else {}) | ({"xavier": True} if xavier else {})
+        super().__init__(config, width, scaling, patches)
         self.patch, self.pool, self.grid = patch, pool, grid
         self.patch_embed = PatchEmbed(channels, width, patch)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + math.prod(self.grid), width))
-        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
+        self.blocks = nn.Sequential(*[Block(width, heads or usual) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self._initialize_()
+        if xavier:
+            xavier_(self)
         if positions == "sincos":
             self.fix_positions_()
 

@@ -18,13 +18,21 @@ from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Group, Recipe
 
+GPUS = 16
+"""on which the authors trained the model that they published"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BarlowTwins(Method):
     """Redundancy reduction (Zbontar et al. 2021), after H. Barlow's principle for neurons. Over the batch, each
     dimension of one view's embedding is correlated with the same dimension of the other's. The energy of a pair is how
     far these correlations are from 1. Defaults are the authors' code. Its projector has three layers without bias. The
-    views go through the network one after the other."""
+    views go through the network one after the other.
+
+    The authors train on 16 GPUs, and their code sums the correlations over these without a gradient. That leaves 1/16
+    of the gradient. LARS makes up for it by its trust ratio, which biases and norms do not have. Here the gradient is
+    whole on any number of processes. For the same steps, `recipe` has 1/16 of the authors' learning rate of biases and
+    norms, 0.0048, and 16 times their weight decay."""
 
     family = Family.REDUNDANCY_REDUCTION
     energy = "1 minus the correlation of each dimension between two views, squared"
@@ -45,13 +53,13 @@ class BarlowTwins(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=LARS(lr=0.2, weight_decay=1e-6),
+        optimizer=LARS(lr=0.2, weight_decay=1e-6 * GPUS),
         scaling="linear",
         batch=2048,
         epochs=1000,
         warmup=10,
         final_lr_factor=0.001,
-        groups=(Group(match="*", vectors=True, lr_factor=0.0048 / 0.2),),
+        groups=(Group(match="*", vectors=True, lr_factor=0.0048 / 0.2 / GPUS),),
     )
     small = Recipe(
         encoder="conv",

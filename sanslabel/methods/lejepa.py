@@ -29,8 +29,13 @@ CROPS = views.MultiCrop(global_crop=replace(LOCAL, crop=(0.3, 1.0)), local_crop=
 class LeJEPA(Method):
     """A joint embedding with sketched isotropic Gaussian regularization (Balestriero and LeCun 2025). The energy of a
     crop is its squared distance from the mean of the global crops. There is no teacher, no predictor and no stopped
-    gradient. Defaults are the authors' for ImageNet. A local crop has 3/7 of the side, 96 of 224 pixels; the authors'
-    local crops have 98."""
+    gradient.
+
+    The authors state crops, colors, optimizer, M, λ and 100 epochs for ImageNet, and `recipe` has these. They state no
+    batch size, warm-up or D; those here are this project's. A local crop has 3/7 of the side, 96 of 224 pixels; the
+    authors' local crops have 98. Their minimal example has two parts that encoders here lack: stochastic depth of 0.1,
+    and a linear layer of width 512 on the class token, whose output is the representation. For a ResNet the authors'
+    weight decay is 5e-4."""
 
     family = Family.REDUNDANCY_REDUCTION
     energy = "the squared distance of a crop from the mean of the global crops"
@@ -57,6 +62,7 @@ class LeJEPA(Method):
         epochs=100,
         warmup=10,
         final_lr_factor=0.001,
+        decay_all=True,
     )
     small = Recipe(
         encoder="conv",

@@ -28,13 +28,17 @@ from sanslabel.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class MoCo(Method):
-    """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b) with its settings for ImageNet.
-    Version 1 has one layer, τ = 0.07 and no blur. The energy of a pair is minus the cosine of query and key: the
-    student's embedding of one view and the teacher's of the other.
+    """Momentum contrast (He et al. 2020), by default version 2 (Chen et al. 2020b) with its settings for ImageNet. The
+    energy of a pair is minus the cosine of query and key: the student's embedding of one view and the teacher's of the
+    other. Version 1 has one layer and τ = 0.07. Its views have no blur, and all are jittered, with a hue of 0.4. Its
+    learning rate falls to a tenth after 120 and 160 of 200 epochs.
 
     BatchNorm normalizes queries and keys in groups of the batch. The keys are grouped at random, so a query and its key
     share a group only by chance. If their groups were the same samples, the statistics would reveal which key is the
-    query's."""
+    query's.
+
+    The cosine of the learning rate falls in every step, and the authors' once an epoch, which is almost the same.
+    BatchNorm's running statistics take in all groups, and the authors' those of one GPU, which see fewer images."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of a view and the teacher's embedding of another"
@@ -52,7 +56,7 @@ class MoCo(Method):
     """K, number of keys in the queue; at most the number of samples"""
     symmetric: bool = False
     """each view is query and key in turn, and the loss is the mean of both; a step has twice the work and twice the
-    keys"""
+    keys. The authors' notebook adds both losses: its settings need twice its learning rate and half its weight decay"""
     groups: Annotated[int, Positive] = 8
     """number of groups in which BatchNorm's statistics are taken, as many as the authors' GPUs; 1 takes the batch as
     one group. Several processes share each group, so each process's share of the batch must be a multiple of this

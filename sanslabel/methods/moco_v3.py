@@ -8,7 +8,6 @@ from math import log
 from typing import Annotated
 
 import torch
-from torch import nn
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
@@ -30,9 +29,12 @@ class MoCoV3(Method):
     """Momentum contrast without a queue, for transformers (Chen, Xie and He 2021). The energy of a pair is minus the
     cosine of the student's prediction, the query, and the teacher's embedding, the key.
 
-    Defaults are the authors' code for ViTs on ImageNet. Their ViTs have fixed sine positions, and their ViT-S has 12
-    heads. For a ResNet-50 the authors use τ = 1, crops from 0.2 and LARS with a learning rate of 0.3. The projector
-    then has two layers, and the predictor does not end in BatchNorm."""
+    Defaults are the authors' code for ViTs on ImageNet. The transformer of `recipe` is theirs: fixed sines as positions,
+    12 heads, and a start from Xavier's uniform distribution. For a ResNet-50 the authors use τ = 1, crops from 0.2 and
+    LARS with a learning rate of 0.3. The projector then has two layers, and the predictor does not end in BatchNorm.
+
+    The teacher moves after the update, as in all methods here. The authors move it before the next pass, which is the
+    same but for the momentum: theirs is one step further along the cosine."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of a prediction and the teacher's embedding of another view"
@@ -55,11 +57,11 @@ class MoCoV3(Method):
     predictor_norm: bool = True
     """BatchNorm without scale at the end of the predictor; the projector always ends in one"""
     frozen_patches: bool = True
-    """the first layer of a transformer, which embeds patches, is not trained; this keeps training stable"""
+    """the first layer of a transformer, which embeds patches, keeps its random start; this keeps training stable"""
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
-        encoder="vit_small",
+        encoder={"name": "vit_small", "positions": "sincos", "heads": 12, "xavier": True},
         optimizer=AdamW(lr=1.5e-4, weight_decay=0.1),
         scaling="linear",
         batch=4096,
@@ -79,10 +81,6 @@ class MoCoV3(Method):
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:
         patches = getattr(encoder, "patch_embed", None)
         if self.frozen_patches and patches is not None:
-            # Xavier's range, with all colors and pixels of a patch as inputs; torch's default range is half as wide.
-            bound = (6 / (patches.proj.weight[0].numel() + patches.proj.out_channels)) ** 0.5
-            nn.init.uniform_(patches.proj.weight, -bound, bound)
-            nn.init.zeros_(patches.proj.bias)
             patches.requires_grad_(False)
         widths = [encoder.width, *[self.hidden] * (self.layers - 1), self.width]
         net = Networks(encoder=encoder, projector=mlp(*widths, final_norm=True, affine=False))

@@ -20,14 +20,18 @@ from sanslabel.losses import nt_xent
 from sanslabel.memory import add_teacher_, follow_
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import LARS, AdamW
-from sanslabel.recipe import Recipe
+from sanslabel.recipe import Group, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimCLR(Method):
     """A simple framework for contrastive learning (Chen et al. 2020). The energy of a pair is minus the cosine of its
     embeddings. Defaults are the authors' code for ImageNet. Its projector has three layers, of width 2048, 2048 and
-    128, with BatchNorm after each. Both views go through the network in one pass."""
+    128, with BatchNorm after each. Both views go through the network in one pass.
+
+    The loss is the mean over all 2N rows, as in the paper. The authors' code adds the means of both views, which is
+    twice as much; `recipe` makes up for that, so that its steps are theirs. Its weight decay stands for 1e-6, from the
+    paper and the authors' code for TensorFlow 2. The command in their README has 1e-4."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of two views"
@@ -37,7 +41,7 @@ class SimCLR(Method):
     embeds_views = True
 
     temperature: Annotated[float, Positive] = 0.1
-    """τ; 0.5 in the paper's CIFAR-10 table"""
+    """τ; 0.5 in the authors' command for CIFAR-10"""
     hidden: Annotated[int, Positive] = 2048
     """width of the projector's hidden layers"""
     width: Annotated[int, Positive] = 128
@@ -50,13 +54,16 @@ class SimCLR(Method):
     """momentum of a teacher that embeds the second view; the paper has none"""
     view: views.AnyView = views.SIMCLR
 
+    # Half the authors' gradient needs half their weight decay. LARS then takes the same steps, but biases and norms,
+    # which have no trust ratio, need twice the learning rate.
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
-        optimizer=LARS(lr=0.3, weight_decay=1e-6),
+        optimizer=LARS(lr=0.3, weight_decay=1e-6 / 2, lr_in_momentum=True),
         scaling="linear",
         batch=4096,
         epochs=100,
         warmup=10,
+        groups=(Group(match="*", vectors=True, lr_factor=2.0),),
     )
     small = Recipe(
         encoder="conv",

@@ -1,6 +1,13 @@
 """The views of papers, for any number of channels. If images are not RGB, only brightness and contrast change.
 
-Sizes are open. Crops and strengths are those of the papers' code, or of its settings for CIFAR.
+Sizes are open. Crops and strengths are those of the papers' code, or of its settings for CIFAR. The rendering differs
+in three ways; `View` states how colors differ.
+
+    resampling    is bilinear, as in the code of MoCo, SimSiam, SwAV and LeJEPA; SimCLR, BYOL, Barlow Twins, VICReg and
+                  DINO have bicubic
+    blur          ends at a twentieth of the side in each direction, as in the code of SimCLR and BYOL; the others use
+                  Pillow's, which has no end. At 96 pixels the kernel here ends at 4 pixels, which is twice the largest σ
+    brightness    is multiplied, as torchvision does it; BYOL's authors add to it
 """
 
 from __future__ import annotations

@@ -63,6 +63,24 @@ def test_both_pools_are_timms(perturbed, pool, options):
     torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=0)
 
 
+def test_another_number_of_heads_is_timms(perturbed):
+    ours = perturbed(encoders.build("vit_micro", channels=1, image_size=28, heads=8))
+    theirs = VisionTransformer(img_size=28, patch_size=4, in_chans=1, **{**MICRO, "num_heads": 8}).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    batch = images(3, 1, 28, 28)
+    torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"heads": 8}, {"xavier": True}, {"positions": "sincos"}])
+def test_a_configuration_gives_the_same_start_under_the_same_seed(options):
+    torch.manual_seed(0)
+    encoder = encoders.build("vit_micro", channels=1, image_size=8, **options)
+    torch.manual_seed(0)
+    again = encoders.build(**encoder.config)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in encoder.state_dict().items())
+    assert again.blocks[0].attn.heads == encoder.blocks[0].attn.heads
+
+
 def test_tokens_of_little_variance_are_normalized_as_in_timm(perturbed):
     ours, theirs = twins(perturbed)
     for network in (ours, theirs):  # variance of the tokens near the 1e-6 that LayerNorm adds to it

@@ -77,7 +77,9 @@ def test_a_last_layer_of_zeros_has_no_gradient(first_batches):
     assert max(p.grad.abs().max().item() for p in net.encoder.parameters()) == 0
 
 
-def test_biases_and_norms_have_the_rate_of_the_authors():
+def test_biases_and_norms_have_the_rate_that_works_in_the_authors_training():
+    """Their gradient is a sixteenth of the whole one, and LARS makes up for it for weights alone; the parity tests
+    train both ways."""
     net, recipe = networks(small()), BarlowTwins.recipe
     (player,) = players_of(net, recipe, 2048).values()
     rates = {}
@@ -86,7 +88,7 @@ def test_biases_and_norms_have_the_rate_of_the_authors():
             rates[p] = group["base_lr"], group["base_decay"], group["adapt"]
     assert player.scale == 8
     for p in net.parameters():
-        assert rates[p] == ((0.2, 1e-6, True) if p.ndim > 1 else (pytest.approx(0.0048), 0.0, False))
+        assert rates[p] == ((0.2, 1.6e-5, True) if p.ndim > 1 else (pytest.approx(0.0003), 0.0, False))
 
 
 def test_the_teacher_embeds_the_second_view(first_batches):

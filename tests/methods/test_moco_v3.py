@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from math import log
 
@@ -133,11 +135,28 @@ def test_scores_are_cosines():
     assert objective.loss.item() == pytest.approx(before, rel=1e-4)
 
 
-def test_the_patch_map_starts_by_xavier_s_range_and_stays():
-    net = networks(replace(SMALL, frozen_patches=True), "vit_micro")
-    projection = net.encoder.patch_embed.proj
-    bound = (6 / (projection.weight[0].numel() + projection.out_channels)) ** 0.5
-    assert 0.95 * bound < projection.weight.abs().max() <= bound
-    assert not projection.bias.any()
-    assert not projection.weight.requires_grad
+def test_the_transformer_of_the_paper_is_the_authors():
+    """Fixed sines, 12 heads, and Xavier's uniform start of every linear layer, with queries, keys and values apart."""
+    options = MoCoV3.recipe.encoder
+    assert isinstance(options, Mapping)
+    torch.manual_seed(0)
+    encoder = encoders.build(**{**options, "name": "vit_tiny"}, image_size=32, patch=16)
+    net = MoCoV3(hidden=8, width=4).networks(encoder, Facts.of_images(100, 3, 32, 32, 0))
+    block = net.encoder.blocks[0]
+    assert (options["name"], block.attn.heads) == ("vit_small", 12)
+    bounds = {"patch_embed.proj": (768 + 192), "blocks.0.attn.qkv": 2 * 192, "blocks.0.attn.proj": 2 * 192}
+    for name, sides in {**bounds, "blocks.0.mlp.fc1": 5 * 192, "blocks.0.mlp.fc2": 5 * 192}.items():
+        layer, bound = net.encoder.get_submodule(name), (6 / sides) ** 0.5
+        assert 0.99 * bound < layer.weight.abs().max() <= bound, name
+        assert not layer.bias.any()
+    assert not net.encoder.pos_embed.requires_grad
+    assert not net.encoder.patch_embed.proj.weight.requires_grad
     assert MoCoV3.recipe.decay_all
+
+
+def test_networks_leave_the_weights_of_the_encoder_as_they_are():
+    """They may be given ones."""
+    encoder = encoders.build("vit_micro", channels=1, image_size=8)
+    before = deepcopy(encoder.state_dict())
+    net = SMALL.networks(encoder, Facts.of_images(100, 1, 8, 8, 0))
+    assert all(torch.equal(before[name], value) for name, value in net.encoder.state_dict().items())

@@ -62,7 +62,7 @@ def test_the_recipe_leaves_biases_and_norms_out_of_decay_and_trust():
     for group in SimCLR.recipe.parameter_groups(net, optimizer):
         vectors = {p.ndim == 1 for p in group["params"]}
         assert vectors == {not group["adapt"]}
-        assert group["base_decay"] == (1e-6 if group["adapt"] else 0.0)
+        assert (group["base_decay"], group["base_lr"]) == ((0.5e-6, 0.3) if group["adapt"] else (0.0, 0.6))
     assert SimCLR.recipe.scale(4096) * optimizer.lr == pytest.approx(4.8)
 
 
