@@ -32,10 +32,10 @@ class LeJEPA(Method):
     gradient.
 
     The authors state crops, colors, optimizer, M, λ and 100 epochs for ImageNet, and `recipe` has these. They state no
-    batch size, warm-up or D; those here are this project's. A local crop has 3/7 of the side, 96 of 224 pixels; the
-    authors' local crops have 98. Their minimal example has two parts that encoders here lack: stochastic depth of 0.1,
-    and a linear layer of width 512 on the class token, whose output is the representation. For a ResNet the authors'
-    weight decay is 5e-4."""
+    batch size, warm-up or D; those here are this project's. For a ResNet their weight decay is 5e-4. A local crop has
+    3/7 of the side, 96 of 224 pixels; the authors' local crops have 98. Encoders here lack two parts of the authors'
+    minimal example. These are stochastic depth of 0.1 and a linear layer on the class token, whose 512 outputs are the
+    representation."""
 
     family = Family.REDUNDANCY_REDUCTION
     energy = "the squared distance of a crop from the mean of the global crops"

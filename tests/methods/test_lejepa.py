@@ -117,6 +117,12 @@ def test_there_is_no_teacher_and_the_projector_is_the_authors():
     assert all(m.bias is not None for m in net.projector if isinstance(m, nn.Linear))
 
 
+def test_all_parameters_decay_as_in_the_authors_example():
+    net, recipe = networks(small()), LeJEPA.recipe
+    groups = recipe.parameter_groups(net, recipe.optimizers[""])
+    assert [(group["base_decay"], len(group["params"])) for group in groups] == [(0.05, len(list(net.parameters())))]
+
+
 def test_gaussianity_prevents_the_collapse_of_invariance_alone(trained):
     """Without a teacher and without a stopped gradient. For N = 128, 51 is the value at the origin, 1.05 the floor."""
     numbers = dict(width=16, hidden=64, directions=64)

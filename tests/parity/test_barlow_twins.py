@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from math import cos, pi
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -64,6 +65,11 @@ def authors_on(gpus: int, processes: int = 1):
 
 def test_barlow_twins_trains_as_its_authors_train(side_by_side):
     side_by_side(METHOD, BarlowTwins.recipe, authors_on(16), deviation="warm-up begins above 0, a 16th of the gradient")
+
+
+def test_the_authors_rate_on_the_whole_gradient_is_another_training(side_by_side):
+    with pytest.raises(AssertionError, match="weights"):
+        side_by_side(METHOD, BarlowTwins.recipe, authors_on(1))
 
 
 def test_two_processes_train_as_the_authors_two(tmp_path):
