@@ -18,8 +18,9 @@ def warmup_cosine(step: int, steps: int, warmup: int, final_factor: float = 0.0,
     """Returns the factor of the learning rate at a step.
 
     During the first `warmup` steps it is a line from `warmup_start`, before the first step, to 1. Then it is a cosine
-    from 1 to `final_factor`, after the last step. In the code of most authors, warm-up is one step behind: their first step
-    has `warmup_start`. The cosine falls in every step; the authors of MoCo, SimSiam and PIRL lower theirs once an epoch.
+    from 1 to `final_factor`, after the last step. In the code of most authors, warm-up is one step behind: their first
+    step has `warmup_start`. The cosine falls in every step; the authors of MoCo, SimSiam and PIRL lower theirs once an
+    epoch.
     """
     if step < warmup:
         return linear((step + 1) / warmup, warmup_start, 1.0)

@@ -14,7 +14,6 @@ from torch import nn
 
 from sanslabel import encoders
 from sanslabel.batchnorm import synchronize_
-from sanslabel.distributed import local_slice
 from sanslabel.engine import optimize, players_of
 from sanslabel.methods.barlow_twins import BarlowTwins
 from sanslabel.optimizers import LARS
@@ -82,9 +81,9 @@ def _two_processes(rank: int, store: str) -> None:
     torch.set_num_threads(1)
     source = open_source("digits", "train").subset(torch.arange(64))
     torch.manual_seed(0)
-    method = METHOD.sized(8)
-    encoder = encoders.build("dcgan", filters=8, channels=1, image_size=8)
-    ours = method.networks(encoder, source.facts(8)).double().train()
+    method = METHOD.sized(16)
+    encoder = encoders.build("dcgan", filters=8, channels=1, image_size=16)
+    ours = method.networks(encoder, source.facts(16)).double().train()
     synchronize_(ours)
     theirs = deepcopy(ours)
     step = authors_on(2, processes=2)(theirs, method)

@@ -23,6 +23,7 @@ def test_moco_trains_as_its_authors_train(side_by_side, symmetric):
         student = [*net.encoder.parameters(), *net.projector.parameters()]
         teacher = [*net.teacher.encoder.parameters(), *net.teacher.projector.parameters()]
         sgd = torch.optim.SGD(student, 0.03 * 16 / 256, momentum=0.9, weight_decay=1e-4)
+        net.queue.embeddings.copy_(normalize(net.queue.embeddings, dim=1))  # it started in float32
         place = 0
 
         def follow():

@@ -41,8 +41,8 @@ def test_moco_v3_trains_as_its_authors_train(side_by_side):
             images = [method.view(batch, 0), method.view(batch, 1)]
             queries = [net.predictor(net.projector(net.encoder(image))) for image in images]
             with torch.no_grad():
-                keys = [net.teacher.projector(net.teacher.encoder(image)) for image in images]
-            loss = loss_of(queries[0], keys[1]) + loss_of(queries[1], keys[0])
+                keys = [net.teacher.projector(net.teacher.encoder(image)) for image in reversed(images)]
+            loss = loss_of(queries[0], keys[0]) + loss_of(queries[1], keys[1])
             adamw.zero_grad()
             loss.backward()
             adamw.step()
@@ -51,5 +51,5 @@ def test_moco_v3_trains_as_its_authors_train(side_by_side):
 
         return step
 
-    deviation = "warm-up begins above 0, teacher's momentum of the step before"
+    deviation = "warm-up begins above 0, teacher's momentum of the step before, its views in reverse"
     side_by_side(method, MoCoV3.recipe, authors, encoder=VIT, deviation=deviation)
