@@ -19,7 +19,9 @@ from sanslabel.optimizers import LARS, AdamW
 from sanslabel.recipe import Group, Recipe
 
 GPUS = 16
-"""on which the authors trained the model that they published"""
+"""on which the authors trained the model that they published. Without it, one step at the peak learning rate moves the
+scales of ResNet-18's first BatchNorm by 65 % of their norm, at a width of 2048; with it by 4 %. It moves weights by
+0.16 %."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ Sizes are open. Crops and strengths are those of the papers' code, or of its set
 in three ways; `View` states how colors differ.
 
     resampling    is bilinear, as in the code of MoCo, SimSiam, SwAV and LeJEPA; SimCLR, BYOL, Barlow Twins, VICReg and
-                  DINO have bicubic
+                  DINO have bicubic, whose matrices take 6 times as long to make
     blur          ends at a twentieth of the side in each direction, as in the code of SimCLR and BYOL; the others use
                   Pillow's, which has no end. At 96 pixels the kernel here ends at 4 pixels, twice the largest σ
     brightness    is multiplied, as torchvision does it; BYOL's authors add to it
