@@ -1,13 +1,13 @@
 """The views of papers, for any number of channels. If images are not RGB, only brightness and contrast change.
 
 Sizes are open. Crops and strengths are those of the papers' code, or of its settings for CIFAR. The rendering differs
-in three ways; `View` states how colors differ.
+from the authors' in four ways; for colors, see `View`.
 
-    resampling    is bilinear, as in the code of MoCo, SimSiam, SwAV and LeJEPA; SimCLR, BYOL, Barlow Twins, VICReg and
-                  DINO have bicubic, whose matrices take 6 times as long to make
-    blur          ends at a twentieth of the side in each direction, as in the code of SimCLR and BYOL; the others use
-                  Pillow's, which has no end. At 96 pixels the kernel here ends at 4 pixels, twice the largest σ
-    brightness    is multiplied, as torchvision does it; BYOL's authors add to it
+Resampling is bilinear, as for MoCo, SimSiam, SwAV and LeJEPA. SimCLR, BYOL, Barlow Twins, VICReg and DINO have bicubic
+resampling, whose matrices would take 6 times as long to make.
+The blur ends at a twentieth of the side in each direction, as for SimCLR and BYOL. The others use Pillow's, which has
+no end. At 96 pixels the kernel here ends at 4 pixels, twice the largest σ.
+Brightness is a factor, as in torchvision. BYOL's authors add to it.
 """
 
 from __future__ import annotations
