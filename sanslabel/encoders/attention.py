@@ -90,4 +90,5 @@ def xavier_(module: nn.Module) -> None:
             outputs, inputs = layer.weight.flatten(1).shape
             bound = math.sqrt(6 / (inputs + outputs // (3 if name.endswith("qkv") else 1)))
             nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,7 +1,7 @@
 """The views of papers, for any number of channels. If images are not RGB, only brightness and contrast change.
 
 Sizes are open. Crops and strengths are those of the papers' code, or of its settings for CIFAR. The rendering differs
-from the authors' in four ways; for colors, see `View`.
+from the authors' in three ways, besides colors (see `View`).
 
 Resampling is bilinear, as for MoCo, SimSiam, SwAV and LeJEPA. SimCLR, BYOL, Barlow Twins, VICReg and DINO have bicubic
 resampling, whose matrices would take 6 times as long to make.
