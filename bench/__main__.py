@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from bench.gpu.page import performance
+from bench.gpu.queue import lines_in
 from bench.machine import facts, occasion, slug
 from bench.peers import INSTALL, NAMES, imported, versions
 
@@ -77,7 +79,7 @@ def _picture(name: str, results: Path) -> Path:
 
 def page() -> str:
     """Returns docs/performance.md, made from all stored results."""
-    text, devices = [INTRODUCTION], set()
+    text, devices, queued = [INTRODUCTION], set(), lines_in(RESULTS.parent / "gpu")
     for path in sorted(RESULTS.glob("*.json")):
         file = json.loads(path.read_text())
         devices.add(file["kind"])
@@ -87,8 +89,8 @@ def page() -> str:
             text.append(module.section(file["parts"][name]))
             if hasattr(module, "draw") and _picture(name, path).exists():
                 text.append(f"![{module.PICTURE}]({_picture(name, path).name})\n")
-    if "cuda" not in devices:
-        text.append("# CUDA\n\nNo GPU was at hand: `python -m bench --device cuda` adds its figures here.\n")
+    if "cuda" not in devices or queued:
+        text.append(performance(queued))
     return "\n".join(text)
 
 

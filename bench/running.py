@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from sanslabel.engine import Player, Record, optimize, players_of
 from sanslabel.methods.method import Method, Networks
 from sanslabel.recipe import Recipe
 from sanslabel.sources import Source, batches, open_source
+from sanslabel.training import run
+from sanslabel.training.choice import Fitted
 from sanslabel.training.journal import Metrics
 from sanslabel.training.run_log import LOG_EVERY
 from sanslabel.training.weight_monitor import WeightMonitor
@@ -74,6 +77,16 @@ def figures(training: Training) -> Iterator[Callable[[Record], object]]:
     with TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder) / "metrics.jsonl", 0)
         yield lambda record: metrics.add(record, monitor.figures())
+
+
+@contextmanager
+def without_estimates() -> Iterator[None]:
+    """Context manager in which `sanslabel.train` takes its settings as they are, and tries no steps to estimate its
+    time. Batch, epochs and image size must be given, or be those of the recipe."""
+    with patch.object(
+        run, "fitted", lambda source, device, recipe, settings, *_: Fitted(source=source, settings=settings)
+    ):
+        yield
 
 
 @lru_cache(1)

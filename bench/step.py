@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from sanslabel.device import autocast, fast_precision, memory_format
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.stopwatch import Stopwatch, timing
+from sanslabel.training.compilation import compile_
 from sanslabel.training.determinism import reproducible
 
 
@@ -67,13 +68,16 @@ IMAGES, TURNS, TURNS_BESIDE = 4096, 15, 3
 AS_EXAMPLES, FAST, LOADER = "lightly", "lightly, bfloat16", "its loader"
 
 
-def training(case: Case, device: torch.device) -> Training:
+def training(case: Case, device: torch.device, compiled: bool = False) -> Training:
     source, method = noise(IMAGES, case.channels, case.side), SimCLR.under(SimCLR.small)
-    return prepared(method, SimCLR.small, source, case.encoder, size=case.size, batch=case.batch, device=device)
+    made = prepared(method, SimCLR.small, source, case.encoder, size=case.size, batch=case.batch, device=device)
+    if compiled:
+        compile_(made.net)
+    return made
 
 
-def bare(case: Case, device: torch.device) -> Iterator[None]:
-    whole = training(case, device)
+def bare(case: Case, device: torch.device, compiled: bool = False) -> Iterator[None]:
+    whole = training(case, device, compiled)
     views = torch.rand(2 * case.batch, case.channels, case.size, case.size, device=device).to(whole.precision)
     while True:
         with autocast(device, whole.precision):
@@ -125,46 +129,67 @@ def _update(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
-def _turn(steps: Iterator[Any], count: int) -> Callable[[], object]:
+def turn(steps: Iterator[Any], count: int) -> Callable[[], object]:
+    """Returns a call that takes so many steps."""
     return lambda: next(itertools.islice(steps, count - 1, None))
 
 
 def lines(device: torch.device) -> Iterator[dict[str, Any]]:
     for case in CASES[device.type]:
-        images, whole = case.batch * case.steps, training(case, device)
-        multiplied, products = product(device, whole.precision)
-        calls = {"whole": _turn(followed(whole), case.steps), "bare": _turn(bare(case, device), case.steps)}
-        with reproducible(device):
-            taken = interleaved(calls | {"product": multiplied}, device, TURNS)
+        figures = measured(case, device)
+        whole = turn(followed(training(case, device)), case.steps)
+        yield figures | {"beside": {} if imported("lightly") is None else beside(case, whole, device, (0, WORKERS))}
+
+
+def measured(
+    case: Case, device: torch.device, turns: int = TURNS, at_least: float = 0.3, compiled: bool = False
+) -> dict[str, Any]:
+    """Returns the speed of the whole and the bare step, the share of views, and the operations of an image."""
+    images, whole = case.batch * case.steps, training(case, device, compiled)
+    multiplied, products = product(device, whole.precision)
+    calls = {"whole": turn(followed(whole), case.steps), "bare": turn(bare(case, device, compiled), case.steps)}
+    with reproducible(device):
+        taken = interleaved(calls | {"product": multiplied}, device, turns, at_least)
+        with torch.compiler.set_stance("force_eager"):  # operations in compiled code are not counted
             needed = operations(calls["bare"])
-            with timing(Stopwatch(device)) as watch:
-                for _ in range(3):
-                    calls["whole"]()
-                finish(device)
-                spent = watch.lap()
-        times = list(zip(taken["whole"], taken["bare"], taken["product"], strict=True))
-        yield {
-            "case": str(case),
-            "images_per_second": {side: images / median(taken[side]) for side in calls},
-            "ratio_quartiles": quartiles([limit / ours for ours, limit, _ in times]),
-            "views_share": spent.get("views", 0) / sum(spent.values()),
-            "utilization": median(needed / ours / (products / once) for ours, _, once in times),
-            "beside": _beside(case, calls["whole"], device),
-        }
+        share = views_share(calls["whole"], device)
+    times = list(zip(taken["whole"], taken["bare"], taken["product"], strict=True))
+    return {
+        "case": str(case),
+        "images_per_second": {side: images / median(taken[side]) for side in calls},
+        "ratio_quartiles": quartiles([limit / ours for ours, limit, _ in times]),
+        "views_share": share,
+        "operations": needed / images,
+        "utilization": median(needed / ours / (products / once) for ours, _, once in times),
+    }
 
 
-def _beside(case: Case, whole: Callable[[], object], device: torch.device) -> dict[str, float]:
+def views_share(whole: Callable[[], object], device: torch.device) -> float:
+    """Returns the share of the time of whole steps that their views take."""
+    with timing(Stopwatch(device)) as watch:
+        for _ in range(3):
+            whole()
+        finish(device)
+        spent = watch.lap()
+    return spent.get("views", 0) / sum(spent.values())
+
+
+def beside(
+    case: Case,
+    whole: Callable[[], object],
+    device: torch.device,
+    workers: Sequence[int],
+    at_least: float = 8.0,
+) -> dict[str, float]:
     """Returns images a second of this package's step and of lightly's, measured by turns."""
-    if imported("lightly") is None:
-        return {}
     kinds = (AS_EXAMPLES, FAST, LOADER) if fast_precision(device) == "bfloat16" else (AS_EXAMPLES, LOADER)
     calls, fed, within = {"whole": whole}, {"whole": case.batch * case.steps}, {"whole": partial(reproducible, device)}
-    for kind, workers in itertools.product(kinds, (0, WORKERS)):
-        name, images = f"{kind}, {workers} workers", case.batch * (case.epoch if workers else case.steps)
-        calls[name], fed[name] = lightly_epoch(case, device, kind, workers, images), images
+    for kind, count in itertools.product(kinds, workers):
+        name, images = f"{kind}, {count} workers", case.batch * (case.epoch if count else case.steps)
+        calls[name], fed[name] = lightly_epoch(case, device, kind, count, images), images
         if kind == LOADER:
             within[name] = within["whole"]
-    taken = interleaved(calls, device, TURNS_BESIDE, at_least=8.0, contexts=within)
+    taken = interleaved(calls, device, TURNS_BESIDE, at_least, contexts=within)
     return {side: fed[side] / median(times) for side, times in taken.items()}
 
 
