@@ -25,7 +25,7 @@ def performance(lines: Sequence[Line]) -> str:
 def learned(lines: Sequence[Line]) -> str:
     """Returns the section on a GPU of docs/learning.md."""
     measured = _of("e", lines)
-    cells = [cells for line in measured for cells in _learned(line)]
+    cells = [_pixels(line) for line in measured[:1]] + [cells for line in measured for cells in _learned(line)]
     head = ["method", "encoder", "device", "seconds", "loss of the first and last epoch", "representation"]
     head += ["kNN", "linear", "gain over own start, kNN", "linear"]
     texts = ["## One GPU: 60,000 images in color", prose(learning.__doc__), _occasions(measured)]
@@ -117,6 +117,17 @@ def missing(lines: Sequence[Line], kinds: str) -> str:
     errors = {name: f"at {line['commit']}: {line['error']}" for name, line in failed.items() if name[0] in kinds}
     texts += [f"* {name} failed {error}" for name, error in errors.items()]
     return "\n".join([f"{COMMAND} still has these items to measure:", "", *texts]) if texts else ""
+
+
+def _pixels(line: Line) -> list[str]:
+    """Returns the cells of raw pixels, which are the same beside every method."""
+    return [
+        *[""] * 5,
+        "pixels",
+        *(f"{line['scores']['pixels'][protocol]:.1f}" for protocol in ("knn", "linear")),
+        "",
+        "",
+    ]
 
 
 def _learned(line: Line) -> Iterator[list[str]]:
