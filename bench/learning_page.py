@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from bench.gpu.page import learned
+from bench.gpu.queue import lines_in
 from bench.learning_tasks import BASELINES, CPU, CUDA, Line, Setting, settings
 from bench.markdown import table
 from sanslabel import methods
@@ -61,7 +63,7 @@ def page(lines: Sequence[Line]) -> str:
         title = setting.title if device == "cpu" else f"{setting.title}, {device}"
         text += f"\n## {title}: {setting.samples:,} images\n\n"
         text += tables([line for line in lines if line["device"] == device], setting)
-    return text
+    return f"{text}\n{learned(lines_in(HEAD.parent / 'results' / 'gpu'))}"
 
 
 def tables(lines: Sequence[Line], setting: Setting) -> str:

@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
+import torch
 
 from bench.gpu import needs, page
+from bench.gpu import run as gpu
 from bench.gpu.items import FASHION, absent, items
 from bench.gpu.place import Place
 from bench.gpu.queue import Item, allowed, is_measured, lines_in, measured, unmeasured
 from bench.gpu.worker import Worker
 from sanslabel import methods
+from sanslabel.sources import Request, open_source
 
 ABOUT = {"device": "a card", "commit": "new", "torch": "2", "cuda": "13", "python": "3", "on": "today"}
 
@@ -142,6 +146,53 @@ def test_the_page_lists_what_is_missing_and_what_failed():
     assert "* b/32 failed at new: it broke" in text
     assert "* e: simclr; vicreg;" in page.learned(lines)
     assert "No GPU" not in text
+
+
+def test_a_second_call_goes_on_where_the_first_one_stopped(tmp_path, monkeypatch, capsys):
+    """On a card that is none, with a clock and a worker that measure nothing."""
+    now, out, results = [0.0], tmp_path / "out", tmp_path / "results"
+
+    class Measuring:
+        def __init__(self, place, log, scratch):
+            assert (place.kind, place.toy) == ("cuda", False)
+
+        def __call__(self, item, left):
+            now[0] += 10
+            return {"error": "it broke"} if item.name == "b" else {"value": 1}
+
+        def stop(self):
+            now[0] = 0
+
+    queue = [item(name) for name in "abcd"]
+    timed = partial(measured, clock=lambda: now[0])
+    for name, value in {"items": lambda: queue, "Worker": Measuring, "measured": timed, "RESULTS": results}.items():
+        monkeypatch.setattr(gpu, name, value)
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda: "A card")
+    with pytest.raises(SystemExit, match="1 items failed"):
+        gpu.run(out, 25, "images.npz", "abc")
+    results.mkdir()
+    for file in out.glob("*.jsonl"):
+        file.rename(results / file.name)  # as a person copies them
+    gpu.run(out, 25, "images.npz", "abc")
+    assert [line["item"] for line in [*lines_in(results), *lines_in(out)]] == ["a", "b", "c", "d"]
+    assert {line["device"] for line in lines_in(out)} == {"A card"}
+    assert capsys.readouterr().out.count("items to measure") == 2
+
+
+def test_without_a_gpu_it_says_what_can_be_done(tmp_path):
+    with pytest.raises(SystemExit, match="--rehearse runs all items on the CPU"):
+        gpu.run(tmp_path, 60, None, "abc")
+
+
+def test_what_is_brought_is_read_as_the_set_itself(tmp_path, monkeypatch):
+    few = open_source("fashion", "test").subset(torch.arange(20))
+    monkeypatch.setattr(gpu, "open_source", lambda name, split: few)
+    brought = open_source(gpu.bring(tmp_path), "train")
+    request = Request(torch.arange(20))
+    assert brought.load(request).images.pixels.equal(few.load(request).images.pixels)
+    assert brought.labels.equal(few.labels)
+    assert brought.classes == few.classes
 
 
 @pytest.mark.learning

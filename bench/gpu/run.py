@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,8 +87,7 @@ def _measured(
     print(f"{about['device']}: {len(todo)} items to measure", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     file, failed = out / f"{slug(about['device'])}-{datetime.now():%Y-%m-%d-%H%M%S}.jsonl", 0
-    signal.signal(signal.SIGTERM, _end)
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, _ended_by_sigterm():
         worker = Worker(place, out / "items.log", Path(scratch))
         try:
             for line in measured(todo, lines, worker, about, file, deadline):
@@ -120,5 +120,15 @@ def _about(device: str, code: str) -> dict[str, Any]:
     return {"device": device, "commit": code, **versions, "on": datetime.now().date().isoformat()}
 
 
-def _end(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Context manager in which SIGTERM ends the process as sys.exit does."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
