@@ -25,7 +25,7 @@ pytestmark = pytest.mark.faults
 
 BATCH, STEPS = 32, 20
 SMALL = {"name": "dcgan", "filters": 8}
-"""in the place of conv: it has BatchNorm, too, and a hundredth of the weights"""
+"""in the place of conv: from 16 pixels on it has BatchNorm, too, and a hundredth of the weights"""
 PRINTED = "{:<18} {:<10} {:>9} {:>9.1e} {:>9.1e} {:>6}"
 
 
@@ -40,6 +40,7 @@ def variants() -> list[tuple[str, dict]]:
         *found,
         ("moco", {"groups": 4}),
         ("relative_position", {"dropout": 0.5}),
+        ("rotation", {"rotations": 1}),
         ("npid", {"negatives": 16}),
         ("npid", {"negatives": 16, "nce": True}),
     ]
@@ -52,11 +53,11 @@ def session(name: str, numbers: dict):
     recipe = chosen.small
     method = chosen.under(recipe)
     wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
-    method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
+    small, side = (SMALL, 16) if recipe.encoder == "conv" else (recipe.encoder, 8)
+    method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(side)
     torch.manual_seed(0)
-    small = SMALL if recipe.encoder == "conv" else recipe.encoder
-    encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=8)
-    net = method.networks(encoder, source.facts(8)).train()
+    encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=side)
+    net = method.networks(encoder, source.facts(side)).train()
     if not hasattr(net, "generator"):  # which starts from float32 latents
         net.double()
     synchronize_(net)
