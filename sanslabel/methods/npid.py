@@ -36,12 +36,13 @@ class NPID(Method):
     they use the exact softmax (`negatives=None`) and τ = 0.1.
 
     The loss is the cross-entropy of finding the image among 1 + K, which needs no Z. The authors' later models have it,
-    too. `nce` is the paper's noise-contrastive estimation, with Z as in the authors' code; docs/negatives.md compares
-    both.
+    too. `nce` is the paper's noise-contrastive estimation, with Z as in the authors' code. On small sets the bank is
+    full before embeddings spread, and Z is far too small then: on 1,024 digits the loss of `nce` rises to 20 times its
+    value at chance. docs/negatives.md compares both on 60,000 images.
 
-    The first epoch only fills the bank, which the authors' does not. A cross-entropy would otherwise draw images toward
-    the random embeddings of the start. `nce` trains from the first step on, since its Z is that of a random bank.
-    Several processes share BatchNorm's statistics, where the authors' GPUs do not."""
+    Unlike the authors', the first epoch only fills the bank, since random embeddings would push a cross-entropy above
+    its value at chance. `nce` trains from the first step on, since its Z is that of a random bank. Several processes
+    share BatchNorm's statistics, where the authors' GPUs do not."""
 
     family = Family.CONTRASTIVE
     energy = "minus the cosine of an image and its embedding in the bank"

@@ -64,4 +64,4 @@ def test_npid_trains_as_its_authors_train(side_by_side, loss, hyperparameters, d
 
         return step
 
-    side_by_side(method, NPID.recipe, authors, deviation=deviation, warmup=0)
+    side_by_side(method, NPID.recipe, authors, image_size=16, deviation=deviation, warmup=0)

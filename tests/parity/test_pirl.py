@@ -80,7 +80,7 @@ def test_pirl_trains_as_its_authors_train(side_by_side, loss, hyperparameters, d
 
         return step
 
-    side_by_side(method, PIRL.recipe, authors, deviation=deviation, warmup=0)
+    side_by_side(method, PIRL.recipe, authors, image_size=16, deviation=deviation, warmup=0)
 
 
 @pytest.mark.parametrize("negatives", [None, K])
