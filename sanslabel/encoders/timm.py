@@ -47,8 +47,12 @@ class Timm(Encoder):
 
 
 def pretrained_settings(name: str) -> tuple[int, Scaling]:
-    """Returns the side in pixels and the (mean, std) of three channels that the model was pretrained with. Raises
-    BadInput if timm does not know the name, or cannot be imported."""
+    """Returns the side in pixels and the (mean, std) of three channels that the model was pretrained with.
+
+    Two of timm's test settings are not used: it reads the middle of a square, `crop_pct` of its side, and resizes with
+    `interpolation`, mostly bicubic. Here every encoder reads the full square, resized bilinearly. Raises BadInput if
+    timm does not know the name, or cannot be imported.
+    """
     _check_name(name)
     config = _library().get_pretrained_cfg(name.removeprefix(PREFIX))
     return config.input_size[-1], (config.mean, config.std)

@@ -65,7 +65,8 @@ def open_subject(run: str | Path, network: str | None = None, data: AnyData | No
 
 
 def _timm_subject(name: str, data: AnyData | None) -> Subject:
-    """Returns a pretrained encoder of timm, scaled as it was pretrained, for images with the channels of the data."""
+    """Returns a pretrained encoder of timm, scaled as it was pretrained, for images with the channels of the data. It
+    reads the same squares as every other encoder, see `pretrained_settings`."""
     if data is None:
         raise BadInput(f"{name}: is measured on data that you choose; name labeled data with --data.")
     channels = open_source(data).channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from sanslabel.encoders.dcgan import initialize_, kernel_size, map_sizes
@@ -36,7 +37,7 @@ class Generator(nn.Module):
         initialize_(self)
 
     def forward(self, code: Tensor) -> Tensor:
-        return self.layers(code)
+        return self.layers(_as_computed(code, self))
 
 
 class Mirror(nn.Module):
@@ -55,7 +56,12 @@ class Mirror(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, code: Tensor) -> Tensor:
-        return self.layers(code)
+        return self.layers(_as_computed(code, self))
+
+
+def _as_computed(code: Tensor, module: nn.Module) -> Tensor:
+    """Returns a code in the dtype in which the module's weights compute. Draws are in float32."""
+    return code if torch.is_autocast_enabled(code.device.type) else code.to(next(module.parameters()).dtype)
 
 
 def generator(encoder: Encoder, width: int, filters: int = 64) -> nn.Module:

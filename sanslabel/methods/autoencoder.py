@@ -23,8 +23,11 @@ from sanslabel.recipe import Recipe
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(Method):
     """An autoencoder (Hinton and Salakhutdinov 2006). The energy of an image is the mean squared error of its
-    reconstruction, with pixels in [-1, 1]. If `sparsity` is above 0, the cost of the code is added. Training is end to
-    end with Adam and ReLU; the paper first trains layer by layer, as Boltzmann machines."""
+    reconstruction, with pixels in [-1, 1]. If `sparsity` is above 0, the cost of the code is added.
+
+    The layers are the paper's. Training is end to end with ReLU, the squared error and Adam, as in the course whose
+    learning rate and epochs the recipe `paper` has. The paper first trains layer by layer, as Boltzmann machines with
+    logistic units, and then descends the cross-entropy of pixels."""
 
     family = Family.GENERATIVE
     energy = "the squared error of an image's reconstruction from its code"
@@ -42,7 +45,7 @@ class Autoencoder(Method):
     view: views.View = views.WHOLE
 
     recipe = Recipe(
-        encoder={"name": "mlp", "hidden": [1000, 500, 250]},
+        encoder={"name": "mlp", "hidden": [1000, 500, 250], "scaling": None},
         optimizer=AdamW(lr=1e-3),
         epochs=20,
         final_lr_factor=1.0,

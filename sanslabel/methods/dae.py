@@ -33,8 +33,8 @@ class DAE(Method):
     corrupted images back to the data.
 
     For small normal noise of variance σ², reconstruction minus image is σ² times the gradient of the data's log density
-    (Alain and Bengio 2014). The recipe `paper` is that of a course: 784 - 500 - 784 with tanh, and a dropout layer as
-    the corruption. The recipe `small` uses ReLU."""
+    (Alain and Bengio 2014). The recipe `paper` is that of a course: 784 - 500 - 784 with tanh on pixels in [-1, 1], and
+    a dropout layer as the corruption. The recipe `small` uses ReLU, and standardizes the encoder's input."""
 
     family = Family.GENERATIVE
     energy = "the squared error of an image's reconstruction"
@@ -57,7 +57,7 @@ class DAE(Method):
     view: views.View = views.WHOLE
 
     recipe = Recipe(
-        encoder={"name": "mlp", "activation": "tanh"},
+        encoder={"name": "mlp", "activation": "tanh", "scaling": "signed"},
         optimizer=AdamW(lr=1e-3),
         batch=256,
         epochs=20,

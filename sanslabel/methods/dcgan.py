@@ -33,11 +33,12 @@ ADAM = AdamW(lr=2e-4, betas=(0.5, 0.999))
 class DCGAN(Method):
     """Deep convolutional adversarial networks (Radford et al. 2016). The energy of an image is minus the
     discriminator's logit that it is data. Data and generated images pass through the discriminator one after the other,
-    each with BatchNorm statistics of their own. The generator descends -ln D(G(z)).
+    each with BatchNorm statistics of their own. The running statistics are those of data alone, where the example's
+    follow both. The generator descends -ln D(G(z)).
 
-    Initial weights and learning rates are the paper's. Kernels of 4, 64 filters and normal latents are from PyTorch's
-    example at 64 pixels. The authors' code has kernels of 5, 128 filters and uniform latents. Smaller images have fewer
-    stages."""
+    Initial weights, learning rates and batch are the paper's. Kernels of 4, 64 filters, 25 epochs and normal latents
+    are from PyTorch's example at 64 pixels. The authors' code has kernels of 5, 128 filters and uniform latents.
+    Smaller images have fewer stages."""
 
     family = Family.GENERATIVE
     energy = "minus the discriminator's logit that an image is data"

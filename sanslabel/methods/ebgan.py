@@ -33,8 +33,12 @@ class EBGAN(Method):
     which is never below 0. By default it is the squared error of the image's reconstruction. The critic descends C(y) +
     [m - C(G(z))]₊ and the generator descends C(G(z)), each in a step of its own.
 
-    The margin is in the unit of the energy, a mean over pixels in [-1, 1]; the paper's margins are for sums. Learning
-    rates and the weight of the pull-away term are those of a common PyTorch reference."""
+    The loss is the paper's: a hinge for each sample, squared cosines in the pull-away term, and a gradient through both
+    places of an image in its error. The widths of code and noise, the margin, Adam and the batch are those of a common
+    PyTorch reference, whose margin is in the unit of the same energy, the mean over pixels in [-1, 1]. The paper's
+    energy is a norm, so its margins have another unit. Both networks have DCGAN's layers; the reference's are smaller.
+    The critic moves first; in the reference, the generator does. BatchNorm's running statistics are those of data
+    alone, since energies of data are read with them later."""
 
     family = Family.GENERATIVE
     energy = "the cost network's output, by default the squared error of an image's reconstruction"
@@ -49,9 +53,9 @@ class EBGAN(Method):
     """the cost network: an autoencoder's squared error, or a softplus on the encoder's representation"""
     pull_away: Annotated[float, NonNegative] = 0.1
     """weight of the mean squared cosine of the generated images' codes; 0 leaves it out"""
-    noise: Annotated[int, Positive] = 100
+    noise: Annotated[int, Positive] = 62
     """width of a latent"""
-    code: Annotated[int | None, Positive] = None
+    code: Annotated[int | None, Positive] = 32
     """width of the autoencoder's code; None takes the encoder's representation as the code"""
     filters: Annotated[int, Positive] = 64
     """channels of the last maps of generator and decoder, if the encoder is convolutional"""
@@ -73,7 +77,7 @@ class EBGAN(Method):
         optimizer={"critic": ADAM, "generator": ADAM},
         epochs=400,
         final_lr_factor=1.0,
-        hyperparameters=dict(margin=0.1, noise=2),
+        hyperparameters=dict(margin=0.1, code=None, noise=2),
     )
 
     def networks(self, encoder: Encoder, facts: Facts) -> Networks:

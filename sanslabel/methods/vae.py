@@ -34,7 +34,9 @@ class VAE(Method):
     noisy codes; with β = 1 this mean bounds -ln p(x). The energy of a single image takes the mean code, without noise.
 
     The first term is a sum over pixels, the second over the dimensions of the code. Noise is a function of the key.
-    Defaults are those of a course and of PyTorch's example."""
+    Defaults are those of PyTorch's example, and the 20 epochs those of a course. Both sources also sum over the batch,
+    where this loss is the mean. Adam makes the same steps on a sum and on a mean, but for its ε. The variance of a code
+    is kept between e^-10 and e^10, so that it stays finite. The recipe `small` standardizes the encoder's input."""
 
     family = Family.GENERATIVE
     energy = "the negative log likelihood of an image given its code, plus the cost of the code"
@@ -57,7 +59,13 @@ class VAE(Method):
     """channels of the decoder's last maps, if the encoder is convolutional"""
     view: views.View = views.WHOLE
 
-    recipe = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), batch=128, epochs=20, final_lr_factor=1.0)
+    recipe = Recipe(
+        encoder={"name": "mlp", "hidden": 400, "scaling": None},
+        optimizer=AdamW(lr=1e-3),
+        batch=128,
+        epochs=20,
+        final_lr_factor=1.0,
+    )
     small = Recipe(encoder="mlp", optimizer=AdamW(lr=1e-3), epochs=40)
     toy = Recipe(
         encoder={"name": "mlp", "hidden": [128, 128]},

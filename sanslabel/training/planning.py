@@ -173,13 +173,18 @@ def check_together(device: torch.device, settings: Settings) -> None:
 
 
 def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source: Source) -> dict[str, Any]:
-    """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved."""
+    """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved.
+
+    The option `scaling` may be a word: "signed" brings pixels to [-1, 1], and "standardized", the default of most
+    encoders, to the mean 0 and the deviation 1 of these data.
+    """
     options = encoders.encoder_options(encoder)
     encoder_class = encoders.encoder_class(str(options.get("name")))
-    if isinstance(spec, ImageSpec) and encoder_class.signed:
-        options = {"scaling": ((0.5,) * spec.channels,) * 2, **options}
-    elif signal == "image":
-        options = {"scaling": source.standardization(), **options}
+    scaling = options.get("scaling", "signed" if encoder_class.signed else "standardized")
+    if isinstance(spec, ImageSpec) and scaling == "signed":
+        options["scaling"] = ((0.5,) * spec.channels,) * 2
+    elif signal == "image" and scaling == "standardized":
+        options["scaling"] = source.standardization()
     arguments: dict[str, Any] = {**options, **spec.arguments}
     with torch.device("meta"):  # only names and shapes, no weights
         return encoders.build(**arguments).config

@@ -63,6 +63,19 @@ def test_blocks_of_a_transformer_move_slower_the_deeper_they_lie():
     assert len(factor) == len(list(net.parameters()))
 
 
+@pytest.mark.parametrize("name", ["vit_micro", "conv"])
+def test_the_class_token_and_positions_have_no_weight_decay(name):
+    """As in MAE's fine-tuning; before, only tensors of one dimension had none."""
+    encoder = encoders.build(name, channels=1, image_size=8, **({"patch": 4} if name == "vit_micro" else {}))
+    net = Networks(encoder=encoder, classifier=torch.nn.Linear(encoder.width, 10))
+    recipe = Finetune(weight_decay=0.05).recipe(encoder, 1000)
+    groups = recipe.parameter_groups(net, recipe.optimizers[""])
+    decay = {id(p): group["base_decay"] for group in groups for p in group["params"]}
+    for key, parameter in net.named_parameters():
+        without = parameter.ndim == 1 or key.endswith(("cls_token", "pos_embed"))
+        assert decay[id(parameter)] == (0 if without else 0.05), key
+
+
 def test_a_rate_of_almost_nothing_is_the_probe():
     source = open_source("digits", "train")
     encoder = encoders.build("conv", channels=1, image_size=8).eval()

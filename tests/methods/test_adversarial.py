@@ -18,7 +18,7 @@ CLOCK = Clock(0, 0, 0, 10, 5)
 METHODS = {
     "dcgan": DCGAN(noise=8, filters=8),
     "ebgan": EBGAN(noise=8, code=6, filters=8),
-    "ebgan without a code": EBGAN(noise=8, filters=8),
+    "ebgan without a code": EBGAN(noise=8, code=None, filters=8),
     "ebgan with softplus": EBGAN(noise=8, cost="softplus", filters=8),
 }
 both = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -137,6 +137,17 @@ def test_samples_beyond_the_margin_leave_the_critic_alone():
         assert int((of_fake < bound).sum()) == kept
         found = torch.autograd.grad(objective.loss, weights)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_ebgan_has_the_reference_s_widths_and_no_layer_of_67_million_weights():
+    """At 64 pixels the encoder's maps have 8,192 numbers. As a code, they would need 8192 x 512 x 4 x 4 weights."""
+    with torch.device("meta"):
+        encoder = encoders.build("dcgan", channels=3, image_size=64)
+        net = EBGAN().networks(encoder, Facts.of_images(64, 3, 64, 64, 0))
+    assert (encoder.width, net.critic.encoder.width) == (8192, 32)
+    assert net.critic.decoder.layers[1].weight.shape == (32, 512, 4, 4)
+    assert net.generator.layers[1].weight.shape == (62, 512, 4, 4)
+    assert max(p.numel() for p in net.parameters()) == 512 * 256 * 4 * 4
 
 
 @both

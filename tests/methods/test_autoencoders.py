@@ -15,8 +15,10 @@ from sanslabel.methods.abilities import Samples, require
 from sanslabel.methods.autoencoder import Autoencoder
 from sanslabel.methods.dae import DAE
 from sanslabel.methods.method import Networks
+from sanslabel.methods.vae import VAE
 from sanslabel.randomness import permutation
-from sanslabel.sources import Request
+from sanslabel.sources import Request, open_source
+from sanslabel.training.planning import encoder_configs
 from sanslabel.views import corrupted
 
 FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
@@ -111,6 +113,22 @@ def test_every_encoder_has_a_decoder(name):
     torch.testing.assert_close(
         method.decode(net, method.encode(net, images)), (by_hand(net, 2 * images - 1) + 1) / 2, atol=1e-5, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "hidden", "scaling"),
+    [
+        (Autoencoder, [1000, 500, 250], None),  # pixels in [0, 1], as the paper's
+        (DAE, [500], [[0.5], [0.5]]),  # pixels in [-1, 1], as the course's
+        (VAE, [400], None),  # pixels in [0, 1], as PyTorch's example and the course
+    ],
+)
+def test_the_paper_s_layers_read_the_paper_s_pixels(method, hidden, scaling):
+    source = open_source("digits", "train")
+    config = encoder_configs(method(), method.recipe.encoder, source, 8)["image"]
+    assert (config["hidden"], config["scaling"]) == (hidden, scaling)
+    small = encoder_configs(method(), method.small.encoder, source, 8)["image"]
+    assert (small["hidden"], small["scaling"]) == ([500], [list(s) for s in source.standardization()])
 
 
 def test_samples_are_functions_of_their_keys():

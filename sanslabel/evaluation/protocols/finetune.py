@@ -34,14 +34,19 @@ from sanslabel.scores import Score
 from sanslabel.sources import Source, batches
 from sanslabel.views import LogMel, View
 
+WITHOUT_DECAY = ("cls_token", "pos_embed")
+"""parameters of transformers, by their last name, that get no weight decay though they are no vectors"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Protocol):
     """The accuracy of an encoder that is trained further by the method `supervised`.
 
     All settings are fixed beforehand; none is chosen by results. Weight decay and layer decay are those of He et al.
-    2022 (MAE), table 9. The head starts as the linear probe, so that its first steps do not spoil the encoder: Kumar et
-    al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution".
+    2022 (MAE), table 9. As in their code, biases, norms, the class token and positions have no weight decay. Drop path,
+    mixed images, smoothed labels and random changes of color are left out. The head starts as the linear probe, so that
+    its first steps do not spoil the encoder: Kumar et al. 2022, "Fine-tuning can distort pretrained features and
+    underperform out-of-distribution".
     """
 
     steps: Annotated[int, Bounds(least=1)] = 800
@@ -114,8 +119,11 @@ class Finetune(Protocol):
     def recipe(self, encoder: Encoder, samples: int) -> Recipe:
         """Returns a recipe that warms up for a tenth of the epochs and then follows a cosine to 0."""
         epochs = self.epochs(samples)
+        first = [name for name, _ in encoder.named_parameters() if name.rpartition(".")[2] in WITHOUT_DECAY]
+        factors = dict.fromkeys(first, 1.0) | self.lr_factors(encoder)
         groups = tuple(
-            Group(match=f"encoder.{pattern}", lr_factor=factor) for pattern, factor in self.lr_factors(encoder).items()
+            Group(match=f"encoder.{pattern}", lr_factor=factor, decay_factor=0.0 if pattern in first else None)
+            for pattern, factor in factors.items()
         )
         return Recipe(
             optimizer=AdamW(lr=self.lr, weight_decay=self.weight_decay),
