@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
+DECODE_FACTOR = 8 / 7
+"""the side to which pictures of files are reduced, as a factor of the side that the encoder reads: 256 for 224"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sanslabel.batch import Clock
+from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.optimizers import Groups, Optimizer
 from sanslabel.schedules import cosine, step_decay, warmup_cosine
 
@@ -50,6 +51,9 @@ class Recipe:
     """samples in a step, over all processes"""
     encoder: str | Mapping[str, Any] = "conv"
     """a name, or a name with options, such as {"name": "mlp", "hidden": [128, 128]}"""
+    decode_factor: float = DECODE_FACTOR
+    """the side to which larger pictures of files are reduced, as a factor of the side that the encoder reads; 4.1 leaves
+    enough pixels for any crop from 8 % of the area on"""
     scaling: Literal["linear", "sqrt", "none"] = "none"
     """factor of the learning rate for a batch size: batch / 256, sqrt(batch) or 1"""
     warmup: float = 0.0

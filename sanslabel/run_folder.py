@@ -30,6 +30,7 @@ from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, open_source, splits
 from sanslabel.sources.held_out import without_measured
+from sanslabel.sources.images import with_decode_factor
 from sanslabel.sources.levels import SIXTEEN_BITS
 from sanslabel.verdict import Verdict, verdict
 from sanslabel.wording import worded
@@ -282,8 +283,10 @@ class RunFolder:
         return self._open_source(chosen, split, channels, of_run=data is None)
 
     def training_source(self, data: Data) -> Source:
-        """Returns the samples that the run is trained on. `data` states where they are now."""
-        return self._open_source(data, "train", self.known_plan.encoder.get("channels"), of_run=True)
+        """Returns the samples that the run is trained on, with pictures as large as in training. `data` states where
+        they are now."""
+        source = self._open_source(data, "train", self.known_plan.encoder.get("channels"), of_run=True)
+        return with_decode_factor(source, self.recipe().decode_factor)
 
     def _open_source(self, data: Data, split: Split, channels: int | None, of_run: bool) -> Source:
         """Returns samples of any data, or of the run's own data, which are opened as when the run began."""

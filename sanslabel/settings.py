@@ -16,6 +16,7 @@ Track = Literal["tensorboard"]
 Sharding = Literal["replicate", "full"]
 
 Size = Annotated[int, Bounds(least=1, most=1 << 14)]
+DecodeFactor = Annotated[float, Bounds(least=1, most=16)]
 Epochs = Annotated[int, Bounds(least=1, most=1 << 31)]
 BatchSize = Annotated[int, Bounds(least=2, most=1 << 31)]
 Chunk = Annotated[int, Bounds(least=1, most=1 << 31)]
@@ -53,6 +54,9 @@ class Settings:
     image_size: Size | None = None
     """side in pixels of the images that the encoder reads; by default chosen for the data and the machine, for arrays
     the data's"""
+    decode_factor: DecodeFactor | None = None
+    """side to which larger pictures of files are reduced before crops are drawn, as a factor of --image-size; 4.1 leaves
+    enough pixels for crops of 8 % of the area, and takes more memory and time; by default the recipe's"""
     weights: str | None = None
     """weights that the encoder starts from: a run folder, a .safetensors file, or a folder with model.safetensors; by
     default random ones"""

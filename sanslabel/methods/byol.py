@@ -53,6 +53,7 @@ class BYOL(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
+        decode_factor=4.1,
         optimizer=LARS(lr=0.2, weight_decay=1.5e-6),
         scaling="linear",
         batch=4096,

@@ -71,6 +71,7 @@ class Data2Vec(Method):
 
     recipe = Recipe(
         encoder="vit_base",
+        decode_factor=4.1,
         optimizer=AdamW(lr=2e-3, weight_decay=0.05),
         batch=2048,
         epochs=800,

@@ -70,6 +70,7 @@ class DeepCluster(Method):
 
     recipe = Recipe(
         encoder="resnet50",
+        decode_factor=3.1,
         optimizer=LARS(lr=0.3, weight_decay=1e-6),
         scaling="linear",
         batch=4096,

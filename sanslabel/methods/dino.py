@@ -71,6 +71,7 @@ class DINO(Method):
 
     recipe = Recipe(
         encoder="vit_small",
+        decode_factor=2.3,
         optimizer=AdamW(lr=5e-4, weight_decay=0.04),
         scaling="linear",
         batch=512,

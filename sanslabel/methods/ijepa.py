@@ -73,6 +73,7 @@ class IJEPA(Method):
 
     recipe = Recipe(
         encoder="vit_base",
+        decode_factor=2.3,
         optimizer=AdamW(lr=1e-3, weight_decay=0.04),
         batch=2048,
         epochs=600,

@@ -57,6 +57,7 @@ class LeJEPA(Method):
 
     recipe = Recipe(
         encoder="vit_small",
+        decode_factor=2.3,
         optimizer=AdamW(lr=5e-4, weight_decay=0.05),
         batch=512,
         epochs=100,

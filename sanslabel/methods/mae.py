@@ -69,6 +69,7 @@ class MAE(Method):
 
     recipe = Recipe(
         encoder="vit_base",
+        decode_factor=2.6,
         optimizer=AdamW(lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
         scaling="linear",
         batch=4096,

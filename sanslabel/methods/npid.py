@@ -70,6 +70,7 @@ class NPID(Method):
 
     recipe = Recipe(
         encoder="resnet50",
+        decode_factor=2.6,
         optimizer=SGD(lr=0.03, weight_decay=1e-4),
         scaling="linear",
         batch=256,

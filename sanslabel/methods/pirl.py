@@ -83,6 +83,7 @@ class PIRL(Method):
 
     recipe = Recipe(
         encoder="resnet50",
+        decode_factor=4.1,
         optimizer=SGD(lr=0.03, weight_decay=1e-4),
         scaling="linear",
         batch=1024,

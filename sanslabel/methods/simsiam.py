@@ -57,6 +57,7 @@ class SimSiam(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
+        decode_factor=2.6,
         optimizer=SGD(lr=0.05, weight_decay=1e-4),
         scaling="linear",
         batch=512,

@@ -52,6 +52,7 @@ class VICReg(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
+        decode_factor=4.1,
         optimizer=LARS(lr=0.2, weight_decay=1e-6),
         scaling="linear",
         batch=2048,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sanslabel.device import autocast
 from sanslabel.errors import BadInput
-from sanslabel.run_folder import RunFolder
+from sanslabel.run_folder import RunFolder, data_of_run
 from sanslabel.sources import batches
 from sanslabel.training.session import open_session
 from sanslabel.views import resize_images
@@ -30,7 +30,7 @@ def images_of_last_batch(folder: RunFolder) -> Mapping[str, Tensor]:
     ones before the first. Raises BadInput if the data changed or the method is not installed.
     """
     plan, method, recipe = folder.known_plan, folder.method(), folder.recipe()
-    source = folder.source("train")
+    source = folder.training_source(data_of_run(plan))
     if source.fingerprint != plan.fingerprint:
         raise BadInput(f"{plan.data_name} has changed since the run, so its views cannot be drawn again.")
     precision = getattr(torch, plan.precision)

@@ -19,7 +19,7 @@ from torch.utils.data import get_worker_info
 
 from sanslabel.batch import Images
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.class_folders import class_folders
 from sanslabel.sources.copies import equal_pictures, left_out, remarks_on_copies
@@ -37,19 +37,19 @@ LARGEST_HASHED = 1 << 24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImagesFrom(Source):
-    """Image files. `inputs` states the size to train at; images are decoded somewhat larger, see `side`."""
+    """Image files. `inputs` states the size to train at; images are decoded larger, see `side`."""
 
     store: Store
     cache: PictureFile | None = None
     """a cache of decoded pictures of these files, from which some may be absent"""
+    decode_factor: float = DECODE_FACTOR
+    """the side to which pictures are reduced, as a factor of the training side"""
 
     @property
     def side(self) -> int:
-        """Returns the length in pixels to which the shorter side of larger images is reduced.
-
-        It is 256 for a training side of 224, since crops need some room.
-        """
-        return round(self.height * 8 / 7)
+        """Returns the length in pixels to which the shorter side of larger images is reduced. A random crop of a
+        picture is enlarged if it has fewer pixels than the view."""
+        return round(self.height * self.decode_factor)
 
     @property
     def pictures(self) -> ImagesFrom:
@@ -87,11 +87,24 @@ class ImagesFrom(Source):
     @cached_property
     def pixel_bytes(self) -> int:
         """Returns the bytes that all decoded pictures take, estimated from a sample of the files."""
+        sizes = self._sizes_of_sample
+        return round(fmean(map(prod, sizes)) * self.channels * len(self)) if sizes else 0
+
+    @cached_property
+    def canvas_bytes(self) -> int:
+        """Returns the bytes that a picture takes in a batch, estimated from a sample of the files. In a batch, all
+        pictures have the height of the highest and the width of the widest one."""
+        widths, heights = zip(*self._sizes_of_sample, strict=True) if self._sizes_of_sample else ((0,), (0,))
+        return max(widths) * max(heights) * self.channels
+
+    @cached_property
+    def _sizes_of_sample(self) -> list[tuple[int, int]]:
+        """Returns the width and height to which each picture of a sample of the files is decoded."""
         sizes = []
         for row in permutation(0, len(self))[:SURVEYED].tolist():
             with suppress(Unreadable):
-                sizes.append(prod(bounded(size(self.file(row)), self.side)))
-        return round(fmean(sizes or [0]) * self.channels * len(self))
+                sizes.append(bounded(size(self.file(row)), self.side))
+        return sizes
 
     def file(self, row: int) -> Callable[[], BinaryIO]:
         """Returns a function that opens the file of a row."""
@@ -129,7 +142,8 @@ class ImagesFrom(Source):
         if longer > 2 * shorter:  # `decode` would cut it
             side = max(side, -(-longer // 2))
         spec = replace(self.image, height=side, width=side)
-        return replace(self, inputs={**self.inputs, "image": spec}, cache=None).decode(row)
+        inputs = {**self.inputs, "image": spec}
+        return replace(self, inputs=inputs, decode_factor=DECODE_FACTOR, cache=None).decode(row)
 
     def subset(self, index: Tensor) -> Self:
         group = None if self.group is None else self.group[index]
@@ -155,6 +169,13 @@ class ImagesFrom(Source):
     def _pixels(self, row: int) -> np.ndarray:
         pixels = None if self.cache is None else self.cache.pixels(row)
         return self.decode(row) if pixels is None else pixels
+
+
+def with_decode_factor(source: Source, decode_factor: float) -> Source:
+    """Returns the source with its image files decoded to this factor of the training side. A source without image files
+    is returned unchanged."""
+    pictures = source.pictures
+    return source if pictures is None else source.with_pictures(replace(pictures, decode_factor=decode_factor))
 
 
 def zeros(*shape: int) -> Tensor:

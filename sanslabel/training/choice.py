@@ -14,7 +14,7 @@ import torch
 from sanslabel.device import cores
 from sanslabel.distributed import on_first_process, world_size
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.memory_limits import free_memory, used_memory
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
@@ -176,7 +176,7 @@ def _cost(source: Source, device: torch.device, settings: Settings, read_in: flo
         fixed=known.weights + (used_memory() + (pixels if cache == "ram" else 0) if cpu else 0),
         step_bytes=round(known.step_bytes * (SCRATCH if cpu else 1)),
         sample_bytes=round(known.sample_bytes * (SCRATCH if cpu else 1)),
-        loaded_bytes=2 * pixels // samples if cpu and source.decodes else 0,
+        loaded_bytes=2 * pictures.canvas_bytes if cpu and source.decodes and pictures is not None else 0,
         chunk=settings.chunk,
         decoding=_decoding_bytes(source) if cpu else 0,
         disk=SAVED * known.weights,
@@ -200,6 +200,7 @@ def _too_large(source: Source, cost: Cost, choice: Choice, question: Question) -
     """Returns the sentence for a run that does not fit into memory."""
     smaller = ["--batch"] if question.batch_given or choice.batch > 2 else []
     smaller += ["--image-size"] if question.size_given or choice.size > SIZES[0] else []
+    smaller += ["--decode-factor"] if source.pictures and source.pictures.decode_factor > DECODE_FACTOR else []
     return (
         f"{source.name}: training takes about {readable_bytes(cost.memory(choice.batch))} of memory, and"
         f" {readable_bytes(question.memory)} are free; lower {' or '.join(smaller) or '--encoder'}, or set --chunk."

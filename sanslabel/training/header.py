@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sanslabel.console import errors
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.run_config import Plan
+from sanslabel.sources.images import ImagesFrom
 from sanslabel.training.session import Session
 from sanslabel.wording import counted
 
@@ -20,14 +21,14 @@ def print_header(session: Session) -> None:
     """Prints the header of a run to standard error."""
     encoders = session.method.encoders(session.net)
     weights = sum(parameter.numel() for parameter in next(iter(encoders.values())).parameters())
-    for line in header(session.plan, session.source.name, weights):
+    for line in header(session.plan, session.source.name, weights, session.source.pictures):
         print(line, file=errors())
 
 
-def header(plan: Plan, name: str, weights: int) -> Iterator[str]:
+def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = None) -> Iterator[str]:
     """Yields the lines of a header.
 
-    name: the name of the data. weights: the number of the encoder's weights.
+    name: the name of the data. weights: the number of the encoder's weights. pictures: the image files of the data.
     """
     image = plan.inputs.get("image")
     data, size = "samples", ""
@@ -42,6 +43,12 @@ def header(plan: Plan, name: str, weights: int) -> Iterator[str]:
     batch = f"batch {plan.batch:,}{share if plan.world_size > 1 else ''}"
     steps = counted(plan.samples // plan.batch * plan.epochs, "step")
     yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
+    if pictures is not None and pictures.decode_factor > DECODE_FACTOR:
+        batch_bytes = pictures.canvas_bytes * plan.batch // plan.world_size
+        yield (
+            f"pictures: decoded to {pictures.side:,} pixels on the shorter side, about {readable_bytes(batch_bytes)} for"
+            " a batch (--decode-factor)"
+        )
     if plan.samples < FEW:
         yield f"{plan.samples:,} pictures are few: an encoder needs hundreds to learn anything, better thousands"
     if plan.chosen:

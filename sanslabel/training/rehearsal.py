@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from sanslabel.batch import Batch, Clock, Images, Labels, Signal, map_signal
 from sanslabel.distributed import gather_objects, local_slice
 from sanslabel.engine import Record, optimize
+from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.methods.method import Method
 from sanslabel.randomness import fold, permutation
 from sanslabel.recipe import Recipe
@@ -52,6 +53,8 @@ class Excerpt(Source):
     """the signals by name, of a few samples each"""
     read_in: float
     """seconds that reading one sample took"""
+    decode_factor: float = DECODE_FACTOR
+    """the side of decoded pictures, as a factor of the training side"""
 
     @classmethod
     def of(cls, source: Source) -> Self:
@@ -69,6 +72,7 @@ class Excerpt(Source):
             inputs=source.inputs,
             signals=loaded.signals,
             read_in=seconds if source.decodes else 0.0,
+            decode_factor=DECODE_FACTOR if source.pictures is None else source.pictures.decode_factor,
         )
 
     @property
@@ -100,7 +104,7 @@ class Excerpt(Source):
         image = self.signals.get("image")
         if not isinstance(image, Images):
             return self
-        side = round(size * 8 / 7)
+        side = round(size * self.decode_factor)
         height, width = image.pixels.shape[2:]
         factor = side / min(height, width)
         if factor >= 1:

@@ -30,6 +30,7 @@ from sanslabel.settings import RESUMABLE, RecipeName, Settings
 from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source
 from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
+from sanslabel.sources.images import with_decode_factor
 from sanslabel.training.choice import fitted
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
@@ -75,6 +76,7 @@ def train(
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
     keeps_recipe = recipe != "small" or set(data.places) <= set(names())
     name, instance, recipe = resolve_method(method, recipe, chosen.lr)
+    recipe = replace(recipe, decode_factor=chosen.decode_factor or recipe.decode_factor)
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))
     elif may_restart():
@@ -82,6 +84,7 @@ def train(
     device = chosen_device(chosen.device)
     check_together(device, chosen)
     given = open_source(data, "train", image_size=chosen.image_size)
+    given = with_decode_factor(given, recipe.decode_factor)
     source = without_measured(given, data) if instance.learns_from_labels else given
     run = on_first_process(new_folder, Path(out) if out is not None else None, name, source.name)
 
