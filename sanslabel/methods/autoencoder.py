@@ -45,7 +45,7 @@ class Autoencoder(Method):
     view: views.View = views.WHOLE
 
     recipe = Recipe(
-        encoder={"name": "mlp", "hidden": [1000, 500, 250], "scaling": None},
+        encoder={"name": "mlp", "hidden": [1000, 500, 250], "scaling": "raw"},
         optimizer=AdamW(lr=1e-3),
         epochs=20,
         final_lr_factor=1.0,

@@ -60,7 +60,7 @@ class VAE(Method):
     view: views.View = views.WHOLE
 
     recipe = Recipe(
-        encoder={"name": "mlp", "hidden": 400, "scaling": None},
+        encoder={"name": "mlp", "hidden": 400, "scaling": "raw"},
         optimizer=AdamW(lr=1e-3),
         batch=128,
         epochs=20,

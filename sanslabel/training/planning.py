@@ -175,14 +175,14 @@ def check_together(device: torch.device, settings: Settings) -> None:
 def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source: Source) -> dict[str, Any]:
     """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved.
 
-    The option `scaling` may be a word: "signed" brings pixels to [-1, 1], and "standardized", the default of most
-    encoders, to the mean 0 and the deviation 1 of these data.
+    The option `scaling` may be a word: "raw" leaves pixels in [0, 1], "signed" brings them to [-1, 1], and
+    "standardized", the default of most encoders, to mean 0 and deviation 1.
     """
     options = encoders.encoder_options(encoder)
     encoder_class = encoders.encoder_class(str(options.get("name")))
     scaling = options.get("scaling", "signed" if encoder_class.signed else "standardized")
-    if isinstance(spec, ImageSpec) and scaling == "signed":
-        options["scaling"] = ((0.5,) * spec.channels,) * 2
+    if isinstance(spec, ImageSpec) and scaling in ("signed", "raw"):
+        options["scaling"] = ((0.5,) * spec.channels,) * 2 if scaling == "signed" else None
     elif signal == "image" and scaling == "standardized":
         options["scaling"] = source.standardization()
     arguments: dict[str, Any] = {**options, **spec.arguments}
