@@ -1,9 +1,9 @@
 """How many crops of photos are enlarged, and what larger photos cost: python -m bench.enlarged FOLDER [FOLDER …]
 
-A crop is enlarged if its width or its height has fewer pixels than the view. Photos are first reduced to a factor of
-the training side (`--decode-factor`): 8/7 in the recipes `small`, larger in the recipes of papers that draw small
-crops. The table has the share of enlarged crops for SimCLR's and SwAV's views of 224 pixels and SwAV's of 96, the
-memory that a photo takes, and the CPU time of decoding it and of drawing SimCLR's two views.
+A crop is enlarged if it has fewer pixels than the view. Photos are first reduced to a factor of the image size
+(`--decode-factor`): 8/7 in the recipes `small`, larger in the recipes of papers that draw small crops. The table has
+the share of enlarged crops for SimCLR's and SwAV's views of 224 pixels and SwAV's of 96, the memory that a photo takes,
+and the CPU time of decoding it and of drawing SimCLR's two views.
 """
 
 from __future__ import annotations
@@ -61,12 +61,18 @@ def single_views(view: views.AnyView | views.MultiCrop, side: int) -> list[tuple
 
 def enlarged(view: views.View, sizes: Sequence[tuple[int, int]], draws: int = DRAWS, stream: int = 0) -> float:
     """Returns the share of crops that are enlarged, of photos with these widths and heights."""
+    assert view.size is not None
+    pixels = crops(view, sizes, draws, stream).prod(dim=1)
+    return (pixels < view.size**2).double().mean().item()
+
+
+def crops(view: views.View, sizes: Sequence[tuple[int, int]], draws: int, stream: int) -> torch.Tensor:
+    """Returns the heights and widths of crops of photos with these widths and heights, (draws, 2) int64."""
     key = torch.arange(draws)
     each = torch.tensor(sizes).flip(1)[key % len(sizes)]  # height and width
     canvas = torch.zeros(1, dtype=torch.uint8).expand(draws, 3, *each.amax(dim=0).tolist())
     batch = Batch(key, key * 2654435761 % 2**32, {"image": Images(canvas, each)})
-    boxes = view.draw(batch, stream).boxes
-    return (boxes[:, 2:] < (view.size or 0)).any(dim=1).double().mean().item()
+    return view.draw(batch, stream).boxes[:, 2:]
 
 
 def decoded_sizes(sizes: Sequence[tuple[int, int]], factor: float) -> list[tuple[int, int]]:

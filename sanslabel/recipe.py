@@ -52,8 +52,8 @@ class Recipe:
     encoder: str | Mapping[str, Any] = "conv"
     """a name, or a name with options, such as {"name": "mlp", "hidden": [128, 128]}"""
     decode_factor: float = DECODE_FACTOR
-    """the side to which larger pictures of files are reduced, as a factor of the side that the encoder reads; 4.1 leaves
-    enough pixels for any crop from 8 % of the area on"""
+    """the side to which larger pictures of files are reduced, as a factor of the image size; 4.1 leaves enough pixels
+    for crops of 8 % of the area"""
     scaling: Literal["linear", "sqrt", "none"] = "none"
     """factor of the learning rate for a batch size: batch / 256, sqrt(batch) or 1"""
     warmup: float = 0.0

@@ -55,8 +55,8 @@ class Settings:
     """side in pixels of the images that the encoder reads; by default chosen for the data and the machine, for arrays
     the data's"""
     decode_factor: DecodeFactor | None = None
-    """side to which larger pictures of files are reduced before crops are drawn, as a factor of --image-size; 4.1 leaves
-    enough pixels for crops of 8 % of the area, and takes more memory and time; by default the recipe's"""
+    """side to which larger pictures of files are reduced before crops are drawn, as a factor of the image size; 4.1
+    leaves enough pixels for crops of 8 % of the area, but takes memory and time; by default the recipe's"""
     weights: str | None = None
     """weights that the encoder starts from: a run folder, a .safetensors file, or a folder with model.safetensors; by
     default random ones"""

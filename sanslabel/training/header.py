@@ -44,10 +44,10 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
     steps = counted(plan.samples // plan.batch * plan.epochs, "step")
     yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
     if pictures is not None and pictures.decode_factor > DECODE_FACTOR:
-        batch_bytes = pictures.canvas_bytes * plan.batch // plan.world_size
+        takes = readable_bytes(pictures.canvas_bytes * plan.batch // plan.world_size)
         yield (
-            f"pictures: decoded to {pictures.side:,} pixels on the shorter side, about {readable_bytes(batch_bytes)} for"
-            " a batch (--decode-factor)"
+            f"pictures: decoded to {pictures.side:,} pixels on the shorter side, about {takes} for a batch"
+            " (--decode-factor)"
         )
     if plan.samples < FEW:
         yield f"{plan.samples:,} pictures are few: an encoder needs hundreds to learn anything, better thousands"
