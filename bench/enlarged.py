@@ -35,13 +35,13 @@ AS_STORED = 1e6
 """a factor that reduces no photo"""
 FACTORS = {
     "8/7": DECODE_FACTOR,
-    "SwAV's": SwAV.recipe.decode_factor,
-    "SimCLR's": SimCLR.recipe.decode_factor,
+    f"{SwAV.recipe.decode_factor:g} (SwAV)": SwAV.recipe.decode_factor,
+    f"{SimCLR.recipe.decode_factor:g} (SimCLR)": SimCLR.recipe.decode_factor,
     "as stored": AS_STORED,
 }
 SIZES: Mapping[str, Sequence[tuple[int, int]]] = {"500 x 375 pixels": [(500, 375)]}
 """width and height of photos that need no files"""
-TIMED = 64
+TIMED = 32
 """photos of a folder that are decoded and drawn from"""
 
 

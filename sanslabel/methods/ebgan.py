@@ -35,8 +35,8 @@ class EBGAN(Method):
 
     The loss is the paper's: a hinge for each sample, squared cosines in the pull-away term, and a gradient through both
     places of an image in its error. The widths of code and noise, the margin, Adam and the batch are those of a common
-    PyTorch reference, whose margin is in the unit of the same energy, the mean over pixels in [-1, 1]. The paper's
-    energy is a norm, so its margins have another unit. Both networks have DCGAN's layers; the reference's are smaller.
+    PyTorch reference. The margin is in the unit of the energy, a mean over pixels in [-1, 1]. The paper's energy is a
+    norm, so its margins have another unit. Both networks have DCGAN's layers; the reference's are smaller.
     The critic moves first; in the reference, the generator does. BatchNorm's running statistics are those of data
     alone, since energies of data are read with them later."""
 
