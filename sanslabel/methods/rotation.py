@@ -55,6 +55,7 @@ class Rotation(Method):
 
     recipe = Recipe(
         encoder="resnet50",
+        decode_factor=4.1,
         optimizer=SGD(lr=0.1, weight_decay=1e-4),
         scaling="linear",
         batch=256,
