@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from sanslabel import encoders, methods
+from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.serialization import to_plain
 
 SEEDS = (0, 1, 2)
@@ -126,7 +127,10 @@ def settings(method: str, setting: Setting, encoder: str = "", state: str = "tra
         return f"{setting.samples}"
     recipe = methods.method_class(method).small
     values = [to_plain(methods.method_class(method).under(recipe))]
-    values += [to_plain(recipe)] if state == "trained" else []
+    plain = to_plain(recipe)
+    if plain["decode_factor"] == DECODE_FACTOR:
+        del plain["decode_factor"]  # a field that the first results did not have
+    values += [plain] if state == "trained" else []
     values += [encoder or setting.encoder_of(method), setting.samples]
     values += [setting.epochs_of(method)] if state == "trained" else []
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
