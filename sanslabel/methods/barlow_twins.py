@@ -55,6 +55,7 @@ class BarlowTwins(Method):
 
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
+        decode_factor=4.1,
         optimizer=LARS(lr=0.2, weight_decay=1e-6 * GPUS),
         scaling="linear",
         batch=2048,

@@ -63,6 +63,7 @@ class MoCoV3(Method):
 
     recipe = Recipe(
         encoder={"name": "vit_small", "positions": "sincos", "heads": 12, "xavier": True},
+        decode_factor=4.1,
         optimizer=AdamW(lr=1.5e-4, weight_decay=0.1),
         scaling="linear",
         batch=4096,

@@ -58,6 +58,7 @@ class SimCLR(Method):
     # which have no trust ratio, need twice the learning rate.
     recipe = Recipe(
         encoder={"name": "resnet50", "zero_residual": True},
+        decode_factor=4.1,
         optimizer=LARS(lr=0.3, weight_decay=1e-6 / 2, lr_in_momentum=True),
         scaling="linear",
         batch=4096,
