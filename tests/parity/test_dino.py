@@ -68,5 +68,6 @@ def test_dino_trains_as_its_authors_train(side_by_side, monkeypatch):
 
     encoder = {"name": "vit_micro", "patch": 4}
     recipe = replace(DINO.recipe, clip=CLIP)
-    side_by_side(method, recipe, authors, encoder=encoder, image_size=16, deviation="warm-up a step ahead")
+    deviation = "warm-up a step ahead, the last learning rate as a share of the first"
+    side_by_side(method, recipe, authors, encoder=encoder, image_size=16, deviation=deviation)
     assert 0.1 < torch.stack(clipped).float().mean() < 0.9

@@ -43,4 +43,10 @@ def test_jigsaw_trains_as_its_reference_trains(side_by_side):
 
     recipe = Jigsaw.recipe
     method = replace(Jigsaw.under(recipe), permutations=20, width=8, hidden=16)
-    side_by_side(method, recipe, authors, image_size=30, deviation="tiles standardized; the paper's hidden layer")
+    side_by_side(
+        method,
+        recipe,
+        authors,
+        image_size=30,
+        deviation="warm-up by step, tiles standardized, the paper's hidden layer",
+    )

@@ -5,13 +5,15 @@ from math import cos, pi
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
+from sanslabel.encoders import vit
 from sanslabel.methods.moco_v3 import MoCoV3
 
 VIT = {"name": "vit_micro", "patch": 4, "positions": "sincos", "heads": 8, "xavier": True}
 """the recipe's options on a transformer of 4 patches"""
 
 
-def test_moco_v3_trains_as_its_authors_train(side_by_side):
+def test_moco_v3_trains_as_its_authors_train(side_by_side, monkeypatch):
+    monkeypatch.setitem(vit.SHAPES, "vit_micro", vit.Shape(depth=2, width=32, heads=2))
     method = MoCoV3(hidden=32, width=16)
 
     def authors(net, method):

@@ -18,6 +18,8 @@ from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 
 SAMPLES, K = 64, 24
+ALWAYS = "tiles standardized; the batch shares its negatives; cosine by step"
+FILLS = f"{ALWAYS}; the first epoch only fills the bank"
 METHOD = PIRL(width=16, negatives=K, tile=None, pieces=replace(PIRL().pieces, size=None))
 
 
@@ -39,13 +41,9 @@ def noise_contrast(net, z, rows, temperature):
 @pytest.mark.parametrize(
     ("loss", "hyperparameters", "deviation"),
     [
-        (softmax, {}, "the batch shares its negatives; cosine by step; the first epoch only fills the bank"),
-        (
-            softmax,
-            {"hidden": 24, "temperature": 0.1},
-            "with hidden layers; the batch shares its negatives; cosine by step; the first epoch only fills the bank",
-        ),
-        (noise_contrast, {"nce": True}, "the batch shares its negatives; cosine by step; no 1e-7 beside K/n"),
+        (softmax, {}, FILLS),
+        (softmax, {"hidden": 24, "temperature": 0.1}, f"with hidden layers; {FILLS}"),
+        (noise_contrast, {"nce": True}, f"{ALWAYS}; no 1e-7 beside K/n"),
     ],
 )
 def test_pirl_trains_as_its_authors_train(side_by_side, loss, hyperparameters, deviation):
