@@ -33,12 +33,12 @@ class EBGAN(Method):
     which is never below 0. By default it is the squared error of the image's reconstruction. The critic descends C(y) +
     [m - C(G(z))]₊ and the generator descends C(G(z)), each in a step of its own.
 
-    The loss is the paper's: a hinge for each sample, squared cosines in the pull-away term, and a gradient through both
-    places of an image in its error. The widths of code and noise, the margin, Adam and the batch are those of a common
-    PyTorch reference. The margin is in the unit of the energy, a mean over pixels in [-1, 1]. The paper's energy is a
-    norm, so its margins have another unit. Both networks have DCGAN's layers; the reference's are smaller.
-    The critic moves first; in the reference, the generator does. BatchNorm's running statistics are those of data
-    alone, since energies of data are read with them later."""
+    The loss is the paper's: a hinge for each sample, squared cosines in the pull-away term and its weight, and a
+    gradient through both places of an image in its error. The widths of code and noise, the margin, Adam and the batch
+    are those of a common PyTorch reference. The margin is in the unit of the energy, a mean over pixels in [-1, 1]. The
+    paper's energy is a norm, so its margins have another unit. Both networks have DCGAN's layers; the reference's are
+    smaller. The critic moves first; in the reference, the generator does. BatchNorm's running statistics are those of
+    data alone, since energies of data are read with them later."""
 
     family = Family.GENERATIVE
     energy = "the cost network's output, by default the squared error of an image's reconstruction"

@@ -22,6 +22,7 @@ from sanslabel.run_folder import RunFolder
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import cache, open_source
 from sanslabel.sources.images import ImagesFrom, with_decode_factor
+from sanslabel.training import choice
 from sanslabel.training.rehearsal import Excerpt
 
 TINY = dict(
@@ -128,6 +129,13 @@ def test_a_run_keeps_its_factor_and_states_the_memory(photos, capsys, tmp_path):
     assert folder.source("train").pictures.side == 18  # evaluation reads pictures as before
     sanslabel.train(photos, out=tmp_path / "small", **TINY)
     assert "pictures: decoded" not in capsys.readouterr().err
+
+
+def test_a_run_that_does_not_fit_may_decode_smaller(photos, monkeypatch, tmp_path):
+    monkeypatch.setattr(choice, "free_memory", lambda: 1 << 20)
+    with pytest.raises(BadInput, match=r"training takes about .*; lower .*`decode_factor`"):
+        sanslabel.train(photos, out=tmp_path / "run", decode_factor=3.0, **TINY)
+    assert not (tmp_path / "run").exists()
 
 
 def test_recipes_of_earlier_versions_have_8_7():
