@@ -30,9 +30,9 @@ class MoCoV3(Method):
     cosine of the student's prediction, the query, and the teacher's embedding, the key.
 
     Defaults are the authors' code for ViTs on ImageNet. The transformer of `recipe` is theirs: fixed sines as
-    positions, 12 heads, and a start from Xavier's uniform distribution. For a ResNet-50 the authors use τ = 1, crops
-    from 0.2 and LARS with a learning rate of 0.3. The projector then has two layers, and the predictor does not end in
-    BatchNorm.
+    positions, 12 heads, and a start from Xavier's uniform distribution. Others take these by --encoder-options. For a
+    ResNet-50 the authors use τ = 1, crops from 0.2 and LARS with a learning rate of 0.3. The projector then has two
+    layers, and the predictor does not end in BatchNorm.
 
     The teacher moves after the update, as in all methods here. The authors move it before the next pass, which is the
     same but for the momentum: theirs is one step further along the cosine."""
