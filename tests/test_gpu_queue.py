@@ -207,6 +207,7 @@ def test_all_items_run_on_the_cpu_at_toy_size(tmp_path):
     assert all(map(is_measured, lines))
     exact = [line for line in lines if "resume_is_exact" in line]
     assert all(line["resume_is_exact"] and line["difference"] == 0 for line in exact)
+    assert all(line["first_difference"] < 2e-6 for line in lines if "first_difference" in line)
     assert "\n* f: " not in page.performance(lines)
     assert "\n* e: " not in page.learned(lines)
 

@@ -3,7 +3,7 @@
 Both start from the same weights, a ResNet-18 and the paper's projector. They take the same batches and the same draws
 of views, with the paper's recipe for five epochs, in the precision of `sanslabel train`. The authors' loops are written
 anew in plain torch: their losses, their schedule, and LARS. The first difference is the largest one of the losses in
-the first ten steps, before rounding has grown. Seconds of a step are medians.
+ten steps in float32, before rounding has grown. Seconds of a step are medians.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm, cross_entropy, mse_loss, normalize
 
+from bench.gpu.exactness import without_tensor_float
 from bench.gpu.learning import SIDE, accuracies, color_images
 from bench.gpu.place import Place
 from bench.interleaving import finish
 from bench.running import prepared
 from sanslabel import methods
 from sanslabel.batch import Batch, Clock
-from sanslabel.device import autocast
+from sanslabel.device import autocast, fast_precision
 from sanslabel.engine import optimize
 from sanslabel.evaluation import represent, scores_of_features
 from sanslabel.evaluation.features import Division, Features
@@ -37,7 +38,7 @@ from sanslabel.sources import open_source
 from sanslabel.training.determinism import reproducible
 
 EPOCHS, BATCH, WARMUP, FIRST = 5, 256, 1, 10
-"""epochs, images in a batch, epochs of warm-up, and steps whose losses are compared one by one"""
+"""epochs, images in a batch, epochs of warm-up, and steps in float32"""
 Embed = Callable[[Tensor], Tensor]
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ def vicreg(embed: Embed, first: Tensor, second: Tensor) -> Tensor:
 
 
 class Loop(NamedTuple):
-    """What the authors' training scripts set."""
+    """The settings of the authors' training script."""
 
     loss: Callable[[Embed, Tensor, Tensor], Tensor]
     lr: float
@@ -78,11 +79,16 @@ class Loop(NamedTuple):
     """of biases and norms, for a batch of 256"""
     final: float
     """the factor of the learning rate at the end of the cosine"""
+    gradient: float = 1.0
+    """the factor of the loss's gradient: SimCLR's code adds the means of both views, and that of Barlow Twins leaves a
+    sixteenth on the authors' 16 GPUs"""
+    lr_in_momentum: bool = False
+    """True if the momentum sums steps, not gradients"""
 
 
 LOOPS = {
-    "simclr": Loop(simclr, 0.3, 0.3, 0.0),
-    "barlow_twins": Loop(barlow_twins, 0.2, 0.0048, 0.001),
+    "simclr": Loop(simclr, 0.3, 0.3, 0.0, gradient=2.0, lr_in_momentum=True),
+    "barlow_twins": Loop(barlow_twins, 0.2, 0.0048, 0.001, gradient=1 / 16),
     "vicreg": Loop(vicreg, 0.2, 0.2, 0.001),
 }
 
@@ -117,45 +123,58 @@ class Authors:
     @torch.no_grad()
     def _lars(self, gradients: tuple[Tensor, ...], factor: float) -> None:
         for w, momentum, g in zip(self.weights, self.momenta, gradients, strict=True):
-            lr = self.loop.lr_of_vectors
+            lr, g = factor * self.loop.lr_of_vectors, self.loop.gradient * g
             if w.ndim > 1:
-                lr, g = self.loop.lr, g + 1e-6 * w
+                lr, g = factor * self.loop.lr, g + 1e-6 * w
                 g = g * torch.where((w.norm() > 0) & (g.norm() > 0), 1e-3 * w.norm() / g.norm(), 1.0)
-            momentum.mul_(0.9).add_(g)
-            w.sub_(factor * lr * momentum)
+            before, after = (lr, 1.0) if self.loop.lr_in_momentum else (1.0, lr)
+            momentum.mul_(0.9).add_(before * g)
+            w.sub_(after * momentum)
+
+
+class Trained(NamedTuple):
+    """Both trainings: networks, losses of each step, and seconds of each step, by the side that they are of."""
+
+    nets: dict[str, Networks]
+    losses: dict[str, list[float]]
+    seconds: dict[str, list[float]]
 
 
 def side_by_side(name: str, place: Place) -> dict[str, Any]:
-    """Returns the losses of both by epoch, their first difference, the seconds of a step, and the accuracy of
-    neighbors in %."""
+    """Returns the losses of both by epoch, their difference in the first steps, the seconds of a step, and the accuracy
+    of neighbors in %."""
+    with without_tensor_float():
+        first = trained(name, place, torch.float32, FIRST).losses
+    full = trained(name, place, getattr(torch, fast_precision(place.device)))
+    per_epoch = len(full.losses["here"]) // EPOCHS
+    return {
+        "steps": len(full.losses["here"]),
+        "first_difference": max(abs(a - b) / abs(b) for a, b in zip(first["here"], first["authors"], strict=True)),
+        "losses": {side: _by_epoch(values, per_epoch) for side, values in full.losses.items()},
+        "step_seconds": {side: median(values) for side, values in full.seconds.items()},
+        "scores": neighbors(full.nets, place),
+    }
+
+
+def trained(name: str, place: Place, precision: torch.dtype, steps: int | None = None) -> Trained:
+    """Trains both, by default for all epochs."""
     chosen, batch = methods.method_class(name), 16 if place.toy else BATCH
     encoder = {"name": "dcgan", "filters": 8} if place.toy else {"name": "resnet18", "zero_residual": True}
     narrow = {f.name: 16 for f in fields(chosen) if f.name in {"hidden", "width"}} if place.toy else {}
     train, recipe = open_source(color_images(place), "train"), replace(chosen.recipe, batch=batch, warmup=WARMUP)
-    ours = prepared(
-        chosen(**narrow), recipe, train, encoder, size=SIDE, batch=batch, device=place.device, epochs=EPOCHS
-    )
+    method, options = chosen(**narrow), {"size": SIDE, "batch": batch, "device": place.device, "epochs": EPOCHS}
+    ours = prepared(method, recipe, train, encoder, **options)._replace(precision=precision)
     theirs = deepcopy(ours.net)
-    step = Authors(LOOPS[name], theirs, ours.method, batch, ours.precision)
+    step = Authors(LOOPS[name], theirs, ours.method, batch, precision)
     stream, mirror = itertools.tee(ours.batches)
-    records = optimize(*ours._replace(batches=stream))
-    losses: dict[str, list[float]] = {"here": [], "authors": []}
-    seconds: dict[str, list[float]] = {"here": [], "authors": []}
+    records = itertools.islice(optimize(*ours._replace(batches=stream)), steps)
+    result = Trained({"here": ours.net, "authors": theirs}, {"here": [], "authors": []}, {"here": [], "authors": []})
     with reproducible(place.device):
-        for record in _timed(records, seconds["here"], place.device):
-            (there,) = _timed((step(b, c) for c, b in [next(mirror)]), seconds["authors"], place.device)
-            losses["here"].append(record.objectives[0].loss.item())
-            losses["authors"].append(there.item())
-    per_epoch = len(train) // batch
-    pairs = list(zip(losses["here"], losses["authors"], strict=True))
-    return {
-        "steps": len(pairs),
-        "batch": batch,
-        "first_difference": max(abs(a - b) / abs(b) for a, b in pairs[:FIRST]),
-        "losses": {side: _by_epoch(values, per_epoch) for side, values in losses.items()},
-        "step_seconds": {side: median(values) for side, values in seconds.items()},
-        "scores": neighbors({"here": ours.net, "authors": theirs}, place),
-    }
+        for record in _timed(records, result.seconds["here"], place.device):
+            (there,) = _timed((step(b, c) for c, b in [next(mirror)]), result.seconds["authors"], place.device)
+            result.losses["here"].append(record.objectives[0].loss.item())
+            result.losses["authors"].append(there.item())
+    return result
 
 
 def neighbors(nets: dict[str, Networks], place: Place) -> dict[str, dict[str, float]]:

@@ -34,7 +34,7 @@ TOY_SAMPLES, TOY_BATCH = 32, 8
 
 def matched(method: str, place: Place) -> dict[str, Any]:
     """Returns how far the GPU's losses are from the CPU's, whether a resume is exact, and the last loss in bfloat16."""
-    with TemporaryDirectory() as folder, _without_tensor_float():
+    with TemporaryDirectory() as folder, without_tensor_float():
         run, again = Path(folder) / "run", Path(folder) / "again"
         here = losses(method, place, run)
         there = losses(method, place, Path(folder) / "cpu", device="cpu")
@@ -114,7 +114,7 @@ def _recorded(last: int | None) -> Iterator[list[list[float]]]:
 
 
 @contextmanager
-def _without_tensor_float() -> Iterator[None]:
+def without_tensor_float() -> Iterator[None]:
     """Context manager in which the GPU computes float32 as the CPU does."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
