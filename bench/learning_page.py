@@ -92,12 +92,14 @@ def rows(lines: Sequence[Line], setting: Setting) -> list[list[str]]:
 
 
 def latest(lines: Sequence[Line], method: str, encoder: str, setting: Setting) -> tuple[list[Line], bool]:
-    """Returns the lines of the present settings, or those of the latest earlier settings and True."""
+    """Returns the lines of the present settings, or those of the latest earlier settings and True. Of several lines of
+    a seed, the last counts."""
     of = [line for line in lines if (line["method"], line.get("encoder", "")) == (method, encoder)]
     of = [line for line in of if line["state"] != "start"]
     now = settings(method, setting, encoder)
     digest = now if any(line["settings"] == now for line in of) else of[-1]["settings"]
-    return [line for line in of if line["settings"] == digest], digest != now
+    by_seed = {line["seed"]: line for line in of if line["settings"] == digest}
+    return [by_seed[seed] for seed in sorted(by_seed)], digest != now
 
 
 def gains(measured: Sequence[Line], lines: Sequence[Line], representation: str, protocol: str) -> Paired:

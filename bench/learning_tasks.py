@@ -142,5 +142,28 @@ def read_lines(text: str) -> list[dict[str, Any]]:
     return [{"state": "baseline" if line["method"] in BASELINES else "trained", **line} for line in lines]
 
 
+def with_present_settings(
+    lines: Sequence[Line], chosen: Sequence[str], setting: Setting, device: str
+) -> list[dict[str, Any]]:
+    """Returns all lines, of which those of the chosen methods get the digest of the present settings.
+
+    That is right if a field was renamed or added, and no number changed. Lines with other settings than the latest of
+    their method, encoder and state stay as they are.
+    """
+    of = [line for line in lines if line["method"] in chosen and line["device"] == device]
+    latest = {_kind(line): line["settings"] for line in of}
+
+    def now(line: Line) -> dict[str, Any]:
+        if line not in of or line["settings"] != latest[_kind(line)]:
+            return {}
+        return {"settings": settings(line["method"], setting, line.get("encoder", ""), line["state"])}
+
+    return [{**line, **now(line)} for line in lines]
+
+
+def _kind(line: Line) -> tuple[str, str, str]:
+    return line["method"], line.get("encoder", ""), line["state"]
+
+
 def _of_recipe(method: str) -> dict[str, Any]:
     return dict(encoders.encoder_options(methods.method_class(method).small.encoder))

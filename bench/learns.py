@@ -32,7 +32,18 @@ from torch import Tensor
 
 import sanslabel
 from bench.learning_page import page, tables
-from bench.learning_tasks import BASELINES, CPU, CUDA, SEEDS, Setting, Task, missing, read_lines, tasks
+from bench.learning_tasks import (
+    BASELINES,
+    CPU,
+    CUDA,
+    SEEDS,
+    Setting,
+    Task,
+    missing,
+    read_lines,
+    tasks,
+    with_present_settings,
+)
 from bench.machine import commit
 from sanslabel import checkpoint, methods
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
@@ -252,13 +263,20 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="by default learning.jsonl or held_out.jsonl in bench/results")
     parser.add_argument("--no-training", action="store_true", help="only pixels, PCA and the starts of trainings")
     parser.add_argument("--held-out", action="store_true", help="measure on held-out training images, for tuning")
+    unchanged = "count earlier lines of these methods under today's settings, which changed no number; trains nothing"
+    parser.add_argument("--unchanged", nargs="+", default=[], metavar="METHOD", help=unchanged)
     parser.add_argument("--render", action="store_true", help="only write docs/learning.md")
     flags = parser.parse_args()
     setting = CUDA if flags.device.startswith("cuda") else CPU
     setting = setting.without_test() if flags.held_out else setting
     path = flags.results or RESULTS / ("held_out.jsonl" if flags.held_out else "learning.jsonl")
     done = read_lines(path.read_text()) if path.exists() else []
-    wanted = tasks([] if flags.render else flags.methods, flags.seeds, setting, trains=not flags.no_training)
+    if flags.unchanged:
+        done = with_present_settings(done, flags.unchanged, setting, device_name(flags.device))
+        path.write_text("".join(json.dumps(line) + "\n" for line in done))
+    wanted = tasks(
+        [] if flags.render or flags.unchanged else flags.methods, flags.seeds, setting, trains=not flags.no_training
+    )
     todo = list(missing(wanted, setting, device_name(flags.device), done))
     threads = flags.threads or max(1, (os.cpu_count() or 1) // flags.jobs)
     with TemporaryDirectory() as folder, ProcessPoolExecutor(flags.jobs, mp_context=get_context("spawn")) as pool:

@@ -12,7 +12,7 @@ from bench import layers, learning_page, learns, negatives
 from bench.arithmetic import operations
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
-from bench.learning_tasks import CPU, Task, missing, read_lines, settings, tasks
+from bench.learning_tasks import CPU, Task, missing, read_lines, settings, tasks, with_present_settings
 from bench.time_to_accuracy import arrival
 from sanslabel.evaluation.features import Features
 from sanslabel.evaluation.protocols.knn import KNN
@@ -62,8 +62,12 @@ def test_gains_are_those_of_equal_seeds_and_rows_of_earlier_settings_stay():
     assert row[:4] == ["contrastive", "simclr*", "conv", "student"]
     assert row[6:8] == ["21.0 ± 1.0", "+10.0 (+10.0 to +10.0)"]
     assert row[8:] == ["42.0 ± 2.0", "+20.0 (+20.0 to +20.0)", "", ""]
-    lines += [line("simclr", 0, 30), line("supervised", 0, 50, encoder="mlp")]
-    assert [row[1:3] for row in learning_page.rows(lines, CPU)] == [["supervised", "mlp"], ["simclr", "conv"]]
+    unchanged = with_present_settings(lines, ["simclr"], CPU, "cpu")
+    assert [row[1] for row in learning_page.rows(unchanged, CPU)] == ["simclr"]
+    assert with_present_settings(lines, ["vicreg"], CPU, "cpu") == lines
+    lines += [line("simclr", 0, 40), line("simclr", 0, 30), line("supervised", 0, 50, encoder="mlp")]
+    supervised, simclr = learning_page.rows(lines, CPU)
+    assert (supervised[1:3], simclr[1:3], simclr[6]) == (["supervised", "mlp"], ["simclr", "conv"], "30.0")
     lines += [line("vicreg", seed, 10 + seed, "start") for seed in range(3)]
     assert learning_page.start_rows(lines) == [["conv", "full images", "11.0 ± 1.0", "22.0 ± 2.0", "simclr, vicreg"]]
     wanted = tasks(["simclr"], [0, 1], CPU)
