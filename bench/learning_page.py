@@ -17,7 +17,7 @@ from sanslabel.evaluation.gains import student_quantile
 
 HEAD = Path(__file__).parent / "learning.head.md"
 PROTOCOLS = {"knn": "kNN", "linear": "linear"}
-STALE = "*"
+STALE = "†"
 """the mark of methods that were trained under earlier settings"""
 
 

@@ -59,7 +59,7 @@ def test_gains_are_those_of_equal_seeds_and_rows_of_earlier_settings_stay():
     lines = [line("simclr", seed, 20 + seed, digest="earlier") for seed in range(3)]
     lines += [line("simclr", seed, 10 + seed, "start") for seed in reversed(range(3))]
     (row,) = learning_page.rows(lines, CPU)
-    assert row[:4] == ["contrastive", "simclr*", "conv", "student"]
+    assert row[:4] == ["contrastive", "simclr†", "conv", "student"]
     assert row[6:8] == ["21.0 ± 1.0", "+10.0 (+10.0 to +10.0)"]
     assert row[8:] == ["42.0 ± 2.0", "+20.0 (+20.0 to +20.0)", "", ""]
     unchanged = with_present_settings(lines, ["simclr"], CPU, "cpu")
