@@ -10,6 +10,8 @@ from sanslabel.batch import Facts
 from sanslabel.losses import nt_xent
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.optimizers import LARS
+from sanslabel.recipe import Recipe
+from sanslabel.serialization import from_plain, to_plain
 
 FACTS = Facts.of_images(samples=64, channels=1, height=8, width=8, classes=0)
 METHOD = SimCLR(**{**SimCLR.small.hyperparameters, "hidden": 32, "width": 16}).sized(8)
@@ -64,6 +66,13 @@ def test_the_recipe_leaves_biases_and_norms_out_of_decay_and_trust():
         assert vectors == {not group["adapt"]}
         assert (group["base_decay"], group["base_lr"]) == ((0.5e-6, 0.3) if group["adapt"] else (0.0, 0.6))
     assert SimCLR.recipe.scale(4096) * optimizer.lr == pytest.approx(4.8)
+
+
+def test_a_run_of_before_goes_on_with_its_own_momentum():
+    stored = to_plain(SimCLR.recipe)
+    del stored["optimizer"]["lr_in_momentum"]
+    assert SimCLR.recipe.optimizer.lr_in_momentum
+    assert not from_plain(Recipe, stored).optimizer.lr_in_momentum
 
 
 def test_a_teacher_embeds_the_second_view_and_follows(first_batches):
