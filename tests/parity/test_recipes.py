@@ -6,11 +6,15 @@ from sanslabel import methods
 from sanslabel.encoders import encoder_options
 
 AUTHORS = {
+    "autoencoder": ("mlp", 256, 20, 0),
     "barlow_twins": ("resnet50", 2048, 1000, 10),
     "byol": ("resnet50", 4096, 1000, 10),
+    "dae": ("mlp", 256, 20, 0),
     "data2vec": ("vit_base", 2048, 800, 10),
+    "dcgan": ("dcgan", 128, 25, 0),
     "deepcluster": ("resnet50", 4096, 800, 10),
     "dino": ("vit_small", 512, 100, 10),
+    "ebgan": ("dcgan", 64, 200, 0),
     "ijepa": ("vit_base", 2048, 600, 40),
     "jigsaw": ("resnet50", 256, 105, 5),
     "mae": ("vit_base", 4096, 800, 40),
@@ -24,6 +28,7 @@ AUTHORS = {
     "simsiam": ("resnet50", 512, 100, 0),
     "supervised": ("resnet50", 256, 90, 0),
     "swav": ("resnet50", 4096, 800, 10),
+    "vae": ("mlp", 128, 20, 0),
     "vicreg": ("resnet50", 2048, 1000, 10),
 }
 """encoder, samples of a batch, epochs, and epochs of warm-up, in the commands and configurations of the references"""
