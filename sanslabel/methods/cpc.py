@@ -68,6 +68,7 @@ class CPC(Method):
 
     recipe = Recipe(
         encoder="resnet50",
+        decode_factor=1.18,  # 300 of 256 pixels, and what rounding takes
         optimizer=AdamW(lr=2e-4),
         batch=512,
         epochs=200,
