@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Start = Literal["timm", "mae", "data2vec", "moco_v3"]
+"""the code that a transformer takes its random weights from"""
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -73,22 +77,26 @@ class Block(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-def initialize_(module: nn.Module) -> None:
-    """Initializes the linear layers of a transformer as timm does."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-
-
 @torch.no_grad()
-def xavier_(module: nn.Module) -> None:
-    """Initializes the linear layers of a transformer, and the convolution that embeds patches, from Xavier's uniform
-    distribution: bound √(6 / (inputs + outputs)), biases 0. The maps of queries, keys and values count one by one."""
+def initialize_(module: nn.Module, start: Start = "timm") -> None:
+    """Initializes the linear layers of a transformer. Unless it starts as timm's, the embedding of patches is one of
+    them.
+
+    timm: N(0, 0.02²). mae: Xavier-uniform, with bound √(6 / (inputs + outputs)). moco_v3: the same, with queries, keys
+    and values as three matrices. data2vec: N(0, 0.02²) cut off at one deviation, and the last layers of block l divided
+    by √(2l), as in BEiT. Biases are 0, but MAE's embedding keeps torch's.
+    """
+    cut = 0.02 if start == "data2vec" else 2.0
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            outputs, inputs = layer.weight.flatten(1).shape
-            bound = math.sqrt(6 / (inputs + outputs // (3 if name.endswith("qkv") else 1)))
-            nn.init.uniform_(layer.weight, -bound, bound)
-            if layer.bias is not None:
+        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and start != "timm"):
+            for matrix in layer.weight.flatten(1).chunk(3 if start == "moco_v3" and name.endswith("qkv") else 1):
+                if start in ("mae", "moco_v3"):
+                    nn.init.xavier_uniform_(matrix)
+                else:
+                    nn.init.trunc_normal_(matrix, std=0.02, a=-cut, b=cut)
+            if layer.bias is not None and (isinstance(layer, nn.Linear) or start != "mae"):
                 nn.init.zeros_(layer.bias)
+    if start == "data2vec":
+        for number, block in enumerate((block for block in module.modules() if isinstance(block, Block)), 1):
+            for layer in (block.attn.proj, block.mlp.fc2):
+                layer.weight.div_(math.sqrt(2 * number))

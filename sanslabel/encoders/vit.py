@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sanslabel.encoders.attention import Block, initialize_, xavier_
+from sanslabel.encoders.attention import Block, Start, initialize_
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.encoders.tokens import at, sincos_positions
 from sanslabel.errors import BadInput, suggestion
@@ -60,8 +60,8 @@ class VisionTransformer(Encoder):
     positions: "learned", or "sincos", sines and cosines that are not trained, for methods that predict tokens at
         places (MAE, I-JEPA, data2vec). Both draw the same random numbers, so that all other weights start alike.
     heads: heads of attention, which divide the width. None is 4 for micro, 3 for Tiny, 6 for Small and 12 for Base.
-    xavier: True starts the patches' map and all linear layers from Xavier's uniform distribution, as MoCo v3 does;
-        False starts them as timm does.
+    start: the code that its random weights are from, "timm", "mae", "data2vec" or "moco_v3", see
+        `attention.initialize_`.
     scaling: (mean, std) of the channels, None to take images as they are.
     patches: (size, stride) of the patches whose mean is the representation, None to read images as a whole.
     """
@@ -79,24 +79,21 @@ class VisionTransformer(Encoder):
         pool: str = "class",
         positions: str = "learned",
         heads: int | None = None,
-        xavier: bool = False,
+        start: Start = "timm",
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
         if patch is None:
             patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
-        if pool not in ("class", "mean"):
-            raise BadInput(f"--encoder {name}: there is no pool {pool!r}: {suggestion(str(pool), ['class', 'mean'])}")
-        if positions not in (known := ["learned", "sincos"]):
-            raise BadInput(
-                f"--encoder {name}: there are no positions {positions!r}: {suggestion(str(positions), known)}"
-            )
+        _check_choice(name, "is no pool", pool, ["class", "mean"])
+        _check_choice(name, "are no positions", positions, ["learned", "sincos"])
+        _check_choice(name, "is no start", start, list(get_args(Start)))
         grid = _grid(image_size, image_size, patch)
         depth, width, usual = SHAPES[name]
         if heads is not None and (heads < 1 or width % heads):
             raise BadInput(f"--encoder {name}: heads is {heads}: give a divisor of the width, {width}.")
         config = {"name": name, "channels": channels, "image_size": image_size, "patch": patch, "pool": pool}
-        config |= {"positions": positions} | ({"heads": heads} if heads else {}) | ({"xavier": True} if xavier else {})
+        config |= {"positions": positions, "start": start} | ({"heads": heads} if heads else {})
         super().__init__(config, width, scaling, patches)
         self.patch, self.pool, self.grid = patch, pool, grid
         self.patch_embed = PatchEmbed(channels, width, patch)
@@ -104,17 +101,15 @@ class VisionTransformer(Encoder):
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + math.prod(self.grid), width))
         self.blocks = nn.Sequential(*[Block(width, heads or usual) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self._initialize_()
-        if xavier:
-            xavier_(self)
+        self._initialize_(start)
         if positions == "sincos":
             self.fix_positions_()
 
-    def _initialize_(self) -> None:
-        """Initializes all weights as timm does."""
-        nn.init.normal_(self.cls_token, std=1e-6)
+    def _initialize_(self, start: Start) -> None:
+        """Initializes all weights."""
+        nn.init.normal_(self.cls_token, std=1e-6 if start in ("timm", "moco_v3") else 0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        initialize_(self)
+        initialize_(self, start)
 
     def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
         """Returns the representation, (N, D), of the images, or of the patches to `keep`, (N, K) int64, whose side is
@@ -254,6 +249,12 @@ def _bicubic(old: tuple[int, int], new: tuple[int, int], dtype: torch.dtype, dev
     basis = torch.eye(math.prod(old), dtype=torch.float64).view(-1, 1, *old)
     weights = F.interpolate(basis, size=new, mode="bicubic", antialias=True)
     return weights.flatten(1).T.contiguous().to(device, dtype)
+
+
+def _check_choice(encoder: str, fault: str, value: object, known: list[str]) -> None:
+    """Raises BadInput, with the fault in its sentence, if an option of the encoder has an unknown value."""
+    if value not in known:
+        raise BadInput(f"--encoder {encoder}: there {fault} {value!r}: {suggestion(str(value), known)}")
 
 
 def _grid(height: int, width: int, patch: int) -> tuple[int, int]:

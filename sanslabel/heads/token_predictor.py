@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sanslabel.encoders.attention import Block, initialize_
+from sanslabel.encoders.attention import Block, Start, initialize_
 from sanslabel.encoders.tokens import sincos_positions
 from sanslabel.errors import BadInput
 
@@ -21,10 +21,11 @@ class TokenPredictor(nn.Module):
     the patches' tokens, whose mean is the representation.
 
     inputs: width of the tokens that come in. width: width of the blocks, a multiple of 32. outputs: width of a
-    prediction. Raises BadInput if the width is not such a multiple.
+    prediction. start: the code that its random weights are from, see `attention.initialize_`. Raises BadInput if the
+    width is not such a multiple.
     """
 
-    def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
+    def __init__(self, inputs: int, width: int, depth: int, outputs: int, start: Start = "timm") -> None:
         super().__init__()
         if width < HEAD or width % HEAD:
             raise BadInput(f"A predictor's width is {width}; give a multiple of {HEAD}, the width of its heads.")
@@ -35,7 +36,7 @@ class TokenPredictor(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, outputs)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        initialize_(self)
+        initialize_(self, start)
 
     def forward(self, tokens: Tensor, places: Tensor, masked: Tensor, grid: tuple[int, int]) -> Tensor:
         """Returns predictions at the masked places, (N, M, outputs), in their order.

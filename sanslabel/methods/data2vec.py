@@ -70,7 +70,7 @@ class Data2Vec(Method):
     view: views.View = BEIT
 
     recipe = Recipe(
-        encoder="vit_base",
+        encoder={"name": "vit_base", "start": "data2vec"},
         decode_factor=4.1,
         optimizer=AdamW(lr=2e-3, weight_decay=0.05),
         batch=2048,

@@ -68,7 +68,7 @@ class MAE(Method):
     view: views.View = CROPS
 
     recipe = Recipe(
-        encoder="vit_base",
+        encoder={"name": "vit_base", "start": "mae"},
         decode_factor=2.6,
         optimizer=AdamW(lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
         scaling="linear",
@@ -90,7 +90,8 @@ class MAE(Method):
         vit.pool_("mean")
         vit.fix_positions_()
         pixels = facts.image.channels * vit.patch**2
-        decoder = TokenPredictor(vit.width, self.decoder_width, self.decoder_depth, outputs=pixels)
+        start = vit.config["start"]
+        decoder = TokenPredictor(vit.width, self.decoder_width, self.decoder_depth, outputs=pixels, start=start)
         return Networks(encoder=vit, decoder=decoder)
 
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:

@@ -62,7 +62,7 @@ class MoCoV3(Method):
     view: views.AnyView = views.BYOL
 
     recipe = Recipe(
-        encoder={"name": "vit_small", "positions": "sincos", "heads": 12, "xavier": True},
+        encoder={"name": "vit_small", "positions": "sincos", "heads": 12, "start": "moco_v3"},
         decode_factor=4.1,
         optimizer=AdamW(lr=1.5e-4, weight_decay=0.1),
         scaling="linear",

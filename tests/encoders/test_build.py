@@ -125,6 +125,6 @@ def test_an_encoder_states_what_it_reads():
 def test_configurations_of_older_runs_are_read():
     trunk = {"name": "vit_micro", "channels": 1, "image_size": 8, "patch": 2, "pool": "mean", "scaling": None}
     encoder = encoders.build("coded", channels=1, image_size=8, of=trunk, width=3, scaling=None)
-    assert encoder.trunk.config == trunk | {"positions": "learned"}
+    assert encoder.trunk.config == trunk | {"positions": "learned", "start": "timm"}
     with pytest.raises(BadInput, match="made only by methods"):
         encoders.build("coded", channels=1, image_size=8, of="conv", width=3)

@@ -203,6 +203,7 @@ def test_scaling_is_configuration(name, perturbed):
         ({"name": "resnet18", "stem": "smal"}, "no stem 'smal': did you mean small"),
         ({"name": "vit_tiny", "pool": "max"}, "no pool 'max'"),
         ({"name": "vit_tiny", "positions": "sin"}, "no positions 'sin': did you mean sincos"),
+        ({"name": "vit_tiny", "start": "beit"}, "no start 'beit'"),
         ({"name": "vit_tiny", "heads": 5}, "heads is 5: give a divisor of the width, 192"),
         ({"name": "vit_tiny", "image_size": 30}, "30x30 pixels cannot be cut into patches of 4x4.* 28 or 32 "),
         ({"name": "vit_tiny", "image_size": 8, "patch": 16}, "8x8 pixels cannot be cut into patches of 16x16.* 16 or"),

@@ -13,6 +13,7 @@ from torch import nn
 from sanslabel import encoders
 from sanslabel.encoders.attention import attention
 from sanslabel.errors import BadInput
+from sanslabel.heads.token_predictor import TokenPredictor
 
 MICRO = {"embed_dim": 128, "depth": 6, "num_heads": 4, "num_classes": 0}
 
@@ -71,7 +72,7 @@ def test_another_number_of_heads_is_timms(perturbed):
     torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"heads": 8}, {"xavier": True}, {"positions": "sincos"}])
+@pytest.mark.parametrize("options", [{"heads": 8}, {"start": "moco_v3"}, {"positions": "sincos"}])
 def test_a_configuration_gives_the_same_start_under_the_same_seed(options):
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=8, **options)
@@ -225,3 +226,30 @@ def test_weights_start_as_timms():
             assert torch.equal(ours[key], value), key
         else:
             assert ours[key].std() / value.std() == pytest.approx(1, abs=0.15), key
+
+
+def test_starts_are_the_papers():
+    """Bounds by the papers' code: MAE's attention has one matrix of queries, keys and values, MoCo v3's has three."""
+    width, inputs = 192, 16 * 3
+    layers = {"patch_embed.proj": (inputs, width), "blocks.11.attn.qkv": (width, 3 * width)}
+    layers |= {"blocks.11.attn.proj": (width, width), "blocks.1.mlp.fc2": (4 * width, width)}
+    largest: dict[str, list[float]] = {}
+    for start in ("mae", "moco_v3", "data2vec"):
+        torch.manual_seed(0)
+        encoder = encoders.build("vit_tiny", image_size=32, start=start)
+        assert encoder.cls_token.std().item() == pytest.approx(1e-6 if start == "moco_v3" else 0.02, rel=0.2)
+        largest[start] = [encoder.get_submodule(name).weight.abs().max().item() for name in layers]
+        biases = {name for name in layers if encoder.get_submodule(name).bias.any()}
+        assert biases == ({"patch_embed.proj"} if start == "mae" else set())
+    xavier = [math.sqrt(6 / sum(sides)) for sides in layers.values()]
+    assert largest["mae"] == pytest.approx(xavier, rel=0.01)
+    xavier[1] = math.sqrt(6 / (2 * width))
+    assert largest["moco_v3"] == pytest.approx(xavier, rel=0.01)
+    assert largest["data2vec"] == pytest.approx([0.02, 0.02, 0.02 / math.sqrt(24), 0.02 / math.sqrt(4)], rel=0.01)
+
+
+def test_a_decoder_starts_as_it_is_told():
+    torch.manual_seed(0)
+    decoder = TokenPredictor(inputs=64, width=32, depth=1, outputs=16, start="mae")
+    assert decoder.embed.weight.abs().max().item() == pytest.approx(math.sqrt(6 / (64 + 32)), rel=0.01)
+    assert decoder.head.weight.abs().max().item() == pytest.approx(math.sqrt(6 / (32 + 16)), rel=0.02)

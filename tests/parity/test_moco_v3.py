@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 from sanslabel.encoders import vit
 from sanslabel.methods.moco_v3 import MoCoV3
 
-VIT = {"name": "vit_micro", "patch": 4, "positions": "sincos", "heads": 8, "xavier": True}
+VIT = {"name": "vit_micro", "patch": 4, "positions": "sincos", "heads": 8, "start": "moco_v3"}
 """the recipe's options on a transformer of 4 patches"""
 
 
