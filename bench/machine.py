@@ -8,6 +8,7 @@ import subprocess
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
+    if which("git") is None:
+        return ""
     root = Path(__file__).parents[1]
     process = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     return process.stdout.strip()

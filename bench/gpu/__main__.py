@@ -1,8 +1,9 @@
 """A queue of measurements for a GPU that is lent for minutes: python -m bench.gpu --minutes 9 --out DIR
 
 Runs the next items of a fixed list, the most valuable first, and stops in time. It skips items that have a line in
-bench/results/gpu/*.jsonl or in DIR. Each item that finishes is one line of a new file in DIR, at once; copy the file to
-bench/results/gpu/ and run `python -m bench --page`. DIR/items.log has all that the items print.
+bench/results/gpu/*.jsonl or in DIR. Each item that finishes is one line of a new file in DIR, at once; DIR/items.log
+has all that the items print. Copy the file to bench/results/gpu/, then run `python -m bench --page` and
+`python -m bench.learns --render`.
 
 On a machine without network, the first lines name the wheels and files to bring. --rehearse runs all items on the CPU
 at toy size.
