@@ -22,7 +22,8 @@ from sanslabel.run_folder import RunFolder
 from sanslabel.scores import read_scores, write_scores
 
 KEPT = Path(__file__).parent / "training" / "kept" / "89c30e0"
-METHODS = sorted(folder.name for folder in KEPT.iterdir())
+METHODS = sorted(file.parent.name for file in KEPT.glob("*/metrics.jsonl"))
+"""of the runs that were kept with their figures"""
 CPU = torch.device("cpu")
 
 
