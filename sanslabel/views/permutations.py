@@ -15,13 +15,19 @@ from sanslabel.randomness import permutation
 
 
 @cache
-def _chosen(count: int, length: int) -> np.ndarray:
-    # A column for each candidate, so that comparisons read memory in sequence: 2 ms for each choice among 9!.
+def _candidates(length: int) -> np.ndarray:
+    """Returns all permutations in a fixed random order, one in each column, (length, length!) int8. Comparisons of
+    columns read memory in sequence: 2 ms for each choice among 9!."""
     candidates = np.array(list(all_permutations(range(length))), dtype=np.int8).T
     # Nearly all choices are ties. The first in lexical order would leave the same tiles in place again and again.
     with torch.device("cpu"):  # also where networks are built on "meta"
         order = permutation(0, candidates.shape[1]).numpy()
-    candidates = np.ascontiguousarray(candidates[:, order])
+    return np.ascontiguousarray(candidates[:, order])
+
+
+@cache
+def _chosen(count: int, length: int) -> np.ndarray:
+    candidates = _candidates(length)
     nearest = np.full(candidates.shape[1], length, dtype=np.int8)  # distance to the nearest chosen one
     chosen = np.empty((count, length), dtype=np.int64)
     for choice in chosen:
