@@ -103,7 +103,7 @@ def pairs_of_views(between: Tensor, count: int = 256, seed: int = 0) -> tuple[Te
     [(1, 10, 0.9, 1.2), (1, 100, 0.9, 1.2), (4, 10, 3.5, 4.2), (16, 10, 13.5, 17), (0, 0, 0, 1.2), (128, 100, 60, 128)],
 )
 def test_lidar_counts_the_directions_that_distinguish_images(directions, ratio, lowest, highest):
-    """From the means of two views it would count 56, 12, 37, 32, 72: fewer, the more there are."""
+    """The means of two views would count 56, 9, 40 and 34 of the first four, and 72 of none."""
     between = torch.zeros(128)
     between[:directions] = ratio
     counts = [float(paired_lidar(*pairs_of_views(between, seed=seed))) for seed in range(5)]
