@@ -31,8 +31,8 @@ class BYOL(Method):
     views, one view at a time.
 
     Brightness is multiplied, and contrast is about the mean luma, as in all other methods. The authors add brightness,
-    and change the contrast of each channel about its own mean. Crops are resized bilinearly, theirs
-    bicubically. The classifier that they train beside it is left out, since its gradient never reaches the encoder."""
+    and change the contrast of each channel about its own mean. Crops are resized bilinearly, theirs bicubically. The
+    classifier that they train beside it is left out, since its gradient never reaches the encoder."""
 
     family = Family.DISTILLATION
     energy = "the squared distance between a prediction and the teacher's embedding"

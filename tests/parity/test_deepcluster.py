@@ -65,5 +65,5 @@ def test_deepcluster_trains_as_its_authors_train(side_by_side):
 
         return step
 
-    deviation = "epoch 0 fills the memory, warm-up a step ahead, LARC's ratio by |g + decay w|"
+    deviation = "epoch 0 fills the memory, warm-up a step ahead, LARC's ratio by the norm of gradient plus decay"
     side_by_side(method, DeepCluster.recipe, authors, image_size=16, warmup=1.5, deviation=deviation)

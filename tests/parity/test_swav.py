@@ -64,5 +64,5 @@ def test_swav_trains_as_its_authors_train(side_by_side):
 
         return step
 
-    deviation = "warm-up a step ahead, LARC's ratio by |g + decay w|"
+    deviation = "warm-up a step ahead, LARC's ratio by the norm of gradient plus decay"
     side_by_side(method, SwAV.recipe, authors, image_size=16, deviation=deviation)
