@@ -3,6 +3,7 @@ read a configuration."""
 
 from sanslabel.losses.adversarial import deception, discrimination
 from sanslabel.losses.barlow_twins import barlow_twins, barlow_twins_terms
+from sanslabel.losses.cross_entropy import cross_entropy
 from sanslabel.losses.dino import dino
 from sanslabel.losses.gaussian_kl import gaussian_kl, kl_by_dimension, sampled_kl
 from sanslabel.losses.info_nce import info_nce
@@ -28,6 +29,7 @@ __all__ = [
     "candidate_scores",
     "chance",
     "covariance_penalty",
+    "cross_entropy",
     "deception",
     "dino",
     "discrimination",

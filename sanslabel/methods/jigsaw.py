@@ -8,7 +8,6 @@ from math import log
 from typing import Annotated
 
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
@@ -17,7 +16,7 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import mlp
-from sanslabel.losses.precision import widened
+from sanslabel.losses import cross_entropy
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
@@ -103,7 +102,7 @@ class Jigsaw(Method):
         drawn = integers(batch.key, self.shuffles, self.permutations, 1)  # (N, shuffles)
         order = net.permutations[drawn].flatten(0, 1)  # (N shuffles, 9)
         shuffled = views.shuffled(embeddings.repeat_interleave(self.shuffles, dim=0), order)
-        logits, permutation = widened(gather(net.classifier(shuffled.flatten(1)))), gather(drawn.flatten())
+        logits, permutation = gather(net.classifier(shuffled.flatten(1))), gather(drawn.flatten())
         yield Objective(
             cross_entropy(logits, permutation),  # logits are (N shuffles, permutations)
             terms={"accuracy": (logits.argmax(dim=1) == permutation).float().mean()},

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
@@ -18,7 +17,7 @@ from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.encoders.patches import standardized
 from sanslabel.heads import Dropout
-from sanslabel.losses.precision import widened
+from sanslabel.losses import cross_entropy
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Group, Recipe
@@ -113,7 +112,7 @@ class RelativePosition(Method):
         center = embeddings[:, 4:5]
         neighbors = torch.cat([embeddings[:, :4], embeddings[:, 5:]], dim=1)  # (N, 8, width), row by row
         pairs = torch.cat([center.expand_as(neighbors), neighbors], dim=2)  # (N, 8, 2 width)
-        logits = widened(gather(net.classifier(pairs.flatten(0, 1))))  # (8N, 8)
+        logits = gather(net.classifier(pairs.flatten(0, 1)))  # (8N, 8)
         direction = torch.arange(8, device=logits.device).repeat(len(logits) // 8)
         yield Objective(
             cross_entropy(logits, direction),

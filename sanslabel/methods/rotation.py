@@ -9,13 +9,12 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
-from sanslabel.losses.precision import widened
+from sanslabel.losses import cross_entropy
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.randomness import integers
@@ -78,15 +77,13 @@ class Rotation(Method):
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view(batch, 0)  # (N, C, S, S)
         if self.rotations == 4:
-            quarters = torch.arange(4, device=view.device).expand(len(view), 4)
+            quarters = torch.arange(4, device=view.device).expand(len(view), 4)  # (N, R)
+            copies = views.rotations(view).flatten(0, 1)  # (N R, C, S, S), those of a sample next to each other
         else:
-            quarters = integers(batch.key, 1, 4, ROTATION)  # (N, R)
-        copies = views.rotated(view, quarters).flatten(0, 1)  # (R N, C, S, S), those of a sample next to each other
-        representation = net.encoder(copies)  # (R N, D)
-        logits, rotation = (
-            widened(gather(net.classifier(representation))),
-            gather(quarters.flatten()),
-        )  # (R N, 4), (R N)
+            quarters = integers(batch.key, 1, 4, ROTATION)
+            copies = views.rotated(view, quarters).flatten(0, 1)
+        representation = net.encoder(copies)  # (N R, D)
+        logits, rotation = gather(net.classifier(representation)), gather(quarters.flatten())  # (N R, 4), (N R)
         yield Objective(
             cross_entropy(logits, rotation),
             terms={"accuracy": (logits.argmax(dim=1) == rotation).float().mean()},

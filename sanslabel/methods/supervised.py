@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from math import log
 
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from sanslabel import views
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.distributed import gather
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
-from sanslabel.losses.precision import widened
+from sanslabel.losses import cross_entropy
 from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import SGD, AdamW
 from sanslabel.recipe import Recipe
@@ -66,10 +65,10 @@ class Supervised(Method):
     def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
         view = self.view.input(batch, 0).images  # (N, C, S, S)
         representation = net.encoder(view)  # (N, D)
-        logits, labels = widened(gather(net.classifier(representation))), gather(batch.labels())  # (N, classes), (N,)
+        logits, labels = gather(net.classifier(representation)), gather(batch.labels())  # (N, classes), (N,)
         labeled = (labels >= 0).sum().clamp(min=1)
         yield Objective(
-            cross_entropy(logits, labels, ignore_index=-1, label_smoothing=self.smoothing, reduction="sum") / labeled,
+            cross_entropy(logits, labels, self.smoothing),
             terms={"accuracy": (logits.argmax(dim=1) == labels).sum() / labeled},
             embedding=gather(representation),
             images={"view": view},
