@@ -31,7 +31,7 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
     z: (N, D); positive: (N, D), row i is the positive of row i of z; None if there are no positives. `full_rank` is the
     rank that the effective rank cannot exceed. figures.py explains the names.
     """
-    pairs = None if positive is None else (z[:PAIRS], positive[:PAIRS])
+    pairs, full = min(len(z), PAIRS), z
     z = z[:MEASURED].float()
     values = {
         "embedding_std": spread(z),
@@ -43,11 +43,11 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
         "uniformity": uniformity(z),
         "dead_dimensions": dead_dimensions(z),
     }
-    if positive is None or pairs is None:
+    if positive is None:
         return values
     values["alignment"] = alignment(z, positive[:MEASURED].float())
-    if z.shape[1] <= min(LIDAR_WIDTH, len(pairs[0]) // 2):
-        values["paired_lidar"] = paired_lidar(*pairs)
+    if z.shape[1] <= min(LIDAR_WIDTH, pairs // 2):
+        values["paired_lidar"] = paired_lidar(full[:pairs], positive[:pairs])
     return values
 
 
