@@ -249,7 +249,9 @@ def _with_positions(config: Mapping[str, Any], tensors: Tensors) -> Mapping[str,
     out. Fixed positions have exactly 0 for the class token, and learned ones never do."""
     if config.get("name") not in VisionTransformer.names or "positions" in config:
         return config
-    return {**config, "positions": "learned" if tensors["pos_embed"][:, 0].any() else "sincos"}
+    positions = tensors.get("pos_embed")
+    fixed = positions is not None and positions.ndim == 3 and not positions[:, 0].any()
+    return {**config, "positions": "sincos" if fixed else "learned"}
 
 
 def exported(run: str | Path) -> list[str]:

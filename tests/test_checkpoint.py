@@ -90,6 +90,16 @@ def test_a_save_that_fails_at_any_call_leaves_the_one_before(tmp_path, monkeypat
     assert not list(tmp_path.glob(".*"))
 
 
+def test_an_old_configuration_beside_weights_of_another_network_is_refused():
+    """Configurations of earlier versions do not state the kind of positions, which the weights show."""
+    vit = encoders.build("vit_micro", channels=1, image_size=8)
+    old = {name: value for name, value in vit.config.items() if name != "positions"}
+    others = [encoders.build("conv", channels=1, image_size=8).state_dict(), {"pos_embed": torch.ones(())}]
+    for tensors in others:
+        with pytest.raises(BadInput, match="it is of another network"):
+            checkpoint.encoder_of(old, tensors, Path("encoder.safetensors"))
+
+
 def run_folder(tmp_path) -> Path:
     student = encoders.build("conv", channels=1, image_size=8)
     checkpoint.save_encoders(tmp_path, {"student": student, "teacher": encoders.build(**student.config)})
