@@ -110,35 +110,46 @@ class NPID(Method):
         remembered = z
         if self.teacher_momentum is not None:
             remembered = gather(net.partner.projector(net.partner.encoder(*view)))
-        loss, hardest, trivial, normalizer = self.loss(net, z, index, batch, clock)
+        bank, drawn = net.bank.embeddings, self.drawn(net, batch, clock)
+        normalizer = self.normalizer(net, z, index, drawn, clock)
+        rivals, excluded = (bank, index) if drawn is None else (bank[drawn[0]], None)
         yield Objective(
-            loss,
-            terms={"hardest_tenth": hardest},
+            self.loss(z, bank, index, drawn, normalizer),
+            terms={"hardest_tenth": hardest_tenth(z, rivals, self.temperature, excluded=excluded)},
             embedding=z,
             images={"view": view.images},
-            trivial=trivial,
-            negatives=self.negatives or len(net.bank.embeddings) - 1,
+            trivial=self.trivial(len(bank)),
+            negatives=self.negatives or len(bank) - 1,
         )
         net.bank.write_(index, remembered, self.momentum)
         net.partition.copy_(normalizer)
         follow_(net, self.teacher_momentum)
 
-    def loss(
-        self, net: Networks, z: Tensor, index: Tensor, batch: Batch, clock: Clock
-    ) -> tuple[Tensor, Tensor, float, Tensor]:
-        """Returns the loss, the share of the hardest tenth of the negatives, the loss at collapse, and Z."""
-        bank, temperature, normalizer = net.bank.embeddings, self.temperature, net.partition
+    def drawn(self, net: Networks, batch: Batch, clock: Clock) -> Tensor | None:
+        """Returns the indexes of negatives in the bank, (N, K), or (1, K) if they are shared. None stands for all."""
         if self.negatives is None:
-            loss = instance_discrimination(z, bank, index, temperature)
-            return loss, hardest_tenth(z, bank, temperature, excluded=index), log(len(bank)), normalizer
+            return None
         keys = batch.key.new_full((1,), clock.key) if self.shared else gather(batch.key)
-        drawn = net.bank.random_index(keys, self.negatives, NEGATIVES)  # (N, K), or (1, K) if they are shared
-        hardest = hardest_tenth(z, bank[drawn[0]], temperature)
-        if not self.nce:
-            loss = info_nce(z, bank[index], bank, temperature, drawn)
-            return loss, hardest, log(1 + self.negatives), normalizer
-        if clock.epoch == 0:  # Z is that of the first batch; if its step was refused, that of the next
-            first = partition(z, bank[index], bank, temperature, len(bank), drawn)
-            normalizer = torch.where(normalizer > 0, normalizer, first)
-        loss = nce(z, bank[index], bank, temperature, len(bank), normalizer, drawn)
-        return loss, hardest, chance(self.negatives), normalizer
+        return net.bank.random_index(keys, self.negatives, NEGATIVES)
+
+    def normalizer(self, net: Networks, z: Tensor, index: Tensor, drawn: Tensor | None, clock: Clock) -> Tensor:
+        """Returns Z of `nce`: that of the first batch, or of the next if the first step was refused."""
+        if not self.nce or clock.epoch > 0:
+            return net.partition
+        bank = net.bank.embeddings
+        first = partition(z, bank[index], bank, self.temperature, len(bank), drawn)
+        return torch.where(net.partition > 0, net.partition, first)
+
+    def loss(self, z: Tensor, bank: Tensor, index: Tensor, drawn: Tensor | None, normalizer: Tensor) -> Tensor:
+        """Returns the loss of embeddings (N, D), whose places in the bank are `index`."""
+        if drawn is None:
+            return instance_discrimination(z, bank, index, self.temperature)
+        if self.nce:
+            return nce(z, bank[index], bank, self.temperature, len(bank), normalizer, drawn)
+        return info_nce(z, bank[index], bank, self.temperature, drawn)
+
+    def trivial(self, samples: int) -> float:
+        """Returns the loss if all embeddings are equal."""
+        if self.negatives is None:
+            return log(samples)
+        return chance(self.negatives) if self.nce else log(1 + self.negatives)

@@ -135,15 +135,19 @@ class PIRL(Method):
         remembered = f
         if self.teacher_momentum is not None:
             remembered = gather(net.partner.projector(net.partner.encoder(*view)))
-        of_transformed, of_image, hardest, trivial, normalizer = self.losses(net, f, g, index, batch, clock)
+        bank, negatives = net.bank.embeddings, self.drawn_negatives(net, batch, clock)
+        normalizer = self.normalizer(net, g, index, negatives, clock)
+        of_transformed, of_image = (self.loss(z, bank, index, negatives, normalizer) for z in (g, f))
+        rivals, excluded = (bank, index) if negatives is None else (negatives, None)
+        hardest = hardest_tenth(g, rivals, self.temperature, excluded=excluded)
         yield Objective(
             self.weight * of_transformed + (1 - self.weight) * of_image,
             terms={"hardest_tenth": hardest, "transformed_nll": of_transformed, "image_nll": of_image},
             embedding=f,
             positive=g,
             images={"view": view.images, self.transform: tiles[0]},
-            trivial=trivial,
-            negatives=self.negatives or len(net.bank.embeddings) - 1,
+            trivial=self.trivial(len(bank)),
+            negatives=self.negatives or len(bank) - 1,
         )
         net.bank.write_(index, remembered, self.momentum)
         net.partition.copy_(normalizer)
@@ -156,26 +160,34 @@ class PIRL(Method):
             embeddings = embeddings.relu()
         return net.joint_projector(embeddings.unflatten(0, tiles.shape[:2]).flatten(1))
 
-    def losses(
-        self, net: Networks, f: Tensor, g: Tensor, index: Tensor, batch: Batch, clock: Clock
-    ) -> tuple[Tensor, Tensor, Tensor, float, Tensor]:
-        """Returns the losses of the transformed images and of the images, the share of the hardest tenth of the
-        negatives, the loss at collapse, and Z."""
-        bank, temperature, normalizer = net.bank.embeddings, self.temperature, net.partition
+    def drawn_negatives(self, net: Networks, batch: Batch, clock: Clock) -> Tensor | None:
+        """Returns the negatives of the batch, (K, D), drawn from the bank. None stands for all of the bank."""
         if self.negatives is None:
-            of_g, of_f = (instance_discrimination(z, bank, index, temperature) for z in (g, f))
-            return of_g, of_f, hardest_tenth(g, bank, temperature, excluded=index), log(len(bank)), normalizer
+            return None
         key = batch.key.new_full((1,), clock.key)
-        negatives = bank[net.bank.random_index(key, self.negatives, NEGATIVES)[0]]  # (K, D)
-        hardest = hardest_tenth(g, negatives, temperature)
-        if not self.nce:
-            of_g, of_f = (info_nce(z, bank[index], negatives, temperature) for z in (g, f))
-            return of_g, of_f, hardest, log(1 + self.negatives), normalizer
-        if clock.epoch == 0:  # Z is that of the first batch of tiles; if its step was refused, that of the next
-            first = partition(g, bank[index], negatives, temperature, len(bank))
-            normalizer = torch.where(normalizer > 0, normalizer, first)
-        of_g, of_f = (nce(z, bank[index], negatives, temperature, len(bank), normalizer) for z in (g, f))
-        return of_g, of_f, hardest, chance(self.negatives), normalizer
+        return net.bank.embeddings[net.bank.random_index(key, self.negatives, NEGATIVES)[0]]
+
+    def normalizer(self, net: Networks, z: Tensor, index: Tensor, negatives: Tensor | None, clock: Clock) -> Tensor:
+        """Returns Z of `nce`: that of the first batch of tiles, or of the next if the first step was refused."""
+        if not self.nce or negatives is None or clock.epoch > 0:
+            return net.partition
+        bank = net.bank.embeddings
+        first = partition(z, bank[index], negatives, self.temperature, len(bank))
+        return torch.where(net.partition > 0, net.partition, first)
+
+    def loss(self, z: Tensor, bank: Tensor, index: Tensor, negatives: Tensor | None, normalizer: Tensor) -> Tensor:
+        """Returns the loss of f or g, (N, D), whose places in the bank are `index`."""
+        if negatives is None:
+            return instance_discrimination(z, bank, index, self.temperature)
+        if self.nce:
+            return nce(z, bank[index], negatives, self.temperature, len(bank), normalizer)
+        return info_nce(z, bank[index], negatives, self.temperature)
+
+    def trivial(self, samples: int) -> float:
+        """Returns the loss if all embeddings are equal."""
+        if self.negatives is None:
+            return log(samples)
+        return chance(self.negatives) if self.nce else log(1 + self.negatives)
 
     def transformed(self, batch: Batch, patch: int) -> Tensor:
         """Returns the images of each sample that g embeds, (N, P, C, s, s): nine tiles in random order, or the rotated
