@@ -15,7 +15,7 @@ from sanslabel import checkpoint, encoders, methods
 from sanslabel.device import cores, fast_precision
 from sanslabel.distributed import on_first_process, world_size
 from sanslabel.encoders.timm import PREFIX
-from sanslabel.errors import BadInput, BadValue
+from sanslabel.errors import BadInput, BadValue, suggestion
 from sanslabel.given import Given, open_weights
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.methods.method import Method
@@ -176,11 +176,13 @@ def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source
     """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved.
 
     The option `scaling` may be a word: "raw" leaves pixels in [0, 1], "signed" brings them to [-1, 1], and
-    "standardized", the default of most encoders, to mean 0 and deviation 1.
+    "standardized", the default of most encoders, to mean 0 and deviation 1. Raises BadInput for another word.
     """
     options = encoders.encoder_options(encoder)
     encoder_class = encoders.encoder_class(str(options.get("name")))
     scaling = options.get("scaling", "signed" if encoder_class.signed else "standardized")
+    if isinstance(scaling, str) and scaling not in (known := ["raw", "signed", "standardized"]):
+        raise BadInput(f"--encoder-options: there is no scaling {scaling!r}: {suggestion(scaling, known)}")
     if isinstance(spec, ImageSpec) and scaling in ("signed", "raw"):
         options["scaling"] = ((0.5,) * spec.channels,) * 2 if scaling == "signed" else None
     elif signal == "image" and scaling == "standardized":
