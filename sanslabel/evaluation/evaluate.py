@@ -103,8 +103,8 @@ def evaluate(
         with _skipping(protocol, chosen, skipped):
             protocol.check_comparison(comparison)
     scores = ScoreList()
-    if data is not None or labels is not None:  # of the run's own data, training has told them
-        scores.remarks = split.train.remarks
+    told = subject.plan.remarks if subject.plan is not None else ()  # at the start of training
+    scores.remarks = tuple(remark for remark in split.train.remarks if remark not in told)
     for protocol in list(chosen):
         with (
             _skipping(protocol, chosen, skipped),

@@ -115,7 +115,9 @@ def fitted(
     )
     return Fitted(
         source=_at_size(source, choice.size),
-        settings=settings if keeps_recipe else _set(source, settings, choice.size, choice.batch, choice.epochs),
+        settings=replace(settings, epochs=choice.epochs)
+        if keeps_recipe
+        else _set(source, settings, choice.size, choice.batch, choice.epochs),
         chosen=choice.reasons,
         expected=expected,
     )

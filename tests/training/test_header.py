@@ -115,8 +115,9 @@ def test_the_sets_of_the_package_keep_their_recipe(tmp_path, monkeypatch):
     plan = sanslabel.train("digits", out=tmp_path / "run").known_plan
     assert (plan.image_size, plan.batch, plan.epochs, plan.chosen) == (8, 256, 20, {})
     assert plan.expected.seconds > 0
-    timed = sanslabel.train("digits", out=tmp_path / "run", minutes=0.5).known_plan
-    assert (timed.batch, list(timed.chosen)) == (256, ["epochs"])
+    timed = sanslabel.train("digits", out=tmp_path / "run", minutes=0.001).known_plan
+    assert (timed.batch, timed.epochs, list(timed.chosen)) == (256, 1, ["epochs"])
+    assert "5 steps are few" in timed.chosen["epochs"]
     paper = sanslabel.train("digits", out=tmp_path / "run", recipe="paper", encoder="conv").known_plan
     assert (paper.batch, paper.epochs, paper.chosen) == (1438, 100, {})
 

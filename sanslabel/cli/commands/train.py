@@ -80,6 +80,8 @@ def _method_and_flags(arguments: list[str]) -> tuple[str | None, list[str]]:
     its place is read as --data. Raises BadInput for any other word."""
     from sanslabel.methods import names
 
+    if "--method" in arguments:
+        raise BadInput("The method comes first and has no flag: sanslabel train vicreg --data FOLDER.")
     words = list(takewhile(lambda word: not word.startswith("-"), arguments))
     flags = arguments[len(words) :]
     name = words.pop(0) if words and words[0] in names() else None
