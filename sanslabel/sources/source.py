@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from sanslabel.sources.label_file import LabelFile
 
 
+LEAST_DEVIATION = 1 / 255
+"""least standard deviation of a channel, one step of 8 bits"""
+
+
 class Request(NamedTuple):
     """The rows of the samples to load, and the key from which their draws come."""
 
@@ -199,8 +203,8 @@ class Source(ABC):
     def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Returns the mean and standard deviation of each channel's pixels in [0, 1].
 
-        They are measured on a fixed random selection of `limit` samples. The deviation is at least 1/255, so that a
-        constant channel can be divided by it.
+        They are measured on a fixed random selection of `limit` samples. The deviation is at least LEAST_DEVIATION, so
+        that a constant channel can be divided by it.
         """
         drawn = torch.arange(limit) if self.samples is None else permutation(0, self.samples)[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
@@ -215,7 +219,7 @@ class Source(ABC):
             # Padding is zero, so that the sums need no mask; only the count leaves it out.
             count += pixels[:, 0].numel() if images.sizes is None else int(images.sizes.prod(1).sum())
         mean = total / count
-        std = (square / count - mean.square()).clamp_min(0).sqrt().clamp_min(1 / 255)
+        std = (square / count - mean.square()).clamp_min(0).sqrt().clamp_min(LEAST_DEVIATION)
         return tuple(mean.tolist()), tuple(std.tolist())
 
 

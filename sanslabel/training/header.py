@@ -8,6 +8,7 @@ from sanslabel.console import errors
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.run_config import Plan
 from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.source import LEAST_DEVIATION
 from sanslabel.training.session import Session
 from sanslabel.wording import counted
 
@@ -38,6 +39,12 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
     classes = f", {plan.classes} classes" if plan.classes else ""
     yield f"{name}: {plan.samples:,} {data}{classes}"
     yield from plan.remarks
+    _, deviation = plan.encoder.get("scaling") or ((), (1.0,))
+    if image is not None and max(deviation) <= LEAST_DEVIATION:
+        yield (
+            "all pictures that were looked at have one color, so there is nothing to learn; white drawings on a"
+            " transparent ground vanish on white"
+        )
     encoder = f"encoder {plan.encoder['name']} ({readable_count(weights)} weights)"
     share = f" ({plan.batch // plan.world_size:,} on each of {plan.world_size} processes)"
     batch = f"batch {plan.batch:,}{share if plan.world_size > 1 else ''}"

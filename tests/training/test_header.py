@@ -130,3 +130,17 @@ def test_a_run_that_does_not_fit_into_memory_is_refused_before_anything_is_writt
     with pytest.raises(BadInput, match=r"pictures: training takes about .* of memory, and .* free; lower `batch`"):
         sanslabel.train(folder, out=tmp_path / "run", **TINY | {"encoder": "conv", "image_size": 32, "batch": 40})
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_one_color_are_told_before_the_first_step(tmp_path, capsys):
+    from PIL import Image
+
+    icons = tmp_path / "icons"
+    icons.mkdir()
+    for number in range(12):
+        drawing = np.zeros((16, 16, 4), np.uint8)
+        drawing[number : number + 4] = 255  # white on a transparent ground
+        Image.fromarray(drawing).save(icons / f"{number}.png")
+    sanslabel.train(icons, out=tmp_path / "run", **TINY)
+    lines = capsys.readouterr().err.splitlines()
+    assert next(line for line in lines if line.startswith("all pictures that were looked at have one color"))
