@@ -103,8 +103,8 @@ def evaluate(
         with _skipping(protocol, chosen, skipped):
             protocol.check_comparison(comparison)
     scores = ScoreList()
-    told = subject.plan.remarks if subject.plan is not None else ()  # at the start of training
-    scores.remarks = tuple(remark for remark in split.train.remarks if remark not in told)
+    printed = subject.plan.remarks if subject.plan is not None else ()  # at the start of training
+    scores.remarks = tuple(remark for remark in split.train.remarks if remark not in printed)
     for protocol in list(chosen):
         with (
             _skipping(protocol, chosen, skipped),

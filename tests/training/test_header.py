@@ -141,6 +141,6 @@ def test_pictures_of_one_color_are_told_before_the_first_step(tmp_path, capsys):
         drawing = np.zeros((16, 16, 4), np.uint8)
         drawing[number : number + 4] = 255  # white on a transparent ground
         Image.fromarray(drawing).save(icons / f"{number}.png")
-    sanslabel.train(icons, out=tmp_path / "run", **TINY)
+    sanslabel.train(icons, out=tmp_path / "run", **{**TINY, "encoder": {"name": "mlp", "hidden": [8]}})
     lines = capsys.readouterr().err.splitlines()
     assert next(line for line in lines if line.startswith("all pictures that were looked at have one color"))
