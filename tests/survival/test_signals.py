@@ -104,7 +104,7 @@ def test_evaluation_is_left_at_once_and_the_way_back_told(start, tmp_path, quick
     assert (run / "encoder.safetensors").exists()
     alone = start("evaluate", run, place="evaluation").reached()
     assert left(alone, number) < AT_ONCE
-    assert "repeat any other command" in alone.log.read_text()
+    assert "; repeat the command\n" in alone.log.read_text()
 
 
 @every_signal
@@ -125,4 +125,4 @@ def test_a_second_signal_leaves_at_once(start, tmp_path, quick, number, place):
     process.kill(number)
     time.sleep(0.1)
     assert left(process, number) < AT_ONCE
-    assert "continue a training run with --resume" in process.log.read_text()
+    assert "repeat the command, or continue its run folder with --resume" in process.log.read_text()
