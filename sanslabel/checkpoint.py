@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 from sanslabel import encoders
 from sanslabel.encoders import Encoder
-from sanslabel.encoders.vit import VisionTransformer
 from sanslabel.errors import BadInput, DiskError, NotFinite, bad_input_as
 from sanslabel.serialization import parse_json
 
@@ -238,20 +237,10 @@ def encoder_of(config: Mapping[str, Any], tensors: Tensors, path: Path) -> Encod
     """Returns the encoder of a configuration with the given weights, in evaluation mode. Raises BadInput, which names
     the path, if they do not fit."""
     with torch.random.fork_rng(devices=()):  # the weights drawn here are overwritten
-        encoder = encoders.build(**_with_positions(config, tensors))
+        encoder = encoders.build(**encoders.encoder_class(config["name"]).completed(config, tensors))
     load_strictly_(encoder, tensors, path)
     encoder.range_unknown = True
     return encoder.eval()
-
-
-def _with_positions(config: Mapping[str, Any], tensors: Tensors) -> Mapping[str, Any]:
-    """Returns the configuration of an encoder with the kind of a transformer's positions, which earlier versions left
-    out. Fixed positions have exactly 0 for the class token, and learned ones never do."""
-    if config.get("name") not in VisionTransformer.names or "positions" in config:
-        return config
-    positions = tensors.get("pos_embed")
-    fixed = positions is not None and positions.ndim == 3 and not positions[:, 0].any()
-    return {**config, "positions": "sincos" if fixed else "learned"}
 
 
 def exported(run: str | Path) -> list[str]:

@@ -63,6 +63,12 @@ class Encoder(nn.Module, ABC):
         values = None if checked is None else torch.tensor(checked).view(2, -1, 1, 1)
         self.register_buffer("scaling", values, persistent=False)
 
+    @classmethod
+    def completed(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """Returns the configuration of trained weights with all that earlier versions left out of it, and that only the
+        weights tell."""
+        return config
+
     @property
     def reads(self) -> InputSpec:
         """Returns the specification of the input that the encoder was built for."""

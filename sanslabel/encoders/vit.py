@@ -6,9 +6,9 @@ Architecture and names are timm's, so that weights travel both ways.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,16 @@ class VisionTransformer(Encoder):
         self._initialize_(start)
         if positions == "sincos":
             self.fix_positions_()
+
+    @classmethod
+    def completed(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """Returns the configuration with the kind of positions. Fixed ones have exactly 0 for the class token, and
+        learned ones never do."""
+        if "positions" in config:
+            return config
+        positions = tensors.get("pos_embed")
+        fixed = positions is not None and positions.ndim == 3 and not positions[:, 0].any()
+        return {**config, "positions": "sincos" if fixed else "learned"}
 
     def _initialize_(self, start: Start) -> None:
         """Initializes all weights."""

@@ -41,8 +41,8 @@ FORWARDS = 1 / 3
 """time that evaluation takes for each sample, as a share of a training step's: a forward pass of two encoders, where
 most methods make two passes forward and backward"""
 PROBES = 6e-3
-"""seconds that the protocols of an evaluation take for each labeled sample (0.007 for 6,900
-samples of 22 classes, on two cores)"""
+"""seconds that the protocols of an evaluation take for each labeled sample (measured 0.007 with 6,900 samples of 22
+classes on two cores)"""
 STARTING = 5.0
 """seconds that worker processes, the export and the last checkpoint take"""
 LARGEST_FILES = 8
