@@ -16,6 +16,7 @@ from sanslabel import methods
 from sanslabel.evaluation.gains import student_quantile
 
 HEAD = Path(__file__).parent / "learning.head.md"
+LONGER = Path(__file__).parent / "longer.head.md"
 PROTOCOLS = {"knn": "kNN", "linear": "linear"}
 STALE = "†"
 """the mark of methods that were trained under earlier settings"""
@@ -55,14 +56,16 @@ class Paired:
         return "below its own start" if ends[1] < 0 else "no gain beyond the spread of seeds" if ends[0] <= 0 else ""
 
 
-def page(lines: Sequence[Line]) -> str:
-    """Returns the text of docs/learning.md."""
+def page(lines: Sequence[Line], longer: Sequence[Line] = ()) -> str:
+    """Returns the text of docs/learning.md. longer: results of trainings that took longer than those of the table."""
     text = HEAD.read_text()
     for device in sorted({line["device"] for line in lines}, key=lambda name: name != "cpu"):
         setting = CPU if device == "cpu" else CUDA
         title = setting.title if device == "cpu" else f"{setting.title}, {device}"
         text += f"\n## {title}: {setting.samples:,} images\n\n"
         text += tables([line for line in lines if line["device"] == device], setting)
+    if longer:
+        text += f"\n{LONGER.read_text()}\n{longer_table(longer, lines)}\n"
     return f"{text}\n{learned(lines_in(HEAD.parent / 'results' / 'gpu'))}"
 
 
@@ -76,6 +79,20 @@ def tables(lines: Sequence[Line], setting: Setting) -> str:
         text += f"\n{STALE} Trained under earlier settings; `python -m bench.learns METHOD` trains it again.\n"
     starts = table(["encoder", "reading", *PROTOCOLS.values(), "start of"], start_rows(lines))
     return f"{text}\n### Own starts\n\n{starts}\n"
+
+
+def longer_table(longer: Sequence[Line], lines: Sequence[Line]) -> str:
+    """Returns the table of longer trainings. lines: results of the shorter ones, with the starts of both."""
+    by_length: dict[tuple[str, int, str], list[Line]] = {}
+    for line in longer:
+        by_length.setdefault((line["method"], line["steps"], line["settings"]), []).append(line)
+    made = []
+    for (method, _, _), measured in sorted(by_length.items()):
+        for cells in _cells(measured, lines):
+            made.append([method, str(len(measured)), *cells])
+            method = ""
+    head = [cell for name in PROTOCOLS.values() for cell in (name, f"{name}: gain over own start")]
+    return table(["method", "seeds", "encoder", "reading", "steps", "core seconds", *head, "own task", "remark"], made)
 
 
 def rows(lines: Sequence[Line], setting: Setting) -> list[list[str]]:

@@ -32,6 +32,8 @@ class Setting:
     special: dict[str, int] = field(default_factory=dict)
     held_out: bool = False
     """True to measure on training images that are held out, and to leave the test images alone"""
+    times: int = 1
+    """factor of all epochs"""
 
     def encoder_of(self, method: str) -> str:
         """Returns the name of the encoder that a method trains."""
@@ -49,7 +51,7 @@ class Setting:
         return chosen
 
     def epochs_of(self, method: str) -> int:
-        return self.special.get(method, self.epochs)
+        return self.times * self.special.get(method, self.epochs)
 
     def without_test(self) -> Setting:
         """Returns the setting that trains on four fifths of the samples and measures on the last fifth."""

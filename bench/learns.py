@@ -9,6 +9,9 @@ Writes one line per finished measurement, which a later call skips, and renders 
 --device cuda it is the longer recipe: all 60,000 images, 100 epochs and larger encoders, rendered as a table of its own
 that names the device. With --held-out it trains on four fifths of the training images and measures on the last fifth,
 so that recipes are tuned without the test images. It prints that table and has a file of results of its own.
+
+With --times N it trains N times as long, for methods that gain nothing in the time of the table. Their lines are in
+longer.jsonl, and docs/learning.md has a table of them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -253,6 +257,20 @@ def groups(todo: Iterable[Task]) -> list[list[Task]]:
     return list(jobs.values())
 
 
+def file_name(setting: Setting) -> str:
+    """Returns the name of the file of results."""
+    return "held_out.jsonl" if setting.held_out else "longer.jsonl" if setting.times > 1 else "learning.jsonl"
+
+
+def rendered() -> str:
+    """Returns the text of docs/learning.md, made from the results."""
+    lines, longer = (
+        read_lines(path.read_text()) if (path := RESULTS / name).exists() else []
+        for name in ("learning.jsonl", "longer.jsonl")
+    )
+    return page(lines, longer)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", default=[*BASELINES, *methods.names()], metavar="METHOD")
@@ -261,6 +279,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, which share the cores")
     parser.add_argument("--threads", type=int, help="of a run; by default the cores, divided by the jobs")
     parser.add_argument("--results", type=Path, help="by default learning.jsonl or held_out.jsonl in bench/results")
+    parser.add_argument("--times", type=int, default=1, help="train so many times as long; only with methods named")
     parser.add_argument("--no-training", action="store_true", help="only pixels, PCA and the starts of trainings")
     parser.add_argument("--held-out", action="store_true", help="measure on held-out training images, for tuning")
     unchanged = "count earlier lines of these methods under today's settings, which changed no number; trains nothing"
@@ -268,8 +287,8 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="only write docs/learning.md")
     flags = parser.parse_args()
     setting = CUDA if flags.device.startswith("cuda") else CPU
-    setting = setting.without_test() if flags.held_out else setting
-    path = flags.results or RESULTS / ("held_out.jsonl" if flags.held_out else "learning.jsonl")
+    setting = replace(setting.without_test() if flags.held_out else setting, times=flags.times)
+    path = flags.results or RESULTS / file_name(setting)
     done = read_lines(path.read_text()) if path.exists() else []
     if flags.unchanged:
         done = with_present_settings(done, flags.unchanged, setting, device_name(flags.device))
@@ -277,6 +296,8 @@ def main() -> None:
     wanted = tasks(
         [] if flags.render or flags.unchanged else flags.methods, flags.seeds, setting, trains=not flags.no_training
     )
+    if setting.times > 1:
+        wanted = (task for task in wanted if task.state == "trained")  # the start is that of the shorter training
     todo = list(missing(wanted, setting, device_name(flags.device), done))
     threads = flags.threads or max(1, (os.cpu_count() or 1) // flags.jobs)
     with TemporaryDirectory() as folder, ProcessPoolExecutor(flags.jobs, mp_context=get_context("spawn")) as pool:
@@ -295,7 +316,7 @@ def main() -> None:
     if flags.held_out:
         print(tables(done, setting))
     else:
-        (ROOT / "docs" / "learning.md").write_text(page(done))
+        (ROOT / "docs" / "learning.md").write_text(rendered())
 
 
 if __name__ == "__main__":

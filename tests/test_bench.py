@@ -28,8 +28,7 @@ def test_the_page_is_what_the_results_say():
 def test_the_pages_of_learning_and_layers_are_what_the_results_state():
     """Rendered anew after each change of either: python -m bench.learns --render, and python -m bench.layers --render.
     After a change of names, the digests of the settings in bench/results/learning.jsonl are computed anew."""
-    lines = read_lines((learns.RESULTS / "learning.jsonl").read_text())
-    assert (learns.ROOT / "docs/learning.md").read_text() == learning_page.page(lines)
+    assert (learns.ROOT / "docs/learning.md").read_text() == learns.rendered()
     stages = [json.loads(line) for line in layers.RESULTS.read_text().splitlines()]
     assert (learns.ROOT / "docs/layers.md").read_text() == layers.page(stages)
 
@@ -72,6 +71,20 @@ def test_gains_are_those_of_equal_seeds_and_rows_of_earlier_settings_stay():
     assert learning_page.start_rows(lines) == [["conv", "full images", "11.0 ± 1.0", "22.0 ± 2.0", "simclr, vicreg"]]
     wanted = tasks(["simclr"], [0, 1], CPU)
     assert [*missing(wanted, CPU, "cpu", lines)] == [Task("simclr", 1, "trained", "conv")]
+
+
+def test_longer_trainings_are_compared_with_the_start_of_the_shorter_one():
+    longer = replace(CPU, times=4)
+    assert [longer.epochs_of(name) for name in ("simclr", "mae")] == [40, 80]
+    assert settings("mae", longer) != settings("mae", CPU)
+    assert settings("mae", longer, "vit_micro", "start") == settings("mae", CPU, "vit_micro", "start")
+    starts = [line("simclr", seed, 10 + seed, "start") for seed in range(3)]
+    trained = [line("simclr", seed, 20 + 2 * seed, digest="longer") | {"steps": 1560} for seed in (0, 1)]
+    (row,) = learning_page.longer_table(trained, starts).splitlines()[2:]
+    assert [cell.strip() for cell in row.split("|")][1:8] == [
+        "simclr", "2", "conv", "student", "1560", "", "21.0 ± 1.4",
+    ]  # fmt: skip
+    assert "+10.5 (+4.1 to +16.9)" in row
 
 
 def test_a_start_is_what_its_training_starts_from(tmp_path, monkeypatch):
