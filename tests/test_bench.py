@@ -12,7 +12,7 @@ from bench import layers, learning_page, learns, negatives
 from bench.arithmetic import operations
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
-from bench.learning_tasks import CPU, Task, missing, read_lines, settings, tasks, with_present_settings
+from bench.learning_tasks import CPU, Task, missing, settings, tasks, with_present_settings
 from bench.time_to_accuracy import arrival
 from sanslabel.evaluation.features import Features
 from sanslabel.evaluation.protocols.knn import KNN
