@@ -69,6 +69,13 @@ def test_whole_numbers_are_classes_in_order(photos, tmp_path):
     assert source.remarks == ("Labels from labels.csv: 2 of 4 pictures.",)
 
 
+def test_a_label_file_beside_the_pictures_is_read(photos):
+    file = photos / "labels.csv"
+    file.write_text("path,label\na/1.png,10\na/2.png,9\n")
+    assert open_source(Data((photos,), labels=str(file))).remarks == ("Labels from labels.csv: 2 of 4 pictures.",)
+    assert open_source(photos).remarks[0] == "Files that are not read: 1 CSV."
+
+
 def test_a_column_of_another_name_has_the_paths(photos, tmp_path):
     file = written(tmp_path, "label,id,note\ncat,3.png,x\ndog,a/1.png,y\n")
     assert labels_of(photos, file) == {"3.png": "cat", "a/1.png": "dog"}

@@ -143,6 +143,15 @@ def test_files_that_are_not_read_are_counted_by_suffix(tmp_path):
     assert listing(touched(tmp_path / "odd", "a.\x1b[31m")).remarks == ("Files that are not read: 1 of another kind.",)
 
 
+def test_a_table_may_state_labels(tmp_path):
+    root = touched(tmp_path, "1.png", "labels.CSV", "notes.txt")
+    offer = "If a table among them states labels, name it with --labels."
+    assert listing(root).remarks == ("Files that are not read: 1 CSV, 1 TXT.", offer)
+    assert listing(root).without(root / "labels.CSV").remarks == ("Files that are not read: 1 TXT.",)
+    touched(root, "more.csv")
+    assert listing(root).without(root / "labels.CSV").left_out == {".csv": 1, ".txt": 1}
+
+
 def test_their_number_is_remembered(folder, monkeypatch, cache):
     touched(folder, "notes.txt", "b/3.svg", "b/4.HEIC")
     aged(folder)

@@ -35,6 +35,8 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     from sanslabel.sources.stores.listing import listing
 
     files = listing(root)
+    if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root.resolve()):
+        files = files.without(wanted.labels.file)
     prefixes = {key: (prefix,) for key, prefix in _prefixes(root).items()}
     source = images_from(Files(root, files.names), root.resolve().name, split, prefixes, wanted)
     return replace(source, remarks=(*files.remarks, *source.remarks))
@@ -60,6 +62,8 @@ def open_several(folders: Sequence[str | Path], split: str, wanted: Wanted) -> S
     prefixes: dict[str, tuple[str, ...]] = {"train": (), "test": ()}
     for root in roots:
         files, place = listing(root), root.relative_to(common).as_posix()
+        if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root):
+            files = files.without(wanted.labels.file)
         if not files.names:
             raise BadInput(f"{root} holds no images; leave it out of --data.")
         names += [f"{place}/{name}" for name in files.names]

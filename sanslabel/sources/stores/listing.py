@@ -21,6 +21,8 @@ UNREAD = frozenset(
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 )
 """suffixes of pictures that are not read"""
+TABLES = frozenset({".csv", ".parquet"})
+"""suffixes of tables, which may state labels"""
 
 OTHER = "/"
 """the key of files whose suffix is not counted by itself; no suffix has a slash"""
@@ -43,7 +45,8 @@ class Listing(NamedTuple):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Returns a sentence about the files that are left out: pictures first, then the most frequent suffixes."""
+        """Returns a sentence about the files that are left out: pictures first, then the most frequent suffixes. A
+        second one follows if labels may be among them."""
         kinds = sorted(self.left_out.items(), key=lambda kind: (kind[0] not in UNREAD, kind[0] == OTHER, -kind[1]))
         total = sum(self.left_out.values())
         named = [f"{count:,} {_kind(suffix)}" for suffix, count in kinds[:NAMED] if suffix != OTHER]
@@ -51,7 +54,16 @@ class Listing(NamedTuple):
         if not total:
             return ()
         counted = ", ".join([*named, *([f"{more:,} {'other' if named else 'of other kinds'}"] if more else [])])
-        return (f"Files that are not read: {counted}.",)
+        remarks = [f"Files that are not read: {counted}."]
+        if not TABLES.isdisjoint(self.left_out):
+            remarks.append("If a table among them states labels, name it with --labels.")
+        return tuple(remarks)
+
+    def without(self, file: Path) -> Listing:
+        """Returns the listing without one of the files that are left out, since it is read for its labels."""
+        left_out = Counter(self.left_out)
+        left_out[file.suffix.lower()] -= 1
+        return self._replace(left_out=dict(+left_out))
 
 
 class _Folders(NamedTuple):
