@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from math import sqrt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from sanslabel.batch import Clock
+from sanslabel.constraints import Bounds, Fraction, NonNegative, Positive, check_constraints
 from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.optimizers import Groups, Optimizer
 from sanslabel.schedules import cosine, step_decay, warmup_cosine
@@ -46,35 +47,38 @@ class Recipe:
 
     optimizer: Optimizer | Mapping[str, Optimizer]
     """one optimizer for all parameters, or one for each player by the player's name"""
-    epochs: int
-    batch: int = 256
+    epochs: Annotated[int, Positive]
+    batch: Annotated[int, Positive] = 256
     """samples in a step, over all processes"""
     encoder: str | Mapping[str, Any] = "conv"
     """a name, or a name with options, such as {"name": "mlp", "hidden": [128, 128]}"""
-    decode_factor: float = DECODE_FACTOR
+    decode_factor: Annotated[float, Bounds(least=1)] = DECODE_FACTOR
     """the side to which larger pictures of files are reduced, as a factor of the image size; 4.1 leaves enough pixels
     for crops of 8 % of the area"""
     scaling: Literal["linear", "sqrt", "none"] = "none"
     """factor of the learning rate for a batch size: batch / 256, sqrt(batch) or 1"""
-    warmup: float = 0.0
+    warmup: Annotated[float, NonNegative] = 0.0
     """epochs during which the learning rate rises linearly"""
-    warmup_start: float = 0.0
+    warmup_start: Annotated[float, NonNegative] = 0.0
     """factor of the learning rate at the start of warm-up"""
-    final_lr_factor: float = 0.0
+    final_lr_factor: Annotated[float, NonNegative] = 0.0
     """factor of the learning rate at the end of the cosine"""
-    milestones: tuple[float, ...] = ()
+    milestones: Annotated[tuple[float, ...], Fraction] = ()
     """shares of the run, after each of which the learning rate falls to a tenth; they replace the cosine"""
-    final_decay: float | None = None
+    final_decay: Annotated[float | None, NonNegative] = None
     """weight decay at the end of its cosine; None keeps it constant"""
     decay_all: bool = False
     """True if biases and norms also get weight decay"""
-    clip: float | None = None
+    clip: Annotated[float | None, Positive] = None
     """norm to which larger gradients are clipped"""
     clip_each: bool = False
     """True if each tensor is clipped by its own norm, and not all by their common norm"""
     groups: tuple[Group, ...] = ()
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """hyperparameters of the method that differ from its defaults in this recipe"""
+
+    def __post_init__(self) -> None:
+        check_constraints(self, "Recipe: ")
 
     @property
     def optimizers(self) -> Mapping[str, Optimizer]:

@@ -2,6 +2,7 @@ import pytest
 from torch import nn
 
 from sanslabel.batch import Clock
+from sanslabel.errors import BadInput
 from sanslabel.optimizers import LARS, SGD
 from sanslabel.recipe import Group, Recipe
 from sanslabel.schedules import cosine, linear, step_decay, warmup_cosine
@@ -45,6 +46,24 @@ def test_drops_take_the_place_of_the_cosine():
 def test_scaling_with_the_batch():
     scales = [Recipe(optimizer=SGD(lr=1.0), epochs=1, scaling=s).scale(1024) for s in ("linear", "sqrt", "none")]
     assert scales == [4.0, 32.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch", 0),
+        ("decode_factor", 0.5),
+        ("warmup", -1.0),
+        ("clip", 0.0),
+        ("milestones", (0.5, 1.5)),
+        ("scaling", "cubic"),
+    ],
+)
+def test_a_field_out_of_bounds_is_named(field, value):
+    with pytest.raises(BadInput, match=f"^Recipe: {field.replace('_', '-')} "):
+        Recipe(**{"optimizer": SGD(lr=1.0), "epochs": 1, field: value})
 
 
 def test_groups():
