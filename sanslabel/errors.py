@@ -97,8 +97,8 @@ def suggestion(name: str, known: list[str]) -> str:
     """Returns the end of an error message: the most similar known name, and all known names if they are few."""
     from difflib import get_close_matches
 
-    spelled = {word.lower(): word for word in reversed(known)}
-    close = get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
+    spelled = {word.lower().lstrip("-"): word for word in reversed(known)}  # all flags begin alike
+    close = get_close_matches(name.lower().lstrip("-"), spelled, n=1, cutoff=0.5)
     similar = f"did you mean {spelled[close[0]]}?" if close else ""
     return similar if similar and len(known) > 12 else f"{similar} There are: {', '.join(known)}.".strip()
 

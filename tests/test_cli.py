@@ -164,6 +164,10 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, sentence):
         (["train", "simclr", "--method.view.corp", "1"], "did you mean --method.view.crop?"),
         (["evaluate", "run", "--protocol", "knn"], "did you mean --protocols?"),
         (["train", "--gpu", "0"], "did you mean --device?"),
+        (
+            ["train", "vicreg", "--temperature", "1"],
+            "There is no '--temperature' here; sanslabel train vicreg --help lists",
+        ),
         (["train", "--data", "fashion", "--method", "vicreg"], "The method comes first"),
         (["train", "--learning-rate", "0.1"], "did you mean --lr?"),
         (["evaluate", "runs/a", "--protocols", "knn,linear"], "write spaces between the names: --protocols knn linear"),
