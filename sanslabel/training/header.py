@@ -64,7 +64,7 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
         takes = plan.expected
         yield (
             f"expected: {duration(takes.seconds)}, {readable_bytes(takes.memory)} of memory,"
-            f" {readable_bytes(takes.disk)} of disk"
+            f" up to {readable_bytes(takes.disk)} of disk"
         )
     if plan.chosen:
         yield f"change it with {', '.join(('--minutes', *(FLAGS[name] for name in plan.chosen)))}, --encoder"

@@ -67,7 +67,7 @@ def test_a_header_says_what_was_chosen_and_what_it_takes():
         "stamps: 796 pictures, color",
         "training: simclr, 48 x 48 pixels, encoder conv (1.2 M weights), batch 64, 160 epochs = 1,920 steps",
         "chosen: 48 pixels, since x; batch 64, for 12 steps an epoch; 160 epochs, for 1,920 steps in all",
-        "expected: about 4 minutes, 1.3 GiB of memory, 31 MiB of disk",
+        "expected: about 4 minutes, 1.3 GiB of memory, up to 31 MiB of disk",
         "change it with --minutes, --image-size, --batch, --epochs, --encoder",
     ]
 
