@@ -17,6 +17,7 @@ from sanslabel.evaluation.gains import student_quantile
 
 HEAD = Path(__file__).parent / "learning.head.md"
 LONGER = Path(__file__).parent / "longer.head.md"
+TUNED = Path(__file__).parent / "tuning.head.md"
 PROTOCOLS = {"knn": "kNN", "linear": "linear"}
 STALE = "†"
 """the mark of methods that were trained under earlier settings"""
@@ -56,8 +57,11 @@ class Paired:
         return "below its own start" if ends[1] < 0 else "no gain beyond the spread of seeds" if ends[0] <= 0 else ""
 
 
-def page(lines: Sequence[Line], longer: Sequence[Line] = ()) -> str:
-    """Returns the text of docs/learning.md. longer: results of trainings that took longer than those of the table."""
+def page(lines: Sequence[Line], longer: Sequence[Line] = (), tuned: Sequence[Line] = ()) -> str:
+    """Returns the text of docs/learning.md.
+
+    longer: results of trainings that took longer than those of the table. tuned: those of `bench.tuning`.
+    """
     text = HEAD.read_text()
     for device in sorted({line["device"] for line in lines}, key=lambda name: name != "cpu"):
         setting = CPU if device == "cpu" else CUDA
@@ -66,6 +70,8 @@ def page(lines: Sequence[Line], longer: Sequence[Line] = ()) -> str:
         text += tables([line for line in lines if line["device"] == device], setting)
     if longer:
         text += f"\n{LONGER.read_text()}\n{longer_table(longer, lines)}\n"
+    if tuned:
+        text += f"\n{TUNED.read_text()}\n{tuning_table(tuned)}\n"
     return f"{text}\n{learned(lines_in(HEAD.parent / 'results' / 'gpu'))}"
 
 
@@ -93,6 +99,18 @@ def longer_table(longer: Sequence[Line], lines: Sequence[Line]) -> str:
             method = ""
     head = [cell for name in PROTOCOLS.values() for cell in (name, f"{name}: gain over own start")]
     return table(["method", "seeds", "encoder", "reading", "steps", "core seconds", *head, "own task", "remark"], made)
+
+
+def tuning_table(lines: Sequence[Line]) -> str:
+    """Returns the table of recipes with one setting changed, from the lines of `bench.tuning`, in their order."""
+    by_change: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        by_change.setdefault((line["method"], line["change"]), []).append(line["scores"])
+    made = [
+        [method, change, str(len(of)), *(spread([scores[protocol] for scores in of]) for protocol in PROTOCOLS)]
+        for (method, change), of in by_change.items()
+    ]
+    return table(["method", "change", "seeds", *PROTOCOLS.values()], made)
 
 
 def rows(lines: Sequence[Line], setting: Setting) -> list[list[str]]:

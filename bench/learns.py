@@ -264,11 +264,9 @@ def file_name(setting: Setting) -> str:
 
 def rendered() -> str:
     """Returns the text of docs/learning.md, made from the results."""
-    lines, longer = (
-        read_lines(path.read_text()) if (path := RESULTS / name).exists() else []
-        for name in ("learning.jsonl", "longer.jsonl")
-    )
-    return page(lines, longer)
+    names = ("learning.jsonl", "longer.jsonl", "tuning.jsonl")
+    lines, longer, tuned = (read_lines(path.read_text()) if (path := RESULTS / name).exists() else [] for name in names)
+    return page(lines, longer, tuned)
 
 
 def main() -> None:
