@@ -19,6 +19,7 @@ from sanslabel.losses.sigreg import sigreg
 from sanslabel.losses.sinkhorn import sinkhorn
 from sanslabel.losses.smooth_l1 import smooth_l1
 from sanslabel.losses.squared_error import squared_error
+from sanslabel.losses.track_hinge import track_hinge
 from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg, vicreg_terms
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "sinkhorn",
     "smooth_l1",
     "squared_error",
+    "track_hinge",
     "variance_hinge",
     "vicreg",
     "vicreg_terms",

@@ -19,6 +19,7 @@ JOINT = {
     "barlow_twins": lambda a, b: losses.barlow_twins(a, b),
     "vicreg": lambda a, b: losses.vicreg(a, b),
     "negative_cosine": lambda a, b: losses.negative_cosine(a, b.detach()),
+    "track_hinge": lambda a, b: losses.track_hinge(a, b, 0.5),
 }
 
 

@@ -18,6 +18,7 @@ METHODS = {
     "simsiam": "predictor",
     "swav": "projector",
     "dino": "projector",
+    "tracking": "projector",
 }
 """and the head whose last linear layer is what embeddings come from"""
 

@@ -28,6 +28,7 @@ AUTHORS = {
     "simsiam": ("resnet50", 512, 100, 0),
     "supervised": ("resnet50", 256, 90, 0),
     "swav": ("resnet50", 4096, 800, 10),
+    "tracking": ("resnet50", 50, 5, 0),
     "vae": ("mlp", 128, 20, 0),
     "vicreg": ("resnet50", 2048, 1000, 10),
 }
