@@ -63,6 +63,8 @@ class Stream(IntEnum):
     """the samples that generated ones are compared with"""
     PARTNER = 20
     """the partner of a sample, from the key of the sample"""
+    SOUND = 21
+    """the window of a sample's sound, from the key of the sample"""
 
 
 def mix(key: Key) -> Key:

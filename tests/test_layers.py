@@ -92,6 +92,7 @@ def test_only_the_packages_that_the_project_names_are_imported():
         "pyarrow",
         "scipy",
         "sklearn",
+        "soundfile",
         "altair",
         "vl_convert",
         "tifffile",

@@ -1,4 +1,4 @@
-"""Pictures that a store holds several times, as links or as files with the same bytes.
+"""Files that a store holds several times, as links or as files with the same bytes.
 
 The groups are remembered between runs, so that many files of equal size are compared once.
 """
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sanslabel.sources.remarks import first_names, pictures
+from sanslabel.sources.remarks import first_names
 from sanslabel.sources.stored_picture import size
 from sanslabel.sources.stores.listing import SETTLED, cache_folder, remember_arrays
 from sanslabel.sources.stores.store import Store, Unreadable
+from sanslabel.wording import counted
 
 FORMAT = 1
 PROBE = 4096
@@ -29,21 +30,26 @@ REMEMBERED_FROM = 1000
 
 
 def equal_pictures(store: Store) -> list[list[int]]:
-    """Returns the groups of pictures with the same bytes, each as its rows in ascending order.
+    """Returns the groups of pictures with the same bytes, see `equal_files`."""
+    return equal_files(store, partial(_is_picture, store))
+
+
+def equal_files(store: Store, readable: Callable[[int], bool]) -> list[list[int]]:
+    """Returns the groups of files with the same bytes, each as its rows in ascending order.
 
     Only files of equal size are compared: first by their place on disk, then by some bytes, last by all bytes. Files
-    that are no pictures have no copies, since each of them must be reported.
+    that are not `readable` have no copies, since each of them must be reported.
     """
     status = store.first_status
     equal_sizes = _equal_sizes(status[:, 0])
     compared = sum(map(len, equal_sizes))
     if compared < REMEMBERED_FROM:
-        return _compared(store, equal_sizes)
+        return _compared(store, equal_sizes, readable)
     memory = cache_folder() / "copies" / f"{_hash(os.fsencode(store.location.absolute()))}.npz"
     key = _hash(os.fsencode("\0".join(store.names)), status.tobytes())
     if (groups := _remembered(memory, key)) is not None:
         return groups
-    groups = _compared(store, equal_sizes)
+    groups = _compared(store, equal_sizes, readable)
     if status.max() < time.time_ns() - SETTLED:
         _remember(groups, memory, key)
     return groups
@@ -65,27 +71,32 @@ def left_out(
 
 
 def remarks_on_copies(
-    store: Store, used_instead: Mapping[int, int], tested: Container[int], class_of: Mapping[int, str], count: int
+    store: Store,
+    used_instead: Mapping[int, int],
+    tested: Container[int],
+    class_of: Mapping[int, str],
+    count: int,
+    kind: str = "picture",
 ) -> tuple[str, ...]:
     """Returns what a person should know about the copies that are left out.
 
-    count: the number of pictures, with copies.
+    count: the number of files, with copies. kind: the word for a file in remarks.
     """
     if not used_instead:
         return ()
     are = "is a copy" if len(used_instead) == 1 else "are copies"
-    remarks = [f"{len(used_instead):,} of {count:,} pictures {are} of others; each is used once."]
+    remarks = [f"{len(used_instead):,} of {count:,} {kind}s {are} of others; each is used once."]
     crossing = [row for row, used in used_instead.items() if row not in tested and used in tested]
     differing = [row for row, used in used_instead.items() if row in class_of and class_of[row] != class_of[used]]
     if crossing:
-        remarks.append(f"Not trained on, as copies of test pictures: {_named(store, crossing)}.")
+        remarks.append(f"Not trained on, as copies of test {kind}s: {_named(store, crossing, kind)}.")
     if differing:
-        remarks.append(f"Copies with another label than the picture that is used: {_named(store, differing)}.")
+        remarks.append(f"Copies with another label than the {kind} that is used: {_named(store, differing, kind)}.")
     return tuple(remarks)
 
 
-def _named(store: Store, index: list[int]) -> str:
-    return f"{pictures(len(index))} ({first_names([store.names[row] for row in index])})"
+def _named(store: Store, index: list[int], kind: str) -> str:
+    return f"{counted(len(index), kind)} ({first_names([store.names[row] for row in index])})"
 
 
 def _equal_sizes(sizes: np.ndarray) -> list[list[int]]:
@@ -96,7 +107,7 @@ def _equal_sizes(sizes: np.ndarray) -> list[list[int]]:
     return [group.tolist() for group in np.split(order, borders) if len(group) > 1]
 
 
-def _compared(store: Store, equal_sizes: Iterable[list[int]]) -> list[list[int]]:
+def _compared(store: Store, equal_sizes: Iterable[list[int]], readable: Callable[[int], bool]) -> list[list[int]]:
     groups = []
     for candidates in equal_sizes:
         by_place = _divided(candidates, store.place)  # names and links of one file
@@ -105,7 +116,7 @@ def _compared(store: Store, equal_sizes: Iterable[list[int]]) -> list[list[int]]
         for digest in (partial(_digest, store, probe=True), partial(_digest, store)):
             equal = [files for before in equal for files in (_divided(before, digest) if len(before) > 1 else [before])]
         groups += [sorted(row for file in files for row in names_of[file]) for files in equal]
-    return sorted(group for group in groups if len(group) > 1 and _is_picture(store, group[0]))
+    return sorted(group for group in groups if len(group) > 1 and readable(group[0]))
 
 
 def _divided(candidates: Iterable[int], value: Callable[[int], Hashable]) -> list[list[int]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,18 +19,17 @@ from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.randomness import permutation
-from sanslabel.sources.class_folders import class_folders
-from sanslabel.sources.copies import equal_pictures, left_out, remarks_on_copies
+from sanslabel.sources.copies import equal_pictures
+from sanslabel.sources.labeled_files import labeled_files
 from sanslabel.sources.picture import bounded, picture
 from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
 from sanslabel.sources.stored_picture import size
+from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.store import Store, Unreadable
 from sanslabel.sources.survey import SURVEYED, survey
 
 KINDS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
-LARGEST_HASHED = 1 << 24
-"""bytes up to which the content of a file enters the fingerprint"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,20 +61,7 @@ class ImagesFrom(Source):
 
         A copy of the data has the same fingerprint, in a folder or in archives; times of files do not count.
         """
-        digest = hashlib.sha256(os.fsencode("\0".join(self.store.names)))
-        sizes, done = self.store.first_status[:, 0].astype("<i8"), 0
-        for row in sorted(permutation(0, len(self))[:SURVEYED].tolist()):
-            content = b""
-            if sizes[row] <= LARGEST_HASHED:
-                try:
-                    with self.store.open(row) as file:
-                        content = file.read()
-                except (OSError, Unreadable):
-                    sizes[row] = -1
-            digest.update(sizes[done : row + 1].tobytes() + content)
-            done = row + 1
-        digest.update(sizes[done:].tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self.store)
 
     @property
     def decodes(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -212,45 +196,20 @@ def images_from(
     names = store.names
     if not names:
         raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
-    in_folder = {
-        folder: [row for row, path in enumerate(names) if path.startswith(folder)]
-        for folders in prefixes.values()
-        for folder in folders
-    }
-    members = {key: [row for folder in folders for row in in_folder[folder]] for key, folders in prefixes.items()}
-    if not any(members[key] for key in members if split in (key, "all")):
-        raise BadInput(f"{store.location / prefixes[split][0]} holds no images ({KINDS}).")
     # All splits are looked at together, so that training and test images get the same classes, channels and size.
-    if wanted.labels is not None:
-        pictures = {names[row]: row for index in members.values() for row in index}
-        class_of, label_remarks = wanted.labels.labels_of(store, pictures)
-        classes, no_labels = _by_value(set(class_of.values())), ""
-    elif stated is None:
-        class_of, label_remarks, no_labels = class_folders(names, in_folder)
-        classes = tuple(sorted(set(class_of.values())))
-    else:
-        class_of = {row: label for index in members.values() for row in index if (label := stated[row]) is not None}
-        classes, label_remarks, no_labels = _by_value(set(class_of.values())), (), ""
-    tested = frozenset(members.get("test", ()))
-    used_instead = {} if wanted.copies else left_out(store, equal_pictures(store), tested, class_of)
-    count = sum(map(len, members.values()))
-    copy_remarks = remarks_on_copies(store, used_instead, tested, class_of, count)
-    chosen = [row for key in members if split in (key, "all") for row in members[key] if row not in used_instead]
-    labels = torch.full((len(chosen),), -1)
-    if len(classes) > 1:
-        position = {name: label for label, name in enumerate(classes)}
-        labels = torch.tensor([position[class_of[row]] if row in class_of else -1 for row in chosen])
-    surveyed = survey(_without(store, used_instead), wanted)
+    equal = () if wanted.copies else equal_pictures(store)
+    files = labeled_files(store, split, prefixes, equal, f"images ({KINDS})", wanted.labels, stated)
+    surveyed = survey(_without(store, files.copies), wanted)
     image = ImageSpec(channels=surveyed.channels, height=surveyed.side, width=surveyed.side, levels=surveyed.levels)
     return ImagesFrom(
         name=name,
         split=split,
-        store=store.subset(chosen),
-        labels=labels,
-        classes=classes if bool((labels >= 0).any()) else (),
+        store=store.subset(files.index),
+        labels=files.labels,
+        classes=files.classes,
         inputs={"image": image},
-        remarks=(*copy_remarks, *label_remarks, *surveyed.remarks),
-        no_labels=no_labels,
+        remarks=(*files.remarks, *surveyed.remarks),
+        no_labels=files.no_labels,
         labels_sha256="" if wanted.labels is None else wanted.labels.sha256,
         skip_unreadable=wanted.skip_unreadable,
     )
@@ -258,9 +217,3 @@ def images_from(
 
 def _without(store: Store, index: Collection[int]) -> Store:
     return store.subset([row for row in range(len(store.names)) if row not in index]) if index else store
-
-
-def _by_value(classes: set[str]) -> tuple[str, ...]:
-    """Returns stated classes in order: by value if all are whole numbers, as in files of arrays, otherwise by name."""
-    whole_numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in classes)
-    return tuple(sorted(classes, key=lambda name: (int(name), name)) if whole_numbers else sorted(classes))

@@ -15,8 +15,9 @@ from typing import Any
 
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.remarks import first_names, pictures, printable
+from sanslabel.sources.remarks import first_names, printable
 from sanslabel.sources.stores.store import Store
+from sanslabel.wording import counted
 
 COLUMNS = ("path", "label")
 DELIMITERS = ",;\t"
@@ -34,11 +35,14 @@ class LabelFile:
     has_header: bool = True
     """False if no column is named, so that the first line may be a header of other names"""
 
-    def labels_of(self, store: Store, names: Mapping[str, int]) -> tuple[dict[int, str], tuple[str, ...]]:
-        """Returns the label of each picture that the file names, by row, and remarks for a person.
+    def labels_of(
+        self, store: Store, names: Mapping[str, int], kind: str = "picture"
+    ) -> tuple[dict[int, str], tuple[str, ...]]:
+        """Returns the label of each sample that the file names, by row, and remarks for a person.
 
         A path is one of `names`, or leads to a file of the store: as an absolute path, or from the folder of the label
-        file. Raises BadInput if no path is a picture, if all labels are the same, or if a picture has two labels.
+        file. `kind` is the word for a sample in sentences. Raises BadInput if no path is a sample, if all labels are
+        the same, or if a sample has two labels.
         """
         label_of, unknown = dict[int, str](), list[str]()
         rows_of = _Rows(store, names, self.file.absolute().parent)
@@ -53,17 +57,17 @@ class LabelFile:
                 )
         if not label_of:
             raise BadInput(
-                f"{self.file}: none of its {len(self.lines):,} paths is a picture of {store.location}. It names"
-                f" {first_names(unknown)}; the pictures are {first_names(names)}."
+                f"{self.file}: none of its {len(self.lines):,} paths is a {kind} of {store.location}. It names"
+                f" {first_names(unknown)}; the {kind}s are {first_names(names)}."
             )
         if len(labels := set(label_of.values())) == 1:
-            raise BadInput(f"{self.file}: all pictures have the label {first_names(labels)}; labels need two classes.")
-        remarks = [f"Labels from {printable(self.file.name)}: {len(label_of):,} of {pictures(len(names))}."]
+            raise BadInput(f"{self.file}: all {kind}s have the label {first_names(labels)}; labels need two classes.")
+        remarks = [f"Labels from {printable(self.file.name)}: {len(label_of):,} of {counted(len(names), kind)}."]
         if unknown and not self.has_header and unknown[0] == self.lines[0][0]:
             remarks.append(f"Its first line, {printable(','.join(self.lines[0]))}, is taken as a header.")
             unknown = unknown[1:]
         if unknown:
-            remarks.append(f"Paths of no picture in {printable(self.file.name)}: {first_names(unknown)}.")
+            remarks.append(f"Paths of no {kind} in {printable(self.file.name)}: {first_names(unknown)}.")
         return label_of, tuple(remarks)
 
 

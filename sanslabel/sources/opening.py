@@ -15,7 +15,7 @@ from sanslabel.sources.formats import images
 from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.stores.listing import SUFFIXES
+from sanslabel.sources.stores.listing import SOUNDS, SUFFIXES
 
 Split = Literal["train", "test", "all"]
 
@@ -41,7 +41,8 @@ def open_source(
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
-    not), CIFAR's binary files, tar archives or images. Without a test split, "train" has all samples.
+    not), CIFAR's binary files, tar archives, images, sounds, or images and sounds that share the stems of their names.
+    Without a test split, "train" has all samples.
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
     its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
@@ -130,6 +131,8 @@ def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:
     path = Path(data)
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise BadInput(f"{data} is a single picture; give the folder that its pictures lie in.")
+    if path.suffix.lower() in SOUNDS and path.is_file():
+        raise BadInput(f"{data} is a single sound; give the folder that its sounds lie in.")
     if path.exists():
         raise BadInput(f"{data} is neither a folder nor an .npy, .npz or .tar file; give one of these.")
     if path.suffix or len(path.parts) != 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sanslabel.errors import BadInput
 from sanslabel.sources.source import Source, Wanted
+from sanslabel.sources.split_folders import split_folders
 
 FALLBACK = True
 """a folder that no other format reads counts as one of images"""
@@ -22,7 +23,7 @@ def splits(data: str | Path) -> tuple[str, ...] | None:
     They are "train" and "test" if the folder has train/ and test/, or train/ and val/ but no test/; otherwise only
     "train".
     """
-    return tuple(_prefixes(Path(data))) if Path(data).is_dir() else None
+    return tuple(split_folders(Path(data))) if Path(data).is_dir() else None
 
 
 def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
@@ -37,7 +38,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     files = listing(root)
     if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root.resolve()):
         files = files.without(wanted.labels.file)
-    prefixes = {key: (prefix,) for key, prefix in _prefixes(root).items()}
+    prefixes = {key: (prefix,) for key, prefix in split_folders(root).items()}
     source = images_from(Files(root, files.names), root.resolve().name, split, prefixes, wanted)
     return replace(source, remarks=(*files.remarks, *source.remarks))
 
@@ -68,23 +69,8 @@ def open_several(folders: Sequence[str | Path], split: str, wanted: Wanted) -> S
             raise BadInput(f"{root} holds no images; leave it out of --data.")
         names += [f"{place}/{name}" for name in files.names]
         left_out.update(files.left_out)
-        for key, prefix in _prefixes(root).items():
+        for key, prefix in split_folders(root).items():
             prefixes[key] += (f"{place}/{prefix}",)
     present = {key: of_split for key, of_split in prefixes.items() if of_split}
     source = images_from(Files(common, names), "+".join(root.name for root in roots), split, present, wanted)
     return replace(source, remarks=(*Listing(names, dict(left_out)).remarks, *source.remarks))
-
-
-def _prefixes(root: Path) -> dict[str, str]:
-    """Returns the sub-folder of each split with its slash; "" for the training split of a folder that is not
-    divided."""
-    test = next((name for name in ("test", "val") if (root / name).is_dir()), "")
-    if not test or not (root / "train").is_dir():
-        return {"train": ""}
-    present = os.listdir(root)
-
-    def spelled(name: str) -> str:
-        """Returns the folder's own spelling, such as "Train", on a system that ignores case."""
-        return name if name in present else next((other for other in present if other.casefold() == name), name)
-
-    return {"train": f"{spelled('train')}/", "test": f"{spelled(test)}/"}

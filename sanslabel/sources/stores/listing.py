@@ -1,4 +1,4 @@
-"""The image files below a folder, remembered between runs so that a million of them are listed once."""
+"""The image and sound files below a folder, remembered between runs so that a million of them are listed once."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from sanslabel.errors import BadInput
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"})
+"""suffixes of sound files"""
 UNREAD = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".pdf", ".eps", ".dcm", ".exr"}
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
@@ -26,6 +29,8 @@ TABLES = frozenset({".csv", ".parquet"})
 
 OTHER = "/"
 """the key of files whose suffix is not counted by itself; no suffix has a slash"""
+STRAY = 10
+"""pictures for each stray sound among them, and sounds for each stray picture"""
 NAMED = 3
 """most suffixes that a remark names"""
 FORMAT = 1
@@ -41,7 +46,30 @@ class Listing(NamedTuple):
     names: list[str]
     """sorted paths of all files with an image's suffix, relative to the folder, with forward slashes"""
     left_out: dict[str, int]
-    """the number of other files, by suffix in lower case; those beyond the most frequent suffixes count as "other" """
+    """the number of other files, sounds among them, by suffix in lower case; those beyond the most frequent suffixes
+    count as "other" """
+    sounds: Sequence[str] = ()
+    """sorted paths of all files with a sound's suffix"""
+
+    @property
+    def kind(self) -> Literal["pictures", "sounds", "both"]:
+        """Returns the kind of files to read. If one file in eleven or fewer is of the other kind, it is left out."""
+        if not self.sounds or STRAY * len(self.sounds) < len(self.names):
+            return "pictures"
+        return "sounds" if STRAY * len(self.names) < len(self.sounds) else "both"
+
+    @property
+    def without_sounds(self) -> dict[str, int]:
+        """Returns the number of files that are neither pictures nor sounds, by suffix as in `left_out`."""
+        others = {suffix: count for suffix, count in self.left_out.items() if suffix not in SOUNDS}
+        others[OTHER] = others.get(OTHER, 0) - len(self.sounds) + sum(self.left_out.get(suffix, 0) for suffix in SOUNDS)
+        return {suffix: count for suffix, count in others.items() if count > 0}
+
+    @property
+    def of_sounds(self) -> Listing:
+        """Returns the sounds as the files, with the pictures among those that are left out."""
+        pictures = Counter(os.path.splitext(name)[1].lower() for name in self.names)
+        return Listing(list(self.sounds), {**self.without_sounds, **pictures})
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -85,7 +113,7 @@ def listing(root: Path) -> Listing:
     files = _remembered(root, memory)
     if files is None:
         files, folders = _walked(root)
-        if len(files.names) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
+        if len(files.names) + len(files.sounds) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
             _remember(files, folders, memory)
     if heic := sum(files.left_out.get(suffix, 0) for suffix in (".heic", ".heif")):
         warnings.warn(f"{root}: {heic:,} HEIC pictures are left out; convert them to JPEG to use them", stacklevel=2)
@@ -100,6 +128,7 @@ def cache_folder() -> Path:
 
 def _walked(root: Path) -> tuple[Listing, _Folders]:
     files: list[str] = []
+    sounds: list[str] = []
     others = Counter[str]()
     folders: list[tuple[str, int]] = []
     visited: set[tuple[int, int]] = set()
@@ -121,14 +150,16 @@ def _walked(root: Path) -> tuple[Listing, _Folders]:
                     link = entry.is_symlink()
                     if os.path.isdir(entry.path) if link else entry.is_dir():
                         (links if link else pending).append(path)
-                    elif (suffix := os.path.splitext(path)[1].lower()) not in SUFFIXES:
-                        others[suffix] += 1
-                    elif os.path.isfile(entry.path) if link else entry.is_file():
-                        files.append(path)
+                        continue
+                    suffix = os.path.splitext(path)[1].lower()
+                    others[suffix] += suffix not in SUFFIXES
+                    of_kind = files if suffix in SUFFIXES else sounds if suffix in SOUNDS else None
+                    if of_kind is not None and (os.path.isfile(entry.path) if link else entry.is_file()):
+                        of_kind.append(path)
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
     changed = np.array([changed for _, changed in folders], np.int64)
-    return Listing(sorted(files), _frequent(others)), _Folders([path for path, _ in folders], changed)
+    return Listing(sorted(files), _frequent(+others), sorted(sounds)), _Folders([path for path, _ in folders], changed)
 
 
 def _frequent(others: Counter[str]) -> dict[str, int]:
@@ -159,7 +190,8 @@ def _remembered(root: Path, memory: Path) -> Listing | None:
                 if os.stat(root / folder).st_mtime_ns != changed:
                     return None
             suffixes, counts = unpacked_strings(content["suffixes"]), content["counts"].tolist()
-            return Listing(unpacked_strings(content["paths"]), dict(zip(suffixes, counts, strict=True)))
+            left_out = dict(zip(suffixes, counts, strict=True))
+            return Listing(unpacked_strings(content["paths"]), left_out, unpacked_strings(content["sounds"]))
     except Exception:  # missing or damaged in any way: list again
         return None
 
@@ -169,6 +201,7 @@ def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
         memory,
         format=np.array(FORMAT),
         paths=packed_strings(files.names),
+        sounds=packed_strings(list(files.sounds)),
         suffixes=packed_strings(list(files.left_out)),
         counts=np.array(list(files.left_out.values()), np.int64),
         folders=packed_strings(folders.paths),
