@@ -28,7 +28,7 @@ class Audio(NamedTuple):
     """Sounds."""
 
     waves: Tensor
-    """(N, C, T), floating in [-1, 1]; zeros after the end of shorter sounds"""
+    """(N, C, T), floating in [-1, 1] or int16; zeros after the end of shorter sounds"""
     lengths: Tensor | None = None
     """(N,) int64, true length in samples of the wave; None if every sound has length T"""
 

@@ -66,7 +66,7 @@ class DeepCluster(Method):
     """width of the embedding"""
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher whose embeddings are clustered; the paper has none"""
-    view: views.MultiCrop = views.SWAV
+    view: views.AnyCrops = views.SWAV
 
     recipe = Recipe(
         encoder="resnet50",

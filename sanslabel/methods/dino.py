@@ -67,7 +67,7 @@ class DINO(Method):
     """momentum of the teacher at the start, which rises to 1 along a cosine"""
     frozen_epochs: float = 1.0
     """first epochs, in which the directions of the outputs are not trained"""
-    view: views.MultiCrop = views.DINO
+    view: views.AnyCrops = views.DINO
 
     recipe = Recipe(
         encoder="vit_small",

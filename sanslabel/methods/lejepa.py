@@ -53,7 +53,7 @@ class LeJEPA(Method):
     """width of the projector's two hidden layers"""
     width: Annotated[int, Positive] = 64
     """D, width of the embedding; 16 to 128 in the paper"""
-    view: views.MultiCrop = CROPS
+    view: views.AnyCrops = CROPS
 
     recipe = Recipe(
         encoder="vit_small",

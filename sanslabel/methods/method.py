@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sanslabel.batch import Batch, Clock, Facts
 from sanslabel.constraints import check_constraints
 from sanslabel.errors import BadInput
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.recipe import Recipe
 from sanslabel.views import EncoderInput
 
@@ -148,6 +149,24 @@ class Method(ABC):
         if not self.embeds_views:
             raise BadInput(f"{type(self).__name__} embeds no views, so none can be masked; leave --masked out.")
         return replace(self, view=vars(self)["view"].masked(patch))
+
+    def of_sound(self, spec: SpectrogramSpec) -> Self:
+        """Returns the method with views of sound in place of its views of images. Raises BadInput if the method reads
+        images in another way than by embedding views."""
+        if not (self.embeds_views or self.learns_from_labels):
+            raise BadInput(
+                f"{type(self).__name__} learns from pictures, and these data have sound only; choose a method that "
+                "compares views, such as simclr."
+            )
+        views = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: v.of_sound(spec) for name, v in views.items() if hasattr(v, "of_sound")})
+
+    @property
+    def signals_read(self) -> tuple[str, ...]:
+        """Returns the signals of a batch that the method reads: `signals`, or that of its view if the view is one of
+        sound."""
+        signal = getattr(vars(self).get("view"), "signal", "image")
+        return self.signals if signal == "image" else (signal,)
 
     @abstractmethod
     def networks(self, encoder: Any, facts: Facts) -> Networks:

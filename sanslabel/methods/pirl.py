@@ -78,7 +78,7 @@ class PIRL(Method):
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher whose embeddings enter the bank; the paper has none"""
     view: views.AnyView = VIEW
-    pieces: views.View = PIECES
+    pieces: views.View | views.LogMel = PIECES
     """the view that is rotated, or whose crop is cut into tiles; each tile has a flip, colors and blur of its own"""
 
     recipe = Recipe(
@@ -195,6 +195,8 @@ class PIRL(Method):
         if self.transform == "rotation":
             return views.rotated(self.pieces(batch, 1), integers(batch.key, 1, 4, TRANSFORM)[:, 0])[:, None]
         image = self.pieces.crop_alone(batch, 1)
-        tiles = views.tiles(image, batch.key, self.tile or views.tile_side(image.shape[-1], patch), 1)
-        tiles = views.view_of_each(tiles, self.pieces.without_crop, batch, 1)
-        return views.shuffled(standardized(tiles), bits(batch.key, 9, TRANSFORM).argsort(dim=1))
+        tiles = views.tiles(image, batch.key, self.tile or views.tile_side(min(image.shape[-2:]), patch), 1)
+        tiles = self.pieces.of_tiles(tiles, batch, 1)
+        # Tiles of sound keep their level: the encoder is scaled for it, and no piece has to find its neighbors.
+        tiles = tiles if self.pieces.signal == "audio" else standardized(tiles)
+        return views.shuffled(tiles, bits(batch.key, 9, TRANSFORM).argsort(dim=1))

@@ -38,7 +38,7 @@ class Supervised(Method):
 
     smoothing: float = 0.0
     """smoothing of the labels; 0 in the paper"""
-    view: views.AnyView | views.LogMel = views.RECONSTRUCTION
+    view: views.AnyView = views.RECONSTRUCTION
 
     recipe = Recipe(
         encoder="resnet50",

@@ -62,7 +62,7 @@ class SwAV(Method):
     """width of the embedding"""
     teacher_momentum: Annotated[float | None, Fraction] = None
     """momentum of a teacher that makes the codes; the paper has none"""
-    view: views.MultiCrop = views.SWAV
+    view: views.AnyCrops = views.SWAV
 
     recipe = Recipe(
         encoder="resnet50",

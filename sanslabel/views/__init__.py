@@ -7,18 +7,20 @@ from sanslabel.views.blocks import Blocks, blockwise, multiblock
 from sanslabel.views.corruption import Corruption, corrupted
 from sanslabel.views.encoder_input import EncoderInput, concatenate, forward_by_size, ghost_batches
 from sanslabel.views.masks import Masked, kept_patches, other_patches, visible
-from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop
+from sanslabel.views.multicrop import DINO, EASY, SWAV, MultiCrop, SoundCrops
 from sanslabel.views.permutations import permutations, shuffled
 from sanslabel.views.plain_view import PlainView, plain_view
 from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, WHOLE
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
-from sanslabel.views.spectrogram import LogMel
+from sanslabel.views.spectrogram import LogMel, sound_view
 from sanslabel.views.tiles import subcropped, tile_side, tiles, view_of_each
 from sanslabel.views.view import Draw, Pair, View
 
-AnyView = View | Pair | Masked
-"""kinds of view that methods with two views of an image accept"""
+AnyView = View | Pair | Masked | LogMel
+"""kinds of view that methods with two views of a sample accept"""
+AnyCrops = MultiCrop | SoundCrops
+"""kinds of view that methods with several crops of a sample accept"""
 
 __all__ = [
     "BYOL",
@@ -30,6 +32,7 @@ __all__ = [
     "SWAV",
     "WEAK",
     "WHOLE",
+    "AnyCrops",
     "AnyView",
     "Blocks",
     "Corruption",
@@ -40,6 +43,7 @@ __all__ = [
     "MultiCrop",
     "Pair",
     "PlainView",
+    "SoundCrops",
     "View",
     "blockwise",
     "concatenate",
@@ -56,6 +60,7 @@ __all__ = [
     "rotated",
     "rotations",
     "shuffled",
+    "sound_view",
     "subcropped",
     "tile_side",
     "tiles",

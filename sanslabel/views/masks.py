@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.randomness import bits, fold
 from sanslabel.stopwatch import timed
 from sanslabel.views.color import means
 from sanslabel.views.encoder_input import EncoderInput
+from sanslabel.views.spectrogram import LogMel, sound_view
 from sanslabel.views.view import View, masked_view, resized_to
 
 BRANCH = 1
@@ -50,6 +53,9 @@ class Masked:
     `input` also returns the patches that remain, for a network that drops tokens. A method that accepts a `View` also
     accepts a masked one.
     """
+
+    signal: ClassVar[str] = "image"
+    """the signal of a batch that the view reads"""
 
     view: View
     """view whose patches are masked"""
@@ -94,6 +100,10 @@ class Masked:
     def masked(self, patch: int) -> Masked:
         """Returns `MASKED` with square patches of `patch` pixels a side."""
         return masked_view(patch)
+
+    def of_sound(self, spec: SpectrogramSpec) -> LogMel:
+        """Returns the view of sound that takes this one's place, with masks of its own, see `sound_view`."""
+        return sound_view(spec)
 
 
 @torch.no_grad()

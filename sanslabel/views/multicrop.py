@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.masks import Masked
 from sanslabel.views.presets import BYOL, SIMCLR
+from sanslabel.views.spectrogram import LogMel, sound_view
 from sanslabel.views.view import Pair, View, masked_view
 
 FIRST_LOCAL = 2
@@ -21,6 +24,9 @@ class MultiCrop:
 
     Methods predict the representations of the global crops from the local ones.
     """
+
+    signal: ClassVar[str] = "image"
+    """the signal of a batch that the view reads"""
 
     global_crop: View | Pair | Masked
     """view of streams 0 and 1"""
@@ -54,6 +60,45 @@ class MultiCrop:
         """Returns two global crops that are `MASKED` with square patches of `patch` pixels a side, and no local
         ones."""
         return MultiCrop(global_crop=masked_view(patch), local_crops=0)
+
+    def of_sound(self, spec: SpectrogramSpec) -> SoundCrops:
+        """Returns the crops of sound that take the place of these. Local ones are as much shorter in time as local
+        crops of images are smaller."""
+        crop = sound_view(spec)
+        local_crop = replace(crop, frames=_local_size(crop.frames))
+        return SoundCrops(global_crop=crop, local_crop=local_crop, local_crops=self.local_crops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundCrops:
+    """Two spectrograms of a sound and several shorter ones, for methods that draw `MultiCrop` of images."""
+
+    signal: ClassVar[str] = "audio"
+    """the signal of a batch that the view reads"""
+
+    global_crop: LogMel
+    """view of streams 0 and 1"""
+    local_crop: LogMel
+    """view of the streams from 2 on"""
+    local_crops: int = 2
+    """number of local crops; 0 leaves the two global ones"""
+
+    def inputs(self, batch: Batch) -> list[EncoderInput]:
+        """Returns two global crops (N, 1, mels, frames), then the local ones, which have fewer frames."""
+        streams = range(FIRST_LOCAL, FIRST_LOCAL + self.local_crops)
+        return [self.global_crop.input(batch, s) for s in (0, 1)] + [self.local_crop.input(batch, s) for s in streams]
+
+    def plain(self, batch: Batch) -> EncoderInput:
+        """Returns the spectrogram of the central window of every sound, without a draw."""
+        return self.global_crop.plain(batch)
+
+    def masked(self, patch: int) -> LogMel:
+        """Raises BadInput, since square patches are masked in images alone."""
+        return self.global_crop.masked(patch)
+
+    def of_sound(self, spec: SpectrogramSpec) -> SoundCrops:
+        """Returns the crops themselves."""
+        return self
 
 
 SWAV = MultiCrop(global_crop=replace(SIMCLR, crop=(0.14, 1.0)), local_crop=replace(SIMCLR, crop=(0.05, 0.14)))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
-from sanslabel.randomness import fold, integers
+from sanslabel.randomness import bits, fold, integers
 from sanslabel.stopwatch import timed
 from sanslabel.views.view import View
 
@@ -36,22 +36,22 @@ def tile_side(side: int, patch: int = 1, grid: int = 3) -> int:
 def tiles(images: Tensor, key: Tensor, size: int, stream: int, grid: int = 3) -> Tensor:
     """Returns one tile at a random place in each cell of a grid x grid division of the image.
 
-    images: (N, C, S, S); key: (N,) int64; size: side of a tile in pixels, smaller than a cell of S // grid pixels by
-    the wanted gap -> (N, grid², C, size, size), row by row.
+    images: (N, C, H, W); key: (N,) int64; size: side of a tile in pixels, smaller than a cell of H // grid x W // grid
+    pixels by the wanted gap -> (N, grid², C, size, size), row by row.
     The place differs from tile to tile. So neither continued edges nor a constant distance show which tiles are
     neighbors (Noroozi and Favaro 2016, section 3.3). Raises BadInput if a tile does not fit its cell.
     """
     n, _, height, width = images.shape
-    cell = min(height, width) // grid
-    if not 1 <= size <= cell:
+    cells = height // grid, width // grid
+    if not 1 <= size <= min(cells):
         raise BadInput(
-            f"Tiles of {size} pixels do not fit the cells of {cell} in views of {height}; give at most {cell}."
+            f"Tiles of {size} pixels do not fit the cells of {min(cells)} in views of {height}; give at most"
+            f" {min(cells)}."
         )
-    free = cell - size + 1
-    jitter = integers(key, 2 * grid * grid, free, fold(stream, BRANCH)).view(n, 2, grid, grid)
-    start = torch.arange(grid, device=images.device) * cell
-    top = start[:, None] + jitter[:, 0]  # (N, grid, grid)
-    left = start + jitter[:, 1]
+    drawn = bits(key, 2 * grid * grid, fold(stream, BRANCH)).view(n, 2, grid, grid)
+    vertical, horizontal = (drawn[:, axis] * (cells[axis] - size + 1) >> 32 for axis in (0, 1))  # (N, grid, grid)
+    place = torch.arange(grid, device=images.device)
+    top, left = (place * cells[0])[:, None] + vertical, place * cells[1] + horizontal
     inside = torch.arange(size, device=images.device)
     down = (top[..., None] + inside).view(n, grid * grid, 1, size, 1)
     along = (left[..., None] + inside).view(n, grid * grid, 1, 1, size)

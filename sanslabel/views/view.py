@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sanslabel.batch import Batch
 from sanslabel.errors import BadInput
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.randomness import fold, uniform
 from sanslabel.stopwatch import timed
 from sanslabel.views.color import Colors, recolored
@@ -19,6 +20,7 @@ from sanslabel.views.photometric import Tones, draw_tones, toned
 from sanslabel.views.pixels import view_dtype
 from sanslabel.views.resampling import cropped
 from sanslabel.views.resize import resize_images
+from sanslabel.views.spectrogram import LogMel, sound_view
 
 if TYPE_CHECKING:
     from sanslabel.views.masks import Masked
@@ -53,6 +55,9 @@ class View:
     that its view is the same in every batch. Views of floating images keep their dtype; views of uint8 images have the
     dtype of the batch. Colors are not clamped before the end (see `color`), and hue rotates chroma at constant luma.
     """
+
+    signal: ClassVar[str] = "image"
+    """the signal of a batch that the view reads"""
 
     crop: tuple[float, float] | None = None
     """range of the crop's share of the area; None takes the largest central square, as evaluation does"""
@@ -131,6 +136,16 @@ class View:
         `patch` pixels a side."""
         return masked_view(patch)
 
+    def of_sound(self, spec: SpectrogramSpec) -> LogMel:
+        """Returns the view of sound that takes this one's place, see `sound_view`."""
+        return sound_view(spec)
+
+    def of_tiles(self, tiles: Tensor, batch: Batch, stream: int) -> Tensor:
+        """Returns the tiles (N, P, C, s, s) with this view, without its crop, drawn for each of them by itself."""
+        from sanslabel.views.tiles import view_of_each  # which draws the views of this file
+
+        return view_of_each(tiles, self.without_crop, batch, stream)
+
     @torch.no_grad()
     def draw(self, batch: Batch, stream: int) -> Draw:
         """Returns the draws for every sample. Raises BadInput if the view needs RGB and images have other channels."""
@@ -206,6 +221,9 @@ class View:
 class Pair:
     """Two different views: even streams take the first, odd ones the second."""
 
+    signal: ClassVar[str] = "image"
+    """the signal of a batch that the view reads"""
+
     first: View
     second: View
     size: int | None = None
@@ -227,6 +245,10 @@ class Pair:
         """Returns the view that takes this one's place in a masked joint embedding: `MASKED` with square patches of
         `patch` pixels a side."""
         return masked_view(patch)
+
+    def of_sound(self, spec: SpectrogramSpec) -> LogMel:
+        """Returns the view of sound that takes this one's place in both streams, see `sound_view`."""
+        return sound_view(spec)
 
 
 def masked_view(patch: int) -> Masked:
