@@ -46,9 +46,10 @@ class ImageSpec:
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
-        side, levels = arguments["image_size"], arguments.get("levels")
+        height, width = height_and_width(arguments["image_size"])
+        levels = arguments.get("levels")
         levels = None if levels is None else tuple((float(low), float(high)) for low, high in levels)
-        return cls(channels=arguments["channels"], height=side, width=side, levels=levels)
+        return cls(channels=arguments["channels"], height=height, width=width, levels=levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,11 @@ class TextSpec:
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
         return cls(**{name: arguments[name] for name in cls.argument_names})
+
+
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns the height and the width that an encoder is built for: one side stands for both."""
+    return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
 
 
 InputSpec = ImageSpec | SpectrogramSpec | TextSpec

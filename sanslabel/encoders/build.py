@@ -16,7 +16,7 @@ from sanslabel import encoders
 from sanslabel.discovery import module_file, module_names
 from sanslabel.encoders.encoder import Encoder
 from sanslabel.errors import BadInput, BadValue, bad_input_as, suggestion
-from sanslabel.inputs import ImageSpec, SpectrogramSpec, TextSpec
+from sanslabel.inputs import ImageSpec, SpectrogramSpec, TextSpec, height_and_width
 
 DEFAULTS = {"channels": 3, "image_size": 224}
 """default shape of the input of encoders of images"""
@@ -78,6 +78,8 @@ def build(name: str, **options: Any) -> Encoder:
     """
     encoder = encoder_class(name)
     arguments = _arguments(encoder)
+    if encoder.rectangles and "mels" in options:
+        return _build_for_spectrograms(name, encoder, options)
     levels = options.pop("levels", None) if encoder.input is ImageSpec else None
     for option in options:
         if option not in arguments:
@@ -97,6 +99,23 @@ def build(name: str, **options: Any) -> Encoder:
     built = encoder(name, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
     if levels is not None:
         built.record_levels_(levels)
+    return built
+
+
+def _build_for_spectrograms(name: str, encoder: type[Encoder], options: dict[str, Any]) -> Encoder:
+    """Returns an encoder of images that reads spectrograms, as images of one channel. Raises BadInput as `build`
+    does."""
+    shape, rest = SpectrogramSpec.argument_names, dict(options)
+    if missing := [key for key in shape if key not in options]:
+        raise BadInput(f"--encoder {name}: needs {', '.join(missing)}; add what is missing (--encoder-options).")
+    spec = SpectrogramSpec(**{key: rest.pop(key) for key in shape})
+    if twice := [key for key in ImageSpec.argument_names if key in rest]:
+        raise BadInput(f"--encoder {name}: {', '.join(twice)} and mels are given; leave one of them out.")
+    smallest = min(spec.mels, spec.frames)
+    if smallest < encoder.smallest:
+        raise BadInput(f"--encoder {name}: needs {encoder.smallest} mels and frames or more, and is given {smallest}.")
+    built = build(name, channels=1, image_size=(spec.mels, spec.frames), **rest)
+    built.read_spectrograms_(spec)
     return built
 
 
@@ -133,10 +152,10 @@ def _check_kind(name: str, encoder: type[Encoder], option: str) -> None:
             raise BadInput(f"--encoder {name}: reads {INPUTS[encoder.input]}, not {noun}; choose another encoder.")
 
 
-def _check_images(name: str, encoder: type[Encoder], channels: int, image_size: int) -> None:
+def _check_images(name: str, encoder: type[Encoder], channels: int, image_size: int | tuple[int, int]) -> None:
     if channels < 1:
         raise BadInput(f"channels is {channels}: give the number of channels of the images, 1 or more.")
-    if image_size < encoder.smallest:
+    if min(height_and_width(image_size)) < encoder.smallest:
         raise BadInput(
             f"--image-size {image_size}: {name} needs {encoder.smallest} pixels or more; enlarge the images."
         )

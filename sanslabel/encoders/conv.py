@@ -20,12 +20,13 @@ class Conv(Encoder):
     """
 
     names = ("conv",)
+    rectangles = True
 
     def __init__(
         self,
         name: str,
         channels: int,
-        image_size: int,
+        image_size: int | tuple[int, int],
         *,
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sanslabel.encoders.given_weights import KeyReport, load_given_, with_channels
 from sanslabel.encoders.patches import Patches, patches, standardized
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 
 Scaling = Sequence[Sequence[float]]
 """(mean, std), each one number per channel, for images in [0, 1]"""
@@ -24,7 +24,8 @@ class Encoder(nn.Module, ABC):
     """A network from images (N, C, H, W), floating in [0, 1], to one vector each, (N, width).
 
     The arguments of a subclass are its name, the shape of its input and, by keyword only, its options. An encoder of
-    spectrograms or texts sets `input`; the fields of that specification are then the shape of its input.
+    spectrograms or texts sets `input`; the fields of that specification are then the shape of its input. An encoder of
+    images that takes a height and a width as its size can also be built for spectrograms, see `rectangles`.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -33,6 +34,8 @@ class Encoder(nn.Module, ABC):
     """kind of input"""
     smallest: ClassVar[int] = 8
     """smallest side of images that it can be built for, in pixels"""
+    rectangles: ClassVar[bool] = False
+    """True if `image_size` may be a height and a width, so that it also reads spectrograms, as images of one channel"""
     signed: ClassVar[bool] = False
     """True brings images to [-1, 1] by default, False to mean 0 and deviation 1"""
     entry_points: ClassVar[tuple[str, ...]] = ()
@@ -72,7 +75,7 @@ class Encoder(nn.Module, ABC):
     @property
     def reads(self) -> InputSpec:
         """Returns the specification of the input that the encoder was built for."""
-        return self.input.of_arguments(self.config)
+        return (SpectrogramSpec if "mels" in self.config else self.input).of_arguments(self.config)
 
     @abstractmethod
     def stages(self, images: Tensor) -> list[Tensor]:
@@ -149,6 +152,12 @@ class Encoder(nn.Module, ABC):
         self.patches = Patches(size, stride)
         self.config["patches"] = [size, stride]
 
+    def read_spectrograms_(self, spec: SpectrogramSpec) -> None:
+        """Records that the encoder, which was built for images of one channel and of this shape, reads spectrograms.
+        This is configuration, not state."""
+        rest = {name: value for name, value in self.config.items() if name not in ImageSpec.argument_names}
+        self.config = {"name": rest.pop("name"), **spec.arguments, **rest}
+
     def record_levels_(self, levels: Sequence[Sequence[float]]) -> None:
         """Records the levels to which pictures of more than 8 bits were scaled, one pair for each channel.
 
@@ -180,7 +189,8 @@ class Encoder(nn.Module, ABC):
             raise BadInput(f"The encoder was given images of {images.dtype}: give floats in [0, 1], uint8 / 255.")
         if self.range_unknown and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             self.range_unknown = False
-            _warn_of_range(images, "levels" in self.config)
+            if isinstance(self.reads, ImageSpec):
+                _warn_of_range(images, "levels" in self.config)
         dtype = next(self.parameters()).dtype
         if images.dtype != dtype and not torch.is_autocast_enabled(images.device.type):
             images = images.to(dtype)

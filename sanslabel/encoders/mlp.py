@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput
+from sanslabel.inputs import height_and_width
 
 Activation = Literal["relu", "tanh"]
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -25,13 +27,14 @@ class MLP(Encoder):
     """
 
     names = ("mlp",)
+    rectangles = True
     smallest = 1
 
     def __init__(
         self,
         name: str,
         channels: int,
-        image_size: int,
+        image_size: int | tuple[int, int],
         *,
         hidden: Sequence[int] | int = 500,
         activation: Activation = "relu",
@@ -46,15 +49,16 @@ class MLP(Encoder):
             raise BadInput(f"--encoder {name}: activation is {activation!r}: there are {', '.join(ACTIVATIONS)}.")
         config = {"name": name, "channels": channels, "image_size": image_size}
         super().__init__(config | {"hidden": widths, "activation": activation}, widths[-1], scaling)
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise([channels * image_size**2, *widths]))
+        self.size = height_and_width(image_size)
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise([channels * prod(self.size), *widths]))
         self.activation = ACTIVATIONS[activation]()
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Returns a vector (N, width) after each layer. Raises BadInput for images of another size."""
         x, vectors = self.scaled(images).flatten(1), []
         if x.shape[1] != self.layers[0].in_features:
-            size = self.config["image_size"]
-            raise BadInput(f"The encoder reads images of {size}x{size}, not of {images.shape[2]}x{images.shape[3]}.")
+            height, width = self.size
+            raise BadInput(f"The encoder reads images of {height}x{width}, not of {images.shape[2]}x{images.shape[3]}.")
         for layer in self.layers:
             x = self.activation(layer(x))
             vectors.append(x)

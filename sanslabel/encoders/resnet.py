@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.errors import BadInput, suggestion
+from sanslabel.inputs import height_and_width
 
 
 class Conv3x3(nn.Conv2d):
@@ -122,12 +123,13 @@ class ResNet(Encoder):
     """
 
     names = tuple(SHAPES)
+    rectangles = True
 
     def __init__(
         self,
         name: str,
         channels: int,
-        image_size: int,
+        image_size: int | tuple[int, int],
         *,
         stem: str | None = None,
         zero_residual: bool = False,
@@ -136,7 +138,7 @@ class ResNet(Encoder):
         patches: Sequence[int] | None = None,
     ):
         if stem is None:
-            stem = "small" if image_size <= 64 else "imagenet"
+            stem = "small" if max(height_and_width(image_size)) <= 64 else "imagenet"
         if stem not in ("imagenet", "small"):
             raise BadInput(
                 f"--encoder {name}: there is no stem {stem!r}: {suggestion(str(stem), ['imagenet', 'small'])}"

@@ -18,6 +18,7 @@ from sanslabel.encoders.attention import Block, Start, initialize_
 from sanslabel.encoders.encoder import Encoder, Scaling
 from sanslabel.encoders.tokens import at, sincos_positions
 from sanslabel.errors import BadInput, suggestion
+from sanslabel.inputs import height_and_width
 
 
 class PatchEmbed(nn.Module):
@@ -67,13 +68,14 @@ class VisionTransformer(Encoder):
     """
 
     names = tuple(SHAPES)
+    rectangles = True
     entry_points = ("embed",)
 
     def __init__(
         self,
         name: str,
         channels: int,
-        image_size: int,
+        image_size: int | tuple[int, int],
         *,
         patch: int | None = None,
         pool: str = "class",
@@ -83,12 +85,14 @@ class VisionTransformer(Encoder):
         scaling: Scaling | None = None,
         patches: Sequence[int] | None = None,
     ):
+        height, length = height_and_width(image_size)
         if patch is None:
-            patch = 16 if image_size >= 112 else 8 if image_size >= 56 else 4 if image_size >= 24 else 2
+            side = min(height, length)
+            patch = 16 if side >= 112 else 8 if side >= 56 else 4 if side >= 24 else 2
         _check_choice(name, "is no pool", pool, ["class", "mean"])
         _check_choice(name, "are no positions", positions, ["learned", "sincos"])
         _check_choice(name, "is no start", start, list(get_args(Start)))
-        grid = _grid(image_size, image_size, patch)
+        grid = _grid(height, length, patch)
         depth, width, usual = SHAPES[name]
         if heads is not None and (heads < 1 or width % heads):
             raise BadInput(f"--encoder {name}: heads is {heads}: give a divisor of the width, {width}.")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,33 @@ def test_a_file_in_a_folder_of_one_s_own_is_an_encoder(folder):
         encoders.build("band")
     with pytest.raises(BadInput, match="encoder='bands': reads spectrograms, not images; choose another"):
         encoders.build("bands", channels=1, image_size=8)
-    with pytest.raises(BadInput, match="encoder='conv': reads images, not spectrograms; choose another"):
-        encoders.build("conv", **spec.arguments)
+    with pytest.raises(BadInput, match="encoder='dcgan': reads images, not spectrograms; choose another"):
+        encoders.build("dcgan", **spec.arguments)
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet18", "vit_micro", "mlp"])
+def test_encoders_of_images_read_spectrograms_as_images_of_one_channel(name):
+    spec = SpectrogramSpec(mels=16, frames=24, rate=8_000)
+    encoder = encoders.build(name, scaling=((-5.0,), (4.0,)), **spec.arguments).eval()
+    assert encoder.reads == spec
+    assert encoder.config | spec.arguments == encoder.config
+    assert not {"channels", "image_size"} & encoder.config.keys()
+    spectrograms = 4 * torch.randn(3, *spec.shape) - 5
+    again = encoders.build(**json.loads(json.dumps(encoder.config))).eval()
+    again.load_state_dict(encoder.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # they lie far outside of [0, 1]
+        again.range_unknown = True
+        assert torch.equal(again(spectrograms), encoder(spectrograms))
+    assert encoder(spectrograms).shape == (3, encoder.width)
+    torch.testing.assert_close(encoder.scaled(spectrograms), (spectrograms + 5) / 4)
+    with pytest.raises(BadInput, match="needs frames; add what is missing"):
+        encoders.build(name, mels=16, rate=8_000)
+    with pytest.raises(BadInput, match="image_size and mels are given; leave one of them out"):
+        encoders.build(name, image_size=8, **spec.arguments)
+    if name != "mlp":
+        with pytest.raises(BadInput, match="needs 8 mels and frames or more, and is given 4"):
+            encoders.build(name, mels=4, frames=24, rate=8_000)
 
 
 def test_the_folders_are_named_by_the_environment(monkeypatch):
