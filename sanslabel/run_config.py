@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import PurePath
 from typing import Annotated, Any, get_type_hints
 
-from sanslabel.constraints import Bounds, bounds_of
+from sanslabel.constraints import Bounds, NonNegative, Positive, bounds_of
 from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec
 from sanslabel.serialization import from_plain
@@ -93,6 +93,10 @@ class Plan:
     """the file that states the labels; None if the data state them"""
     skip_unreadable: bool = False
     """True if the run goes on however many pictures cannot be read"""
+    near: Annotated[float, NonNegative] | None = None
+    """seconds up to which a frame's partner is away; None if both views are drawn from one sample"""
+    fps: Annotated[float, Positive] | None = None
+    """frames a second, as the person chose them; None for the default, and for data without time"""
     copies: bool = True
     """True if each copy of an image file is a sample of its own, as in runs of earlier versions"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)

@@ -28,7 +28,8 @@ from sanslabel.recipe import Recipe
 from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, open_source, splits
+from sanslabel.settings import Settings
+from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, open_source, paired, splits
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.images import with_decode_factor
 from sanslabel.sources.levels import SIXTEEN_BITS
@@ -286,7 +287,7 @@ class RunFolder:
         """Returns the samples that the run is trained on, with pictures as large as in training. `data` states where
         they are now."""
         source = self._open_source(data, "train", self.known_plan.encoder.get("channels"), of_run=True)
-        return with_decode_factor(source, self.recipe().decode_factor)
+        return paired(with_decode_factor(source, self.recipe().decode_factor), self.known_plan.near)
 
     def _open_source(self, data: Data, split: Split, channels: int | None, of_run: bool) -> Source:
         """Returns samples of any data, or of the run's own data, which are opened as when the run began."""
@@ -348,13 +349,23 @@ def load_encoder(run: str | Path, network: str | None = None) -> Encoder:
 def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
     """Returns the data of a run with its choices, or other data if they are given.
 
-    The choices are its label file, and whether it goes on without unreadable pictures. They apply to `data` at the same
-    places, too, unless these have choices of their own.
+    The choices are its label file, whether it goes on without unreadable pictures, and how frames are read. They apply
+    to `data` at the same places, too, unless these have choices of their own.
     """
-    choices = {"labels": plan.labels and plan.labels.path, "skip_unreadable": plan.skip_unreadable}
+    choices = {
+        "labels": plan.labels and plan.labels.path,
+        "skip_unreadable": plan.skip_unreadable,
+        "clips": clips(plan),
+        "fps": plan.fps,
+    }
     given = data_of(plan.places if data is None else data)
     plain = given == data_of(given.places)
     return data_of(given, **choices) if plain and locations(given) == plan.places else given
+
+
+def clips(chosen: Plan | Settings) -> bool:
+    """Returns True if pictures of folders are frames of clips: a rate of theirs is chosen, or a time between pairs."""
+    return bool(chosen.near) or chosen.fps is not None
 
 
 def build_encoders(plan: Plan) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from sanslabel.constraints import Bounds, Positive
+from sanslabel.constraints import Bounds, NonNegative, Positive
 
 RecipeName = Literal["small", "paper", "toy"]
 Precision = Literal["float32", "bfloat16"]
@@ -37,6 +37,13 @@ class Settings:
     labels: str | None = None
     """a CSV or Parquet file with the columns path and label, in place of the labels that folders state; for evaluation,
     and for supervised"""
+    near: Annotated[float, NonNegative] | None = None
+    """seconds up to which a frame's partner is away: the second view is drawn from another frame of the same shot; for
+    videos, and for folders of which each sub-folder has the frames of a clip; by default, and with 0, both views are
+    drawn from one frame"""
+    fps: Annotated[float, Bounds(above=0, most=1000)] | None = None
+    """frames a second: the most that are kept of a video, by default all; for folders of frames their rate, by default
+    25"""
     skip_unreadable: bool = False
     """go on however many pictures cannot be read; otherwise a run stops at more than 1 %"""
     epochs: Epochs | None = None

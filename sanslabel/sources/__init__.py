@@ -4,7 +4,7 @@ from sanslabel.sources.arrays import Arrays
 from sanslabel.sources.data import AnyData, Data, data_of
 from sanslabel.sources.loader import batches, ordered
 from sanslabel.sources.opening import Split, location, locations, names, open_source, splits
-from sanslabel.sources.pairs import Pairs
+from sanslabel.sources.pairs import Pairs, paired
 from sanslabel.sources.source import Loaded, Request, Source
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "names",
     "open_source",
     "ordered",
+    "paired",
     "splits",
 ]

@@ -81,7 +81,9 @@ class Arrays(Source):
                 described = (tensor.shape, tensor.dtype, self.classes)
                 digest.update(repr(described if name == "image" else (name, *described)).encode())
                 digest.update(tensor.cpu().contiguous().numpy().data)
-        digest.update(self.labels.cpu().contiguous().numpy().data)
+        for tensor in (self.labels, self.group, self.time):
+            if tensor is not None:
+                digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def id(self, index: int) -> str:
@@ -99,6 +101,7 @@ class Arrays(Source):
             labels=self.labels[index],
             file_row=self.file_row[index],
             group=None if self.group is None else self.group[index],
+            time=None if self.time is None else self.time[index],
         )
 
     @property

@@ -22,6 +22,10 @@ class Data:
     """a file that states the labels of pictures, in place of their folders"""
     skip_unreadable: bool = False
     """True to go on however many pictures cannot be read"""
+    clips: bool = False
+    """True if pictures are frames, and each folder of them is a clip"""
+    fps: float | None = None
+    """most frames a second that are kept of a video, and the rate of folders of frames; None for the default"""
     copies: bool = False
     """True to count each copy of a picture as a sample of its own, as runs of earlier versions did"""
 

@@ -20,6 +20,7 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.copies import equal_pictures
+from sanslabel.sources.frame_folders import classes_of_clips, frame_folders
 from sanslabel.sources.labeled_files import labeled_files
 from sanslabel.sources.picture import bounded, picture
 from sanslabel.sources.picture_file import PictureFile
@@ -131,8 +132,9 @@ class ImagesFrom(Source):
 
     def subset(self, index: Tensor) -> Self:
         group = None if self.group is None else self.group[index]
+        time = None if self.time is None else self.time[index]
         store = self.store.subset(index.tolist())
-        return replace(self, store=store, labels=self.labels[index], group=group, cache=None)
+        return replace(self, store=store, labels=self.labels[index], group=group, time=time, cache=None)
 
     def _readable(self, requested: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         """Returns the pixels of the requested row or of the next readable one, that row, and unreadable rows with
@@ -187,7 +189,7 @@ def images_from(
 
     prefixes: the folders of each split, with their slashes. The names of the split's images begin with one of them.
     stated: the class of each file if the store knows it. Otherwise sub-folders are classes, see `class_folders`. The
-    label file in `wanted` comes before both.
+    label file in `wanted` comes before both. Folders of frames are clips, see `frame_folders`.
 
     Images with the same bytes count once, see `left_out`, unless `wanted.copies` is True. A sample of the files decides
     all that `wanted` leaves open, see `survey`. Raises BadInput if there are no images, if none of the sample can be
@@ -196,6 +198,9 @@ def images_from(
     names = store.names
     if not names:
         raise BadInput(f"{store.location} holds no images ({KINDS}); name a folder or archive with images.")
+    frames = frame_folders(names, wanted.fps) if wanted.clips else None
+    if frames is not None and stated is None:
+        stated = classes_of_clips(names, prefixes)
     # All splits are looked at together, so that training and test images get the same classes, channels and size.
     equal = () if wanted.copies else equal_pictures(store)
     files = labeled_files(store, split, prefixes, equal, f"images ({KINDS})", wanted.labels, stated)
@@ -208,7 +213,9 @@ def images_from(
         labels=files.labels,
         classes=files.classes,
         inputs={"image": image},
-        remarks=(*files.remarks, *surveyed.remarks),
+        group=None if frames is None else frames.group[files.index],
+        time=None if frames is None else frames.time[files.index],
+        remarks=(*files.remarks, *([] if frames is None else [frames.remark]), *surveyed.remarks),
         no_labels=files.no_labels,
         labels_sha256="" if wanted.labels is None else wanted.labels.sha256,
         skip_unreadable=wanted.skip_unreadable,

@@ -55,7 +55,16 @@ def open_source(
     if split != "all" and split not in available:
         raise BadInput(f"{data} has no {split} split; it has: {', '.join(available)}.")
     labels = None if data.labels is None else read_label_file(data.labels)
-    wanted = Wanted(image_size, channels, levels, labels, data.skip_unreadable, data.copies)
+    wanted = Wanted(
+        image_size=image_size,
+        channels=channels,
+        levels=levels,
+        labels=labels,
+        skip_unreadable=data.skip_unreadable,
+        clips=data.clips,
+        fps=data.fps,
+        copies=data.copies,
+    )
     several = len(data.places) > 1
     source = (
         images.open_several(data.places, split, wanted)
@@ -64,6 +73,8 @@ def open_source(
     )
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
+    if data.fps is not None and source.time is None:
+        raise BadInput(f"{data}: --fps is a rate of frames, and these data have none; leave it out.")
     if labels is not None and source.labels_sha256 != labels.sha256:
         raise BadInput(f"{labels.file}: states labels of pictures in files, and {data} has none; leave --labels out.")
     return source

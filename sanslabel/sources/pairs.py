@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from torch import Tensor
@@ -14,43 +13,52 @@ from torch import Tensor
 from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, bits, fold
-from sanslabel.sources.order import Grouped, Order
 from sanslabel.sources.source import Loaded, Replaced, Request, Source
 
 if TYPE_CHECKING:
     from sanslabel.sources.images import ImagesFrom
 
 
+EXACT = 1e-6
+"""seconds by which two times may be farther apart than `near`, since fractions of a second are rounded"""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pairs(Source):
     """The samples of `base`, each with another sample of its group as the signal "partner".
 
-    The partner is drawn from the sample's key, uniformly among the samples of the group that are at most `reach` places
-    away. Places are counted in the order of the group's rows. A sample without such a neighbor is its own partner, as
-    is every sample if `reach` is 0. Views of odd streams are drawn from partners, so that every method of two views
-    learns from pairs.
+    The partner is drawn from the sample's key, uniformly among the other samples of the group that are at most `near`
+    seconds away. A sample without such a neighbor is its own partner, as is every sample if `near` is 0. Views of odd
+    streams are drawn from partners, so that every method of two views learns from pairs.
     """
 
     base: Source
-    group: Tensor  # pyright: ignore[reportGeneralTypeIssues]
-    """(N,) int64, the clip, track or document of each sample"""
-    reach: int
+    """a source with a group and a time for each sample"""
+    near: float
+    """seconds, 0 or more"""
     name: str = field(init=False)
     split: str = field(init=False)
     labels: Tensor = field(init=False)
     classes: tuple[str, ...] = field(init=False)
     inputs: Mapping[str, InputSpec] = field(init=False)
+    group: Tensor | None = field(init=False, default=None)
+    time: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.reach < 0:
-            raise BadInput(f"reach {self.reach}: must be 0 or more.")
-        if self.group.shape != self.base.labels.shape:
+        base = self.base
+        if not self.near >= 0:
+            raise BadInput(f"near {self.near}: must be 0 or more.")
+        if base.group is None or base.time is None:
             raise BadInput(
-                f"{self.base.name}: {len(self.group)} groups for {len(self.base)} samples; give each sample its group."
+                f"{base.name}: --near needs samples that have a time, as frames of videos have; leave it out."
             )
-        for name in ("name", "split", "labels", "classes", "remarks", "no_labels", "labels_sha256", "skip_unreadable"):
-            object.__setattr__(self, name, getattr(self.base, name))
-        object.__setattr__(self, "inputs", {**self.base.inputs, "partner": self.base.inputs["image"]})
+        for name, given in (("groups", base.group), ("times", base.time)):
+            if given.shape != base.labels.shape:
+                raise BadInput(f"{base.name}: {len(given)} {name} for {len(base)} samples; give each sample one.")
+        for name in ("name", "split", "labels", "classes", "group", "time", "remarks", "no_labels", "labels_sha256"):
+            object.__setattr__(self, name, getattr(base, name))
+        object.__setattr__(self, "skip_unreadable", base.skip_unreadable)
+        object.__setattr__(self, "inputs", {**base.inputs, "partner": base.inputs["image"]})
 
     @property
     def resident(self) -> bool:
@@ -71,22 +79,15 @@ class Pairs(Source):
     def with_pictures(self, pictures: ImagesFrom) -> Self:
         return replace(self, base=self.base.with_pictures(pictures))
 
-    @cached_property
-    def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
-        digest = hashlib.sha256(f"{self.base.fingerprint} {self.reach} ".encode())
-        digest.update(self.group.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
-
     @property
-    def order(self) -> Order:
-        """Returns the order in which no batch has two samples of a group if there are enough batches, see `Grouped`."""
-        return Grouped(self.group)
+    def fingerprint(self) -> str:
+        return self.base.fingerprint
 
     def id(self, index: int) -> str:
         return self.base.id(index)
 
     def subset(self, index: Tensor) -> Self:
-        return replace(self, base=self.base.subset(index), group=self.group[index])
+        return replace(self, base=self.base.subset(index))
 
     def to(self, device: torch.device) -> Self:
         return replace(self, base=self.base.to(device))
@@ -105,23 +106,38 @@ class Pairs(Source):
 
     def partners(self, index: Tensor, key: int) -> Tensor:
         """Returns the row of each sample's partner, drawn with an epoch's key: rows (n,) -> (n,) int64."""
-        by_group, place, begin, end = self._neighbors
-        here = place[index]
-        low, high = torch.maximum(here - self.reach, begin[index]), torch.minimum(here + self.reach, end[index])
+        in_order, place, first, last = self._neighbors
+        here, low, high = place[index], first[index], last[index]
         keys = fold(fold(torch.full_like(index, key), index), Stream.PARTNER)
         # Any place from low to high except the sample's own: draws from its own place on move up by one.
         drawn = low + ((bits(keys, 1, 0)[:, 0] * (high - low)) >> 32)
         drawn = drawn + (drawn >= here)
-        return by_group[torch.where(high > low, drawn, here)]
+        return in_order[torch.where(high > low, drawn, here)]
 
     @cached_property
     def _neighbors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns the rows sorted by group, and for each row its place in that order and its group's first and last
-        place."""
-        by_group = torch.argsort(self.group, stable=True)
-        _, sizes = torch.unique_consecutive(self.group[by_group], return_counts=True)
-        last = (sizes.cumsum(0) - 1).repeat_interleave(sizes)
-        first = last - (sizes - 1).repeat_interleave(sizes)
-        place = torch.empty_like(by_group)
-        place[by_group] = torch.arange(len(by_group))
-        return by_group, place, first[place], last[place]
+        """Returns the rows sorted by group and time, and for each row its place in that order and the first and the
+        last place that its partner may have."""
+        group, time = (cast(Tensor, tensor).cpu() for tensor in (self.group, self.time))
+        in_order = torch.argsort(time, stable=True)
+        in_order = in_order[torch.argsort(group[in_order], stable=True)]
+        place = torch.empty_like(in_order)
+        place[in_order] = torch.arange(len(in_order))
+        if self.near == 0:
+            return in_order, place, place, place
+        # Group and rank of the time are put together to one whole number, which is searched for.
+        times, rank = time.unique(return_inverse=True)
+        earliest = torch.searchsorted(times, time - self.near - EXACT)
+        latest = torch.searchsorted(times, time + self.near + EXACT, right=True) - 1
+        _, number = group.unique(return_inverse=True)
+        begin = number * len(times)
+        ordered = (begin + rank)[in_order]
+        first = torch.searchsorted(ordered, begin + earliest)
+        last = torch.searchsorted(ordered, begin + latest, right=True) - 1
+        return in_order, place, first, last
+
+
+def paired(source: Source, near: float | None) -> Source:
+    """Returns the source with partners that are at most `near` seconds away. For None and 0 it is the source itself.
+    Raises BadInput if the samples have no time."""
+    return Pairs(base=source, near=near) if near else source

@@ -14,7 +14,7 @@ from sanslabel.batch import Facts, Images, Signal
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.levels import Levels
-from sanslabel.sources.order import Order, Shuffled
+from sanslabel.sources.order import Grouped, Order, Shuffled
 from sanslabel.sources.progress import counted_off
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Wanted(NamedTuple):
     labels: LabelFile | None = None
     """the labels of image files, in place of those that their folders state"""
     skip_unreadable: bool = False
+    clips: bool = False
+    """True if pictures are frames, and each folder of them is a clip"""
+    fps: float | None = None
+    """most frames a second that are kept of a video, and the rate of folders of frames"""
     copies: bool = False
     """True to count each copy of an image file as a sample of its own"""
 
@@ -90,6 +94,8 @@ class Source(ABC):
     """the shape of each signal; for image files, whose sizes may differ, the size to train at"""
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
+    time: Tensor | None = None
+    """(N,) float64, seconds from the start of the sample's clip; None where samples have no time"""
     remarks: tuple[str, ...] = ()
     """sentences about the data that a person should know, such as which files were left out"""
     no_labels: str = ""
@@ -187,8 +193,9 @@ class Source(ABC):
 
     @property
     def order(self) -> Order:
-        """Returns the order of an epoch, unless a run requests another order."""
-        return Shuffled(len(self))
+        """Returns the order of an epoch, unless a run requests another order. No batch has two samples of a group if
+        there are enough batches, see `Grouped`."""
+        return Shuffled(len(self)) if self.group is None else Grouped(self.group.cpu())
 
     def facts(self, image_size: int | None = None) -> Facts:
         """Returns the facts that a method may know. With `image_size`, pictures are stated as squares of that side."""

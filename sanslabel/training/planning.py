@@ -113,6 +113,8 @@ def resolve_plan(
         teacher=None if teacher is None else _named(teacher),
         labels=_labels(settings.labels, source),
         skip_unreadable=settings.skip_unreadable,
+        near=settings.near,
+        fps=settings.fps,
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,

@@ -101,18 +101,20 @@ class Excerpt(Source):
 
     def at_size(self, size: int) -> Self:
         """Returns the excerpt with pictures reduced to what a run at this size would decode."""
-        image = self.signals.get("image")
-        if not isinstance(image, Images):
-            return self
         side = round(size * self.decode_factor)
-        height, width = image.pixels.shape[2:]
-        factor = side / min(height, width)
-        if factor >= 1:
-            return self
-        small = interpolate(image.pixels, scale_factor=factor, mode="nearest-exact")
-        limits = torch.tensor(small.shape[2:])
-        sizes = None if image.sizes is None else (image.sizes * factor).long().clamp_min(1).minimum(limits)
-        return replace(self, signals={**self.signals, "image": Images(small, sizes)})
+        reduced = {n: _reduced(s, side) if isinstance(s, Images) else s for n, s in self.signals.items()}
+        unchanged = all(reduced[name] is self.signals[name] for name in reduced)
+        return self if unchanged else replace(self, signals=reduced)
+
+
+def _reduced(images: Images, side: int) -> Images:
+    """Returns images whose canvas has at most `side` pixels on its shorter side."""
+    factor = side / min(images.pixels.shape[2:])
+    if factor >= 1:
+        return images
+    small = interpolate(images.pixels, scale_factor=factor, mode="nearest-exact")
+    limits = torch.tensor(small.shape[2:])
+    return Images(small, None if images.sizes is None else (images.sizes * factor).long().clamp_min(1).minimum(limits))
 
 
 class Measured(NamedTuple):

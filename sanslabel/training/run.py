@@ -24,10 +24,10 @@ from sanslabel.methods.method import Method
 from sanslabel.process_group import joined, may_restart, restarted
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Plan, Spent
-from sanslabel.run_folder import RunFolder, check_network_size, data_of_run
+from sanslabel.run_folder import RunFolder, check_network_size, clips, data_of_run
 from sanslabel.serialization import from_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
-from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source
+from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source, paired
 from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.images import with_decode_factor
@@ -70,7 +70,13 @@ def train(
     NotFinite, ProcessLost, Collapsed if `on_collapse="stop"`, and Stopped after SIGINT or SIGTERM.
     """
     chosen = _settings(settings)
-    data = data_of(data, labels=chosen.labels, skip_unreadable=chosen.skip_unreadable)
+    data = data_of(
+        data,
+        labels=chosen.labels,
+        skip_unreadable=chosen.skip_unreadable,
+        clips=clips(chosen),
+        fps=chosen.fps,
+    )
     check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
@@ -85,7 +91,7 @@ def train(
     check_together(device, chosen)
     given = open_source(data, "train", image_size=chosen.image_size)
     given = with_decode_factor(given, recipe.decode_factor)
-    source = without_measured(given, data) if instance.learns_from_labels else given
+    source = paired(without_measured(given, data) if instance.learns_from_labels else given, chosen.near)
     run = on_first_process(new_folder, Path(out) if out is not None else None, name, source.name)
 
     def resolve(source: Source, settings: Settings, **outcome: Any) -> tuple[Plan, Method]:

@@ -281,8 +281,9 @@ def test_it_trains_on_pairs_unchanged(digits, name, monkeypatch):
     losses, streams, images = [], set(), Batch.images
     monkeypatch.setattr(Batch, "images", lambda batch, stream=0: streams.add(stream) or images(batch, stream))
     few = digits.subset(torch.arange(BATCH))  # one step an epoch: some methods only fill their memory in the first
-    for reach in (0, 2):  # of 0, the sample is its own partner
-        records = Session(Pairs(base=few, group=torch.arange(BATCH) // 4, reach=reach), name, {}).records
+    few = replace(few, group=torch.arange(BATCH) // 4, time=torch.arange(BATCH).double())
+    for near in (0, 2):  # of 0, the sample is its own partner
+        records = Session(Pairs(base=few, near=near), name, {}).records
         losses.append([o.loss.item() for record in records for o in record.objectives])
         assert losses[-1]
         assert all(map(math.isfinite, losses[-1]))

@@ -1,5 +1,7 @@
 """Samples with partners: which they are, and that nothing else changes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import Stream, bits, fold
-from sanslabel.sources import Pairs, Request, batches, open_source
+from sanslabel.sources import Pairs, Request, batches, open_source, paired
 from sanslabel.sources.images import ImagesFrom
 
 CPU = torch.device("cpu")
@@ -19,28 +21,50 @@ def digits():
     return open_source("digits").subset(torch.arange(256))
 
 
-def paired(source, clip: int, reach: int) -> Pairs:
-    return Pairs(base=source, group=torch.arange(len(source)) // clip, reach=reach)
+def clips(source, length: int):
+    """The samples as clips of so many frames, one a second."""
+    index = torch.arange(len(source))
+    return replace(source, group=index // length, time=(index % length).double())
 
 
-@pytest.mark.parametrize("reach", [0, 1, 3, 99])
-def test_partners_are_drawn_as_a_loop_draws_them(digits, reach):
-    group = torch.tensor([0, 1, 0, 1, 1, 2, 0, 0, 3, 0])
-    pairs = Pairs(base=digits.subset(torch.arange(10)), group=group, reach=reach)
+def pairs_of(source, length: int, near: float) -> Pairs:
+    return Pairs(base=clips(source, length), near=near)
+
+
+@pytest.mark.parametrize("near", [0, 0.04, 0.08, 0.5, 99])
+@pytest.mark.parametrize("rate", [25, 30_000 / 1001])
+def test_partners_are_drawn_as_a_loop_draws_them(digits, near, rate):
+    group = torch.tensor([0, 1, 0, 1, 1, 2, 0, 0, 3, 0, 9, 9, 0])
+    time = torch.tensor([4, 7, 3, 8, 20, 0, 5, 5, 1, 40, 3, 3, 6]).double() / rate + 0.1
+    base = replace(digits.subset(torch.arange(13)), group=group, time=time)
+    pairs = Pairs(base=base, near=near)
     for key in (1, 7):
-        for row in range(10):
-            members = [other for other in range(10) if group[other] == group[row]]
-            here = members.index(row)
-            near = [other for other in members[max(0, here - reach) : here + reach + 1] if other != row]
+        for row in range(13):
+            same = [other for other in range(13) if group[other] == group[row] and other != row]
+            there = [other for other in same if near and abs(time[other] - time[row]) <= near + 1e-6]
+            there.sort(key=lambda other: (time[other].item(), other))
             expected = row
-            if near:
+            if there:
                 draw = int(bits(torch.tensor([fold(key, row, Stream.PARTNER)]), 1, 0))
-                expected = near[draw * len(near) >> 32]
+                expected = there[draw * len(there) >> 32]
             assert pairs.partners(torch.tensor([row]), key).tolist() == [expected]
 
 
+def test_the_time_between_partners_is_in_seconds_whatever_the_rate(digits):
+    """A clip at 25 frames a second, and one whose frames come at irregular times."""
+    regular = torch.arange(128).double() / 25
+    irregular = (torch.arange(128).double() * 7 % 31 / 31 + 0.3).cumsum(0) / 20
+    for time in (regular, irregular):
+        base = replace(digits.subset(torch.arange(128)), group=torch.zeros(128, dtype=torch.int64), time=time)
+        pairs, index = Pairs(base=base, near=0.4), torch.arange(128)
+        apart = torch.stack([(time[pairs.partners(index, key)] - time).abs() for key in range(200)])
+        assert (apart > 0).all()
+        assert apart.max() <= 0.4 + 1e-6
+        assert torch.allclose(apart[:, 20:108].mean(), torch.tensor(0.2).double(), atol=0.03)
+
+
 def test_every_neighbor_is_drawn_as_often(digits):
-    pairs = paired(digits, 16, 2)
+    pairs = pairs_of(digits, 16, 2)
     index = torch.full((1,), 40)
     drawn = torch.cat([pairs.partners(index, key) for key in range(800)])
     values, counts = drawn.unique(return_counts=True)
@@ -50,7 +74,7 @@ def test_every_neighbor_is_drawn_as_often(digits):
 
 
 def test_batches_have_partners_and_groups(digits):
-    pairs = paired(digits, 8, 3)
+    pairs = pairs_of(digits, 8, 3)
     for clock, batch in batches(pairs, 32, seed=1, epochs=2, device=CPU):
         partners = pairs.partners(batch.index, fold(1, Stream.SAMPLE, clock.epoch))
         assert torch.equal(batch.images(0).pixels, digits.images[batch.index])
@@ -63,7 +87,7 @@ def test_batches_have_partners_and_groups(digits):
 
 
 def test_it_is_its_base_in_all_else(digits):
-    pairs = paired(digits, 8, 3)
+    pairs = pairs_of(digits, 8, 3)
     assert (pairs.name, pairs.id(3), pairs.classes, len(pairs)) == ("digits", digits.id(3), digits.classes, 256)
     assert pairs.resident
     assert not pairs.decodes
@@ -71,17 +95,23 @@ def test_it_is_its_base_in_all_else(digits):
     chosen = pairs.subset(torch.tensor([9, 3, 8]))
     assert chosen.id(0) == digits.id(9)
     assert chosen.partners(torch.arange(3), 0).tolist() == [2, 1, 0]
-    prints = {pairs.fingerprint, paired(digits, 8, 4).fingerprint, paired(digits, 4, 3).fingerprint, digits.fingerprint}
+    slower = replace(pairs.base, time=2 * pairs.time)
+    prints = {pairs.fingerprint, slower.fingerprint, pairs_of(digits, 4, 3).fingerprint, digits.fingerprint}
     assert len(prints) == 4
+    assert pairs.fingerprint == pairs.base.fingerprint == pairs_of(digits, 8, 4).fingerprint  # the data are the same
+    assert paired(pairs.base, 0) is paired(pairs.base, None) is pairs.base
+    assert isinstance(paired(pairs.base, 3), Pairs)
     with pytest.raises(BadInput, match="digits: 3 groups for 256 samples"):
-        Pairs(base=digits, group=torch.arange(3), reach=1)
-    with pytest.raises(BadInput, match="reach -1"):
-        Pairs(base=digits, group=torch.arange(256), reach=-1)
+        Pairs(base=replace(pairs.base, group=torch.arange(3)), near=1)
+    with pytest.raises(BadInput, match="near -1"):
+        Pairs(base=pairs.base, near=-1)
+    with pytest.raises(BadInput, match=r"digits: `near` needs samples that have a time, as .* have; leave it out\."):
+        Pairs(base=digits, near=1)
 
 
-def test_a_reach_of_zero_trains_to_the_same_bits(digits):
-    states = []
-    for source in (digits, Pairs(base=digits, group=torch.arange(256), reach=0)):
+def test_no_time_between_partners_trains_to_the_same_bits(digits):
+    states, frames = [], clips(digits, 8)
+    for source in (frames, Pairs(base=frames, near=0)):
         method = SimCLR.under(SimCLR.small).sized(8)
         torch.manual_seed(0)
         net = method.networks(encoders.build("mlp", channels=1, image_size=8), source.facts(8)).train()
@@ -101,7 +131,7 @@ def test_a_partner_that_cannot_be_read_gives_way_to_the_sample(tmp_path):
         (tmp_path / f"{row:02}.png").write_bytes(b"damaged")
     folder = open_source(tmp_path)
     assert isinstance(folder, ImagesFrom)
-    pairs = paired(folder, 2, 1)  # 0 with 1, 2 with 3, 4 with 5 and so on
+    pairs = pairs_of(folder, 2, 1)  # 0 with 1, 2 with 3, 4 with 5 and so on
     loaded = pairs.load(Request(torch.arange(12), 3))
     assert loaded.index.tolist() == [0, 2, 2, 3, 4, 6, 6, 7, 8, 9, 10, 11]
     own, partner = loaded.signals["image"].pixels[:, 0, 0, 0], loaded.signals["partner"].pixels[:, 0, 0, 0]
@@ -109,4 +139,4 @@ def test_a_partner_that_cannot_be_read_gives_way_to_the_sample(tmp_path):
     assert (own // 20).tolist() == loaded.index.tolist()
     assert {bad.id for bad in loaded.replaced} == {"01.png", "05.png"}
     assert pairs.decodes
-    assert pairs.pictures is folder
+    assert pairs.pictures is pairs.base

@@ -1,5 +1,9 @@
 """digit-pairs: handwritten digits, each with another digit of its class."""
 
+from dataclasses import replace
+
+import torch
+
 from sanslabel.sources import open_source as open_other
 from sanslabel.sources.pairs import Pairs
 from sanslabel.sources.source import Wanted
@@ -17,4 +21,5 @@ def open_source(data, split: str, wanted: Wanted) -> Pairs | None:
     if data not in NAMES:
         return None
     digits = open_other("digits", split)
-    return Pairs(base=digits, group=digits.labels, reach=100)
+    drawn = replace(digits, group=digits.labels, time=torch.zeros(len(digits), dtype=torch.float64))
+    return Pairs(base=drawn, near=1)
