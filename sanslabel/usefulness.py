@@ -8,6 +8,8 @@ from sanslabel.scores import Gain, Score
 
 NAMES = {"knn": "kNN", "linear": "linear accuracy"}
 """protocols that the sentence may be about, and their names in a sentence"""
+INPUTS = ("pixels", "mel statistics")
+"""names of the baselines without an encoder, by their beginning in tables"""
 STARTS = {"random encoder": "an untrained encoder", "given weights": "the given weights"}
 """starts of a training by the beginning of their names in tables, and their names in a sentence"""
 
@@ -24,7 +26,7 @@ def usefulness(scores: Sequence[Score]) -> str:
     if not last:
         return ""
     main, *others = sorted((last[protocol] for protocol in NAMES if protocol in last), key=_may_be_chance)
-    start, pixels = _over(main, *STARTS), _over(main, "pixels")
+    start, pixels = _over(main, *STARTS), _over(main, *INPUTS)
     if start is None:
         return _over_pixels_alone(main, pixels) if pixels is not None else ""
     return " ".join([_over_start(main, start, pixels), *(_differing(other, start) for other in others)]).strip()
@@ -50,16 +52,16 @@ def _over_start(score: Score, start: Gain, pixels: Gain | None) -> str:
         sentence = f"No better than {before}, as far as {images} show: {start.value:+.1f} points in {name}"
         sentence += f" may be chance ({_interval(start)})"
     if pixels is not None and pixels.sign < 0:
-        sentence += f", and {-pixels.value:.1f} points behind pixels ({_interval(pixels)})"
+        sentence += f", and {-pixels.value:.1f} points behind {_input(pixels)} ({_interval(pixels)})"
     return f"{sentence}."
 
 
 def _and_pixels(pixels: Gain) -> str:
     if pixels.sign > 0:
-        return f", and {pixels.value:.1f} over pixels ({_interval(pixels)})"
+        return f", and {pixels.value:.1f} over {_input(pixels)} ({_interval(pixels)})"
     if pixels.sign < 0:
-        return f", but is {-pixels.value:.1f} points behind pixels ({_interval(pixels)})"
-    return f", but is no better than pixels ({pixels.value:+.1f}, {_interval(pixels)})"
+        return f", but is {-pixels.value:.1f} points behind {_input(pixels)} ({_interval(pixels)})"
+    return f", but is no better than {_input(pixels)} ({pixels.value:+.1f}, {_interval(pixels)})"
 
 
 def _over_pixels_alone(score: Score, pixels: Gain) -> str:
@@ -67,7 +69,7 @@ def _over_pixels_alone(score: Score, pixels: Gain) -> str:
     verb = {1: "gains", 0: "may gain or lose", -1: "loses"}[pixels.sign]
     difference = f"{pixels.value:+.1f}" if pixels.sign == 0 else f"{abs(pixels.value):.1f}"
     return (
-        f"The trained encoder {verb} {difference} points in {NAMES[score.protocol]} against pixels "
+        f"The trained encoder {verb} {difference} points in {NAMES[score.protocol]} against {_input(pixels)} "
         f"({_interval(pixels)}, {score.n_test:,} images); its start was not measured."
     )
 
@@ -86,6 +88,11 @@ def _differing(score: Score, main: Gain) -> str:
 def _over(score: Score, *names: str) -> Gain | None:
     """Returns the gain over the first baseline whose name begins with one of the names."""
     return next((gain for gain in score.gains if gain.over.startswith(names)), None)
+
+
+def _input(gain: Gain) -> str:
+    """Returns the name of the baseline without an encoder."""
+    return next(name for name in INPUTS if gain.over.startswith(name))
 
 
 def _interval(gain: Gain) -> str:

@@ -20,7 +20,7 @@ from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.score_file import write_merged
 from sanslabel.evaluation.score_list import ScoreList
 from sanslabel.evaluation.stages import Tokens
-from sanslabel.evaluation.subjects import baselines_of, open_subject, pixel_baseline, readouts, start_of
+from sanslabel.evaluation.subjects import baselines_of, input_baseline, open_subject, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
 from sanslabel.run_folder import data_of_run
 from sanslabel.scores import Score, score_files
@@ -42,8 +42,8 @@ def evaluate(
     device: str | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ScoreList:
-    """Returns the scores of a run's encoder, of raw pixels, and of the encoder's start: the weights that the run was
-    given, or random ones.
+    """Returns the scores of a run's encoder, of raw pixels or mel statistics, and of the encoder's start: the weights
+    that the run was given, or random ones.
 
     run: a run folder, a folder with nothing but an exported encoder, or the name of a pretrained encoder of timm,
         "timm/…". The last two need `data`.
@@ -87,7 +87,7 @@ def evaluate(
     start = start_of(subject, split.train, seed, split.options) if baselines else {}
     encoders = {**start, trained: subject.encoder.to(options["device"])}
     representations = readouts(encoders, split.train, split.options, stage, tokens)
-    pixels = pixel_baseline(options["reads"]) if baselines and stage is None and tokens is None else {}
+    pixels = input_baseline(options["reads"]) if baselines and stage is None and tokens is None else {}
     comparison = Comparison(
         representations={**pixels, **representations},
         baselines=baselines_of(representations, trained, start, pixels) if baselines else {},

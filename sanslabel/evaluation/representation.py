@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sanslabel.device import autocast, memory_format
 from sanslabel.distributed import gather_ragged, rank, world_size
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import InputSpec, TextSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources import Source, ordered
 from sanslabel.views import plain_view, resized
@@ -81,7 +81,7 @@ def represent(
 def images_at_once(reads: InputSpec) -> int:
     """Returns the number of samples that are represented at a time: 512, or as many as have the pixels of 512 images of
     64 x 64, a power of two from 16 on. At 224 pixels, a ResNet-18 would take 4 GiB for 512 images."""
-    pixels = reads.height * reads.width if isinstance(reads, ImageSpec) else 0
+    pixels = 0 if isinstance(reads, TextSpec) else reads.shape[1] * reads.shape[2]
     fitting = AT_ONCE * 64**2 // max(1, pixels)
     return min(AT_ONCE, max(16, 1 << max(0, fitting.bit_length() - 1)))
 
@@ -90,6 +90,12 @@ def pixels(images: Tensor) -> Tensor:
     """Returns the pixels themselves, (N, C, H, W) -> (N, C·H·W). Images of more than 3,072 numbers are reduced to 32x32
     first."""
     return (resized(images, 32) if images[0].numel() > PIXELS else images).flatten(1)
+
+
+def mel_statistics(spectrograms: Tensor) -> Tensor:
+    """Returns the mean and the deviation over time of each mel band: (N, 1, mels, frames) -> (N, 2 mels)."""
+    bands = spectrograms.flatten(0, 1).float()
+    return torch.cat([bands.mean(dim=2), bands.std(dim=2, correction=0)], dim=1)
 
 
 def _represented(

@@ -13,10 +13,17 @@ from sanslabel import encoders
 from sanslabel.encoders.timm import PREFIX, pretrained_settings
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import digest
-from sanslabel.evaluation.representation import PIXELS, Representation, RepresentOptions, pixels, settle_
+from sanslabel.evaluation.representation import (
+    PIXELS,
+    Representation,
+    RepresentOptions,
+    mel_statistics,
+    pixels,
+    settle_,
+)
 from sanslabel.evaluation.stages import Readout, Tokens
 from sanslabel.given import start_from_
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.randomness import Stream, fold
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder, open_given
@@ -161,6 +168,11 @@ def pixel_baseline(reads: InputSpec) -> dict[str, Representation]:
     if not isinstance(reads, ImageSpec):
         return {}
     return {"pixels, reduced to 32x32" if reads.channels * reads.side**2 > PIXELS else "pixels": pixels}
+
+
+def input_baseline(reads: InputSpec) -> dict[str, Representation]:
+    """Returns a representation that needs no encoder: pixels, or the statistics of mel bands for sound."""
+    return {"mel statistics": mel_statistics} if isinstance(reads, SpectrogramSpec) else pixel_baseline(reads)
 
 
 def encoder_of_full_images(encoder: encoders.Encoder, source: Source, options: RepresentOptions) -> encoders.Encoder:

@@ -63,12 +63,20 @@ class Objective(NamedTuple):
 
     @property
     def pictures(self) -> dict[str, Tensor]:
-        """Returns all pictures by name, (n, C, H, W) each: the two views, generated images beside data, and others."""
+        """Returns all pictures by name, (n, C, H, W) in [0, 1] each: the two views, generated images beside data, and
+        others. Spectrograms are brought to [0, 1]."""
         views = {} if self.pair is None else dict(zip(("first view", "second view"), self.pair, strict=True))
         tensors = {name: view if isinstance(view, Tensor) else view.images for name, view in views.items()}
         if self.generated is not None:
             tensors |= dict(zip(("samples", "data"), self.generated, strict=True))
-        return {name: tensor for name, tensor in {**tensors, **self.images}.items() if tensor.ndim == 4}
+        return {name: shown(tensor) for name, tensor in {**tensors, **self.images}.items() if tensor.ndim == 4}
+
+
+def shown(tensor: Tensor) -> Tensor:
+    """Returns pictures in [0, 1] as they are, and others, such as spectrograms, stretched from their least to their
+    greatest value."""
+    low, high = tensor.aminmax()
+    return tensor if low >= 0 and high <= 1 else (tensor - low) / (high - low).clamp(min=1e-12)
 
 
 class Refused(Exception):

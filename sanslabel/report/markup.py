@@ -58,6 +58,15 @@ def strips(pictures: Mapping[str, str]) -> str:
     return f'<figure class="strip">{cells}</figure>' if cells else ""
 
 
+def players(sounds: Sequence[str]) -> str:
+    """Returns the HTML of a player for each sound, which is given as a data URI."""
+    cells = "".join(
+        f'<audio controls preload="none" aria-label="sound {number}" src="{uri}"></audio>'
+        for number, uri in enumerate(sounds, 1)
+    )
+    return f'<div class="players">{cells}</div>' if cells else ""
+
+
 def note(sentence: str) -> str:
     """Returns a sentence in small print as HTML."""
     return f'<p class="dim">{escape(sentence)}</p>'

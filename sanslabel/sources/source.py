@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 import torch
 from torch import Tensor
 
-from sanslabel.batch import Facts, Images, Signal
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.batch import Batch, Facts, Images, Signal
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.order import Grouped, Order, Shuffled
 from sanslabel.sources.progress import counted_off
+from sanslabel.views.spectrogram import LogMel
 
 if TYPE_CHECKING:
     from sanslabel.sources.images import ImagesFrom
@@ -207,12 +208,15 @@ class Source(ABC):
         }
         return Facts(self.samples, inputs, len(self.classes))
 
-    def standardization(self, limit: int = 512) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns the mean and standard deviation of each channel's pixels in [0, 1].
+    def standardization(self, limit: int = 512, signal: str = "image") -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns the mean and standard deviation of each channel's pixels in [0, 1], or those of the log-mel
+        spectrograms if the signal is a sound.
 
         They are measured on a fixed random selection of `limit` samples. The deviation is at least LEAST_DEVIATION, so
         that a constant channel can be divided by it.
         """
+        if isinstance(spec := self.inputs[signal], SpectrogramSpec):
+            return self._standardization_of_sound(LogMel.of(spec), limit)
         drawn = torch.arange(limit) if self.samples is None else permutation(0, self.samples)[:limit]
         total, square, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
         pieces = drawn.split(32)
@@ -228,6 +232,15 @@ class Source(ABC):
         mean = total / count
         std = (square / count - mean.square()).clamp_min(0).sqrt().clamp_min(LEAST_DEVIATION)
         return tuple(mean.tolist()), tuple(std.tolist())
+
+    def _standardization_of_sound(self, view: LogMel, limit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Returns the mean and deviation of plain spectrograms, for their one channel."""
+        pieces = []
+        for index in permutation(0, len(self))[:limit].split(32):
+            loaded = self.load(Request(index))
+            pieces.append(view.plain(Batch(loaded.index, loaded.index, loaded.signals)).images.double())
+        spectrograms = torch.cat(pieces)
+        return (float(spectrograms.mean()),), (max(LEAST_DEVIATION, float(spectrograms.std(correction=0))),)
 
 
 def tolerated(samples: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sanslabel.console import errors
-from sanslabel.inputs import DECODE_FACTOR, ImageSpec
+from sanslabel.inputs import DECODE_FACTOR, ImageSpec, SpectrogramSpec
 from sanslabel.run_config import Plan
 from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.source import LEAST_DEVIATION
@@ -31,11 +31,14 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
 
     name: the name of the data. weights: the number of the encoder's weights. pictures: the image files of the data.
     """
-    image = plan.inputs.get("image")
+    image, sound = plan.inputs.get("image"), plan.inputs.get("audio")
     data, size = "samples", ""
     if isinstance(image, ImageSpec) and plan.image_size > 1:
         data = "pictures, " + {1: "gray", 3: "color"}.get(image.channels, f"{image.channels} channels")
+        data += "" if sound is None else ", with sounds"
         size = f", {plan.image_size} x {plan.image_size} pixels"
+    elif isinstance(sound, SpectrogramSpec):
+        data, size = "windows of sound", f", {sound.mels} mel bands x {sound.frames} frames"
     classes = f", {plan.classes} classes" if plan.classes else ""
     yield f"{name}: {plan.samples:,} {data}{classes}"
     yield from plan.remarks
@@ -57,7 +60,8 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
             " (--decode-factor)"
         )
     if plan.samples < FEW:
-        yield f"{plan.samples:,} pictures are few: an encoder needs hundreds to learn anything, better thousands"
+        few = f"{plan.samples:,} {'samples' if image is None else 'pictures'}"
+        yield f"{few} are few: an encoder needs hundreds to learn anything, better thousands"
     if plan.chosen:
         yield f"chosen: {'; '.join(_choices(plan))}"
     if plan.expected is not None:

@@ -17,7 +17,7 @@ from sanslabel.distributed import on_first_process, world_size
 from sanslabel.encoders.timm import PREFIX
 from sanslabel.errors import BadInput, BadValue, suggestion
 from sanslabel.given import Given, open_weights
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Expected, GivenNetwork, LabelsGiven, Plan
@@ -70,20 +70,23 @@ def resolve_plan(
 ) -> tuple[Plan, Method]:
     """Returns the plan of a run, and the method with views of the images' size. Raises BadInput if settings contradict
     each other, or if the machine or the data do not allow them."""
+    image = source.inputs.get("image")
     if len(source) < 2:
         why = f" ({' '.join(source.remarks).removesuffix('.')})" if source.remarks else ""
-        raise BadInput(f"{data}: has one image{why}; training needs at least two.")
-    image = source.inputs.get("image")
+        raise BadInput(f"{data}: has one {'sample' if image is None else 'image'}{why}; training needs at least two.")
+    if image is None and settings.image_size is not None:
+        raise BadInput(f"--image-size: is a size of pictures, and {data} has none; leave it out.")
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     weights, teacher = _given(settings.weights), _given(settings.teacher)
     _check_given(name, method, settings)
     if encoder is not None:
         _check_fresh(encoder)
     encoder = encoder or _encoder_of(weights) or _default_encoder(recipe, size)
+    method = fitting_method(method, source.inputs)
     configs = encoder_configs(method, encoder, source, size)
     if settings.masked:
-        method = method.masked(configs["image"].get("patch", MASKED_PATCH))
-    method, epochs = method.sized(size), settings.epochs or recipe.epochs
+        method = method.masked(next(iter(configs.values())).get("patch", MASKED_PATCH))
+    method, epochs = method.sized(size) if size else method, settings.epochs or recipe.epochs
     plan = Plan(
         data=places[0] if len(places := locations(data)) == 1 else places,
         fingerprint=source.fingerprint,
@@ -128,6 +131,15 @@ def resolve_plan(
     return plan, method
 
 
+def fitting_method(method: Method, inputs: Mapping[str, InputSpec]) -> Method:
+    """Returns the method for data with these signals. If they have sound and no pictures, its views are those of sound.
+    Raises BadInput if the method learns from pictures alone."""
+    sound = inputs.get("audio")
+    if "image" in inputs or not isinstance(sound, SpectrogramSpec) or method.signals_read != ("image",):
+        return method
+    return method.of_sound(sound)
+
+
 def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size: int) -> dict[str, dict[str, Any]]:
     """Returns the configuration of the encoder of each signal that the method reads, with every option resolved.
 
@@ -137,14 +149,14 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
     inputs = source.facts(size or None).inputs
     by_signal = encoder if isinstance(encoder, Mapping) and "name" not in encoder else None
     configs = {}
-    for signal in method.signals:
+    for signal in method.signals_read:
         if signal not in inputs:
             raise BadInput(
                 f"{source.name}: has no {signal}, which the method reads; choose other data, or another method."
             )
         if by_signal is not None and signal not in by_signal:
             raise BadInput(
-                f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals)}."
+                f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals_read)}."
             )
         choice = encoder if by_signal is None else by_signal[signal]
         configs[signal] = _encoder_config(choice, signal, inputs[signal], source)
@@ -178,7 +190,8 @@ def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source
     """Returns the arguments of `encoders.build` for a signal of the data, with every option resolved.
 
     The option `scaling` may be a word: "raw" leaves pixels in [0, 1], "signed" brings them to [-1, 1], and
-    "standardized", the default of most encoders, to mean 0 and deviation 1. Raises BadInput for another word.
+    "standardized", the default of most encoders, to mean 0 and deviation 1. Spectrograms are always standardized.
+    Raises BadInput for another word.
     """
     options = encoders.encoder_options(encoder)
     encoder_class = encoders.encoder_class(str(options.get("name")))
@@ -189,6 +202,8 @@ def _encoder_config(encoder: EncoderChoice, signal: str, spec: InputSpec, source
         options["scaling"] = ((0.5,) * spec.channels,) * 2 if scaling == "signed" else None
     elif signal == "image" and scaling == "standardized":
         options["scaling"] = source.standardization()
+    elif isinstance(spec, SpectrogramSpec) and encoder_class.rectangles:
+        options["scaling"] = source.standardization(signal=signal)
     arguments: dict[str, Any] = {**options, **spec.arguments}
     with torch.device("meta"):  # only names and shapes, no weights
         return encoders.build(**arguments).config
@@ -241,14 +256,13 @@ def _check_given(name: str, method: Method, settings: Settings) -> None:
 
 
 def _encoder_of(weights: Given | None) -> EncoderChoice | None:
-    """Returns the encoder of the run that the given weights come from, without its image size, channels and scaling.
+    """Returns the encoder of the run that the given weights come from, without the shape and scaling of its input.
     Returns None if the weights do not come from a run."""
     if weights is None or weights.run is None:
         return None
     config = checkpoint.exported_config(weights.run)
-    return {
-        name: value for name, value in config.items() if name not in {"channels", "image_size", "scaling", "levels"}
-    }
+    of_input = {*ImageSpec.argument_names, *SpectrogramSpec.argument_names, "scaling", "levels"}
+    return {name: value for name, value in config.items() if name not in of_input}
 
 
 def _default_encoder(recipe: Recipe, size: int) -> EncoderChoice:

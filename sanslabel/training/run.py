@@ -36,7 +36,14 @@ from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
 from sanslabel.training.header import print_header
 from sanslabel.training.lock import refuse_if_locked
-from sanslabel.training.planning import EncoderChoice, check_together, check_workers, resolve_method, resolve_plan
+from sanslabel.training.planning import (
+    EncoderChoice,
+    check_together,
+    check_workers,
+    fitting_method,
+    resolve_method,
+    resolve_plan,
+)
 from sanslabel.training.session import Session, open_session
 from sanslabel.training.signals import Stopped
 from sanslabel.training.tracker import check_tracker
@@ -56,7 +63,7 @@ def train(
 ) -> RunFolder:
     """Trains an encoder on data without labels, and returns its run folder.
 
-    data: a folder of images, a file or folder of arrays, or the name of an embedded set.
+    data: a folder of images or of sounds, a file or folder of arrays, or the name of an embedded set.
     method: a method's name, or an instance with hyper-parameters of your own (also of a class of your own).
     recipe: "small" (small images, no accelerator), "paper", "toy" (points in a plane, such as the set spiral), or one
         of your own.
@@ -207,7 +214,8 @@ def _same_method(folder: RunFolder, method: str | Method | None) -> Method:
         )
     if not isinstance(method, Method):
         return folder.method()
-    same, recorded = method.sized(plan.image_size), None
+    same, recorded = fitting_method(method, plan.inputs), None
+    same = same.sized(plan.image_size) if plan.image_size else same
     with suppress(BadInput):  # it is of another class
         recorded = from_plain(type(method), plan.hyperparameters)  # fields that earlier versions lacked have defaults
     if same != recorded:

@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from functools import cache
 from hashlib import sha256
 from inspect import getsourcelines
@@ -18,15 +18,17 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from sanslabel import encoders, methods
-from sanslabel.batch import Batch
+from sanslabel.batch import Audio, Batch
 from sanslabel.encoders import Encoder
 from sanslabel.engine import Record, optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES
+from sanslabel.inputs import InputSpec, SpectrogramSpec
 from sanslabel.methods.method import Family, Method
+from sanslabel.randomness import fold, normal
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import Pairs, Request, open_source
+from sanslabel.sources import Loaded, Pairs, Request, Source, open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
 from sanslabel.views.color import means
@@ -288,6 +290,73 @@ def test_it_trains_on_pairs_unchanged(digits, name, monkeypatch):
         assert losses[-1]
         assert all(map(math.isfinite, losses[-1]))
     assert (losses[0] != losses[1]) == any(stream % 2 for stream in streams)
+
+
+SOUND = SpectrogramSpec(mels=24, frames=32, rate=1000)
+"""of a tenth of the samples that a second of speech has"""
+
+
+FEW = 16
+"""sounds, which are one batch"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chirps(Source):
+    """Noise of 400 samples each, and no picture."""
+
+    inputs: Mapping[str, InputSpec] = field(default_factory=lambda: {"audio": SOUND})
+
+    @property
+    def fingerprint(self) -> str:
+        return "chirps"
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def load(self, request: Request) -> Loaded:
+        waves = normal(fold(torch.zeros_like(request.index), request.index), 400, 0)[:, None] / 8
+        return Loaded(request.index, {"audio": Audio(waves)}, [])
+
+    def subset(self, index: torch.Tensor) -> "Chirps":
+        return replace(self, labels=self.labels[index])
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views])
+def test_it_trains_on_sound_alone(name):
+    """Its views are replaced by views of sound, and no method has a line for that."""
+    chosen = methods.method_class(name)
+    method = chosen.under(chosen.small).of_sound(SOUND)
+    heads = {f.name for f in fields(method)} & {"hidden", "width"}
+    method = replace(method, **{head: NARROW for head in heads if (getattr(method, head) or 0) > NARROW})
+    assert method.signals_read == ("audio",)
+    assert from_plain(type(method), json.loads(json.dumps(to_plain(method)))) == method
+    source = Chirps(name="chirps", split="train", labels=torch.full((FEW,), -1), classes=())
+    digests = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        net = method.networks(encoders.build("conv", scaling=((-5,), (2,)), **SOUND.arguments), source.facts())
+        net.train()
+        stream = batches(source, FEW, seed=1, epochs=3, device=torch.device("cpu"))
+        records = list(optimize(method, net, players_of(net, chosen.small, FEW), stream))
+        losses = [objective.loss.item() for record in records for objective in record.objectives]
+        assert losses
+        assert all(map(math.isfinite, losses))
+        pictures = [image for record in records for o in record.objectives for image in o.pictures.values()]
+        assert all(image.min() >= 0 and image.max() <= 1 for image in pictures)
+        digests.append([losses, {k: v.clone() for k, v in net.state_dict().items()}])
+    assert digests[0][0] == digests[1][0]
+    (encoder, *_) = method.encoders(net).values()
+    assert encoder.reads == SOUND
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if not methods.method_class(n).embeds_views])
+def test_a_method_of_pictures_says_that_it_cannot_read_sound(name):
+    method = methods.method_class(name)()
+    if method.learns_from_labels:
+        assert method.of_sound(SOUND).signals_read == ("audio",)
+    elif method.signals == ("image",):
+        with pytest.raises(BadInput, match="learns from pictures, and these data have sound only"):
+            method.of_sound(SOUND)
 
 
 @pytest.mark.parametrize("name", [n for n in methods.names() if "transformer" in methods.method_class(n).needs])

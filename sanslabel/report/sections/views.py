@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sanslabel.errors import SanslabelError
+from sanslabel.inputs import SpectrogramSpec
 from sanslabel.report import pictures
-from sanslabel.report.last_batch import images_of_last_batch
-from sanslabel.report.markup import note, strips
+from sanslabel.report.last_batch import last_batch
+from sanslabel.report.markup import note, players, strips
 from sanslabel.report.snapshot import Snapshot
+from sanslabel.report.sounds import wav_uris
 
 
 def views(run: Snapshot) -> Iterator[str]:
-    """Yields a strip of images for each kind of view."""
+    """Yields a strip of images for each kind of view, and a player for each sound."""
     try:
-        images = images_of_last_batch(run.folder)
+        batch = last_batch(run.folder)
     except SanslabelError as error:
         yield note(f"Not drawn: {error}")
         return
-    yield strips({name: pictures.row(strip) for name, strip in images.items()})
-    if images:
-        yield note("Pictures of the last batch of training, and what training made of each of them.")
+    yield strips({name: pictures.row(strip) for name, strip in batch.pictures.items()})
+    if batch.sounds is not None:
+        spec = run.plan.inputs["audio"]
+        assert isinstance(spec, SpectrogramSpec)
+        yield players(wav_uris(batch.sounds, spec.rate))
+    if batch.pictures:
+        shown = "Pictures" if "image" in batch.pictures else "Sounds"
+        yield note(f"{shown} of the last batch of training, and what training made of each of them.")
