@@ -360,7 +360,8 @@ def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
     }
     given = data_of(plan.places if data is None else data)
     plain = given == data_of(given.places)
-    return data_of(given, **choices) if plain and locations(given) == plan.places else given
+    given = data_of(given, **choices) if plain and locations(given) == plan.places else given
+    return replace(given, signals=tuple(plan.encoders) or given.signals)
 
 
 def clips(chosen: Plan | Settings) -> bool:

@@ -26,6 +26,8 @@ class Data:
     """True if pictures are frames, and each folder of them is a clip"""
     fps: float | None = None
     """most frames a second that are kept of a video, and the rate of folders of frames; None for the default"""
+    signals: tuple[str, ...] = ("image",)
+    """signals that the method reads; a folder of pictures with sounds is read as pairs only for both"""
     copies: bool = False
     """True to count each copy of a picture as a sample of its own, as runs of earlier versions did"""
 

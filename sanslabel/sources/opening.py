@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -41,8 +42,8 @@ def open_source(
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
-    not), CIFAR's binary files, tar archives, images, sounds, or images and sounds that share the stems of their names.
-    Without a test split, "train" has all samples.
+    not), CIFAR's binary files, tar archives, images or sounds. Images and sounds that share the stems of their names
+    are read as pairs if `Data.signals` has both. Without a test split, "train" has all samples.
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
     its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
@@ -115,7 +116,7 @@ def _formats() -> dict[str, Format]:
 def _format_of_all(data: Data) -> tuple[Format, tuple[str, ...]]:
     """Returns the format that reads all places, and the splits of them together. Raises BadInput if several places are
     not all folders of images."""
-    formats_read = [_format_of(place) for place in data.places]
+    formats_read = [_format_of(place, data.signals) for place in data.places]
     if len(formats_read) > 1:
         for place, (format, _) in zip(data.places, formats_read, strict=True):
             if format is not cast(Format, images):
@@ -124,8 +125,9 @@ def _format_of_all(data: Data) -> tuple[Format, tuple[str, ...]]:
     return formats_read[0][0], tuple(split for split in ("train", "test") if split in available)
 
 
-def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:
-    """Returns the format that reads the data, and their splits. Raises BadInput if there is none, or several."""
+def _format_of(data: str | Path, signals: Sequence[str]) -> tuple[Format, tuple[str, ...]]:
+    """Returns the format that reads the data for a method of these signals, and the splits of the data. Raises BadInput
+    if there is none, or several."""
     named = [format for format in _formats().values() if isinstance(data, str) and data in getattr(format, "NAMES", ())]
     if named and (available := named[0].splits(data)):
         return named[0], available
@@ -133,7 +135,9 @@ def _format_of(data: str | Path) -> tuple[Format, tuple[str, ...]]:
         claims = {
             name: available
             for name, format in _formats().items()
-            if getattr(format, "FALLBACK", False) == fallback and (available := format.splits(data)) is not None
+            if getattr(format, "FALLBACK", False) == fallback
+            and set(getattr(format, "SIGNALS", ())) <= set(signals)
+            and (available := format.splits(data)) is not None
         }
         if len(claims) > 1:
             raise BadInput(f"{data} is read by several formats ({', '.join(claims)}); keep files of one format in it.")

@@ -89,6 +89,7 @@ def train(
         return resume(out, method=method, data=data, **{name: getattr(chosen, name) for name in RESUMABLE})
     keeps_recipe = recipe != "small" or set(data.places) <= set(names())
     name, instance, recipe = resolve_method(method, recipe, chosen.lr)
+    data = replace(data, signals=instance.signals)
     recipe = replace(recipe, decode_factor=chosen.decode_factor or recipe.decode_factor)
     if out is not None:
         on_first_process(refuse_if_locked, Path(out))

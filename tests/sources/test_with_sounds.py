@@ -9,7 +9,7 @@ from PIL import Image
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import Stream, bits, fold
-from sanslabel.sources import Request, batches, open_source
+from sanslabel.sources import Data, Request, batches, open_source
 from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.sounds import Sounds
 from sanslabel.sources.with_sounds import WithSounds
@@ -39,6 +39,10 @@ def folder(tmp_path) -> Path:
     return tmp_path / "set"
 
 
+def open_pairs(folder):
+    return open_source(Data((folder,), signals=("image", "audio")))
+
+
 def agree(loaded) -> bool:
     """Returns True if each picture has its own sound."""
     gray = loaded.signals["image"].pixels[:, 0, 0, 0].long() // 10
@@ -47,7 +51,7 @@ def agree(loaded) -> bool:
 
 
 def test_a_picture_and_its_sound_are_a_sample(folder):
-    source = open_source(folder)
+    source = open_pairs(folder)
     assert isinstance(source, WithSounds)
     assert set(source.inputs) == {"image", "audio"}
     assert source.classes == ("even", "odd")
@@ -63,12 +67,20 @@ def test_a_picture_and_its_sound_are_a_sample(folder):
     assert set(batch.signals) == {"image", "audio", "label"}
 
 
+def test_a_method_of_pictures_reads_all_pictures(folder):
+    picture(folder / "odd/alone.png", 5)
+    source = open_source(folder)
+    assert isinstance(source, ImagesFrom)
+    assert len(source) == 11
+    assert source.remarks == ("Files that are not read: 10 WAV.",)
+
+
 def test_files_without_a_partner_are_counted(folder):
     picture(folder / "odd/alone.png", 5)
     sound(folder / "9.wav", 0.5)
     sound(folder / "even/0.flac", 0.9)  # a second sound of one picture
     (folder / "notes.txt").write_text("x")
-    source = open_source(folder)
+    source = open_pairs(folder)
     assert len(source) == 10
     assert "Files that are not read: 1 TXT." in source.remarks
     assert "Left out, since they make no pair: 1 picture, 2 sounds." in source.remarks
@@ -76,7 +88,7 @@ def test_files_without_a_partner_are_counted(folder):
 
 def test_silent_pairs_are_left_out(folder):
     sound(folder / "even/4.wav", 1e-5)
-    source = open_source(folder)
+    source = open_pairs(folder)
     assert len(source) == 9
     assert agree(source.load(Request(torch.arange(9))))
     assert "Left out, since their sound is silent: 1 picture." in source.remarks
@@ -86,7 +98,7 @@ def test_silent_pairs_are_left_out(folder):
 def test_an_unreadable_half_takes_the_pair_with_it(folder):
     (folder / "even/2.png").write_bytes(b"damaged")
     (folder / "even/4.wav").write_bytes(b"damaged")
-    source = open_source(folder)
+    source = open_pairs(folder)
     loaded = source.load(Request(torch.arange(10)))
     assert loaded.index.tolist() == [0, 3, 3, 3, 4, 5, 6, 7, 8, 9]
     assert agree(loaded)
@@ -97,7 +109,7 @@ def test_an_unreadable_half_takes_the_pair_with_it(folder):
 def test_the_window_is_drawn_by_key_among_audible_ones(folder):
     wave = np.concatenate([np.full(32_000, level) for level in (0.1, 0.0, 0.2, 0.3)])
     soundfile.write(folder / "even/6.wav", wave, 16_000)
-    source = open_source(folder)
+    source = open_pairs(folder)
     row = [source.id(row) for row in range(10)].index("even/6.png")
     begins = []
     for key in range(40):
@@ -128,11 +140,11 @@ def test_pictures_and_sounds_without_a_common_stem_are_refused(tmp_path):
     with pytest.raises(
         BadInput, match=r"no picture and sound share a stem.*a.png, b.png, c.png and 1 more; the sounds"
     ):
-        open_source(tmp_path / "set")
+        open_pairs(tmp_path / "set")
 
 
 def test_another_pairing_is_other_data(folder):
-    first = open_source(folder).fingerprint
-    assert open_source(folder).fingerprint == first
+    first = open_pairs(folder).fingerprint
+    assert open_pairs(folder).fingerprint == first
     sound(folder / "even/0.wav", 0.9, 0.2)
-    assert open_source(folder).fingerprint != first
+    assert open_pairs(folder).fingerprint != first

@@ -1,4 +1,7 @@
-"""Folders in which a picture and a sound share the stem of their names, as cat.png and cat.ogg do."""
+"""Folders in which a picture and a sound share the stem of their names, as cat.png and cat.ogg do.
+
+For methods of pictures alone, such a folder is one of pictures.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from pathlib import Path
 from sanslabel.sources.source import Source, Wanted
 from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import Listing, listing
+
+SIGNALS = ("image", "audio")
+"""the format is for methods that read both"""
 
 
 def splits(data: str | Path) -> tuple[str, ...] | None:
