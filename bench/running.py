@@ -57,7 +57,8 @@ def prepared(
     method = method.sized(size)
     net = method.networks(encoders.build(**options, channels=source.channels, image_size=size), source.facts(size))
     net = net.to(device).train().to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
-    stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers)
+    order = source.order_of(method.stretch)
+    stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers, order=order)
     return Training(method, net, players_of(net, recipe, batch), stream, getattr(torch, fast_precision(device)))
 
 

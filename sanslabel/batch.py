@@ -77,6 +77,10 @@ class Batch(NamedTuple):
     """signals of the samples by name: "image", "partner", "audio", "source", "target", "label", "boxes" """
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of a sample: samples of one group are not negatives of each other"""
+    time: Tensor | None = None
+    """(N,) float64, the seconds of each sample since the start of its clip; None for data without time"""
+    partner: Tensor | None = None
+    """(N,) int64, the place of each sample's partner in its source; None where the source does not pair samples"""
     dtype: torch.dtype = torch.float32
     """dtype in which views of stored integers are computed"""
 
@@ -91,7 +95,7 @@ class Batch(NamedTuple):
     def with_pixels(self, pixels: Tensor) -> Batch:
         """Returns the batch with other images (N, C, H, W), which fill their canvas, and without partners."""
         others = {name: signal for name, signal in self.signals.items() if name != "partner"}
-        return self._replace(signals={**others, "image": Images(pixels)})
+        return self._replace(signals={**others, "image": Images(pixels)}, partner=None)
 
     @property
     def device(self) -> torch.device:
@@ -107,6 +111,13 @@ class Batch(NamedTuple):
         """Returns the class of each sample, (N,) int64, -1 for samples without a label."""
         return cast(Labels, self.signals["label"]).ids
 
+    def clips_and_times(self) -> tuple[Tensor, Tensor]:
+        """Returns the clip and the time of each sample, (N,) int64 and (N,) float64. Raises BadInput for data without
+        time."""
+        if self.group is None or self.time is None:
+            raise BadInput("These data have no time; choose a video, or a method that needs none.")
+        return self.group, self.time
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Returns the batch with `change` applied to each tensor, for example to select samples or to move them to a
         device."""
@@ -115,6 +126,8 @@ class Batch(NamedTuple):
             key=change(self.key),
             signals={name: map_signal(cast(Any, signal), change) for name, signal in self.signals.items()},
             group=None if self.group is None else change(self.group),
+            time=None if self.time is None else change(self.time),
+            partner=None if self.partner is None else change(self.partner),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum, unique
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -65,6 +65,8 @@ class Stream(IntEnum):
     """the partner of a sample, from the key of the sample"""
     SOUND = 21
     """the window of a sample's sound, from the key of the sample"""
+    FRAMES = 24
+    """the frames that protocols of clips compare"""
 
 
 def mix(key: Key) -> Key:
@@ -78,7 +80,15 @@ def mix(key: Key) -> Key:
     return key ^ (key >> 16)
 
 
-def fold(key, *values):
+@overload
+def fold(key: int, *values: int) -> int: ...  # pyright: ignore[reportOverlappingOverload]
+
+
+@overload
+def fold(key: int | Tensor, *values: int | Tensor) -> Tensor: ...
+
+
+def fold(key: Any, *values: Any) -> Any:
     """Returns the key that belongs to `key` and every one of `values`, in order. Integers give an integer. A tensor
     among them makes the result a tensor by broadcasting, with the same numbers."""
     for value in values:

@@ -176,6 +176,12 @@ class Method(ABC):
         signal = getattr(vars(self).get("view"), "signal", "image")
         return self.signals if signal == "image" else (signal,)
 
+    @property
+    def stretch(self) -> int:
+        """Returns how many samples of a clip follow each other in time in a batch; 1 for samples in any order. Data
+        without time are refused if it is above 1."""
+        return 1
+
     @abstractmethod
     def networks(self, encoder: Any, facts: Facts) -> Networks:
         """Returns all that this method trains or remembers, around an encoder.

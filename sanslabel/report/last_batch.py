@@ -59,7 +59,8 @@ def last_batch(folder: RunFolder) -> LastBatch:
         plain = replace(plan, device="cpu", chunk=None, sharding="replicate", compile=False, recompute=False)
         session = open_session(folder.path, plain, method, recipe, source)
         start = max(0, min(session.restore_(), folder.steps - 1))
-        stream = batches(source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=CPU)
+        order = source.order_of(method.stretch)
+        stream = batches(source, plan.batch, seed=plan.seed, epochs=plan.epochs, start=start, device=CPU, order=order)
         for clock, full in stream:
             batch = full.map(lambda tensor: tensor[:REPLAYED])._replace(dtype=precision)
             with autocast(CPU, precision):

@@ -22,12 +22,26 @@ def labeled(source: Source) -> Source:
 
 
 def measured_fifth(source: Source, seed: int) -> Tensor:
-    """Returns True for each sample in the fifth of the labeled samples that evaluation with this seed measures,
-    (N,)."""
+    """Returns True for each sample in the fifth of the labeled samples that evaluation with this seed measures, (N,).
+    Frames of clips are measured by clip."""
+    if source.group is not None:
+        return fifth_of_clips(source, seed) & (source.labels >= 0).cpu()
     index = (source.labels >= 0).nonzero()[:, 0]
     measured = torch.zeros(len(source), dtype=torch.bool)
     measured[index[fifths(source.labels[index], seed) == 0].cpu()] = True
     return measured
+
+
+def fifth_of_clips(source: Source, seed: int) -> Tensor:
+    """Returns True for each sample in a fifth of the clips, fixed by the seed, (N,).
+
+    The fifth has the shares of classes that the first samples of all clips have. Samples without a clip are clips of
+    their own.
+    """
+    group = torch.arange(len(source)) if source.group is None else source.group.cpu()
+    _, clip = group.unique(return_inverse=True)
+    first = torch.full((int(clip.max()) + 1,), len(clip)).scatter_reduce(0, clip, torch.arange(len(clip)), "amin")
+    return (fifths(source.labels.cpu()[first], seed) == 0)[clip]
 
 
 def without_measured(source: Source, data: AnyData) -> Source:

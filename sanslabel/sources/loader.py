@@ -99,18 +99,22 @@ def _batches(
 
 
 class _Batches:
-    """A function that turns loaded samples into batches, with the source's labels and groups on the device."""
+    """A function that turns loaded samples into batches, with the source's labels, groups and times on the device."""
 
     def __init__(self, source: Source, device: torch.device) -> None:
         self.labels = None if source.samples is None else source.labels.to(device)
         self.group = None if source.group is None else source.group.to(device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # which MPS lacks
+        self.time = None if source.time is None else source.time.to(device, dtype)
 
     def __call__(self, loaded: Loaded, key: int) -> Batch:
         """Returns the batch of samples that were loaded for an epoch's key."""
         index = loaded.index
         labels: dict[str, Signal] = {} if self.labels is None else {"label": Labels(self.labels.index_select(0, index))}
         group = None if self.group is None else self.group.index_select(0, index)
-        return Batch(index, fold(torch.full_like(index, key), index), labels | dict(loaded.signals), group)
+        time = None if self.time is None else self.time.index_select(0, index)
+        keys, signals = fold(torch.full_like(index, key), index), labels | dict(loaded.signals)
+        return Batch(index, keys, signals, group, time, loaded.partner)
 
 
 def _loaded(
@@ -140,7 +144,11 @@ def _loaded(
                         f" (the last one: {reason}); add --skip-unreadable to go on without them, or remove or mend"
                         " them."
                     )
-        yield Loaded(_moved(loaded.index, device), _signals_moved(loaded.signals, device), loaded.replaced)
+        yield loaded._replace(
+            index=_moved(loaded.index, device),
+            signals=_signals_moved(loaded.signals, device),
+            partner=None if loaded.partner is None else _moved(loaded.partner, device),
+        )
 
 
 def _listed(names: list[str]) -> str:

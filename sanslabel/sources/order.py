@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.randomness import Stream, fold, integers, permutation
 
 
 class Order(Protocol):
@@ -77,6 +78,45 @@ class Grouped:
             dealt[players, turn] = cards[turn]
             before = players
         return dealt.flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Stretches:
+    """Every sample once, in stretches of `length` samples of a group that follow each other in time.
+
+    Each epoch cuts every group at places that are drawn anew, and shuffles the stretches. Full stretches come first, so
+    that a batch of a multiple of `length` has only full ones. The shorter ends of groups follow.
+    """
+
+    group: Tensor
+    """(N,) int64, the group of each sample"""
+    time: Tensor
+    """(N,) float64, the time of each sample within its group"""
+    length: int
+
+    @property
+    def samples(self) -> int:
+        return len(self.group)
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
+        """Returns the rows of an epoch, (steps * batch,) int64."""
+        key = fold(seed, Stream.ORDER, epoch)
+        in_time, group, place = self._places
+        offset = integers(fold(torch.full_like(group, key), group), 1, self.length, 0)[:, 0]
+        stretch = (place + offset) // self.length  # within the group, whose first stretch may be short
+        _, sizes = torch.unique_consecutive(torch.stack([group, stretch]), dim=1, return_counts=True)
+        shuffled = torch.argsort(permutation(fold(key, 0), len(sizes)))  # the place of each stretch
+        rank = (shuffled + len(sizes) * (sizes < self.length)).repeat_interleave(sizes)
+        return in_time[torch.argsort(rank, stable=True)][: self.samples // batch * batch]
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the rows sorted by group and time, and the number of each one's group and its place within."""
+        in_time = torch.argsort(self.time, stable=True)
+        in_time = in_time[torch.argsort(self.group[in_time], stable=True)]
+        _, group, sizes = torch.unique_consecutive(self.group[in_time], return_inverse=True, return_counts=True)
+        first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        return in_time, group, torch.arange(len(in_time)) - first
 
 
 @dataclass(frozen=True, eq=False)

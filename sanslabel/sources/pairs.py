@@ -102,7 +102,7 @@ class Pairs(Source):
             again = self.base.load(Request(torch.where(got == wanted, wanted, index), request.key))
             partners = again._replace(replaced=partners.replaced)
         replaced: list[Replaced] = loaded.replaced + partners.replaced
-        return Loaded(loaded.index, {**loaded.signals, "partner": partners.images}, replaced)
+        return Loaded(loaded.index, {**loaded.signals, "partner": partners.images}, replaced, partners.index)
 
     def partners(self, index: Tensor, key: int) -> Tensor:
         """Returns the row of each sample's partner, drawn with an epoch's key: rows (n,) -> (n,) int64."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from sanslabel.batch import Batch, Facts, Images, Signal
+from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.levels import Levels
-from sanslabel.sources.order import Grouped, Order, Shuffled
+from sanslabel.sources.order import Grouped, Order, Shuffled, Stretches
 from sanslabel.sources.progress import counted_off
 from sanslabel.views.spectrogram import LogMel
 
@@ -74,6 +75,8 @@ class Loaded(NamedTuple):
     """the signals by name, of n samples each"""
     replaced: list[Replaced]
     """the samples that could not be read"""
+    partner: Tensor | None = None
+    """(n,) int64, the row of each sample's partner; None where the source does not pair samples"""
 
     @property
     def images(self) -> Images:
@@ -197,6 +200,18 @@ class Source(ABC):
         """Returns the order of an epoch, unless a run requests another order. No batch has two samples of a group if
         there are enough batches, see `Grouped`."""
         return Shuffled(len(self)) if self.group is None else Grouped(self.group.cpu())
+
+    def order_of(self, stretch: int) -> Order:
+        """Returns the order of an epoch for a method: the source's own, or for a stretch above 1 one in which so many
+        samples of a clip follow each other in time. Raises BadInput if the samples have no time."""
+        if stretch == 1:
+            return self.order
+        if self.group is None or self.time is None:
+            raise BadInput(
+                f"{self.name}: has no time, and the method learns from frames of clips; name a video with --data, or "
+                "choose another method."
+            )
+        return Stretches(self.group.cpu(), self.time.cpu(), stretch)
 
     def facts(self, image_size: int | None = None) -> Facts:
         """Returns the facts that a method may know. With `image_size`, pictures are stated as squares of that side."""

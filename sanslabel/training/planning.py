@@ -76,6 +76,7 @@ def resolve_plan(
         raise BadInput(f"{data}: has one {'sample' if image is None else 'image'}{why}; training needs at least two.")
     if image is None and settings.image_size is not None:
         raise BadInput(f"--image-size: is a size of pictures, and {data} has none; leave it out.")
+    source.order_of(method.stretch)
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     weights, teacher = _given(settings.weights), _given(settings.teacher)
     _check_given(name, method, settings)

@@ -63,13 +63,16 @@ class Excerpt(Source):
         began = time.perf_counter()
         loaded = source.load(Request(index))
         seconds = (time.perf_counter() - began) / len(index)
-        row = torch.arange(min(len(source), REMEMBERED)) % len(index)
+        number = torch.arange(min(len(source), REMEMBERED))
+        row = number % len(index)
         return cls(
             name=source.name,
             split=source.split,
             labels=source.labels[loaded.index.cpu()][row],
             classes=source.classes,
             inputs=source.inputs,
+            group=None if source.group is None else number // len(index),
+            time=None if source.time is None else 0.1 * row.double(),
             signals=loaded.signals,
             read_in=seconds if source.decodes else 0.0,
             decode_factor=DECODE_FACTOR if source.pictures is None else source.pictures.decode_factor,
@@ -93,7 +96,8 @@ class Excerpt(Source):
         return Loaded(request.index, chosen, [])
 
     def subset(self, index: Tensor) -> Self:
-        return replace(self, labels=self.labels[index])
+        group, time = (None if x is None else x[index] for x in (self.group, self.time))
+        return replace(self, labels=self.labels[index], group=group, time=time)
 
     def to(self, device: torch.device) -> Self:
         moved = {n: map_signal(cast(Any, s), lambda t: t.to(device)) for n, s in self.signals.items()}
@@ -210,4 +214,8 @@ def _steps(session: Session, size: int, device: torch.device, count: int) -> Ite
 
 def _batch(source: Source, index: Tensor) -> Batch:
     labels: dict[str, Signal] = {"label": Labels(source.labels.to(index.device).index_select(0, index))}
-    return Batch(index, fold(torch.full_like(index, 0), index), labels | dict(source.load(Request(index)).signals))
+    signals = labels | dict(source.load(Request(index)).signals)
+    group, time = (
+        None if x is None else x.to(index.device).index_select(0, index) for x in (source.group, source.time)
+    )
+    return Batch(index, fold(torch.full_like(index, 0), index), signals, group, time)

@@ -125,6 +125,7 @@ class Session:
             workers=plan.workers,
             device=device,
             report=bad.add,
+            order=self.source.order_of(self.method.stretch),
         )
         # Several processes must stop together, so they stop only after a step.
         stream = received.until_signal(stream) if world_size() == 1 else with_activity(stream)

@@ -37,7 +37,8 @@ def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, tor
 
 
 def gradients_of_steps(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
-    source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
+    source, row = open_source("digits", "train").subset(torch.arange(2 * BATCH)), torch.arange(2 * BATCH)
+    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
     recipe = methods.method_class(name).small
     method = methods.method_class(name).under(recipe)
     wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}

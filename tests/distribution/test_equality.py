@@ -48,7 +48,8 @@ def variants() -> list[tuple[str, dict]]:
 
 def session(name: str, numbers: dict):
     """Networks, in float64 where they can be, so that what differs is no rounding, and the records of a run by SGD."""
-    source = open_source("digits", "train").subset(torch.arange(2 * BATCH))
+    source, row = open_source("digits", "train").subset(torch.arange(2 * BATCH)), torch.arange(2 * BATCH)
+    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
     chosen = methods.method_class(name)
     recipe = chosen.small
     method = chosen.under(recipe)
@@ -63,7 +64,8 @@ def session(name: str, numbers: dict):
     synchronize_(net)
     descent = {player: SGD(lr=0.01) for player in recipe.optimizers}
     recipe = replace(recipe, optimizer=descent, scaling="none", warmup=0, clip=None, groups=())
-    stream = batches(source, BATCH, seed=1, epochs=STEPS // 2, device=torch.device("cpu"))
+    order = source.order_of(method.stretch)
+    stream = batches(source, BATCH, seed=1, epochs=STEPS // 2, device=torch.device("cpu"), order=order)
     return net, optimize(method, net, players_of(net, recipe, BATCH), stream)
 
 

@@ -1,14 +1,18 @@
 """Orders of samples: each against its loop, and what each promises."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
 
 from sanslabel import distributed
 from sanslabel.batch import Images
+from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
-from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.randomness import Stream, fold, integers, permutation
 from sanslabel.sources import Loaded, Source, batches, open_source
-from sanslabel.sources.order import Counted, Grouped, Shuffled, Windowed
+from sanslabel.sources.order import Counted, Grouped, Shuffled, Stretches, Windowed
 
 CPU = torch.device("cpu")
 
@@ -47,6 +51,7 @@ ORDERS = {
     "grouped": Grouped(groups(103, 17)),
     "windowed": Windowed(groups(103, 9), 2),
     "counted": Counted(103),
+    "stretches": Stretches(groups(103, 9), torch.arange(103).double() / 30, 8),
 }
 every_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 
@@ -100,6 +105,51 @@ def test_groups_meet_many_others():
     assert len(met) == 60
     of_first = torch.cat([row for row in by_batch if 0 in row])
     assert len(of_first.unique()) > 35
+
+
+def stretched(group: torch.Tensor, time: torch.Tensor, length: int, seed: int, epoch: int) -> list[list[int]]:
+    """Returns the stretches of an epoch of `Stretches`, in their order."""
+    key, pieces = fold(seed, Stream.ORDER, epoch), []
+    for number, clip in enumerate(group.unique().tolist()):
+        in_time = sorted((group == clip).nonzero()[:, 0].tolist(), key=lambda row: float(time[row]))
+        offset = int(integers(torch.tensor([fold(key, number)]), 1, length, 0))
+        cuts = [0, *range(length - offset, len(in_time), length), len(in_time)]
+        pieces += [in_time[begin:end] for begin, end in pairwise(cuts) if begin < end]
+    shuffled = [pieces[place] for place in permutation(fold(key, 0), len(pieces)).tolist()]
+    return sorted(shuffled, key=lambda piece: len(piece) < length)
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 5), (9, 8), (40, 4), (9, 200), (1, 103)])
+def test_stretches_are_those_of_a_loop(count, length):
+    group = groups(103, count)
+    time = torch.rand(103, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for epoch in range(3):
+        pieces = stretched(group, time, length, 5, epoch)
+        assert Stretches(group, time, length).epoch(5, epoch, 1).tolist() == [row for piece in pieces for row in piece]
+
+
+def test_batches_of_full_stretches_come_first():
+    group, time = torch.arange(1000) // 100, torch.arange(1000).double() % 100
+    first = set()
+    for epoch in range(4):
+        by_stretch = Stretches(group, time, 20).epoch(0, epoch, 40)[:800].view(-1, 20)
+        assert (time[by_stretch].diff(dim=1) == 1).all()
+        assert (group[by_stretch] == group[by_stretch[:, :1]]).all()
+        first |= set(time[by_stretch[:, 0]].tolist())
+    assert len(first) > 40, "cut at other places in each epoch and clip"
+
+
+def test_a_source_without_time_has_no_stretches():
+    digits = open_source("digits")
+    assert digits.order_of(1) == digits.order
+    with pytest.raises(BadInput, match="digits: has no time"):
+        digits.order_of(8)
+    timed = replace(digits, group=torch.arange(len(digits)) // 32, time=(torch.arange(len(digits)) % 32).double())
+    assert isinstance(timed.order_of(8), Stretches)
+    (_, batch), *_ = batches(timed, 16, seed=0, epochs=1, device=CPU, order=timed.order_of(8))
+    assert torch.equal(batch.time, timed.time[batch.index])
+    assert torch.equal(batch.group, timed.group[batch.index])
+    assert torch.equal(batch.map(lambda x: x[:3]).time, batch.time[:3])
 
 
 def test_windowed_reads_few_shards_at_a_time():
