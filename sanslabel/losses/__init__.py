@@ -19,6 +19,7 @@ from sanslabel.losses.sigreg import sigreg
 from sanslabel.losses.sinkhorn import sinkhorn
 from sanslabel.losses.smooth_l1 import smooth_l1
 from sanslabel.losses.squared_error import squared_error
+from sanslabel.losses.time_triplet import near_and_far, time_triplet
 from sanslabel.losses.track_hinge import track_hinge
 from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg, vicreg_terms
 
@@ -41,6 +42,7 @@ __all__ = [
     "kl_by_dimension",
     "margin_energy",
     "nce",
+    "near_and_far",
     "negative_cosine",
     "nt_xent",
     "partition",
@@ -52,6 +54,7 @@ __all__ = [
     "sinkhorn",
     "smooth_l1",
     "squared_error",
+    "time_triplet",
     "track_hinge",
     "variance_hinge",
     "vicreg",

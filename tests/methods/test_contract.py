@@ -33,6 +33,7 @@ from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
 from sanslabel.views.color import means
 
+CPU = torch.device("cpu")
 STEPS, BATCH = 6, 64
 """of a run: two epochs of three steps, since some methods only fill their memory in the first"""
 STOPS = (1, 2, 3)
@@ -45,7 +46,9 @@ NARROW = 64
 
 @pytest.fixture(scope="module")
 def digits():
-    return open_source("digits", "train").subset(torch.arange(3 * BATCH))
+    """Digits as frames of clips of 16, thirty a second."""
+    source, row = open_source("digits", "train").subset(torch.arange(3 * BATCH)), torch.arange(3 * BATCH)
+    return replace(source, group=row // 16, time=(row % 16).double() / 30)
 
 
 def variants() -> list[tuple[str, dict]]:
@@ -87,7 +90,8 @@ class Session:
         encoder = encoders.build(**encoders.encoder_options(small), channels=source.channels, image_size=8)
         self.net = self.method.networks(encoder, source.facts(8)).train()
         self.players = players_of(self.net, recipe, BATCH)
-        self.batches = list(batches(source, BATCH, seed=1, epochs=2, start=start, device=torch.device("cpu")))
+        order = source.order_of(self.method.stretch)
+        self.batches = list(batches(source, BATCH, seed=1, epochs=2, start=start, device=CPU, order=order))
         stream = iter(self.batches) if spoil is None else spoiled(self.batches, spoil)
         self.records = optimize(self.method, self.net, self.players, stream, dtype)
 

@@ -16,6 +16,7 @@ from sanslabel.recipe import Recipe
 from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 
+CPU = torch.device("cpu")
 SAMPLES, BATCH, EPOCHS, WARMUP = 64, 16, 5, 1
 """of a run of 20 steps, 4 of them warm-up"""
 SMALL = {"name": "dcgan", "filters": 8}
@@ -42,12 +43,17 @@ def side_by_side(record_property) -> Callable[..., Networks]:
         deviation: str = "",
         warmup: float = WARMUP,
         seed: int = 0,
+        clips: bool = False,
     ) -> tuple[Networks, Networks]:
         """recipe: the authors', of which the encoder, the batch and the number of epochs become small. authors: makes
         their step around a copy of the networks, with an optimizer of its own. deviation: what this project does
-        otherwise, and the step does as here. image_size: None is 16 for the small encoder, and 8 for another."""
+        otherwise, and the step does as here. image_size: None is 16 for the small encoder, and 8 for another. clips:
+        whether the samples are frames of clips of 32, 29 a second."""
         image_size = image_size or (16 if encoder is SMALL else 8)
         source = open_source("digits", "train").subset(torch.arange(SAMPLES))
+        if clips:
+            row = torch.arange(SAMPLES)
+            source = replace(source, group=row // 32, time=(row % 32).double() / 29)
         torch.manual_seed(seed)
         method = method.sized(image_size)
         built = encoders.build(**encoder, channels=1, image_size=image_size)
@@ -57,7 +63,9 @@ def side_by_side(record_property) -> Callable[..., Networks]:
         short = replace(recipe, batch=BATCH, epochs=EPOCHS, warmup=warmup)
         stream = [
             (clock, batch._replace(dtype=torch.float64))
-            for clock, batch in batches(source, BATCH, seed=seed, epochs=EPOCHS, device=torch.device("cpu"))
+            for clock, batch in batches(
+                source, BATCH, seed=seed, epochs=EPOCHS, device=CPU, order=source.order_of(method.stretch)
+            )
         ]
         records = optimize(method, ours, players_of(ours, short, BATCH), stream, torch.float64)
         for record, (clock, batch) in zip(records, stream, strict=True):
