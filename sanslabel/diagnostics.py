@@ -21,6 +21,8 @@ PAIRS = 4096
 """pairs of views that LiDAR is measured on, at most: with 128 columns, they take 20 ms, and 256 pairs take 1.4 ms"""
 LIDAR_WIDTH = 128
 """widest embedding for which LiDAR is measured"""
+FEWEST_PAIRS = 16
+"""pairs below which it is chance how many of them are recognized"""
 EDGE = 1.1
 """times the limit of what chance explains, since single samples exceed that limit by a few percent"""
 
@@ -46,6 +48,8 @@ def measures(z: Tensor, positive: Tensor | None = None) -> dict[str, Tensor]:
     if positive is None:
         return values
     values["alignment"] = alignment(z, positive[:MEASURED].float())
+    if len(z) >= FEWEST_PAIRS:
+        values["pair_auroc"] = pair_auroc(z, positive[:MEASURED])
     if z.shape[1] <= min(LIDAR_WIDTH, pairs // 2):
         values["paired_lidar"] = paired_lidar(full[:pairs], positive[:pairs])
     return values
@@ -210,6 +214,18 @@ def alignment(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def pair_auroc(a: Tensor, b: Tensor) -> Tensor:
+    """Returns how often the cosine of a true pair exceeds that of a false one, which shares the first member.
+
+    a, b: (N, D). The mean over i ≠ j of [cos(aᵢ, bᵢ) > cos(aᵢ, bⱼ)], where equal cosines count half. It is 1 if each
+    pair is recognized, and 0.5 if a and b have nothing in common. It is nan for a single pair.
+    """
+    cosine = F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
+    wins = (cosine.diagonal()[:, None] - cosine).sign()  # 0 on the diagonal
+    return (wins.sum() / (len(a) * (len(a) - 1)) + 1) / 2 if len(a) > 1 else cosine.new_full((), torch.nan)
+
+
+@torch.no_grad()
 def uniformity(z: Tensor) -> Tensor:
     """Returns ln of the mean of exp(-2 ‖zᵢ - zⱼ‖²) over pairs i < j of normalized embeddings.
 
@@ -299,6 +315,25 @@ def contrast(images: Tensor) -> Tensor:
     """
     pixels = _unit(images).flatten(2)
     return pixels.std(dim=2, correction=0).mean() if pixels.shape[2] > 1 else pixels.new_full((), torch.nan)
+
+
+@torch.no_grad()
+def difference(images: Tensor, others: Tensor) -> Tensor:
+    """Returns the mean absolute difference of two images, averaged over pairs.
+
+    images, others: (N, C, H, W) in [0, 1], or bytes in [0, 255]. Frames of a still clip differ by less than 2/255.
+    """
+    return (_unit(images) - _unit(others)).abs().mean()
+
+
+@torch.no_grad()
+def loudness(waves: Tensor) -> Tensor:
+    """Returns the level of the median sound in decibels below full scale, at least -120.
+
+    waves: (N, C, T) in [-1, 1], or int16. The level is 20 log₁₀ of the root mean square, -3 for a full sine.
+    """
+    samples = waves.float() / 2**15 if waves.dtype == torch.int16 else waves.float()
+    return 20 * samples.square().flatten(1).mean(dim=1).sqrt().median().clamp(min=1e-6).log10()
 
 
 def _unit(images: Tensor) -> Tensor:

@@ -122,6 +122,15 @@ EMBEDDING = (
         ),
     ),
     Figure(
+        name="pair_auroc",
+        title="True pairs above false ones",
+        better="higher",
+        meaning=(
+            "The share of false pairs whose embeddings have a lower cosine than those of the true pair. It is 1 if "
+            "each pair is recognized, and 0.5 if the two members have nothing in common."
+        ),
+    ),
+    Figure(
         name="uniformity",
         title="Uniformity",
         better="lower",
@@ -297,6 +306,29 @@ DATA = (
         name="image_contrast",
         title="Contrast of images",
         meaning="The standard deviation of the pixels of an image. It is 0 if each image has a single color.",
+        drawn=False,
+    ),
+    Figure(
+        name="partner_itself",
+        title="Partners that are the sample itself",
+        better="lower",
+        meaning="The share of samples whose partner is the sample itself, for data that are paired.",
+        drawn=False,
+    ),
+    Figure(
+        name="frame_difference",
+        title="Difference of near frames",
+        meaning=(
+            "The mean absolute difference of an image and its partner, or of two frames of a clip that follow each "
+            "other in the batch. It is 0 if nothing moves."
+        ),
+        drawn=False,
+    ),
+    Figure(
+        name="loudness",
+        title="Level of sounds",
+        unit="dBFS",
+        meaning="The level of the median sound of the batch, relative to full scale. Below -60, nothing is heard.",
         drawn=False,
     ),
     Figure(

@@ -19,6 +19,12 @@ WINDOW = 5
 """lines, ten steps apart, in which a sign must hold"""
 GRAY_LEVEL = 1 / 256
 """smallest difference of pixels that counts: one level of gray"""
+STILL = 2 / 255
+"""difference of near frames below which nothing moves but the noise of compression"""
+SILENT = -60.0
+"""level of sounds in dBFS below which nothing is heard"""
+UNRELATED = 0.55
+"""share of recognized pairs that chance explains: in 256 pairs, it is 0.5 ± 0.02"""
 FEW_STEPS = 100
 """steps below which a method that compares views has not learned much"""
 FEW_NEGATIVES = 20
@@ -113,6 +119,15 @@ def _constant_images(h: History) -> str | None:
     if h.throughout("image_contrast", lambda x: x < GRAY_LEVEL):
         return "each image has a single color, so there is nothing to see in it; check --data"
     return None
+
+
+def _silence(h: History) -> str | None:
+    if not h.throughout("loudness", lambda x: x < SILENT):
+        return None
+    return (
+        f"the sounds are silent ({h.last('loudness'):.0f} dBFS), so there is nothing to hear in them; check the sound "
+        "of --data"
+    )
 
 
 def _identical_views(h: History) -> str | None:
@@ -221,11 +236,42 @@ def _trivial_loss(h: History) -> str | None:
 
 
 def _not_learning(h: History) -> str | None:
-    if h.throughout("gradient_norm", lambda x: x == 0):
+    # Without a gradient, a hinge is satisfied if its loss is 0.
+    if h.throughout("gradient_norm", lambda x: x == 0) and not h.throughout("loss", lambda x: x == 0):
         return "no gradient reaches the weights; look for a detached tensor or a saturated activation"
     if h.throughout("weight_growth", lambda x: abs(x - 1) < 1e-6):
         return "the weights hardly change; raise --lr"
     return None
+
+
+def _own_partner(h: History) -> str | None:
+    if not h.throughout("partner_itself", lambda x: x > 0.9):
+        return None
+    return (
+        f"the partner of {100 * h.last('partner_itself'):.0f} % of the samples is the sample itself, so time teaches "
+        "nothing; raise --near, or leave it out"
+    )
+
+
+def _still_frames(h: History) -> str | None:
+    if not h.throughout("frame_difference", lambda x: x < STILL):
+        return None
+    return "near frames are the same, so time teaches nothing; choose clips in which something moves, or raise --near"
+
+
+def _nothing_moves(h: History) -> str | None:
+    """Returns the sentence on still frames if they are all that the loss has to learn from."""
+    return _still_frames(h) if _trivial_loss(h) is not None else None
+
+
+def _unrelated_pairs(h: History) -> str | None:
+    if not h.ended or not h.throughout("pair_auroc", lambda x: x < UNRELATED):
+        return None
+    share = 100 * h.last("pair_auroc")
+    return (
+        f"the two members of a pair ignore each other: a true pair is closer than a false one in {share:.0f} % of "
+        "cases, and chance is 50 %; check that --data pairs what belongs together, or raise --epochs"
+    )
 
 
 def _tiny_batch(h: History) -> str | None:
@@ -275,6 +321,7 @@ Signs = Mapping[str, Callable[[History], str | None]]
 SIGNS: Signs = {
     "not finite": _not_finite,
     "constant images": _constant_images,
+    "silence": _silence,
     "identical views": _identical_views,
     "learning rate 0": _zero_lr,
     "learning rate too high": _high_lr,
@@ -288,12 +335,16 @@ SIGNS: Signs = {
     "dead dimensions": _dead_dimensions,
     "complete collapse": _complete_collapse,
     "dimensional collapse": _dimensional_collapse,
+    "constant frames": _nothing_moves,
     "loss at its trivial value": _trivial_loss,
     "not learning": _not_learning,
 }
 """signs of failure by name, in the order in which they are checked"""
 DOUBTS: Signs = {
     "tiny batch": _tiny_batch,
+    "partner is the sample": _own_partner,
+    "constant frames": _still_frames,
+    "unrelated pairs": _unrelated_pairs,
     "too few steps": _few_steps,
     "high loss": _high_loss,
     "few directions": _few_directions,

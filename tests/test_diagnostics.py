@@ -13,10 +13,13 @@ from sanslabel.diagnostics import (
     alpha_req,
     contrast,
     dead_dimensions,
+    difference,
     effective_rank,
     hardest_tenth,
+    loudness,
     mean_cosine,
     measures,
+    pair_auroc,
     paired_lidar,
     participation_ratio,
     share_of_tenth,
@@ -372,3 +375,42 @@ def test_measures_are_of_the_first_rows_and_know_a_positive():
     for shape in ((600, 200), (20, 12)):
         assert "paired_lidar" not in measures(torch.randn(shape), torch.randn(shape))
     assert all(value.ndim == 0 for value in measures(z, z).values())
+
+
+def test_pair_auroc_by_loops():
+    a, b = gaussian(20, 5), gaussian(20, 5) + gaussian(20, 5, seed=1)
+    wins = []
+    for i in range(20):
+        true = F.cosine_similarity(a[i], b[i], dim=0)
+        false = [F.cosine_similarity(a[i], b[j], dim=0) for j in range(20) if j != i]
+        wins += [float(true > x) + 0.5 * float(true == x) for x in false]
+    assert close(pair_auroc(a, b), sum(wins) / len(wins), 1e-6)
+    assert close(pair_auroc(a, a), 1, 1e-6)
+    assert close(pair_auroc(a, -a), 0, 1e-6)
+    assert close(pair_auroc(torch.ones(20, 5), b), 0.5, 0.2)
+    assert close(pair_auroc(torch.ones(20, 5), torch.ones(20, 5)), 0.5, 0)
+    assert close(pair_auroc(gaussian(256, 32), gaussian(256, 32, seed=1)), 0.5, 0.05)
+    assert pair_auroc(a[:1], b[:1]).isnan()
+
+
+def test_pairs_are_compared_where_there_are_enough_of_them():
+    assert "pair_auroc" in measures(gaussian(16, 4), gaussian(16, 4))
+    assert "pair_auroc" not in measures(gaussian(15, 4), gaussian(15, 4))
+    assert "pair_auroc" not in measures(gaussian(16, 4))
+
+
+def test_levels_of_sounds():
+    t = torch.arange(16_000) / 16_000
+    sine = torch.sin(2 * math.pi * 440 * t).expand(3, 1, -1)
+    assert close(loudness(sine), -3.0103, 1e-3)
+    assert close(loudness(0.01 * sine), -43.0103, 1e-3)
+    assert close(loudness((sine * 2**15).clamp(max=2**15 - 1).short()), -3.0103, 1e-3)
+    assert close(loudness(torch.zeros(3, 1, 100)), -120, 0)
+    assert close(loudness(torch.stack([sine[0], 0 * sine[0], 0.1 * sine[0]])), -23.0103, 1e-3)
+
+
+def test_difference_of_images():
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert difference(images, images) == 0
+    assert close(difference(images, 1 - images), float((2 * images - 1).abs().mean()), 1e-6)
+    assert close(difference(torch.zeros(2, 1, 4, 4).byte(), torch.full((2, 1, 4, 4), 51).byte()), 0.2, 1e-6)

@@ -234,6 +234,11 @@ def test_long_healthy_trainings_may_go_where_short_ones_do_not():
     assert verdict(lines(effective_rank=3.0, full_rank=256)).name == "healthy", "a classifier of four classes"
 
 
+def test_a_hinge_that_is_satisfied_is_no_lack_of_a_gradient():
+    assert verdict(lines(loss=0.0, gradient_norm=0.0)).name == "healthy"
+    assert verdict(lines(loss=0.1, gradient_norm=0.0)).name == "not learning"
+
+
 def test_a_trivial_loss_of_0_is_found():
     assert verdict(lines(loss=1e-4, trivial=0.0)).name == "loss at its trivial value"
     assert verdict(lines(loss=0.1, trivial=0.0)).name == "healthy"
@@ -259,6 +264,7 @@ def test_a_value_that_is_not_a_number_does_not_count():
 ALONE = {
     "not finite": {"refused": True},
     "constant images": {"image_contrast": 0.0},
+    "silence": {"loudness": -75.0},
     "identical views": {"view_difference": 0.0},
     "learning rate 0": {"learning_rate": 0.0},
     "learning rate too high": {"weight_growth": 30.0},
@@ -272,6 +278,7 @@ ALONE = {
     "dead dimensions": {"dead_dimensions": 0.5, "alignment": 1.0},
     "complete collapse": {"embedding_std": 0.02, "mean_cosine": 0.999},
     "dimensional collapse": {"effective_rank": 2.0, "full_rank": 256, "alignment": 1.0},
+    "constant frames": {"frame_difference": 0.001, "trivial": 1.0},
     "loss at its trivial value": {"trivial": 1.0},
     "not learning": {"gradient_norm": 0.0},
 }
@@ -289,6 +296,9 @@ def test_a_sign_alone_has_its_name_a_cause_and_a_remedy(name):
 
 DOUBTFUL = {
     "tiny batch": {"negatives": 2, "hardest_tenth": 1.0, "trivial": 1.1},
+    "partner is the sample": {"partner_itself": 1.0, "alignment": 1.0},
+    "constant frames": {"frame_difference": 0.001, "alignment": 1.0},
+    "unrelated pairs": {"pair_auroc": 0.51, "alignment": 1.0},
     "too few steps": {"alignment": 1.0},
     "high loss": {"trivial": 0.9, "alignment": 1.0},
     "few directions": {"effective_rank": 5.2, "full_rank": 128, "participation_ratio": 1.04, "alignment": 1.0},

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from sanslabel import diagnostics
+from sanslabel.batch import Audio, Batch, Images
 from sanslabel.checkpoint import replacing
 from sanslabel.distributed import gather_objects, rank, world_size
 from sanslabel.engine import Record
@@ -60,15 +61,44 @@ class Metrics:
                 line[f"{prefix}trivial"] = objective.trivial
             if objective.negatives is not None:
                 line[f"{prefix}negatives"] = objective.negatives
-        if "image" in record.batch.signals:
-            pixels = record.batch.images().pixels[:WATCHED]
-            line["image_variation"] = diagnostics.variation(pixels).item()
-            line["image_contrast"] = _finite(diagnostics.contrast(pixels).item())
+        line |= {name: _finite(value.item()) for name, value in figures_of_data(record.batch).items()}
         line |= {name: _finite(value) for name, value in figures.items()}
         line |= {"images_per_second": round(speed, 1), "refused": record.refused}
         _append(self.path, line)
         self.recent.append(line)
         return line
+
+
+def figures_of_data(batch: Batch) -> dict[str, Tensor]:
+    """Returns the figures of the data in a batch, figure -> (), measured on its first samples."""
+    batch = batch.map(lambda tensor: tensor[:WATCHED])
+    figures = {}
+    if isinstance(sounds := batch.signals.get("audio"), Audio):
+        figures["loudness"] = diagnostics.loudness(sounds.waves)
+    if batch.partner is not None:
+        figures["partner_itself"] = (batch.partner == batch.index).float().mean()
+    if isinstance(images := batch.signals.get("image"), Images):
+        figures["image_variation"] = diagnostics.variation(images.pixels)
+        figures["image_contrast"] = diagnostics.contrast(images.pixels)
+        if (difference := _frame_difference(batch, images.pixels)) is not None:
+            figures["frame_difference"] = difference
+    return figures
+
+
+def _frame_difference(batch: Batch, pixels: Tensor) -> Tensor | None:
+    """Returns the mean difference of images (n, C, H, W) and their partners, without those that are their own. Without
+    partners, it is that of frames of one clip next to each other in the batch. Returns None if there are none."""
+    if batch.partner is not None:
+        chosen = batch.partner != batch.index
+        first, second = pixels, batch.images(1).pixels
+    elif batch.group is not None:
+        chosen = batch.group[1:] == batch.group[:-1]
+        first, second = pixels[1:], pixels[:-1]
+    else:
+        return None
+    height, width = (min(first.shape[i], second.shape[i]) for i in (2, 3))  # canvases may differ
+    first, second = (images[chosen][..., :height, :width] for images in (first, second))
+    return diagnostics.difference(first, second) if len(first) else None
 
 
 def measured(objective: Objective, norm: Tensor) -> dict[str, Tensor]:
