@@ -14,14 +14,16 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison, silent
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
-from sanslabel.evaluation.labeled_split import labeled_split
+from sanslabel.evaluation.labeled_split import LabeledSplit, Unlabeled, labeled_split, unlabeled_split
 from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.protocols import names, protocol_class
+from sanslabel.evaluation.representation import RepresentOptions
 from sanslabel.evaluation.score_file import write_merged
 from sanslabel.evaluation.score_list import ScoreList
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import baselines_of, input_baseline, open_subject, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
+from sanslabel.run_config import Plan
 from sanslabel.run_folder import data_of_run
 from sanslabel.scores import Score, score_files
 from sanslabel.sources import AnyData, data_of
@@ -62,8 +64,8 @@ def evaluate(
 
     An encoder that was trained on patches is measured twice: as the mean over patches, and on full images. Writes
     RUN/evaluation/DATA.json after each protocol. A protocol that cannot measure these data is skipped, and a warning
-    gives the reason; if none can, its reason is raised. Raises Unlabeled if there are no labels, BadInput for a folder
-    without an encoder and for values that cannot be used, and DiskError.
+    gives the reason; if none can, its reason is raised. Raises Unlabeled if all protocols read labels and there are
+    none, BadInput for a folder without an encoder and for values that cannot be used, and DiskError.
     """
     check_path("--run", run)
     given = None if data is None else data_of(data)
@@ -82,7 +84,8 @@ def evaluate(
     on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)
-    split = labeled_split(labeled, seed, options, features, subject.plan)
+    skipped: list[NotMeasurable] = []
+    split = _split(labeled, seed, options, features, subject.plan, chosen, skipped)
     trained = f"trained encoder ({subject.network})"
     start = start_of(subject, split.train, seed, split.options) if baselines else {}
     encoders = {**start, trained: subject.encoder.to(options["device"])}
@@ -98,7 +101,6 @@ def evaluate(
         seed=seed,
         report=report or silent,
     )
-    skipped: list[NotMeasurable] = []
     for protocol in list(chosen):  # all are checked before the work begins
         with _skipping(protocol, chosen, skipped):
             protocol.check_comparison(comparison)
@@ -117,6 +119,29 @@ def evaluate(
     for reason in skipped if rank() == 0 else ():
         warnings.warn(f"{reason} The other protocols were measured.", stacklevel=2)
     return scores
+
+
+def _split(
+    data: AnyData,
+    seed: int,
+    options: RepresentOptions,
+    cache: FeatureCache,
+    plan: Plan | None,
+    chosen: list[Protocol],
+    skipped: list[NotMeasurable],
+) -> LabeledSplit:
+    """Returns the images to fit on and to measure on. If they have no labels, it takes the protocols that read labels
+    out of the chosen ones, and keeps the reason. Raises Unlabeled if no protocol is left."""
+    try:
+        return labeled_split(data, seed, options, cache, plan)
+    except Unlabeled as reason:
+        unmeasurable = [protocol for protocol in chosen if protocol.reads_labels]
+        if len(unmeasurable) == len(chosen):
+            raise
+        for protocol in unmeasurable:
+            chosen.remove(protocol)
+            skipped.append(NotMeasurable(f"--protocols {protocol.name}: {reason}"))
+    return unlabeled_split(data, seed, options, cache, plan)
 
 
 @contextmanager

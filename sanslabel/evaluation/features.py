@@ -19,18 +19,35 @@ class Features(NamedTuple):
     """(M, D)"""
 
 
+class Frames(NamedTuple):
+    """The places of samples in clips."""
+
+    group: Tensor
+    """(N,) int64, the clip of each sample"""
+    time: Tensor
+    """(N,) float64, seconds since the start of the clip"""
+
+    def select(self, index: Tensor) -> Frames:
+        """Returns the frames at the positions (n,)."""
+        return Frames(self.group[index], self.time[index])
+
+
 class Division(NamedTuple):
     """The labels of training and test samples, which all representations share."""
 
     train: Tensor
-    """(N,) int64 in [0, classes)"""
+    """(N,) int64 in [0, classes), -1 for data without labels"""
     test: Tensor
-    """(M,) int64 in [0, classes)"""
+    """(M,) int64 in [0, classes), -1 for data without labels"""
     classes: int
     split: str
     """the name of the test samples"""
     trained_on: str = ""
     """how the run was trained on the test samples, see `Score`"""
+    train_frames: Frames | None = None
+    """the clip and time of each training sample, on the CPU; None for data without time"""
+    test_frames: Frames | None = None
+    """the clip and time of each test sample, on the CPU; None for data without time"""
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -49,6 +49,17 @@ def gain(over: str, correct: Tensor, baseline: Tensor) -> Gain:
     )
 
 
+def mean_gain(over: str, values: Tensor, baseline: Tensor) -> Gain:
+    """Returns how much larger the mean of some values is than that of a baseline, with Student's interval.
+
+    over: the name of the baseline. values, baseline: (C,) in [0, 1], for the same clips; at least two.
+    """
+    difference = values.double() - baseline.double()
+    mean = float(difference.mean())
+    margin = student_quantile(len(difference) - 1) * float(difference.std()) / sqrt(len(difference))
+    return Gain(over=over, value=100 * mean, low=100 * max(-1.0, mean - margin), high=100 * min(1.0, mean + margin))
+
+
 @cache
 def student_quantile(freedom: float) -> float:
     """Returns the t that 95 % of Student's distribution lie within: |T| < t. `freedom` is 1 or more, or infinite."""

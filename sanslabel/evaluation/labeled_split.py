@@ -12,12 +12,12 @@ from torch import Tensor
 from sanslabel import methods
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.features import Division, Features
+from sanslabel.evaluation.features import Division, Features, Frames
 from sanslabel.evaluation.representation import Representation, RepresentOptions, represent
 from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.run_config import Plan
 from sanslabel.sources import AnyData, Source, Split, data_of, open_source, splits
-from sanslabel.sources.held_out import SEED, labeled, measured_fifth
+from sanslabel.sources.held_out import SEED, fifth_of_clips, labeled, measured_fifth
 
 
 class Unlabeled(BadInput):
@@ -48,7 +48,8 @@ class LabeledSplit:
         home = next(iter(on_train.values())).device
         labels = self.train.labels[train_index].to(home), self.test.labels[test_index].to(home)
         features = {name: Features(on_train[name], on_test[name]) for name in compared}
-        return features, Division(*labels, len(self.train.classes), self.split, self.trained_on)
+        frames = _frames(self.train, train_index), _frames(self.test, test_index)
+        return features, Division(*labels, len(self.train.classes), self.split, self.trained_on, *frames)
 
     @property
     def all(self) -> Division:
@@ -92,7 +93,8 @@ def labeled_split(
 ) -> LabeledSplit:
     """Returns the training and test split of labeled data, for an encoder that reads the input `options["reads"]`.
 
-    Without a test split, a fifth of the labeled samples, fixed by the seed, is measured. If the run of the plan left
+    Without a test split, a fifth of the labeled samples, fixed by the seed, is measured, and of clips a fifth of the
+    clips. If the run of the plan left
     out a fifth of these data in training, it is that fifth. The options are those of `represent`. Raises Unlabeled if
     there are labels of fewer than two classes, and BadInput if the data have no input for the encoder.
     """
@@ -118,6 +120,33 @@ def labeled_split(
     if len(train.labels.unique()) < 2 or len(test) == 0:
         raise Unlabeled(f"{data} has labels of a single class; name data with two classes or more with --data.")
     return LabeledSplit(data, train, test, split, options, cache, plan, trained_on)
+
+
+def unlabeled_split(
+    data: AnyData, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
+) -> LabeledSplit:
+    """Returns the training and test split of data without labels, for protocols that read none.
+
+    Without a test split, a fifth of the clips, fixed by the seed, is measured, or of the samples if there are no clips.
+    A single clip is both. The arguments are those of `labeled_split`.
+    """
+    train, name, trained_on = open_for(options["reads"], data, "train"), "test split", ""
+    if "test" in splits(data):
+        test = open_for(options["reads"], data, "test")
+    else:
+        name = "a fifth of the samples" if train.group is None else "a fifth of the clips"
+        trained_on = "without labels" if plan and _trained_on_all(plan, train, data, options["reads"]) else ""
+        measured = fifth_of_clips(train, seed)
+        test = train.subset(measured.nonzero()[:, 0])
+        train = train if measured.all() else train.subset((~measured).nonzero()[:, 0])
+    return LabeledSplit(data, train, test, name, options, cache, plan, trained_on)
+
+
+def _frames(source: Source, index: Tensor) -> Frames | None:
+    """Returns the clip and time of the samples at the positions (n,), or None if the source has no time."""
+    if source.group is None or source.time is None:
+        return None
+    return Frames(source.group.cpu(), source.time.cpu()).select(index.cpu())
 
 
 def open_for(reads: InputSpec, data: AnyData, split: Split) -> Source:

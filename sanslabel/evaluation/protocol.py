@@ -32,6 +32,8 @@ class Protocol(ABC):
     """the name of its columns in tables; if empty, the name of the protocol"""
     needs: ClassVar[str] = ""
     """the requirements besides labeled images"""
+    reads_labels: ClassVar[bool] = True
+    """False if the protocol also measures data without labels"""
     identified_by: ClassVar[tuple[str, ...]] = ()
     """keys of a score's settings; in a file, a new score replaces an earlier one if their values for these keys are
     equal"""

@@ -127,7 +127,7 @@ def test_every_protocol_is_documented(name):
     assert kind().name == name
     (line,) = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{name}` |")]
     for field in fields(kind):
-        assert f"--{name}.{field.name.replace('_', '-')} " in line
+        assert f"--{name}.{field.name} ".replace("_", "-") in line
         assert field.name in Path(sys.modules[kind.__module__].__file__ or "").read_text()
 
 
