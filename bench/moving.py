@@ -1,0 +1,245 @@
+"""Compares sources of positives on moving things: python -m bench.moving
+
+Trains SimCLR on 600 clips of 64 frames (bench/moving_clips.py) for 450 steps of 256, with positives from augmentation,
+from near frames, from both, from frames of other clips, and from the sample itself. Near frames are at most 2, 8 or 63
+frames away. Five seeds draw the clips, the weights and the order; arms of one seed share all three. On 400 held-out
+clips of other pieces, it measures the class of the piece by kNN and a linear probe, and near against far frames. A
+time-contrastive network is measured in the same way. Writes one line per finished run to bench/results/moving.jsonl,
+which a later call skips, and prints the table. A run takes about four minutes of one core, and all of them three hours.
+
+--rehearse runs every arm for a few steps on a few clips, in seconds. --arm and --seed choose runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from time import process_time
+from typing import Any, NamedTuple
+
+import torch
+
+from bench.learning_page import Paired
+from bench.learns import ONE_DRAW, accuracies
+from bench.markdown import table
+from bench.moving_clips import FRAMES, moving_clips
+from bench.running import prepared
+from sanslabel import views
+from sanslabel.encoders import Encoder
+from sanslabel.engine import optimize
+from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
+from sanslabel.evaluation.features import Division, Features, Frames
+from sanslabel.evaluation.protocols.near_far import near_far_aurocs
+from sanslabel.methods.method import Method
+from sanslabel.methods.simclr import SimCLR
+from sanslabel.methods.time_contrastive import TimeContrastive
+from sanslabel.randomness import permutation
+from sanslabel.sources import Pairs, Source, batches
+from sanslabel.sources.order import Grouped
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "bench" / "results" / "moving.jsonl", ROOT / "docs" / "moving.md"
+CPU = torch.device("cpu")
+SEEDS, REACHES = range(5), (2, 8, FRAMES - 1)
+NEAR, FAR = 2, 16
+"""frames within which near ones are measured, and beyond which far ones are"""
+PROBED, MEASURED = 4, 8
+"""every so many frames of the training clips a probe is fitted on, and of held-out clips it is measured on"""
+
+
+class Size(NamedTuple):
+    """The clips and the length of a run."""
+
+    clips: int = 600
+    held_out: int = 400
+    epochs: int = 3
+    batch: int = 256
+
+
+REHEARSAL = Size(clips=12, held_out=8, epochs=1, batch=64)
+
+
+class Arm(NamedTuple):
+    """A source of positives."""
+
+    name: str
+    reach: int = 0
+    """frames that a partner may be away; 0 for none"""
+
+
+ARMS = [
+    Arm("augmentation"),
+    *(Arm("near and augmentation", reach) for reach in REACHES),
+    *(Arm("near", reach) for reach in REACHES),
+    Arm("shuffled", FRAMES - 1),
+    Arm("self"),
+    Arm("time contrastive", NEAR),
+]
+UNTRAINED = [Arm("pixels"), Arm("random encoder")]
+
+
+@lru_cache(2)
+def data(size: Size, seed: int) -> tuple[Source, Source]:
+    """Returns the clips to train on, and held-out clips of other pieces."""
+    return moving_clips(size.clips, "train", seed), moving_clips(size.held_out, "test", seed + 1000)
+
+
+def positives(arm: Arm, clips: Source) -> Source:
+    """Returns the clips with the partners of an arm."""
+    if arm.name in ("augmentation", "time contrastive"):
+        return clips
+    if arm.name == "shuffled":  # of 64 frames of any clips
+        assert clips.group is not None
+        clips = replace(clips, group=clips.group[permutation(7, len(clips))])
+    return Pairs(base=clips, near=float(arm.reach))
+
+
+def method_of(arm: Arm) -> Method:
+    """Returns the method of an arm."""
+    if arm.name == "time contrastive":
+        return replace(TimeContrastive.under(TimeContrastive.small), near=float(NEAR), far=float(2 * NEAR))
+    simclr = SimCLR.under(SimCLR.small)
+    return replace(simclr, view=views.WHOLE) if arm.name == "near" else simclr
+
+
+def trained(arm: Arm, clips: Source, size: Size, seed: int) -> Encoder:
+    """Returns an encoder after its training, or with the weights that it starts from."""
+    source, method = positives(arm, clips), method_of(arm)
+    recipe = replace(type(method).small, epochs=size.epochs)
+    training = prepared(method, recipe, source, "conv", size=32, batch=size.batch, device=CPU, seed=seed)
+    if arm in UNTRAINED:
+        settle_(training.net.encoder, clips, reads=clips.image, device=CPU)
+        return training.net.encoder.eval()
+    if method.stretch == 1:  # all other arms have the same samples in the same order, of different clips in a batch
+        assert clips.group is not None
+        order = Grouped(clips.group)
+        stream = batches(source, size.batch, seed=seed, epochs=size.epochs, device=CPU, order=order)
+    else:
+        order = source.order_of(method.stretch)
+        stream = batches(source, size.batch, seed=seed, epochs=size.epochs, device=CPU, order=order)
+    for record in optimize(training.method, training.net, training.players, stream, training.precision):
+        if record.refused:
+            raise ArithmeticError(f"{arm}: the loss is not finite in step {record.clock.step}")
+    return training.net.encoder.eval()
+
+
+def result(arm: Arm, size: Size, seed: int) -> dict[str, Any]:
+    """Trains and measures once. Returns a line."""
+    clips, held_out = data(size, seed)
+    began = process_time()
+    encoder = pixels if arm.name == "pixels" else trained(arm, clips, size, seed)
+    core_seconds = process_time() - began
+    digest = sha256()
+    for tensor in encoder.state_dict().values() if isinstance(encoder, Encoder) else ():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    few, measured = clips.subset(torch.arange(0, len(clips), PROBED)), held_out
+    on_train, _ = represent({"": encoder}, few, reads=clips.image, device=CPU)
+    on_test, _ = represent({"": encoder}, measured, reads=clips.image, device=CPU)
+    sparse = torch.arange(0, len(measured), MEASURED)
+    division = Division(few.labels, measured.labels[sparse], len(clips.classes), "held-out clips")
+    features = {"student": Features(on_train[""], on_test[""][sparse])}
+    assert measured.group is not None
+    assert measured.time is not None
+    same, other = near_far_aurocs(on_test[""], Frames(measured.group, measured.time), NEAR, FAR, seed)
+    return {
+        **about(arm, size, seed),
+        "core_seconds": round(core_seconds),
+        "digest": digest.hexdigest()[:12],
+        **accuracies(scores_of_features(features, division, protocols=ONE_DRAW, seed=seed))["student"],
+        "same_clip": round(100 * same.mean().item(), 2),
+        "other_clips": round(100 * other.mean().item(), 2),
+    }
+
+
+def about(arm: Arm, size: Size, seed: int) -> dict[str, Any]:
+    """Returns the fields of a line that identify its run."""
+    return {"arm": arm.name, "reach": arm.reach, "seed": seed, **size._asdict()}
+
+
+def missing(done: list[dict[str, Any]], size: Size, arms: list[Arm], seeds: list[int]) -> Iterator[tuple[Arm, int]]:
+    """Yields the runs that have no line yet, one seed after the other."""
+    for seed in seeds:
+        for arm in arms:
+            if not any(about(arm, size, seed).items() <= line.items() for line in done):
+                yield arm, seed
+
+
+def rendered(lines: list[Mapping[str, Any]]) -> str:
+    """Returns the table of all arms: means over seeds, and kNN's gain over augmentation in runs of equal seeds."""
+    by_arm = {arm: {r["seed"]: r for r in lines if (r["arm"], r["reach"]) == arm} for arm in (*UNTRAINED, *ARMS)}
+    base, cells = by_arm[ARMS[0]], []
+    for arm, runs in by_arm.items():
+        if not runs:
+            continue
+        shared = sorted(runs.keys() & base.keys())
+        gain = Paired(tuple(runs[seed]["knn"] - base[seed]["knn"] for seed in shared)).cell if arm != ARMS[0] else ""
+        means = [
+            sum(r[key] for r in runs.values()) / len(runs) for key in ("knn", "linear", "same_clip", "other_clips")
+        ]
+        cells.append(
+            [arm.name, str(arm.reach or ""), str(len(runs)), f"{means[0]:.1f}", gain, *map("{:.1f}".format, means[1:])]
+        )
+    head = [
+        "positives",
+        "frames away",
+        "seeds",
+        "kNN",
+        "over augmentation",
+        "linear",
+        "near, same clip",
+        "near, others",
+    ]
+    text = table(head, cells, right=range(1, len(head)))
+    same = {
+        r["digest"] == by_arm[Arm("self")][seed]["digest"] for seed, r in base.items() if seed in by_arm[Arm("self")]
+    }
+    if same:
+        equal = "equal, bit for bit" if same == {True} else "DIFFERENT"
+        text += f"\n\nThe weights of `self` and `augmentation` are {equal}."
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rehearse", action="store_true", help="run every arm for a few steps on a few clips")
+    parser.add_argument("--arm", action="append", help="only arms of this name")
+    parser.add_argument("--seed", type=int, action="append", help="only this seed")
+    parser.add_argument("--clips", type=int, default=Size().clips, help="only a try has fewer")
+    parser.add_argument("--held-out", type=int, default=Size().held_out, help="only a try has fewer")
+    parser.add_argument("--epochs", type=int, default=Size().epochs, help="only a try has fewer")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--render", action="store_true", help="only write docs/moving.md")
+    flags = parser.parse_args()
+    size = REHEARSAL if flags.rehearse else Size(flags.clips, flags.held_out, flags.epochs)
+    file = None if flags.rehearse else flags.results
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file is not None and file.exists() else []
+    arms = [arm for arm in (*UNTRAINED, *ARMS) if not flags.arm or arm.name in flags.arm]
+    for arm, seed in (
+        () if flags.render else missing(done, size, arms, flags.seed or list(SEEDS)[: 1 if flags.rehearse else None])
+    ):
+        done.append(result(arm, size, seed))
+        print(json.dumps(done[-1]), flush=True)
+        if file is not None:
+            with file.open("a") as opened:
+                opened.write(json.dumps(done[-1]) + "\n")
+    chosen = [line for line in done if about(Arm("", 0), size, 0).keys() <= line.keys() and line["clips"] == size.clips]
+    if chosen:
+        print(rendered(chosen))
+    if chosen and file == RESULTS and size == Size():
+        PAGE.write_text(f"{HEAD}\n{rendered(chosen)}\n")
+
+
+HEAD = f"""<!-- Made by `python -m bench.moving`: edit bench/moving.py, not this page. -->
+# Moving things: which positives teach what a thing is
+
+{(__doc__ or "").partition(chr(10) * 2)[2].strip()}
+"""
+
+
+if __name__ == "__main__":
+    main()
