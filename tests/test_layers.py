@@ -94,6 +94,7 @@ def test_only_the_packages_that_the_project_names_are_imported():
         "sklearn",
         "soundfile",
         "altair",
+        "av",
         "vl_convert",
         "tifffile",
         "timm",

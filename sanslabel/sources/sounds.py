@@ -30,6 +30,7 @@ LEAST = RATE // 2
 """samples that the last window of a file has at least, if it is not the only one"""
 SILENT = -60.0
 """level (dB of full scale, by the root of the mean square) below which a window is silent"""
+_SILENT_POWER = 32768.0**2 * 10 ** (SILENT / 10)
 SPEC = SpectrogramSpec(mels=64, frames=96, rate=RATE)
 """the spectrograms that encoders read: 0.95 seconds of 64 mel bands"""
 
@@ -67,7 +68,26 @@ def windows_of(waves: Waves) -> Windows:
     length = np.minimum(WINDOW, lengths[file] - begin)
     start = waves.ends[:-1][file] + begin
     power = [_power(waves.samples[s : s + n]) for s, n in zip(start.tolist(), length.tolist(), strict=True)]
-    return Windows(file, begin, length, np.array(power) < 32768.0**2 * 10 ** (SILENT / 10))
+    return Windows(file, begin, length, np.array(power) < _SILENT_POWER)
+
+
+def windows_around(waves: Waves, file: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the windows in the middle of which these times lie, or the nearest ones within the sound.
+
+    file: (N,) rows of sounds; time: (N,) seconds -> the first sample of each window in its sound, (N,) int64, and
+    whether it is silent, (N,) bool. Windows of sounds that cannot be read are silent.
+    """
+    begin, silent = np.zeros(len(file), np.int64), np.ones(len(file), bool)
+    for row in np.unique(file).tolist():
+        samples, here = waves.samples[waves.ends[row] : waves.ends[row + 1]], file == row
+        if not len(samples):
+            continue
+        latest = max(0, len(samples) - WINDOW)
+        begin[here] = ((time[here] * RATE).round().astype(np.int64) - WINDOW // 2).clip(0, latest)
+        energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+        end = np.minimum(begin[here] + WINDOW, len(samples))
+        silent[here] = (energy[end] - energy[begin[here]]) / (end - begin[here]) < _SILENT_POWER
+    return begin, silent
 
 
 def cut(waves: Waves, file: np.ndarray, begin: np.ndarray) -> Audio:

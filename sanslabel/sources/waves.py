@@ -7,10 +7,11 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +38,8 @@ KEPT = 16
 """sets of sounds whose waves stay in the cache folder"""
 LONGEST_REASON = 400
 """most characters of the reason why a file cannot be read"""
+Blocks = Callable[[Callable[[], BinaryIO]], Iterator[np.ndarray]]
+"""a function from one that opens a file to the blocks of its wave, (T,) int16 at `RATE`"""
 ABANDONED = 86_400
 """seconds after which an unfinished file is removed"""
 
@@ -58,21 +61,30 @@ class Waves:
         return Waves, (self.samples, self.ends, self.reasons)
 
 
-def waves_of(store: Store, name: str) -> Waves:
+def waves_of(store: Store, name: str, blocks: Blocks = wave_blocks) -> Waves:
     """Returns the waves of all sounds of a store. Later calls take them from the user's cache folder.
 
-    Files that have changed within the last two seconds may change again without a new time stamp. They are decoded into
-    memory if they are small. Raises BadInput if there is no space for the waves.
+    blocks: the function that decodes a file. Files that have changed within the last two seconds may change again
+    without a new time stamp. They are decoded into memory if they are small. Raises BadInput if there is no space for
+    the waves.
     """
     status = store.first_status
     settled = int(status.max(initial=0)) < time.time_ns() - SETTLED
     folder = cache_folder() / "sounds"
     if not settled and int(status[:, 0].clip(0).sum()) <= SMALL:
-        return _in_memory(store, name)
+        return _in_memory(store, name, blocks)
     if not settled:
         time.sleep(SETTLED / 1e9)
         status = store.status()
-    key = (FORMAT, __version__, _decoder(), os.fspath(store.location.absolute()), RATE, "\0".join(store.names))
+    key = (
+        FORMAT,
+        __version__,
+        blocks.__name__,
+        _decoders(),
+        os.fspath(store.location.absolute()),
+        RATE,
+        "\0".join(store.names),
+    )
     place = folder / hashlib.sha256(repr(key).encode(errors="surrogateescape") + status.tobytes()).hexdigest()
     if (waves := _remembered(place, len(store.names))) is not None:
         return waves
@@ -82,9 +94,8 @@ def waves_of(store: Store, name: str) -> Waves:
         unfinished = place.with_suffix(f".{os.getpid()}")
         try:
             with unfinished.open("w+b") as file:
-                ends, reasons = _decode(
-                    store, name, file, shutil.disk_usage(folder).free // 2, f"free space in {folder}"
-                )
+                space = shutil.disk_usage(folder).free // 2
+                ends, reasons = _decode(store, name, blocks, file, space, f"free space in {folder}")
             os.replace(unfinished, place.with_suffix(".waves"))
         finally:
             unfinished.unlink(missing_ok=True)
@@ -96,24 +107,26 @@ def waves_of(store: Store, name: str) -> Waves:
         )
         return _reopened(place.with_suffix(".waves"), ends, reasons)
     except OSError:
-        return _in_memory(store, name)
+        return _in_memory(store, name, blocks)
 
 
-def _in_memory(store: Store, name: str) -> Waves:
+def _in_memory(store: Store, name: str, blocks: Blocks) -> Waves:
     """Returns the waves without a cache on disk."""
     content = io.BytesIO()
-    ends, reasons = _decode(store, name, content, free_memory() // 2, "free memory")
+    ends, reasons = _decode(store, name, blocks, content, free_memory() // 2, "free memory")
     return Waves(np.frombuffer(content.getbuffer(), "<i2"), ends, reasons)
 
 
-def _decode(store: Store, name: str, file: BinaryIO, space: int, of_what: str) -> tuple[np.ndarray, dict[int, str]]:
+def _decode(
+    store: Store, name: str, blocks: Blocks, file: BinaryIO, space: int, of_what: str
+) -> tuple[np.ndarray, dict[int, str]]:
     """Writes the waves to the file, and returns their ends and the reasons of unreadable sounds, see `Waves`. Raises
     BadInput if they take more than `space` bytes."""
     ends, reasons, written = [0], dict[int, str](), 0
     with shown_progress(name, len(store.names)) as show:
         for row in range(len(store.names)):
             try:
-                for block in wave_blocks(partial(store.open, row)):
+                for block in blocks(partial(store.open, row)):
                     written += block.nbytes
                     if written > space:
                         raise BadInput(
@@ -168,10 +181,10 @@ def _make_room(folder: Path) -> None:
             path.with_suffix(".npz").unlink()
 
 
-def _decoder() -> str:
-    """Returns the versions of the software that decodes."""
-    try:
-        import soundfile
-    except (ImportError, OSError):
-        return ""
-    return f"{soundfile.__version__} {soundfile.__libsndfile_version__}"
+def _decoders() -> str:
+    """Returns the versions of the packages that decode; "" for one that is not installed."""
+    versions = []
+    for package in ("soundfile", "av"):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{package} {version(package)}")
+    return ", ".join(versions)

@@ -18,7 +18,8 @@ from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, bits, fold
 from sanslabel.sources.images import ImagesFrom, images_from
 from sanslabel.sources.remarks import first_names, pictures
-from sanslabel.sources.sounds import SPEC, check_audible, cut, next_of, windows_of
+from sanslabel.sources.sound_track import track_blocks
+from sanslabel.sources.sounds import SILENT, SPEC, check_audible, cut, next_of, windows_around, windows_of
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted
 from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.listing import Listing
@@ -31,7 +32,7 @@ from sanslabel.wording import counted
 class WithSounds(Source):
     """The samples of `base`, each with a window of its sound as the signal "audio".
 
-    The window is drawn from the sample's key among those of its sound that are not silent. A sample whose sound cannot
+    The window is drawn from the sample's key among its windows, none of which is silent. A sample whose sound cannot
     be read is replaced as one whose picture cannot be read, so that a picture never gets another one's sound.
     """
 
@@ -42,9 +43,11 @@ class WithSounds(Source):
     file: Tensor
     """(N,) int64, the row of each sample's sound"""
     begin: Tensor
-    """(M,) int64, the first sample of each window, those of a file next to each other"""
-    ends: Tensor
-    """(F + 1,) int64: sound f has the windows from ends[f] to ends[f + 1]; none if it cannot be read"""
+    """(M,) int64, the first sample of each window in its sound"""
+    first: Tensor
+    """(N,) int64, the first window of each sample"""
+    count: Tensor
+    """(N,) int64, the number of windows of each sample, which follow each other; 0 if its sound cannot be read"""
     name: str = field(init=False)
     split: str = field(init=False)
     labels: Tensor = field(init=False)
@@ -52,7 +55,17 @@ class WithSounds(Source):
     inputs: Mapping[str, InputSpec] = field(init=False)
 
     def __post_init__(self) -> None:
-        copied = ("name", "split", "labels", "classes", "group", "no_labels", "labels_sha256", "skip_unreadable")
+        copied = (
+            "name",
+            "split",
+            "labels",
+            "classes",
+            "group",
+            "time",
+            "no_labels",
+            "labels_sha256",
+            "skip_unreadable",
+        )
         for name in copied:
             object.__setattr__(self, name, getattr(self.base, name))
         object.__setattr__(self, "inputs", {**self.base.inputs, "audio": SPEC})
@@ -78,7 +91,8 @@ class WithSounds(Source):
         return self.base.id(index)
 
     def subset(self, index: Tensor) -> Self:
-        return replace(self, base=self.base.subset(index), file=self.file[index])
+        rest = {name: getattr(self, name)[index] for name in ("file", "first", "count")}
+        return replace(self, base=self.base.subset(index), **rest)
 
     def load(self, request: Request) -> Loaded:
         loaded, silenced = self.base.load(request), list[Replaced]()
@@ -101,14 +115,13 @@ class WithSounds(Source):
 
     def _begins(self, index: Tensor, key: int) -> Tensor:
         """Returns the first sample of each sample's window, drawn with an epoch's key: rows (n,) -> (n,) int64."""
-        first, last = self.ends[self.file[index]], self.ends[self.file[index] + 1]
         keys = fold(fold(torch.full_like(index, key), index), Stream.SOUND)
-        return self.begin[first + ((bits(keys, 1, 0)[:, 0] * (last - first)) >> 32)]
+        return self.begin[self.first[index] + ((bits(keys, 1, 0)[:, 0] * self.count[index]) >> 32)]
 
     @cached_property
     def _audible(self) -> Tensor:
         """Returns the row that is loaded for each row: itself or the next one whose sound can be read."""
-        return next_of(self.ends[self.file + 1] > self.ends[self.file])
+        return next_of(self.count > 0)
 
 
 def pictures_with_sounds(
@@ -144,16 +157,55 @@ def pictures_with_sounds(
     place = {_stem(sounds.names[row]): row for row in range(len(chosen))}
     kept = [row for row in paired if place[_stem(files.names[row])] in readable]
     base = images_from(pictures_store.subset(kept), name, split, prefixes, wanted)
+    file = np.array([place[_stem(name)] for name in base.store.names], np.int64)
     source = WithSounds(
         base=base,
         sounds=sounds,
         waves=waves,
-        file=torch.tensor([place[_stem(name)] for name in base.store.names], dtype=torch.int64),
+        file=torch.from_numpy(file),
         begin=torch.from_numpy(windows.begin[audible]),
-        ends=torch.from_numpy(np.concatenate([[0], np.cumsum(count)])),
+        first=torch.from_numpy((np.cumsum(count) - count)[file]),
+        count=torch.from_numpy(count[file]),
     )
     left = _left_out(files, len(paired), len(chosen), len(paired) - len(kept))
     return replace(source, remarks=(*base.remarks, windows.remark, *left))
+
+
+def with_sound_tracks(frames: Source, videos: Store, video: np.ndarray, time: np.ndarray) -> WithSounds:
+    """Returns frames of videos with the two seconds of sound around each of them. Frames around which the video is
+    silent, or has no sound, are left out.
+
+    videos: the files; video: (N,) the row of each frame's video; time: (N,) seconds from the start of the video. Raises
+    BadInput if no video has a sound track, or if all of them are silent.
+    """
+    waves = waves_of(videos, frames.name, track_blocks)
+    begin, silent = windows_around(waves, video, time)
+    if len(waves.reasons) == len(videos.names):
+        raise BadInput(
+            f"{frames.name}: no video has sound that can be read ({videos.names[0]}: {waves.reasons[0]}); choose a"
+            " method that reads pictures alone."
+        )
+    if silent.all():
+        raise BadInput(f"{frames.name}: its sound is silent throughout, below {SILENT:g} dB; give other videos.")
+    kept = np.flatnonzero(~silent)
+    source = WithSounds(
+        base=frames.subset(torch.from_numpy(kept)),
+        sounds=videos,
+        waves=waves,
+        file=torch.from_numpy(video[kept].astype(np.int64)),
+        begin=torch.from_numpy(begin[kept]),
+        first=torch.arange(len(kept)),
+        count=torch.ones(len(kept), dtype=torch.int64),
+    )
+    share = f"{len(silent) - len(kept):,} of {len(silent):,} ({100 * silent.mean():.1f} %)"
+    remarks = [
+        *frames.remarks,
+        f"Frames left out, since the sound around them is silent, below {SILENT:g} dB: {share}.",
+    ]
+    if waves.reasons:
+        without = [videos.names[row] for row in waves.reasons]
+        remarks.append(f"Videos without sound that can be read: {len(without):,} ({first_names(without)}).")
+    return replace(source, remarks=tuple(remarks))
 
 
 def _stem(path: str) -> str:
