@@ -274,3 +274,30 @@ def test_a_tiff_that_unpacks_to_more_than_its_pixels(tmp_path, cheap):
     content = struct.pack("<2sHIH", b"II", 42, 8, count) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
     path = written(tmp_path / "x.tif", content, bytes(4), packed)
     assert "unpack to more than" in cheap(lambda: picture(path, 4, 64, ((0.0, 1.0),) * 4), Unreadable)
+
+
+def test_a_sound_that_announces_more_than_it_has(tmp_path, peak):
+    """Its header states 64 channels and 4 GiB of samples, and 4 KiB follow."""
+    pytest.importorskip("soundfile")
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        2**32 - 1,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        64,
+        16_000,
+        2_048_000,
+        128,
+        16,
+        b"data",
+        2**32 - 200,
+    )
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.wav").write_bytes(head + bytes(range(1, 129)) * 32)
+    opened = []
+    assert peak(lambda: opened.append(open_source(tmp_path / "set"))) < MOST
+    assert len(opened[0]) == 1
+    assert int(opened[0].waves.ends[-1]) == 32

@@ -22,6 +22,7 @@ from safetensors.torch import save
 
 import sanslabel
 import sanslabel.sources.images
+import sanslabel.sources.sounds
 import sanslabel.sources.stores.files
 import sanslabel.sources.stores.tar
 from sanslabel import checkpoint, encoders
@@ -40,6 +41,7 @@ from sanslabel.training import run as training
 from sanslabel.training.journal import BadSamples, Metrics
 from sanslabel.training.session import Session
 
+soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("timm")  # here, since a name in a file may bring it in, as one of the encoders that there are
 pytest.importorskip("tifffile")  # here, since a damaged TIFF may be one that Pillow cannot read
 
@@ -156,6 +158,25 @@ RECORDS = RANDOM.integers(0, 3, (3, 3073), np.uint8).tobytes()
 
 def idx(array: np.ndarray) -> bytes:
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def sound(kind: str) -> bytes:
+    stream, wave = io.BytesIO(), 0.5 * np.sin(np.arange(1500) / 9)
+    soundfile.write(stream, np.stack([wave, wave[::-1]], axis=1), 8_000, format=kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_sounds(tmp_path, kind, data):
+    folder, good = tmp_path / "set", sound(kind)
+    folder.mkdir(exist_ok=True)
+    (folder / "a.wav").write_bytes(sound("WAV"))
+    (folder / f"b.{kind.lower()}").write_bytes(data.draw(damaged(good)))
+    with harmless(folder):
+        waves = whole(folder).load(Request(torch.arange(2) % 2)).signals["audio"].waves
+        assert waves.dtype == torch.int16
 
 
 @pytest.mark.parametrize("packed", [bytes, packed_alike], ids=["plain", "gzip"])
