@@ -29,6 +29,7 @@ from sanslabel import checkpoint, encoders
 from sanslabel.errors import SanslabelError
 from sanslabel.evaluation import protocols
 from sanslabel.evaluation.feature_cache import FeatureCache
+from sanslabel.memory_limits import free_memory
 from sanslabel.report import charts
 from sanslabel.report.curves import curves
 from sanslabel.report.sections.scores import scores
@@ -170,13 +171,14 @@ def sound(kind: str) -> bytes:
 @settings(max_examples=25)
 @given(data=st.data())
 def test_sounds(tmp_path, kind, data):
+    free_memory()  # imports what the system needs for it
     folder, good = tmp_path / "set", sound(kind)
     folder.mkdir(exist_ok=True)
     (folder / "a.wav").write_bytes(sound("WAV"))
     (folder / f"b.{kind.lower()}").write_bytes(data.draw(damaged(good)))
     with harmless(folder):
-        waves = whole(folder).load(Request(torch.arange(2) % 2)).signals["audio"].waves
-        assert waves.dtype == torch.int16
+        source = whole(folder)
+        assert source.load(Request(torch.arange(len(source)))).signals["audio"].waves.dtype == torch.int16
 
 
 @pytest.mark.parametrize("packed", [bytes, packed_alike], ids=["plain", "gzip"])
