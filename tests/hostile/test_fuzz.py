@@ -168,7 +168,7 @@ def sound(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_sounds(tmp_path, kind, data):
     free_memory()  # imports what the system needs for it

@@ -12,6 +12,7 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import SpectrogramSpec
 from sanslabel.randomness import fold, uniform
 from sanslabel.views import LogMel, SoundCrops, sound_view
+from sanslabel.views import spectrogram as spectrogram_module
 from sanslabel.views.spectrogram import BRANCH, DRAWS, interval, mel_bank, mixed, stripe, striped, to_hertz, to_mel
 
 SPEC = SpectrogramSpec(mels=64, frames=96, rate=16_000)
@@ -100,6 +101,15 @@ def test_a_mixture_takes_every_other_sample_and_never_itself():
     others = [mixed(power, draw.expand(5), torch.ones(5)).flatten().tolist() for draw in draws]
     for row in range(5):
         assert sorted(other[row] for other in others) == [other for other in range(5) if other != row]
+
+
+def test_a_mixture_is_the_same_on_two_processes(monkeypatch, generator):
+    power, draws = torch.rand(8, 3, 2, generator=generator), torch.rand(2, 8, generator=generator)
+    alone = mixed(power, *draws)
+    for process, half in enumerate((slice(0, 4), slice(4, 8))):
+        monkeypatch.setattr(spectrogram_module, "gather", lambda local: power)
+        monkeypatch.setattr(spectrogram_module, "rank", lambda process=process: process)
+        assert torch.equal(mixed(power[half], *draws[:, half]), alone[half])
 
 
 def test_without_operations_it_is_the_window(plain):
