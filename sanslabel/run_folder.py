@@ -357,6 +357,7 @@ def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
         "skip_unreadable": plan.skip_unreadable,
         "clips": clips(plan),
         "fps": plan.fps,
+        "frame_side": plan.frame_side,
     }
     given = data_of(plan.places if data is None else data)
     plain = given == data_of(given.places)

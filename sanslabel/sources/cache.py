@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import socket
+import tempfile
 import time
 import warnings
 import zlib
@@ -54,6 +55,10 @@ LISTED = 10_000
 """number of files whose status is read at a time"""
 POLL = 1.0
 """seconds between two looks for a cache that another process is making"""
+
+
+Space = Callable[[int], tuple[int, int]]
+"""a function from the bytes in a file to the bytes that caches take, and the bytes that are free beside them"""
 
 
 class _File(NamedTuple):
@@ -153,12 +158,71 @@ def _in_memory(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _Fil
 
 
 def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File | None:
+    """Returns a file in the user's cache folder, made now or by an earlier run."""
+
+    def fill(descriptor: int, space: Space) -> None:
+        _decode(pictures, descriptor, space, workers, heartbeat)
+
+    return _made_on_disk(_key(pictures, heartbeat), pictures.name, pictures.pixel_bytes, fill, heartbeat.beat)
+
+
+def decoded_once(key: str, name: str, room: int, fill: Callable[[int, Space], None]) -> PictureFile:
+    """Returns a file of decoded pictures in the user's cache folder, made now or by an earlier run. Where there can be
+    no such folder, it is made in memory.
+
+    key: a name that is a hash of everything that decides the pixels. name: the name of the data. room: the bytes that
+    it is expected to take. fill: a function that fills an open file. Raises whatever `fill` raises, and OSError if
+    there is no memory either.
+    """
+    try:
+        file = _made_on_disk(key, name, room, fill, lambda: None)
+        if file is not None:
+            return PictureFile(file.descriptor)
+    except (OSError, ValueError):
+        pass
+    descriptor = os.memfd_create("sanslabel", os.MFD_CLOEXEC) if "ram" in kinds() else _unnamed()
+    try:
+        fill(descriptor, lambda taken: (taken, free_memory()))
+        return PictureFile(os.dup(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def room_for_decoded() -> int:
+    """Returns the bytes that a file of decoded pictures may take: half of the space that is free, or taken by others of
+    this kind."""
+    folder = cache_folder() / "pictures"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return sum(_space(folder)) // 2
+    except OSError:
+        return free_memory() // 2
+
+
+def fits(more: int, taken: int, free: int) -> bool:
+    """Returns True if a cache with `more` bytes added takes no more space than is then still free."""
+    return _fits(more, taken, free)
+
+
+def _unnamed() -> int:
+    """Returns an open file without a name, on systems that have no files in memory."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _made_on_disk(
+    key: str,
+    name: str,
+    room: int,
+    fill: Callable[[int, Space], None],
+    beat: Callable[[], None],
+) -> _File | None:
     """Returns a file in the user's cache folder, made now or by an earlier run.
 
     An unfinished file has another name. The process that fills it holds a lock, which the system releases however that
     process ends.
     """
-    place = cache_folder() / "pictures" / _key(pictures, heartbeat)
+    place = cache_folder() / "pictures" / key
     unfinished = place.with_suffix(".part")
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     announced = False
@@ -169,14 +233,14 @@ def _on_disk(pictures: ImagesFrom, workers: int, heartbeat: Heartbeat) -> _File 
             break
         if not announced:
             announced = True
-            print(f"{pictures.name}: waiting for another process, which decodes these pictures", file=errors())
+            print(f"{name}: waiting for another process, which decodes these pictures", file=errors())
         time.sleep(POLL)
-        heartbeat.beat()
+        beat()
     try:
         file = _open_file(place)  # another process may have finished it and ended meanwhile
         if file is None:
-            _make_room(place.parent, pictures.pixel_bytes)
-            _decode(pictures, descriptor, lambda _: _space(place.parent), workers, heartbeat)
+            _make_room(place.parent, room)
+            fill(descriptor, lambda _: _space(place.parent))
             os.rename(unfinished, place)
             _locked(descriptor, shared=True)  # the file that is opened next shares this lock
             file = _open_file(place)
@@ -313,7 +377,7 @@ def _fits(more: int, taken: int, free: int) -> bool:
 def _decode(
     pictures: ImagesFrom,
     descriptor: int,
-    space: Callable[[int], tuple[int, int]],
+    space: Space,
     workers: int,
     heartbeat: Heartbeat,
 ) -> None:

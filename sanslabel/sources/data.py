@@ -28,6 +28,8 @@ class Data:
     """most frames a second that are kept of a video, and the rate of folders of frames; None for the default"""
     signals: tuple[str, ...] = ("image",)
     """signals that the method reads; a folder of pictures with sounds is read as pairs only for both"""
+    frame_side: int | None = None
+    """the shorter side in pixels to which frames of videos are reduced; None for one that suits the image size"""
     copies: bool = False
     """True to count each copy of a picture as a sample of its own, as runs of earlier versions did"""
 

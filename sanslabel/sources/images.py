@@ -26,7 +26,6 @@ from sanslabel.sources.picture import bounded, picture
 from sanslabel.sources.picture_file import PictureFile
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
 from sanslabel.sources.stored_picture import size
-from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.store import Store, Unreadable
 from sanslabel.sources.survey import SURVEYED, survey
 
@@ -62,7 +61,7 @@ class ImagesFrom(Source):
 
         A copy of the data has the same fingerprint, in a folder or in archives; times of files do not count.
         """
-        return fingerprint_of(self.store)
+        return self.store.fingerprint
 
     @property
     def decodes(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -12,7 +12,6 @@ from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, suggestion
 from sanslabel.sources import formats
 from sanslabel.sources.data import AnyData, Data, data_of
-from sanslabel.sources.formats import images
 from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
@@ -31,6 +30,13 @@ class Format(Protocol):
     def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None: ...
 
 
+class SeveralPlaces(Protocol):
+    """The module of a format that reads several places as one set."""
+
+    @staticmethod
+    def open_several(places: Sequence[str | Path], split: str, wanted: Wanted) -> Source: ...
+
+
 def open_source(
     data: AnyData,
     split: Split = "train",
@@ -42,8 +48,8 @@ def open_source(
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
-    not), CIFAR's binary files, tar archives, images or sounds. Images and sounds that share the stems of their names
-    are read as pairs if `Data.signals` has both. Without a test split, "train" has all samples.
+    not), CIFAR's binary files, tar archives, images, sounds or videos. Images and sounds that share the stems of their
+    names are read as pairs if `Data.signals` has both. Without a test split, "train" has all samples.
     `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
     `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
     its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
@@ -64,14 +70,14 @@ def open_source(
         skip_unreadable=data.skip_unreadable,
         clips=data.clips,
         fps=data.fps,
+        frame_side=data.frame_side,
         copies=data.copies,
     )
-    several = len(data.places) > 1
-    source = (
-        images.open_several(data.places, split, wanted)
-        if several
-        else format.open_source(data.places[0], split, wanted)
-    )
+    place, *others = data.places
+    if others:
+        source = cast(SeveralPlaces, format).open_several(data.places, split, wanted)
+    else:
+        source = format.open_source(place, split, wanted)
     if source is None:
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     if data.fps is not None and source.time is None:
@@ -115,12 +121,15 @@ def _formats() -> dict[str, Format]:
 
 def _format_of_all(data: Data) -> tuple[Format, tuple[str, ...]]:
     """Returns the format that reads all places, and the splits of them together. Raises BadInput if several places are
-    not all folders of images."""
+    neither all folders of images nor all videos."""
     formats_read = [_format_of(place, data.signals) for place in data.places]
     if len(formats_read) > 1:
         for place, (format, _) in zip(data.places, formats_read, strict=True):
-            if format is not cast(Format, images):
-                raise BadInput(f"--data: {place} is no folder of images, and only such folders are read together.")
+            if not hasattr(format, "open_several") or format is not formats_read[0][0]:
+                raise BadInput(
+                    f"--data: {place} cannot be read together with {data.places[0]}; only folders of images can be, or"
+                    " videos."
+                )
     available = {split for _, of_place in formats_read for split in of_place}
     return formats_read[0][0], tuple(split for split in ("train", "test") if split in available)
 

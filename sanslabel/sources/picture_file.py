@@ -102,13 +102,12 @@ class PictureWriter:
 
     def __init__(self, descriptor: int, count: int, channels: int) -> None:
         self.descriptor, self.channels, self.size = descriptor, channels, 0
-        self.table = np.zeros(count, TABLE)
-        self.table["offset"] = ABSENT
+        self.table = _absent(count)
         self.reasons: dict[int, str] = {}
         os.ftruncate(descriptor, 0)
 
     def append(self, index: list[int], pixels: memoryview, table: np.ndarray, reasons: Mapping[int, str]) -> None:
-        """Writes the pictures of the rows `index`, one after the other in `pixels`.
+        """Writes the pictures of the rows `index`, one after the other in `pixels`. The table grows with the rows.
 
         Offsets in `table` count from the beginning of `pixels`. Raises OSError if the pictures cannot be written; then
         the file contains none of them.
@@ -118,19 +117,28 @@ class PictureWriter:
         except OSError:
             os.ftruncate(self.descriptor, self.size)
             raise
+        if (more := max(index, default=-1) + 1 - len(self.table)) > 0:
+            self.table = np.concatenate([self.table, _absent(max(more, len(self.table)))])
         moved = table.copy()
         moved["offset"][table["offset"] >= 0] += self.size
         self.table[index] = moved
         self.reasons |= reasons
         self.size += pixels.nbytes
 
-    def finish(self) -> None:
-        """Writes the table, and waits until all is on the disk. Raises OSError."""
+    def finish(self, count: int | None = None) -> None:
+        """Writes the table, or its first `count` rows, and waits until all is on the disk. Raises OSError."""
+        self.table = self.table[:count]
         table, reasons = self.table.tobytes(), json.dumps(self.reasons).encode()
         digest = hashlib.sha256(table + reasons).digest()
         footer = _FOOTER.pack(_MARK, self.channels, len(self.table), self.size, len(reasons), digest)
         _write(self.descriptor, table + reasons + footer, self.size)
         os.fsync(self.descriptor)
+
+
+def _absent(count: int) -> np.ndarray:
+    table = np.zeros(count, TABLE)
+    table["offset"] = ABSENT
+    return table
 
 
 def _received(shared: Any) -> PictureFile:

@@ -53,6 +53,8 @@ class Wanted(NamedTuple):
     """True if pictures are frames, and each folder of them is a clip"""
     fps: float | None = None
     """most frames a second that are kept of a video, and the rate of folders of frames"""
+    frame_side: int | None = None
+    """the shorter side in pixels to which frames of videos are reduced"""
     copies: bool = False
     """True to count each copy of an image file as a sample of its own"""
 

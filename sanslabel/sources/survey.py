@@ -69,7 +69,7 @@ def survey(store: Store, wanted: Wanted) -> Survey:
     channels = wanted.channels or _channels(store, looked)
     if unfit := {file.header.channels for file in looked} - {channels, *({1, 3} if channels in (1, 3) else ())}:
         raise BadInput(conversion_advice(str(store.location), channels, max(unfit)))
-    side = wanted.image_size or _side([min(file.header.size) for file in looked])
+    side = wanted.image_size or default_side([min(file.header.size) for file in looked])
     levels = wanted.levels or _levels(store, looked, channels)
     return Survey(side, channels, levels, tuple(_remarks(looked, channels, levels, wanted)))
 
@@ -101,7 +101,8 @@ def _channels(store: Store, looked: Sequence[_Looked]) -> int:
     return next(iter(kinds))
 
 
-def _side(lengths: Sequence[int]) -> int:
+def default_side(lengths: Sequence[int]) -> int:
+    """Returns the side in pixels to train at for pictures with these shorter sides."""
     side = min(LARGEST_DEFAULT, int(median(lengths)))
     return side // 8 * 8 if side >= 32 else side
 

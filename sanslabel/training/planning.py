@@ -119,6 +119,7 @@ def resolve_plan(
         skip_unreadable=settings.skip_unreadable,
         near=settings.near,
         fps=settings.fps,
+        frame_side=None if source.pictures is None else source.pictures.store.side,
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,

@@ -97,6 +97,8 @@ def train(
         raise BadInput("--out: name a run folder, so that restarted processes (--max-restarts) find it.")
     device = chosen_device(chosen.device)
     check_together(device, chosen)
+    if chosen.image_size is not None:
+        data = replace(data, frame_side=round(chosen.image_size * recipe.decode_factor))
     given = open_source(data, "train", image_size=chosen.image_size)
     given = with_decode_factor(given, recipe.decode_factor)
     source = paired(without_measured(given, data) if instance.learns_from_labels else given, chosen.near)

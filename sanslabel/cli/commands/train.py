@@ -26,8 +26,8 @@ class Choices:
     """The flags for the data, the encoder, the recipe and the run folder."""
 
     data: tuple[str, ...] = ()
-    """a folder of images, or several; a file or folder of arrays (IDX, CIFAR, .npy, .npz); or fashion (the default),
-    digits or fashion-mnist. With --recipe toy: spiral, moons or ring"""
+    """a folder of images, or several; a video, or a folder of videos; a file or folder of arrays (IDX, CIFAR, .npy,
+    .npz); or fashion (the default), digits or fashion-mnist. With --recipe toy: spiral, moons or ring"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.store import name_below, open_regular
 
 
@@ -22,6 +23,14 @@ class Files:
     location: Path
     names: list[str]
     """paths relative to the folder"""
+
+    @property
+    def side(self) -> None:
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self)
 
     @property
     def first_status(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The image and sound files below a folder, remembered between runs so that a million of them are listed once."""
+"""The image, sound and video files below a folder, remembered between runs, so that a million are listed once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,6 +19,11 @@ from sanslabel.errors import BadInput
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"})
 """suffixes of sound files"""
+VIDEOS = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".wmv", ".flv"}
+    | {".3gp", ".3g2"}
+)
+"""suffixes of video files"""
 UNREAD = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".pdf", ".eps", ".dcm", ".exr"}
     | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
@@ -50,10 +55,15 @@ class Listing(NamedTuple):
     count as "other" """
     sounds: Sequence[str] = ()
     """sorted paths of all files with a sound's suffix"""
+    videos: Sequence[str] = ()
+    """sorted paths of all files with a video's suffix"""
 
     @property
-    def kind(self) -> Literal["pictures", "sounds", "both"]:
-        """Returns the kind of files to read. If one file in eleven or fewer is of the other kind, it is left out."""
+    def kind(self) -> Literal["pictures", "sounds", "both", "videos"]:
+        """Returns the kind of files to read. If one file in eleven or fewer is of the other kind, it is left out.
+        Videos are read only if there is nothing else."""
+        if self.videos and not self.names and not self.sounds:
+            return "videos"
         if not self.sounds or STRAY * len(self.sounds) < len(self.names):
             return "pictures"
         return "sounds" if STRAY * len(self.names) < len(self.sounds) else "both"
@@ -61,15 +71,24 @@ class Listing(NamedTuple):
     @property
     def without_sounds(self) -> dict[str, int]:
         """Returns the number of files that are neither pictures nor sounds, by suffix as in `left_out`."""
-        others = {suffix: count for suffix, count in self.left_out.items() if suffix not in SOUNDS}
-        others[OTHER] = others.get(OTHER, 0) - len(self.sounds) + sum(self.left_out.get(suffix, 0) for suffix in SOUNDS)
-        return {suffix: count for suffix, count in others.items() if count > 0}
+        return self._left_out_without(SOUNDS, len(self.sounds))
 
     @property
     def of_sounds(self) -> Listing:
         """Returns the sounds as the files, with the pictures among those that are left out."""
         pictures = Counter(os.path.splitext(name)[1].lower() for name in self.names)
         return Listing(list(self.sounds), {**self.without_sounds, **pictures})
+
+    @property
+    def of_videos(self) -> Listing:
+        """Returns the videos as the files."""
+        return Listing(list(self.videos), self._left_out_without(VIDEOS, len(self.videos)))
+
+    def _left_out_without(self, suffixes: Collection[str], count: int) -> dict[str, int]:
+        """Returns the numbers of `left_out` without those of `count` files that have these suffixes."""
+        others = {suffix: number for suffix, number in self.left_out.items() if suffix not in suffixes}
+        others[OTHER] = others.get(OTHER, 0) - count + sum(self.left_out.get(suffix, 0) for suffix in suffixes)
+        return {suffix: number for suffix, number in others.items() if number > 0}
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -113,7 +132,10 @@ def listing(root: Path) -> Listing:
     files = _remembered(root, memory)
     if files is None:
         files, folders = _walked(root)
-        if len(files.names) + len(files.sounds) >= REMEMBERED_FROM and folders.times.max() < now - SETTLED:
+        if (
+            len(files.names) + len(files.sounds) + len(files.videos) >= REMEMBERED_FROM
+            and folders.times.max() < now - SETTLED
+        ):
             _remember(files, folders, memory)
     if heic := sum(files.left_out.get(suffix, 0) for suffix in (".heic", ".heif")):
         warnings.warn(f"{root}: {heic:,} HEIC pictures are left out; convert them to JPEG to use them", stacklevel=2)
@@ -129,10 +151,12 @@ def cache_folder() -> Path:
 def _walked(root: Path) -> tuple[Listing, _Folders]:
     files: list[str] = []
     sounds: list[str] = []
+    videos: list[str] = []
     others = Counter[str]()
     folders: list[tuple[str, int]] = []
     visited: set[tuple[int, int]] = set()
     pending, links = [""], []
+    kinds = ((SUFFIXES, files), (SOUNDS, sounds), (VIDEOS, videos))
     while pending or links:
         folder = pending.pop() if pending else links.pop()  # links last, so that a folder gets its path without links
         try:
@@ -153,13 +177,14 @@ def _walked(root: Path) -> tuple[Listing, _Folders]:
                         continue
                     suffix = os.path.splitext(path)[1].lower()
                     others[suffix] += suffix not in SUFFIXES
-                    of_kind = files if suffix in SUFFIXES else sounds if suffix in SOUNDS else None
+                    of_kind = next((names for suffixes, names in kinds if suffix in suffixes), None)
                     if of_kind is not None and (os.path.isfile(entry.path) if link else entry.is_file()):
                         of_kind.append(path)
         except OSError as error:
             raise BadInput(f"{root / folder} cannot be listed ({error.strerror}); make it readable.") from error
     changed = np.array([changed for _, changed in folders], np.int64)
-    return Listing(sorted(files), _frequent(+others), sorted(sounds)), _Folders([path for path, _ in folders], changed)
+    listed = Listing(sorted(files), _frequent(+others), sorted(sounds), sorted(videos))
+    return listed, _Folders([path for path, _ in folders], changed)
 
 
 def _frequent(others: Counter[str]) -> dict[str, int]:
@@ -191,7 +216,8 @@ def _remembered(root: Path, memory: Path) -> Listing | None:
                     return None
             suffixes, counts = unpacked_strings(content["suffixes"]), content["counts"].tolist()
             left_out = dict(zip(suffixes, counts, strict=True))
-            return Listing(unpacked_strings(content["paths"]), left_out, unpacked_strings(content["sounds"]))
+            names, sounds, videos = (unpacked_strings(content[name]) for name in ("paths", "sounds", "videos"))
+            return Listing(names, left_out, sounds, videos)
     except Exception:  # missing or damaged in any way: list again
         return None
 
@@ -202,6 +228,7 @@ def _remember(files: Listing, folders: _Folders, memory: Path) -> None:
         format=np.array(FORMAT),
         paths=packed_strings(files.names),
         sounds=packed_strings(list(files.sounds)),
+        videos=packed_strings(list(files.videos)),
         suffixes=packed_strings(list(files.left_out)),
         counts=np.array(list(files.left_out.values()), np.int64),
         folders=packed_strings(folders.paths),

@@ -28,6 +28,16 @@ class Store(Protocol):
         """Returns the relative path of each file, with forward slashes."""
         ...
 
+    @property
+    def side(self) -> int | None:
+        """Returns the pixels to which the shorter side of larger pictures has been reduced; None for original files."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 of the content, which copies of the data share."""
+        ...
+
     def name_of(self, path: str) -> str | None:
         """Returns the name that an absolute path has in the store, whether or not there is a file of this name; None
         for a path that leads elsewhere."""

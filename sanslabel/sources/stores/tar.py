@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.store import name_below
 from sanslabel.sources.stores.tar_headers import READ, read_at
 from sanslabel.sources.stores.tar_index import Shard
@@ -51,6 +52,14 @@ class Members:
         archive = _ARCHIVES.open(self.shards[shard], self.states[shard])
         member = _Content(archive, int(self.offset[index]), int(self.size[index]))
         return cast(BinaryIO, io.BufferedReader(member, _BUFFER))
+
+    @property
+    def side(self) -> None:
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self)
 
     @property
     def first_status(self) -> np.ndarray:
