@@ -88,7 +88,6 @@ def test_an_import_turned_round_is_found():
 def test_only_the_packages_that_the_project_names_are_imported():
     allowed = {"sanslabel", "torch", "numpy", "PIL", "safetensors", "rich"}
     extras = {
-        "av",
         "matplotlib",
         "pyarrow",
         "scipy",

@@ -65,6 +65,9 @@ class Frame:
     """PyAV's frame, whose buffer the decoder uses again later"""
     damaged: bool
     """True if parts of it could not be decoded"""
+    reducers: tuple[Any, Any]
+    """PyAV's reducers of frames to pixels and to thumbnails, which all frames of a file share: making them takes longer
+    than reducing a frame"""
 
     def pixels(self, channels: int, side: int) -> np.ndarray:
         """Returns upright pixels with the shorter side reduced to `side`, (C, H, W) uint8."""
@@ -75,13 +78,19 @@ class Frame:
         scale = min(1.0, side / shorter)
         width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
         matrix = None if frame.colorspace != UNSPECIFIED else "ITU709" if frame.height >= HD else "ITU601"
-        reduced = frame.reformat(
-            width,
-            height,
-            "rgb24" if channels == 3 else "gray",
-            src_colorspace=matrix,
-            interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
-        ).to_ndarray()
+        reduced = (
+            self.reducers[0]
+            .reformat(
+                frame,
+                width,
+                height,
+                "rgb24" if channels == 3 else "gray",
+                src_colorspace=matrix,
+                interpolation=Interpolation.AREA | Interpolation.ACCURATE_RND,
+                threads=1,
+            )
+            .to_ndarray()
+        )
         turned = np.rot90(reduced, round(frame.rotation / 90))
         return np.ascontiguousarray(turned[None] if channels == 1 else turned.transpose(2, 0, 1))
 
@@ -89,7 +98,8 @@ class Frame:
         """Returns the whole frame in gray, (18, 32) uint8, not turned."""
         from av.video.reformatter import Interpolation
 
-        return self.av_frame.reformat(*THUMBNAIL, "gray", interpolation=Interpolation.AREA).to_ndarray()
+        area, reducer = Interpolation.AREA, self.reducers[1]
+        return reducer.reformat(self.av_frame, *THUMBNAIL, "gray", interpolation=area, threads=1).to_ndarray()
 
 
 UNSPECIFIED = 2
@@ -206,7 +216,9 @@ def _frames_from_here(container: Any, stream: Any, damage: Damage | None = None)
     """Yields the frames from the container's position on. Packets that cannot be decoded are passed over."""
     from av.error import EOFError as End
     from av.error import FFmpegError
+    from av.video.reformatter import VideoReformatter
 
+    reducers = VideoReformatter(), VideoReformatter()
     damage = damage or Damage()
     start, last, packets = _start(container), 0.0, container.demux(stream)
     step = 1 / float(stream.average_rate or 25)
@@ -228,7 +240,7 @@ def _frames_from_here(container: Any, stream: Any, damage: Damage | None = None)
                 continue
             stamp = frame.pts if frame.pts is not None else frame.dts
             last = last + step if stamp is None else float(stamp * stream.time_base) - start
-            yield Frame(last, frame, bool(frame.is_corrupt))
+            yield Frame(last, frame, bool(frame.is_corrupt), reducers)
         if packet is None:
             return
 
