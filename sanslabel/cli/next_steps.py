@@ -58,7 +58,7 @@ def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured:
     if not embedded:
         other = "simclr" if plan.method == "vicreg" else "vicreg"
         words = repeated(arguments) or ["--data", *([plan.data] if isinstance(plan.data, str) else plan.data)]
-        yield shlex.join(["sanslabel", "train", other, *words]), "another method, the same pictures"
+        yield shlex.join(["sanslabel", "train", other, *words]), "another method, the same data"
     else:
         yield f"sanslabel train {plan.method} --data FOLDER", "your own pictures; no labels needed"
     yield "sanslabel methods", "all methods"

@@ -202,7 +202,8 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
         }[stopped]
     if question.batch_given is None:
         smaller = choice.batch < min(question.batch, question.samples)
-        reasons["batch"] = "as the recipe has it" if choice.batch == question.batch else "all pictures at once"
+        every = f"all {'pictures' if question.side else 'samples'} at once"
+        reasons["batch"] = "as the recipe has it" if choice.batch == question.batch else every
         if smaller:
             reasons["batch"] = f"for {counted(per_epoch, 'step')} an epoch"
     if question.epochs_given is None:
