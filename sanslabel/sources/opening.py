@@ -71,6 +71,7 @@ def open_source(
         clips=data.clips,
         fps=data.fps,
         frame_side=data.frame_side,
+        signals=tuple(data.signals),
         copies=data.copies,
     )
     place, *others = data.places

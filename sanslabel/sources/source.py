@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     """most frames a second that are kept of a video, and the rate of folders of frames"""
     frame_side: int | None = None
     """the shorter side in pixels to which frames of videos are reduced"""
+    signals: tuple[str, ...] = ("image",)
+    """signals that the method reads"""
     copies: bool = False
     """True to count each copy of an image file as a sample of its own"""
 

@@ -29,13 +29,14 @@ from sanslabel.sources.labeled_files import labeled_files
 from sanslabel.sources.picture_file import TABLE, UNREADABLE, PictureFile, PictureWriter
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.remarks import first_names
-from sanslabel.sources.source import Wanted, tolerated
+from sanslabel.sources.source import Source, Wanted, tolerated
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.frames import Frames
 from sanslabel.sources.stores.listing import cache_folder, packed_strings, remember_arrays, unpacked_strings
 from sanslabel.sources.stores.store import Unreadable
 from sanslabel.sources.survey import default_side
 from sanslabel.sources.video_file import EXACT, FRAMES, Damage, Frame, frames, has_color, video_file
+from sanslabel.sources.with_sounds import with_sound_tracks
 from sanslabel.wording import counted
 
 KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG or others"
@@ -84,10 +85,8 @@ class Times(NamedTuple):
     facts: Facts
 
 
-def frames_from(
-    store: Files, name: str, split: str, prefixes: Mapping[str, tuple[str, ...]], wanted: Wanted
-) -> ImagesFrom:
-    """Returns the frames of the videos of one split, or of "all".
+def frames_from(store: Files, name: str, split: str, prefixes: Mapping[str, tuple[str, ...]], wanted: Wanted) -> Source:
+    """Returns the frames of the videos of one split, or of "all", with the sound around them if a method reads sound.
 
     prefixes: the folders of each split, with their slashes, and the videos that lie in none. Sub-folders are classes,
     see `labeled_files`. A shot is a group: it ends at a hard cut. Raises BadInput if there are no videos, if too many
@@ -102,7 +101,7 @@ def frames_from(
         raise BadInput(f"{place}: has {counted(len(times.time), 'frame')}, and training needs two; give longer videos.")
     names = [f"{videos.names[v]}#t={t:.3f}" for v, t in zip(times.video.tolist(), times.time.tolist(), strict=True)]
     size = wanted.image_size or default_side(_shorter(times.facts))
-    return ImagesFrom(
+    source = ImagesFrom(
         name=name,
         split=split,
         store=Frames(videos, names, times.video, times.time, np.arange(len(names)), pictures, side),
@@ -116,6 +115,7 @@ def frames_from(
         labels_sha256="" if wanted.labels is None else wanted.labels.sha256,
         skip_unreadable=wanted.skip_unreadable,
     )
+    return with_sound_tracks(source, videos, times.video, times.time) if "audio" in wanted.signals else source
 
 
 def _kept(videos: Files, name: str, wanted: Wanted) -> tuple[Times, PictureFile, int]:

@@ -341,3 +341,26 @@ def test_what_a_header_announces_is_refused_before_memory_is_taken(tmp_path, ann
     file.write_bytes(content)
     with pytest.raises(Unreadable, match=r"announces 1,000,000,000 frames|60,000 x 60,000 pixels are too large"):
         video_file(file)
+
+
+def test_frames_have_the_sound_around_them_for_a_method_that_reads_both(tmp_path):
+    """In the first second there is silence, then a tone."""
+    import av
+
+    file = tmp_path / "a.mp4"
+    wave = np.concatenate([np.zeros(32_000), 0.5 * np.sin(np.arange(48_000) / 16_000 * 2 * np.pi * 440)])
+    with av.open(str(file), "w") as container:
+        video, audio = container.add_stream("libx264", rate=10), container.add_stream("aac", rate=16_000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for frame in moving(50):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        sound = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], format="fltp", layout="mono")
+        sound.rate = 16_000
+        container.mux(audio.encode(sound))
+        for stream in (video, audio):
+            container.mux(stream.encode())
+    both = open_source(Data((file,), signals=("image", "audio")), image_size=32)
+    assert set(both.inputs) == {"image", "audio"}
+    assert 38 <= len(both) <= 41  # frames a second or more before the tone are left out
+    assert both.time.min() > 0.8
+    assert set(opened(file).inputs) == {"image"}
