@@ -53,6 +53,8 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
     batch = f"batch {plan.batch:,}{share if plan.world_size > 1 else ''}"
     steps = counted(plan.samples // plan.batch * plan.epochs, "step")
     yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
+    if plan.near:
+        yield f"pairs: the second view is drawn from another frame of the shot, up to {plan.near:g} s away (--near)"
     if pictures is not None and pictures.decode_factor > DECODE_FACTOR:
         takes = readable_bytes(pictures.canvas_bytes * plan.batch // plan.world_size)
         yield (
