@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Cell:
     """True if it is the best value of its column"""
     title: str = ""
     """longer form of the text, which appears under the pointer"""
+
+
+class Frame(NamedTuple):
+    """A frame of a filmstrip."""
+
+    thumbnail: str
+    """WebP in base64"""
+    name: str
+    time: str
+    """the time in its clip, with its unit"""
 
 
 def table(
@@ -58,6 +69,12 @@ def strips(pictures: Mapping[str, str]) -> str:
     return f'<figure class="strip">{cells}</figure>' if cells else ""
 
 
+def film(lines: Iterable[Sequence[Frame]]) -> str:
+    """Returns the HTML of rows of frames with their names and times. The first of each row stands apart."""
+    cells = "".join(f'<div class="film">{"".join(map(_frame, line))}</div>' for line in lines)
+    return f'<div class="films">{cells}</div>' if cells else ""
+
+
 def players(sounds: Sequence[str]) -> str:
     """Returns the HTML of a player for each sound, which is given as a data URI."""
     cells = "".join(
@@ -76,6 +93,14 @@ def details(summary: str, *blocks: str) -> str:
     """Returns HTML that is folded until a reader opens it; nothing if all of its blocks are empty."""
     content = "\n".join(block for block in blocks if block)
     return f"<details><summary>{escape(summary)}</summary>\n{content}</details>" if content else ""
+
+
+def _frame(frame: Frame) -> str:
+    name = escape(frame.name)
+    return (
+        f'<figure title="{name}"><img src="data:image/webp;base64,{frame.thumbnail}" alt="{name}">'
+        f'<figcaption class="dim">{escape(frame.time)}</figcaption></figure>'
+    )
 
 
 def _cell(cell: str | Cell) -> Cell:

@@ -54,6 +54,35 @@ def nearest(unit: Tensor, count: int = NEIGHBORS) -> Nearest:
     return Nearest(torch.cat(index), torch.cat(distances))
 
 
+class Strip(NamedTuple):
+    """A frame and the nearest frames of other moments."""
+
+    frame: int
+    nearest: Sequence[int]
+    """the nearest first"""
+
+
+def filmstrips(unit: Tensor, group: Tensor, time: Tensor, count: int, length: int, away: float) -> list[Strip]:
+    """Returns up to `count` frames, evenly spaced among all, each with the nearest frames by cosine.
+
+    unit: (n, D) of length 1; group, time: (n,), the clip of each frame and its seconds. Each of the `length` nearest is
+    at least `away` seconds from the frame and from the others, if they are of one clip.
+    """
+    strips = []
+    for frame in torch.linspace(0, len(unit) - 1, min(count, len(unit))).round().long().tolist():
+        cosine = unit @ unit[frame]
+        chosen = [frame]
+        for _ in range(length):
+            last = chosen[-1]
+            cosine[(group == group[last]) & ((time - time[last]).abs() < away)] = -torch.inf
+            cosine[last] = -torch.inf
+            if cosine.max() == -torch.inf:
+                break
+            chosen.append(int(cosine.argmax()))
+        strips.append(Strip(frame, chosen[1:]))
+    return [strip for strip in strips if strip.nearest]
+
+
 def most_unusual(near: Nearest, count: int) -> list[int]:
     """Returns the pictures that are farthest from their neighbors on average, the farthest first."""
     if not near.index.numel():

@@ -20,7 +20,17 @@ from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report.charts import Chart, chart, color_scale
 from sanslabel.report.colors import GRAY, hues_of
-from sanslabel.report.neighborhoods import Cluster, Nearest, Pair, clustered, most_alike, most_unusual, nearest
+from sanslabel.report.neighborhoods import (
+    Cluster,
+    Nearest,
+    Pair,
+    Strip,
+    clustered,
+    filmstrips,
+    most_alike,
+    most_unusual,
+    nearest,
+)
 from sanslabel.report.options import Options
 from sanslabel.report.thumbnails import common_folder, links, thumbnails
 from sanslabel.run_folder import RunFolder, data_of_run
@@ -32,6 +42,8 @@ EXAMPLES = 8
 """pictures of each cluster"""
 UNUSUAL, PAIRS = 16, 12
 """unusual pictures, and pairs of alike ones"""
+STRIPS, STRIP, AWAY = 8, 7, 1.0
+"""frames that the filmstrip shows, the nearest frames of each, and the seconds that these are away in one clip"""
 WIDE, TALL = 14, 9
 """pictures that fit side by side and one below the other on the map"""
 ALGORITHMS = {
@@ -78,6 +90,10 @@ class PictureMap:
     unusual: Sequence[int]
     pairs: Sequence[Pair]
     clusters: Sequence[Cluster]
+    times: Sequence[float]
+    """seconds of each frame since the start of its clip; empty for pictures without time"""
+    strips: Sequence[Strip]
+    """frames with the nearest frames of other moments; empty for pictures without time"""
     spread: Sequence[int]
     """pictures that the map shows as pictures, since they do not overlap"""
     spectrum: Sequence[float]
@@ -113,6 +129,7 @@ def picture_map(folder: RunFolder, options: Options, log: Callable[[str], None])
     if find_spec("sklearn") is not None:
         groups["cluster"], clusters = clustered(unit, labels, CLUSTERS, EXAMPLES, options.seed)
     near = nearest(unit)
+    times = None if points.source.time is None else points.source.time.cpu()[points.samples]
     names = [points.source.id(int(sample)) for sample in points.samples]
     shared = common_folder(names)
     return PictureMap(
@@ -127,6 +144,8 @@ def picture_map(folder: RunFolder, options: Options, log: Callable[[str], None])
         unusual=most_unusual(near, UNUSUAL),
         pairs=most_alike(near, PAIRS),
         clusters=clusters,
+        times=[] if times is None else times.tolist(),
+        strips=[] if times is None else filmstrips(unit, _clips(points), times, STRIPS, STRIP, AWAY),
         spread=_spread(positions),
         spectrum=values.tolist() if (values := spectrum(points.features))[0] > 0 else [],
     )
@@ -160,6 +179,12 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
         sentence += "; training did not use these"
     sentence += ". Neighbors come from the same ones. The encoder reads the largest central square of each."
     return Points(source, features[""].cpu(), index, encoder.reads, sentence)
+
+
+def _clips(points: Points) -> Tensor:
+    """Returns the clip of each picture, (n,)."""
+    assert points.source.group is not None
+    return points.source.group.cpu()[points.samples]
 
 
 def drawn_positions(length: int, count: int, seed: int, stream: Stream) -> Tensor:
