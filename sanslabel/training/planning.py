@@ -77,6 +77,8 @@ def resolve_plan(
     if image is None and settings.image_size is not None:
         raise BadInput(f"--image-size: is a size of pictures, and {data} has none; leave it out.")
     source.order_of(method.stretch)
+    if settings.near and method.stretch > 1:
+        raise BadInput(f"--near: {name} compares frames within a batch and reads no partners; leave --near out.")
     size = settings.image_size or (max(image.height, image.width) if isinstance(image, ImageSpec) else 0)
     weights, teacher = _given(settings.weights), _given(settings.teacher)
     _check_given(name, method, settings)

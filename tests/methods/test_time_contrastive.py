@@ -3,8 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import sanslabel
 from sanslabel import encoders
 from sanslabel.engine import optimize, players_of
 from sanslabel.errors import BadInput
@@ -110,3 +112,22 @@ def test_nothing_is_learned_where_nothing_moves():
     _, batch = next(stream(source))
     assert figures_of_data(batch)["frame_difference"] == 0
     assert figures_of_data(next(stream(clips_of_digits()))[1])["frame_difference"] > 0.005
+
+
+def test_a_run_on_clips_gives_the_same_bits_again_and_refuses_partners(tmp_path):
+    source = clips_of_digits(count=4, length=12)
+    for row in range(len(source)):
+        path = tmp_path / "clips" / f"{row // 12}" / f"{row % 12}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(source.images[row, 0].numpy()).save(path)
+    options = {"encoder": {"name": "mlp", "hidden": [16]}, "image_size": 8, "workers": 0, "precision": "float32"}
+    options |= {"batch": 24, "epochs": 2, "fps": 30.0}
+    run = sanslabel.train(tmp_path / "clips", METHOD, out=tmp_path / "run", **options)
+    weights = [sanslabel.load_encoder(run.path).state_dict()]
+    again = sanslabel.train(tmp_path / "clips", METHOD, out=tmp_path / "again", **options)
+    weights.append(sanslabel.load_encoder(again.path).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    with pytest.raises(BadInput, match="time_contrastive compares frames within a batch and reads no partners; leave"):
+        sanslabel.train(tmp_path / "clips", METHOD, out=tmp_path / "paired", near=0.1, **options)
+    with pytest.raises(BadInput, match="digits: has no time, and the method learns from frames of clips"):
+        sanslabel.train("digits", METHOD, out=tmp_path / "digits", epochs=1, batch=32)
