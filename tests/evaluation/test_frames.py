@@ -1,12 +1,17 @@
 """Protocols of frames: near_far, shots and order, against loops, known answers and controls that fail."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import cosine_similarity
 
+import sanslabel
 from sanslabel.errors import BadInput
+from sanslabel.evaluation import Unlabeled
 from sanslabel.evaluation.clip_scores import clip_means
 from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.features import Division, Features, Frames
@@ -241,3 +246,41 @@ def test_means_and_gains_are_those_of_clips():
     gain = mean_gain("pixels", torch.tensor([0.5, 0.7, 0.9]), torch.tensor([0.4, 0.5, 0.6]))
     assert (gain.over, gain.value) == ("pixels", pytest.approx(20))
     assert (gain.low, gain.high) == (pytest.approx(20 - 4.303 * 10 / 3**0.5, abs=0.01), pytest.approx(44.84, abs=0.01))
+
+
+@pytest.fixture(scope="module")
+def clips_run(tmp_path_factory):
+    """A run on ten clips without labels, in which a bright column moves to the right, and each clip has its own row."""
+    root = tmp_path_factory.mktemp("clips")
+    for clip in range(10):
+        (root / "data" / f"clip{clip}").mkdir(parents=True)
+        for frame in range(8):
+            pixels = np.zeros((8, 8), np.uint8)
+            pixels[:, frame] = 255
+            pixels[clip % 8] = 100 + 10 * clip
+            Image.fromarray(pixels).save(root / "data" / f"clip{clip}" / f"{frame}.png")
+    options = {"image_size": 8, "encoder": {"name": "mlp", "hidden": [16]}, "batch": 16, "epochs": 1, "workers": 0}
+    return sanslabel.train(root / "data", fps=4.0, out=root / "run", precision="float32", **options)
+
+
+def test_clips_without_labels_are_measured_and_other_protocols_skipped(clips_run):
+    protocols = ("knn", NearFar(near=0.3, far=1.0), Shots(away=0.5))
+    with pytest.warns(UserWarning, match=r"protocols='knn': .*has no labels"):
+        scores = sanslabel.evaluate(clips_run.path, protocols=protocols)
+    assert {score.protocol for score in scores} == {"near_far", "shots"}
+    assert {score.split for score in scores} == {"a fifth of the clips"}
+    assert {score.trained_on for score in scores} == {"without labels"}
+    assert {score.n_test for score in scores} == {16}, "two of the ten clips"
+    named = {score.representation for score in scores}
+    assert named == {"chance", "pixels", "random encoder", TRAINED}
+    assert all(score.gains for score in scores if score.representation == TRAINED)
+    written = json.loads((clips_run.path / "evaluation" / "data.json").read_text())
+    assert len(written["scores"]) == len(scores)
+    assert "Near frames closer than others (AUROC in %) on 16 images (a fifth of the clips" in str(scores)
+    with pytest.raises(Unlabeled):
+        sanslabel.evaluate(clips_run.path, protocols="knn")
+
+
+def test_pictures_without_time_are_refused_in_one_sentence(run):
+    with pytest.raises(NotMeasurable, match="protocols='shots': digits has no time; name a video, or leave it out"):
+        sanslabel.evaluate(run, protocols="shots")
