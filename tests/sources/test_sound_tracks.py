@@ -9,7 +9,7 @@ from PIL import Image
 
 from sanslabel.batch import Audio
 from sanslabel.errors import BadInput
-from sanslabel.sources import Request, open_source
+from sanslabel.sources import Data, Pairs, Request, open_source
 from sanslabel.sources.sound_track import track_blocks
 from sanslabel.sources.sounds import WINDOW, windows_around
 from sanslabel.sources.stores.files import Files
@@ -114,3 +114,18 @@ def test_frames_have_the_sound_around_them(tmp_path):
     assert any("Videos without sound that can be read: 1 (mute.mkv)." in remark for remark in source.remarks)
     with pytest.raises(BadInput, match=r"no video has sound that can be read \(mute.mkv: has no sound track\)"):
         with_sound_tracks(frames, Files(tmp_path / "v", ["mute.mkv"]), np.zeros(4, int), np.zeros(4))
+
+
+def test_a_video_has_its_sound_for_methods_of_both(tmp_path):
+    video(tmp_path / "v/a.mkv", 0.3 * np.sin(np.arange(144_000) / 20))
+    plain = open_source(tmp_path / "v")
+    assert set(plain.inputs) == {"image"}
+    source = open_source(Data((tmp_path / "v",), signals=("image", "audio")))
+    assert set(source.inputs) == {"image", "audio"}
+    assert len(source) == len(plain)
+    assert torch.equal(source.time, plain.time)
+    loaded = source.load(Request(torch.arange(3)))
+    assert loaded.signals["audio"].waves.shape == (3, 1, WINDOW)
+    assert torch.equal(loaded.images.pixels, plain.load(Request(torch.arange(3))).images.pixels)
+    near = Pairs(base=source, near=1.0).load(Request(torch.arange(3)))
+    assert set(near.signals) == {"image", "partner", "audio"}
