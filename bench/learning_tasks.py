@@ -45,7 +45,7 @@ class Setting:
     def choices(self) -> dict[str, dict[str, Any]]:
         """Returns the encoders of all methods by name, each with the options of the first recipe that has it."""
         chosen: dict[str, dict[str, Any]] = {}
-        for method in methods.names():
+        for method in of_images():
             name = self.encoder_of(method)
             chosen.setdefault(name, options if (options := _of_recipe(method))["name"] == name else {"name": name})
         return chosen
@@ -81,6 +81,12 @@ CPU = Setting(
     },
 )
 CUDA = Setting("One GPU, longer", 60_000, "resnet18", "vit_tiny", epochs=100)
+
+
+def of_images() -> list[str]:
+    """Returns the methods that learn from single images. Others need frames with times, or sounds."""
+    chosen = {name: methods.method_class(name)() for name in methods.names()}
+    return [name for name, method in chosen.items() if method.stretch == 1 and method.signals == ("image",)]
 
 
 @dataclass(frozen=True)

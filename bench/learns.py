@@ -44,12 +44,13 @@ from bench.learning_tasks import (
     Setting,
     Task,
     missing,
+    of_images,
     read_lines,
     tasks,
     with_present_settings,
 )
 from bench.machine import commit
-from sanslabel import checkpoint, methods
+from sanslabel import checkpoint
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.protocols.knn import KNN
@@ -207,7 +208,7 @@ def principal_components(pixels: Features, counts: dict[str, int]) -> dict[str, 
 def widths(seed: int, setting: Setting, data: str, device: str) -> dict[str, int]:
     """Returns the outputs of the encoders, each width once, by the name of an encoder or of a method with a code."""
     found: dict[int, str] = {}
-    for task in tasks([name for name in methods.names() if name != "supervised"], [seed], setting, trains=False):
+    for task in tasks([name for name in of_images() if name != "supervised"], [seed], setting, trains=False):
         session = session_of(Path(), task, setting, data, device)
         for name, encoder in session.method.encoders(session.net).items():
             width: Any = encoder.width
@@ -271,7 +272,7 @@ def rendered() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", default=[*BASELINES, *methods.names()], metavar="METHOD")
+    parser.add_argument("methods", nargs="*", default=[*BASELINES, *of_images()], metavar="METHOD")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side, which share the cores")

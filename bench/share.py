@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import sanslabel
 from bench.interleaving import finish, interleaved, median_seconds, quartiles
+from bench.learning_tasks import of_images
 from bench.markdown import table
 from bench.running import figures, noise, prepared
 from sanslabel import encoders, methods
@@ -51,9 +52,7 @@ FOLDERS = ("views", "losses", "memory", "clustering", "diagnostics")
 
 def cases() -> list[tuple[str, str]]:
     """Returns methods with the sizes of the small recipe, and, if these differ, with the sizes of the paper."""
-    return [
-        (name, sizes) for name in methods.names() for sizes in ("small", "paper") if sizes == "small" or of_paper(name)
-    ]
+    return [(name, sizes) for name in of_images() for sizes in ("small", "paper") if sizes == "small" or of_paper(name)]
 
 
 def of_paper(name: str) -> dict[str, Any]:
@@ -329,7 +328,7 @@ def _size(name: str, value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--methods", nargs="+", default=methods.names())
+    parser.add_argument("--methods", nargs="+", default=of_images())
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--sizes", nargs="+", default=["small", "paper"])
     flags = parser.parse_args()
