@@ -27,7 +27,7 @@ from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Data, Source, batches, open_source, paired
 from sanslabel.sources.cache import cached
 
-SIDE, BATCH, STEPS, TURNS = 32, 256, 6, 5
+SIDE, BATCH, STEPS, TURNS = 32, 128, 3, 5
 FRAMES, HEIGHT, WIDTH = 2000, 720, 1280
 """the video that is made"""
 
@@ -39,8 +39,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
         video = given or made(Path(folder, "made.mp4"))
-        for line in (*decoding(video), stepping(open_source(Data((video,)), image_size=SIDE))):
+        for line in decoding(video):
             print(json.dumps(line), flush=True)
+        print(json.dumps(stepping(open_source(Data((video,)), image_size=SIDE))))
 
 
 def decoding(video: Path) -> Iterator[dict[str, Any]]:

@@ -104,6 +104,12 @@ class Pairs(Source):
         replaced: list[Replaced] = loaded.replaced + partners.replaced
         return Loaded(loaded.index, {**loaded.signals, "partner": partners.images}, replaced, partners.index)
 
+    @property
+    def alone(self) -> int:
+        """Returns the number of samples that are their own partners, since no other one is near."""
+        _, _, first, last = self._neighbors
+        return int((first == last).sum())
+
     def partners(self, index: Tensor, key: int) -> Tensor:
         """Returns the row of each sample's partner, drawn with an epoch's key: rows (n,) -> (n,) int64."""
         in_order, place, first, last = self._neighbors
@@ -138,6 +144,15 @@ class Pairs(Source):
 
 
 def paired(source: Source, near: float | None) -> Source:
-    """Returns the source with partners that are at most `near` seconds away. For None and 0 it is the source itself.
-    Raises BadInput if the samples have no time."""
-    return Pairs(base=source, near=near) if near else source
+    """Returns the source with partners that are at most `near` seconds away. For None and 0 it is the source itself. A
+    remark states how many samples have none. Raises BadInput if the samples have no time, or if all have none."""
+    if not near:
+        return source
+    pairs = Pairs(base=source, near=near)
+    alone = pairs.alone
+    if alone == len(source):
+        raise BadInput(f"--near {near:g}: no sample of {source.name} has another one so near; give a longer time.")
+    if not alone:
+        return pairs
+    remark = f"Without another sample within {near:g} s, and so their own partners: {alone:,} of {len(source):,}."
+    return Pairs(base=replace(source, remarks=(*source.remarks, remark)), near=near)

@@ -238,6 +238,12 @@ def test_frames_that_take_too_much_room_are_refused(tmp_path, monkeypatch):
         opened(file)
 
 
+def test_without_a_size_frames_are_as_large_as_fit(tmp_path, monkeypatch):
+    file = write_video(tmp_path / "a.mp4", moving(4, height=300, width=400))
+    monkeypatch.setattr(module, "room_for_decoded", lambda: 400_000)
+    assert opened(file, image_size=None).store.side == 146
+
+
 def test_a_cut_file_has_the_frames_before_the_cut(tmp_path):
     file = write_video(tmp_path / "a.mkv", moving(60, height=96, width=160), gop=10)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
