@@ -113,9 +113,7 @@ def test_samples_without_a_neighbor_are_counted(digits):
     frames = replace(clips(digits, 8), group=torch.arange(256).clamp(min=4))  # all alone but the first five
     assert paired(frames, 3).remarks[-1] == "Without another sample within 3 s, and so their own partners: 251 of 256."
     assert paired(clips(digits, 8), 3).remarks == digits.remarks
-    with pytest.raises(
-        BadInput, match=r"near=0.5: no sample of digits has another one so near; give a longer time\."
-    ):
+    with pytest.raises(BadInput, match=r"near=0.5: no sample of digits has another one so near; give a longer time\."):
         paired(clips(digits, 8), 0.5)
 
 
