@@ -4,13 +4,14 @@ read a configuration."""
 from sanslabel.losses.adversarial import deception, discrimination
 from sanslabel.losses.barlow_twins import barlow_twins, barlow_twins_terms
 from sanslabel.losses.cross_entropy import cross_entropy
+from sanslabel.losses.cross_modal import cross_modal
 from sanslabel.losses.dino import dino
 from sanslabel.losses.gaussian_kl import gaussian_kl, kl_by_dimension, sampled_kl
 from sanslabel.losses.info_nce import info_nce
 from sanslabel.losses.instance_discrimination import instance_discrimination
 from sanslabel.losses.likelihood import bernoulli_nll, gaussian_nll
 from sanslabel.losses.margin_energy import margin_energy, pull_away
-from sanslabel.losses.nce import chance, nce, partition
+from sanslabel.losses.nce import chance, mean_exponential, nce, partition
 from sanslabel.losses.negative_cosine import negative_cosine
 from sanslabel.losses.nt_xent import nt_xent
 from sanslabel.losses.patch_reconstruction import patch_reconstruction
@@ -32,6 +33,7 @@ __all__ = [
     "chance",
     "covariance_penalty",
     "cross_entropy",
+    "cross_modal",
     "deception",
     "dino",
     "discrimination",
@@ -41,6 +43,7 @@ __all__ = [
     "instance_discrimination",
     "kl_by_dimension",
     "margin_energy",
+    "mean_exponential",
     "nce",
     "near_and_far",
     "negative_cosine",

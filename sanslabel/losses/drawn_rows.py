@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from sanslabel.losses.chunking import chunk_size
 
@@ -23,6 +24,14 @@ def with_shared(negatives: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor
     if drawn is not None and len(drawn) == 1:
         return negatives[drawn[0]], None
     return negatives, drawn
+
+
+def cosines(query: Tensor, positive: Tensor) -> Tensor:
+    """Returns the cosines of queries and their positives: (N, D), of unit length, and (N, D) or (N, P, D), normalized
+    inside -> (N, 1) or (N, P)."""
+    if positive.ndim == 2:
+        return (query * normalize(positive, dim=1)).sum(dim=1, keepdim=True)
+    return (query[:, None] * normalize(positive, dim=2)).sum(dim=2)
 
 
 def sum_over_drawn(query: Tensor, bank: Tensor, drawn: Tensor, temperature: float, total: Sum) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
 
-from sanslabel.losses.drawn_rows import sum_over_drawn, with_shared
+from sanslabel.losses.drawn_rows import cosines, sum_over_drawn, with_shared
 from sanslabel.losses.log_partition import log_partition, log_partition_of_drawn
 from sanslabel.losses.precision import in_float32
 
@@ -26,17 +26,18 @@ def nce(
 
     query, positive: (N, D); negatives: (K, D), shared, or (N, K, D), all normalized inside; samples: n, the size of the
     bank that the K negatives are drawn from uniformly; normalizer: Z, a constant in place of Σ_bank exp(q·m/τ) -> ().
+    A query with P positives has them in (N, P, D), and the mean of their terms is taken.
     drawn: (N, K) int64, the rows of the bank that are each query's negatives, or (1, K), those of all queries.
     `negatives` is then the bank, (n, D), and gets no gradient. The N x K rows are never copied at once.
     P(m) = exp(q·m/τ)/Z, h(m) = P(m) / (P(m) + K/n); the mean over queries of -log h(pos) - Σ_K log(1 - h(neg)).
     ln(1 + K) + K ln(1 + 1/K) if every P is 1/n. Wu et al. 2018 (NPID), eq. 4-8.
     """
-    query, positive = normalize(query, dim=1), normalize(positive, dim=1)
+    query = normalize(query, dim=1)
     negatives, drawn = with_shared(negatives, drawn)
     count = negatives.shape[-2] if drawn is None else drawn.shape[1]  # K
     # h(m) is the sigmoid of q·m/τ - ln Z - ln K/n.
     even = torch.as_tensor(normalizer, dtype=query.dtype, device=query.device).log() + log(count / samples)
-    of_positive = softplus(even - (query * positive).sum(dim=1) / temperature)  # (N,), -log h(pos)
+    of_positive = softplus(even - cosines(query, positive) / temperature).mean(dim=1)  # (N,), -log h(pos)
     if drawn is not None:
 
         def total(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +75,19 @@ def partition(
     else:
         far, count = log_partition_of_drawn(query, negatives, drawn, temperature), drawn.shape[1]
     return torch.logaddexp(near, far).exp().mean() * (samples / (1 + count))
+
+
+@torch.no_grad()
+@in_float32
+def mean_exponential(query: Tensor, bank: Tensor, temperature: float, drawn: Tensor) -> Tensor:
+    """Returns the mean of exp(q·m/τ) over all queries and the negatives of each, without its positive.
+
+    query: (N, D); bank: (n, D), both normalized inside; drawn: (N, K) int64, the rows of the bank that are each query's
+    negatives -> (). For a random bank in many dimensions it is about exp(1/(2 D τ²)). n times this mean is the Z that
+    AVID's authors have in `nce`.
+    """
+    total = log_partition_of_drawn(normalize(query, dim=1), bank, drawn, temperature)  # (N,)
+    return total.exp().mean() / drawn.shape[1]
 
 
 def chance(negatives: int) -> float:

@@ -15,6 +15,7 @@ JOINT = {
     "nt_xent": lambda a, b: losses.nt_xent(a, b, 0.2),
     "info_nce": lambda a, b: losses.info_nce(a, b.detach(), b.detach(), 0.2),
     "instance_discrimination": lambda a, b: losses.instance_discrimination(a, b.detach(), OWN, 0.2),
+    "cross_modal": lambda a, b: losses.cross_modal(a, b, 0.2),
     "nce": lambda a, b: losses.nce(a, b.detach(), b.detach(), 0.2, N, 20.0),
     "barlow_twins": lambda a, b: losses.barlow_twins(a, b),
     "vicreg": lambda a, b: losses.vicreg(a, b),

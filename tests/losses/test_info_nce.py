@@ -109,3 +109,14 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
         loss = info_nce(q, p, n, 0.05)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("drawn", [None, torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(3))])
+def test_several_positives_are_each_compared_with_the_negatives_alone(drawn):
+    """VINCE's form. Where all are equal it is ln(1 + K), whatever the number of positives."""
+    q, several, n = random(5, 4), random(5, 3, 4), random(9, 4)
+    alone = torch.stack([info_nce(q, several[:, place], n, 0.3, drawn) for place in range(3)])
+    assert info_nce(q, several, n, 0.3, drawn).item() == pytest.approx(alone.mean().item(), rel=1e-12)
+    z = random(8)
+    equal = info_nce(z.expand(4, 8), z.expand(4, 4, 8), z.expand(252, 8), 0.1)
+    assert equal.item() == pytest.approx(5.533389, abs=1e-6)

@@ -2,9 +2,9 @@ from math import exp, sinh
 
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 
-from sanslabel.losses import chance, nce, partition
+from sanslabel.losses import chance, mean_exponential, nce, partition
 
 
 def loop(query, positive, negatives, temperature, samples, normalizer):
@@ -119,3 +119,31 @@ def test_half_precision_inputs_are_computed_in_float32_also_under_autocast():
         loss = nce(q, p, n, 0.07, 100, z)
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("drawn", [None, torch.randint(0, 9, (5, 6), generator=torch.Generator().manual_seed(3))])
+def test_the_terms_of_several_positives_are_averaged(drawn):
+    q, several, n = random(5, 4), random(5, 3, 4), random(9, 4)
+    alone = torch.stack([nce(q, several[:, place], n, 0.3, 100, 150.0, drawn) for place in range(3)])
+    assert nce(q, several, n, 0.3, 100, 150.0, drawn).item() == pytest.approx(alone.mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("k", "value"), [(64, 5.166655), (1024, 7.931960)])
+def test_where_every_score_is_the_mean_of_the_negatives(k, value):
+    """As AVID's authors normalize: by the mean over negatives, so that equal scores give chance."""
+    z = random(8)
+    drawn = torch.zeros(4, k, dtype=torch.int64)
+    mean = mean_exponential(z.expand(4, 8), z.expand(3, 8), 0.07, drawn)
+    loss = nce(z.expand(4, 8), z.expand(4, 8), z.expand(3, 8), 0.07, 3, 3 * mean, drawn)
+    assert loss.item() == pytest.approx(value, abs=1e-6)
+    assert chance(k) == pytest.approx(value, abs=1e-6)
+
+
+def test_the_mean_exponential_of_a_random_bank_is_that_of_the_sphere():
+    generator = torch.Generator().manual_seed(0)
+    bank, q = (torch.randn(n, 128, generator=generator, dtype=torch.float64) for n in (4096, 256))
+    drawn = torch.randint(0, 4096, (256, 1024), generator=generator)
+    found = mean_exponential(q, bank, 0.07, drawn).item()
+    assert found == pytest.approx(2.209, rel=0.02)
+    loops = [(normalize(q[i], dim=0) @ normalize(bank[drawn[i]], dim=1).T / 0.07).exp().mean() for i in range(256)]
+    assert found == pytest.approx(torch.stack(loops).mean().item(), rel=1e-9)
