@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sanslabel.batch import Images, Signal, map_signal
+from sanslabel.batch import Audio, Images, Signal, map_signal
 from sanslabel.device import to_device
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import ImageSpec, SpectrogramSpec
 from sanslabel.memory_limits import main_memory
 from sanslabel.sources.channels import conversion_advice, converted_remark, with_channels
 from sanslabel.sources.source import Loaded, Request, Source, Wanted
@@ -25,6 +25,8 @@ DEFLATED = 1032
 """largest number of bytes that one byte compressed with deflate can unpack to"""
 _PIECE = 1 << 20
 """bytes that are read at a time"""
+MELS, FRAMES = 64, 96
+"""mel bands and points in time of the spectrograms that encoders read of sounds, 0.95 seconds"""
 
 
 class Stored(NamedTuple):
@@ -36,6 +38,8 @@ class Stored(NamedTuple):
     """(N,) integers, -1 where there is none"""
     file: Path
     """the file that errors name if labels and images do not fit together"""
+    waves: Callable[[], np.ndarray] | None = None
+    """a function that returns the sound of each image, (N, C, T), int16 or float32 in [-1, 1]; None without sounds"""
 
 
 class Splits(NamedTuple):
@@ -45,6 +49,8 @@ class Splits(NamedTuple):
     """"train", "test" or both, in this order"""
     classes: tuple[str, ...] = ()
     """names of the labels 0, 1, …, if the files state them"""
+    hertz: int = 0
+    """samples of the sounds in a second (Hz); 0 without sounds"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,8 +133,8 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
     splits. Raises BadInput for empty arrays, unequal numbers of labels and images, splits that do not fit together, or
     channels that cannot be converted to those of `wanted`.
     """
-    images, labels, file_rows = [], [], []
-    for stored_split, (read, values, file) in splits.stored.items():
+    images, labels, file_rows, waves = [], [], [], []
+    for stored_split, (read, values, file, read_waves) in splits.stored.items():
         if split not in (stored_split, "all"):
             continue
         pixels = read()
@@ -142,6 +148,8 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
             raise BadInput(f"{file} holds no pixels (shape {pixels.shape}); give a file with images in it.")
         if images and (pixels.shape[1:] != images[0].shape[1:] or pixels.dtype != images[0].dtype):
             raise BadInput(f"{file}: training and test images differ in shape or type; open one split at a time.")
+        if read_waves is not None:
+            waves.append(_fitting_waves(read_waves(), len(pixels), waves, file))
         images.append(pixels)
         labels.append(_positions(values, splits))
         file_rows.append(np.arange(len(pixels)) if stored_split == "train" else ~np.arange(len(pixels)))
@@ -152,16 +160,39 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
     if pixels is None:
         raise BadInput(conversion_advice(name, wanted.channels or present, present))
     channels, height, width = pixels.shape[1:]
+    sounds = _sounds(waves, splits.hertz)
     return Arrays(
         name=name,
         split=split,
-        signals={"image": Images(torch.from_numpy(pixels))},
+        signals={"image": Images(torch.from_numpy(pixels)), **{signal: audio for signal, (audio, _) in sounds.items()}},
         labels=positions,
         file_row=torch.from_numpy(np.concatenate(file_rows)),
         classes=_classes(splits) if bool((positions >= 0).any()) else (),
-        inputs={"image": ImageSpec(channels=channels, height=height, width=width)},
+        inputs={
+            "image": ImageSpec(channels=channels, height=height, width=width),
+            **{signal: spec for signal, (_, spec) in sounds.items()},
+        },
         remarks=() if channels == present else (converted_remark(present),),
     )
+
+
+def _fitting_waves(waves: np.ndarray, images: int, others: Sequence[np.ndarray], file: Path) -> np.ndarray:
+    """Returns the sounds of a split. Raises BadInput if they do not fit its images or the sounds of another split."""
+    if len(waves) != images or waves.size == 0:
+        raise BadInput(
+            f"{file}: {len(waves)} sounds (shape {waves.shape}) for {images} images; give each image a sound."
+        )
+    if others and (waves.shape[1:] != others[0].shape[1:] or waves.dtype != others[0].dtype):
+        raise BadInput(f"{file}: training and test sounds differ in shape or type; open one split at a time.")
+    return waves
+
+
+def _sounds(waves: Sequence[np.ndarray], hertz: int) -> dict[str, tuple[Audio, SpectrogramSpec]]:
+    """Returns the sounds as the signal "audio" with the spectrograms that encoders read, or nothing without sounds."""
+    if not waves:
+        return {}
+    together = np.concatenate(waves) if len(waves) > 1 else waves[0]
+    return {"audio": (Audio(torch.from_numpy(together)), SpectrogramSpec(mels=MELS, frames=FRAMES, rate=hertz))}
 
 
 def _values(splits: Splits) -> np.ndarray:

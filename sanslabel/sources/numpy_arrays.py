@@ -1,4 +1,4 @@
-"""Reads arrays in NumPy's format without trusting the files, and converts them to images."""
+"""Reads arrays in NumPy's format without trusting the files, and converts them to images and sounds."""
 
 from __future__ import annotations
 
@@ -53,4 +53,19 @@ def as_images(array: np.ndarray, where: str) -> np.ndarray:
         raise BadInput(
             f"{where}: float images must lie in [0, 1], not from {array.min():g} to {array.max():g}; rescale them."
         )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def as_waves(array: np.ndarray, where: str) -> np.ndarray:
+    """Returns (N, C, T), int16 or float32 in [-1, 1], from (N, T) or (N, C, T). Raises BadInput, which begins with
+    `where`, for other shapes, types and values."""
+    if array.ndim not in (2, 3):
+        raise BadInput(f"{where}: waves must have shape (N, T) or (N, C, T), not {array.shape}; reshape them.")
+    array = array[:, None] if array.ndim == 2 else array
+    if array.dtype == np.int16:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind != "f":
+        raise BadInput(f"{where}: waves must be int16, or float in [-1, 1], not {array.dtype}; convert them.")
+    if array.size and not np.abs(array).max() <= 1:  # also False for NaN
+        raise BadInput(f"{where}: float waves must lie in [-1, 1]; divide them by their largest value.")
     return np.ascontiguousarray(array, dtype=np.float32)

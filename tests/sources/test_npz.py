@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec
-from sanslabel.sources import Arrays, open_source, splits
+from sanslabel.inputs import ImageSpec, SpectrogramSpec
+from sanslabel.sources import Arrays, Request, open_source, splits
 
 RANDOM = np.random.default_rng(0)
 
@@ -163,3 +163,56 @@ def test_standardization_is_the_mean_and_deviation_of_the_pixels(tmp_path):
     few = open_source(tmp_path / "bytes.npy").standardization(limit=5)
     assert few == open_source(tmp_path / "bytes.npy").standardization(limit=5)
     assert few != open_source(tmp_path / "bytes.npy").standardization()
+
+
+SOUNDS = dict(images=np.zeros((4, 8, 8), np.uint8), waves=np.zeros((4, 50), np.int16), rate=np.array(8000))
+
+
+def test_sounds_lie_beside_images(tmp_path):
+    waves = RANDOM.integers(-(2**15), 2**15, (6, 2, 40), np.int16)
+    images = RANDOM.integers(0, 256, (6, 8, 8), np.uint8)
+    test = dict(test_images=images[:3], test_waves=waves[:3])
+    path = saved(tmp_path, images=images, waves=waves, rate=16000, labels=np.arange(6) % 2, **test)
+    source = opened(path)
+    assert source.inputs["audio"] == SpectrogramSpec(mels=64, frames=96, rate=16000)
+    np.testing.assert_array_equal(source.signals["audio"].waves.numpy(), waves)
+    loaded = source.load(Request(torch.tensor([4, 1])))
+    np.testing.assert_array_equal(loaded.signals["audio"].waves.numpy(), waves[[4, 1]])
+    assert len(opened(path, "all")) == 9
+    assert opened(path, "test").signals["audio"].waves.shape == (3, 2, 40)
+    other = opened(saved(tmp_path, images=images, waves=np.zeros_like(waves), rate=16000, labels=np.arange(6) % 2))
+    assert other.fingerprint != source.fingerprint
+    floats = opened(saved(tmp_path, images=images, waves=waves[:, 0] / 2.0**15, rate=np.int32(8000)))
+    assert floats.signals["audio"].waves.dtype == torch.float32
+    assert floats.signals["audio"].waves.shape == (6, 1, 40)
+    assert set(opened(saved(tmp_path, images=images)).inputs) == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"waves": np.zeros((3, 50), np.int16)}, "3 sounds (shape (3, 1, 50)) for 4 images; give each image a sound"),
+        ({"waves": np.zeros((4, 0), np.int16)}, "4 sounds (shape (4, 1, 0)) for 4 images"),
+        ({"waves": np.zeros(4, np.int16)}, "array waves: waves must have shape (N, T) or (N, C, T), not (4,)"),
+        ({"waves": np.zeros((4, 50), np.int32)}, "array waves: waves must be int16, or float in [-1, 1], not int32"),
+        ({"waves": np.full((4, 50), 1.5)}, "array waves: float waves must lie in [-1, 1]; divide them"),
+        ({"waves": np.full((4, 50), np.nan)}, "array waves: float waves must lie in [-1, 1]; divide them"),
+        ({"rate": None}, "does not say how many samples they have in a second; add the array rate"),
+        ({"rate": np.array([8000, 8000])}, "add the array rate, a whole number from 1,000 to 384,000"),
+        ({"rate": np.array(0)}, "add the array rate, a whole number from 1,000 to 384,000"),
+        ({"rate": np.array(8000.0)}, "add the array rate, a whole number from 1,000 to 384,000"),
+        ({"test_images": np.zeros((2, 8, 8), np.uint8)}, "only the train split has waves; give both splits sounds"),
+    ],
+)
+def test_sounds_that_do_not_fit_are_refused(tmp_path, changes, reason):
+    arrays = {name: array for name, array in (SOUNDS | changes).items() if array is not None}
+    with pytest.raises(BadInput, match=re.escape(reason)):
+        open_source(saved(tmp_path, **arrays))
+
+
+def test_splits_with_other_sounds_are_opened_one_at_a_time(tmp_path):
+    test = dict(test_images=np.zeros((2, 8, 8), np.uint8), test_waves=np.zeros((2, 60), np.int16))
+    path = saved(tmp_path, **SOUNDS, **test)
+    assert len(opened(path)) == 4
+    with pytest.raises(BadInput, match="training and test sounds differ in shape or type; open one split at a time"):
+        open_source(path, "all")

@@ -1,12 +1,13 @@
-"""NumPy's .npz: the array `images` and, if there are any, `labels` and `classes` (names).
+"""NumPy's .npz: the array `images` and, if there are any, `labels` and `classes` (names), `waves` and `rate`.
 
-A test split is in `test_images` and `test_labels`.
+`waves` has the sound of each image, and `rate` its samples in a second. A test split is in `test_images`,
+`test_labels` and `test_waves`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader, FileIO
@@ -17,7 +18,7 @@ import numpy as np
 
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.sources.arrays import DEFLATED, Arrays, Splits, Stored, arrays_of_images, checked_labels
-from sanslabel.sources.numpy_arrays import as_images, read_array
+from sanslabel.sources.numpy_arrays import as_images, as_waves, read_array
 from sanslabel.sources.source import Wanted
 
 _PREFIX = {"train": "", "test": "test_"}
@@ -25,6 +26,8 @@ _AT_ONCE = 1 << 20
 """most bytes read at once. One read takes the list of an archive's members, so that it has at most some 20,000."""
 _NAMES = 1 << 22
 """most bytes of the array of class names"""
+_RATES = (1000, 384_000)
+"""least and most samples of a sound in a second"""
 
 
 def splits(data: str | Path) -> tuple[str, ...] | None:
@@ -52,8 +55,9 @@ def stored_in(path: Path) -> Splits:
             labels = None
             if f"{prefix}labels" in names:
                 labels = checked_labels(_array(path, f"{prefix}labels"), path, len(classes))
-            stored[split] = Stored(partial(_images, path, f"{prefix}images"), labels, path)
-    return Splits(stored, classes)
+            waves = partial(_waves, path, f"{prefix}waves") if f"{prefix}waves" in names else None
+            stored[split] = Stored(partial(_images, path, f"{prefix}images"), labels, path, waves)
+    return Splits(stored, classes, _hertz(path, stored, names))
 
 
 def class_names(path: Path) -> tuple[str, ...]:
@@ -99,3 +103,25 @@ def _array(path: Path, name: str, limit: int = sys.maxsize) -> np.ndarray:
 
 def _images(path: Path, name: str) -> np.ndarray:
     return as_images(_array(path, name), f"{path}, array {name}")
+
+
+def _waves(path: Path, name: str) -> np.ndarray:
+    return as_waves(_array(path, name), f"{path}, array {name}")
+
+
+def _hertz(path: Path, stored: Mapping[str, Stored], names: Sequence[str]) -> int:
+    """Returns the samples of the sounds in a second, or 0 if there are no sounds. Raises BadInput if the file does not
+    state them, or if only one split has sounds."""
+    with_sound = [split for split, of_split in stored.items() if of_split.waves is not None]
+    if not with_sound:
+        return 0
+    if len(with_sound) < len(stored):
+        raise BadInput(f"{path}: only the {with_sound[0]} split has waves; give both splits sounds, or none.")
+    hertz = _array(path, "rate", 1 << 10).ravel() if "rate" in names else np.empty(0)
+    low, high = _RATES
+    if hertz.size != 1 or hertz.dtype.kind not in "iu" or not low <= hertz[0] <= high:
+        raise BadInput(
+            f"{path}: has waves, and does not say how many samples they have in a second; add the array rate, a whole "
+            f"number from {low:,} to {high:,}, such as rate=16000."
+        )
+    return int(hertz[0])
