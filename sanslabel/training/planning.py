@@ -86,7 +86,7 @@ def resolve_plan(
         _check_fresh(encoder)
     encoder = encoder or _encoder_of(weights) or _default_encoder(recipe, size)
     method = fitting_method(method, source.inputs)
-    configs = encoder_configs(method, encoder, source, size)
+    configs = encoder_configs(method, encoder, source, size, recipe.encoder)
     if settings.masked:
         method = method.masked(next(iter(configs.values())).get("patch", MASKED_PATCH))
     method, epochs = method.sized(size) if size else method, settings.epochs or recipe.epochs
@@ -144,11 +144,13 @@ def fitting_method(method: Method, inputs: Mapping[str, InputSpec]) -> Method:
     return method.of_sound(sound)
 
 
-def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size: int) -> dict[str, dict[str, Any]]:
+def encoder_configs(
+    method: Method, encoder: EncoderChoice, source: Source, size: int, others: EncoderChoice | None = None
+) -> dict[str, dict[str, Any]]:
     """Returns the configuration of the encoder of each signal that the method reads, with every option resolved.
 
-    A choice without signals applies to every signal. Raises BadInput for a signal that the data lack, or for which
-    `encoder` names no encoder.
+    A choice without signals is that of the first signal, such as the image. Further signals have the encoder `others`,
+    by default the same. Raises BadInput for a signal that the data lack, or for which `encoder` names no encoder.
     """
     inputs = source.facts(size or None).inputs
     by_signal = encoder if isinstance(encoder, Mapping) and "name" not in encoder else None
@@ -162,7 +164,8 @@ def encoder_configs(method: Method, encoder: EncoderChoice, source: Source, size
             raise BadInput(
                 f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals_read)}."
             )
-        choice = encoder if by_signal is None else by_signal[signal]
+        plain = encoder if others is None or not configs else others
+        choice = plain if by_signal is None else by_signal[signal]
         configs[signal] = _encoder_config(choice, signal, inputs[signal], source)
     return configs
 

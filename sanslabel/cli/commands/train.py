@@ -37,7 +37,7 @@ class Choices:
     a plane"""
     encoder: str | None = None
     """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
-    recipe's"""
+    recipe's. For pictures with sound: that of pictures, or image=NAME,audio=NAME"""
     encoder_options: tuple[str, ...] = ()
     """options of the encoder, such as patch=4 pool=mean, stem=small, hidden=500,30"""
 
