@@ -226,6 +226,27 @@ def pair_auroc(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def matched(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the share of rows whose partner has the largest cosine of all rows of the other matrix, as the mean of
+    both directions.
+
+    a, b: (N, D), two signals of the same samples. It is 1 if every row finds its partner, and about 1/N by chance.
+    """
+    cosine = F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
+    partner = torch.arange(len(a), device=a.device)
+    return torch.stack([(cosine.argmax(dim=dim) == partner).float().mean() for dim in (0, 1)]).mean()
+
+
+@torch.no_grad()
+def modality_gap(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the distance between the means of two signals' normalized embeddings, (N, D) each (Liang et al. 2022).
+
+    It is 0 if both signals lie around the same mean, and 2 if each is one point, opposite to the other.
+    """
+    return (F.normalize(a.float(), dim=1).mean(dim=0) - F.normalize(b.float(), dim=1).mean(dim=0)).norm()
+
+
+@torch.no_grad()
 def uniformity(z: Tensor) -> Tensor:
     """Returns ln of the mean of exp(-2 ‖zᵢ - zⱼ‖²) over pairs i < j of normalized embeddings.
 
@@ -240,7 +261,9 @@ def uniformity(z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def hardest_tenth(query: Tensor, negatives: Tensor, temperature: float, excluded: Tensor | None = None) -> Tensor:
+def hardest_tenth(
+    query: Tensor, negatives: Tensor, temperature: float | Tensor, excluded: Tensor | None = None
+) -> Tensor:
     """Returns the share of the softmax over negatives that the hardest tenth of them takes.
 
     query: (N, D); negatives: (K, D); both are normalized inside. excluded: (N,) int64, for each query the row of

@@ -222,6 +222,14 @@ METHOD = (
         comparable=False,
     ),
     Figure(
+        name="modality_gap",
+        title="Distance between two signals",
+        meaning=(
+            "The distance between the means of the normalized embeddings of two signals, such as pictures and sounds. "
+            "It is 0 if both lie around the same mean, and 2 if each signal is one point, opposite to the other."
+        ),
+    ),
+    Figure(
         name="explained",
         title="Explained variance",
         better="higher",
@@ -292,6 +300,14 @@ TERMS = (
     term("distance", "Distance from the target", "The distance of predicted tokens from those of the teacher."),
     term("image_nll", "Loss of images", "The loss of recognizing an image's entry in the bank by the image."),
     term("transformed_nll", "Loss of transformed images", "The same loss for the shuffled or rotated image."),
+    term("cross_nll", "Loss across signals", "The loss of recognizing a sample's entry in the other signal's bank."),
+    term("self_nll", "Loss within signals", "The loss of recognizing a sample's entry in the bank of its own signal."),
+    term(
+        "consensus_nll",
+        "Loss of the consensus",
+        "The loss of recognizing, within a signal, the samples that are near in both signals.",
+    ),
+    term("temperature", "Temperature", "The learned temperature of the cosines.", better=""),
     term("energy", "Energy that the generator lowers", "The mean energy of generated samples in the generator's step."),
     term("sigreg", "SIGReg", "The distance of the embedding from a standard normal distribution."),
 )

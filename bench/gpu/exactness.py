@@ -1,9 +1,10 @@
 """a. Every method on the GPU: the losses of the CPU, a resume to the same bits, bfloat16 and compiled networks.
 
-Each method trains for one epoch of the digits (DeepCluster for two, since it fills its memory in the first), in float32
-without TensorFloat-32, on the GPU and on the CPU. The difference is the largest of all steps, relative to losses above
-1. On the GPU, a run that was interrupted halfway is resumed, and all tensors of its last checkpoint are compared with
-those of the run that was not. Then it trains in bfloat16, and in bfloat16 with `--compile`.
+Each method trains for one epoch of the digits, or of shapes with sound, in float32 without TensorFloat-32, on the GPU
+and on the CPU. DeepCluster trains for two epochs, since it fills its memory in the first. The difference is the largest
+of all steps, relative to losses above 1. On the GPU, a run that was interrupted halfway is resumed, and all tensors of
+its last checkpoint are compared with those of the run that was not. Then it trains in bfloat16, and in bfloat16 with
+`--compile`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ import numpy as np
 import torch
 
 import sanslabel
+from bench.bouncing import bouncing
 from bench.gpu.place import Place
 from bench.running import without_estimates
 from bench.same import EPOCHS, remembered
+from sanslabel import methods
 from sanslabel.sources import Request, open_source
 from sanslabel.training import session
 
 BOUND = 1e-3
 """the difference up to which losses count as equal"""
 TOY_SAMPLES, TOY_BATCH = 32, 8
+SAMPLES_WITH_SOUND = 1438
+"""as many as there are digits"""
 
 
 def matched(method: str, place: Place) -> dict[str, Any]:
@@ -72,13 +77,27 @@ def losses(method: str, place: Place, run: Path, last: int | None = None, **sett
     if place.toy:
         settings |= {"batch": TOY_BATCH, "image_size": 8}
     with without_estimates(), _recorded(last) as values, suppress(KeyboardInterrupt):
-        sanslabel.train(digits(place.toy), method=method, seed=0, workers=0, out=run, **settings)
+        sanslabel.train(data_of(method, place.toy), method=method, seed=0, workers=0, out=run, **settings)
     return values
 
 
 def difference(here: list[float], there: list[float]) -> float:
     """Returns the largest difference of a step's losses, relative to those above 1."""
     return max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(here, there, strict=True))
+
+
+def data_of(method: str, toy: bool) -> str:
+    """Returns the digits, or a file of pictures with sound for a method that reads both."""
+    return digits(toy) if methods.method_class(method).signals == ("image",) else pictures_with_sound(toy)
+
+
+@lru_cache(2)
+def pictures_with_sound(toy: bool) -> str:
+    """Returns a file of bouncing shapes with their sounds."""
+    samples = TOY_SAMPLES if toy else SAMPLES_WITH_SOUND
+    file = Path(gettempdir()) / f"bouncing-{samples}.npz"
+    np.savez(file, **bouncing(samples, frames=1, side=8 if toy else 32, rate=1000 if toy else 8000))
+    return str(file)
 
 
 @lru_cache(1)

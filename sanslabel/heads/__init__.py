@@ -5,6 +5,7 @@ from sanslabel.heads.dropout import Dropout
 from sanslabel.heads.mlp import mlp
 from sanslabel.heads.prototypes import Directions, Prototypes
 from sanslabel.heads.row_context import RowContext
+from sanslabel.heads.temperature import Temperature
 from sanslabel.heads.token_predictor import TokenPredictor
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Mirror",
     "Prototypes",
     "RowContext",
+    "Temperature",
     "TokenPredictor",
     "decoder",
     "generator",

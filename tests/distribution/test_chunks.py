@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from bench.bouncing import small_source
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
 from sanslabel.encoders import vit
@@ -37,7 +38,9 @@ def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, tor
 
 
 def gradients_of_steps(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
-    source, row = open_source("digits", "train").subset(torch.arange(2 * BATCH)), torch.arange(2 * BATCH)
+    several = len(methods.method_class(name).signals) > 1
+    source = small_source(2 * BATCH, 8) if several else open_source("digits", "train").subset(torch.arange(2 * BATCH))
+    row = torch.arange(2 * BATCH)
     source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
     recipe = methods.method_class(name).small
     method = methods.method_class(name).under(recipe)
@@ -45,6 +48,8 @@ def gradients_of_steps(name: str, numbers: dict, chunk: int | None) -> list[dict
     method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
     torch.manual_seed(0)
     encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
+    if several:
+        encoder = {"image": encoder, "audio": encoders.build("mlp", hidden=[32], **source.inputs["audio"].arguments)}
     net = method.networks(encoder, source.facts(8)).double().train()
     synchronize_(net)
     assert chunk is None or not chunk_(net, chunk)

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.bouncing import small_source
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
 from sanslabel.distributed import gather, rank, world_size
@@ -43,21 +44,28 @@ def variants() -> list[tuple[str, dict]]:
         ("rotation", {"rotations": 1}),
         ("npid", {"negatives": 16}),
         ("npid", {"negatives": 16, "nce": True}),
+        ("avid", {"negatives": 16, "nce": True, "comparison": "joint", "positives": 4, "start": 0.1, "every": 1}),
     ]
 
 
 def session(name: str, numbers: dict):
     """Networks, in float64 where they can be, so that what differs is no rounding, and the records of a run by SGD."""
-    source, row = open_source("digits", "train").subset(torch.arange(2 * BATCH)), torch.arange(2 * BATCH)
-    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
     chosen = methods.method_class(name)
+    several = len(chosen.signals) > 1
     recipe = chosen.small
     method = chosen.under(recipe)
     wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
     small, side = (SMALL, 16) if recipe.encoder == "conv" else (recipe.encoder, 8)
     method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(side)
+    digits = open_source("digits", "train")
+    source = small_source(2 * BATCH, 8) if several else digits.subset(torch.arange(2 * BATCH))
+    row = torch.arange(2 * BATCH)
+    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
     torch.manual_seed(0)
     encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=side)
+    if several:
+        sound = encoders.build("mlp", hidden=[32], **source.inputs["audio"].arguments)
+        encoder = {"image": encoder, "audio": sound}
     net = method.networks(encoder, source.facts(side)).train()
     if not hasattr(net, "generator"):  # which starts from float32 latents
         net.double()

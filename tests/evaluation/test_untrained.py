@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from bench.bouncing import small_source
 from sanslabel import encoders, methods
 from sanslabel.encoders import resnet, vit
 from sanslabel.evaluation.representation import RepresentOptions
@@ -28,16 +29,18 @@ def few_weights(monkeypatch):
 @pytest.mark.parametrize("recipe", ["small", "paper"])
 @pytest.mark.parametrize("name", methods.names())
 def test_it_is_the_start_of_training_key_by_key(name, recipe):
-    source = open_source("digits", "train").subset(torch.arange(32))
     chosen = methods.method_class(name)
+    several = len(chosen.signals) > 1
+    source = small_source(32, 8) if several else open_source("digits", "train").subset(torch.arange(32))
     recipe = chosen.recipe_named(recipe)
     method = chosen.under(recipe)
     sizes = {f.name: value for f in fields(method) if isinstance(value := getattr(method, f.name), int) and value > 256}
     method = replace(method, **dict.fromkeys(sizes, NARROW)).sized(SIZE)
 
     torch.manual_seed(fold(SEED, Stream.BASELINE))
-    encoder = encoders.build(**encoder_configs(method, recipe.encoder, source, SIZE)["image"])
-    start, *_ = method.encoders(method.networks(encoder, source.facts(SIZE))).values()
+    built = {s: encoders.build(**c) for s, c in encoder_configs(method, recipe.encoder, source, SIZE).items()}
+    net = method.networks(built if several else built["image"], source.facts(SIZE))
+    start, *_ = method.encoders(net).values()
     config = json.loads(json.dumps(start.config))
     options = RepresentOptions(reads=start.reads, device=torch.device("cpu"), dtype=torch.float32, workers=0)
     untrained = random_encoder(config, source, SEED, options)

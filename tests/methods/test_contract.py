@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from bench.bouncing import small_source
 from sanslabel import encoders, methods
 from sanslabel.batch import Audio, Batch
 from sanslabel.encoders import Encoder
@@ -28,9 +29,10 @@ from sanslabel.methods.method import Family, Method
 from sanslabel.randomness import fold, normal
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import Loaded, Pairs, Request, Source, open_source
+from sanslabel.sources import Loaded, Pairs, Request, Source, open_source, ordered
 from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
+from sanslabel.views import plain_view
 from sanslabel.views.color import means
 
 CPU = torch.device("cpu")
@@ -40,6 +42,7 @@ STOPS = (1, 2, 3)
 """the steps after which the state of a run is copied"""
 SMALL = {"name": "dcgan", "filters": 8}
 """in place of conv: it has BatchNorm, too, and a hundredth of the weights"""
+SMALL_OF_SOUND = {"name": "mlp", "hidden": [32]}
 NARROW = 64
 """width of heads, at most"""
 
@@ -49,6 +52,13 @@ def digits():
     """Digits as frames of clips of 16, thirty a second."""
     source, row = open_source("digits", "train").subset(torch.arange(3 * BATCH)), torch.arange(3 * BATCH)
     return replace(source, group=row // 16, time=(row % 16).double() / 30)
+
+
+@pytest.fixture(scope="module")
+def source_of_method(digits):
+    """The function that returns what a method trains on: digits, or for several signals pictures with sound."""
+    with_sound = small_source(3 * BATCH, 8)
+    return lambda name: digits if methods.method_class(name).signals == ("image",) else with_sound
 
 
 def variants() -> list[tuple[str, dict]]:
@@ -87,8 +97,10 @@ class Session:
         self.method = replace(self.method, **dict.fromkeys(wide, NARROW))
         torch.manual_seed(0)
         small = encoder or (SMALL if recipe.encoder == "conv" else recipe.encoder)
-        encoder = encoders.build(**encoders.encoder_options(small), channels=source.channels, image_size=8)
-        self.net = self.method.networks(encoder, source.facts(8)).train()
+        facts, chosen = source.facts(8), {"audio": encoder or SMALL_OF_SOUND}
+        options = {signal: encoders.encoder_options(chosen.get(signal, small)) for signal in self.method.signals}
+        built = {signal: encoders.build(**o, **facts.inputs[signal].arguments) for signal, o in options.items()}
+        self.net = self.method.networks(built if len(built) > 1 else built["image"], facts).train()
         self.players = players_of(self.net, recipe, BATCH)
         order = source.order_of(self.method.stretch)
         self.batches = list(batches(source, BATCH, seed=1, epochs=2, start=start, device=CPU, order=order))
@@ -146,12 +158,12 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(digits, waits) -> Callable[..., Trained]:
+def trained(source_of_method, waits) -> Callable[..., Trained]:
     """The function that trains a method for six steps, each method and precision once."""
 
     @cache
     def train(name: str, changes: tuple, dtype: torch.dtype) -> Trained:
-        session = Session(digits, name, dict(changes), dtype=dtype)
+        session = Session(source_of_method(name), name, dict(changes), dtype=dtype)
         before = {k: v.clone() for k, v in session.net.state_dict().items()}
         records, digests, states, waited = [], [], {}, []
         given = [x for _, batch in session.batches for x in tree_leaves(batch) if isinstance(x, torch.Tensor)]
@@ -220,8 +232,9 @@ def test_it_trains(trained, name, changes, dtype):
 
 
 @every_method
-def test_it_exports_encoders(digits, name, changes):
-    session = Session(digits, name, changes, encoder=methods.method_class(name).small.encoder)
+def test_it_exports_encoders(source_of_method, name, changes):
+    source = source_of_method(name)
+    session = Session(source, name, changes, encoder=methods.method_class(name).small.encoder)
     exported = session.method.encoders(session.net)
     assert all(isinstance(encoder, Encoder) for encoder in exported.values())
     assert ("teacher" in exported) == hasattr(session.net, "teacher")
@@ -231,7 +244,8 @@ def test_it_exports_encoders(digits, name, changes):
     for encoder in exported.values():  # what a run writes down is enough to make it again
         again = encoders.build(**json.loads(json.dumps(encoder.config)))
         again.load_state_dict(encoder.state_dict())
-        images = digits.load(Request(torch.arange(4))).images.pixels.float() / 255
+        (batch,) = ordered(source.subset(torch.arange(4)), 4, device=torch.device("cpu"))
+        images = plain_view(encoder.reads).plain(batch).images
         assert torch.equal(again.eval()(images), encoder.eval()(images))
 
 
@@ -245,8 +259,8 @@ def test_no_gradient_reaches_a_teacher(trained, name, changes):
 
 
 @every_method
-def test_a_spoiled_step_leaves_no_trace(digits, trained, name, changes):
-    session = Session(digits, name, changes, start=2, spoil=3)
+def test_a_spoiled_step_leaves_no_trace(source_of_method, trained, name, changes):
+    session = Session(source_of_method(name), name, changes, start=2, spoil=3)
     session.load_(trained(name, changes).states[2])
     steps = [(session.digest(), record.refused) for record in session.records]
     assert [refused for _, refused in steps] == [False, True, False, False]
@@ -264,19 +278,19 @@ def test_a_step_waits_for_the_device_once_at_each_update(trained, name, changes)
 
 
 @every_method
-def test_its_state_is_all_there_is(digits, trained, name, changes):
+def test_its_state_is_all_there_is(source_of_method, trained, name, changes):
     """Networks and optimizers put into a fresh session continue to the same bits, wherever the first one stopped."""
     first = trained(name, changes)
     for stop in (1, 3):
-        session = Session(digits, name, changes, start=stop)
+        session = Session(source_of_method(name), name, changes, start=stop)
         session.load_(first.states[stop])
         assert [session.digest() for _ in session.records] == first.digests[stop:]
 
 
 @every_method
-def test_the_same_seed_gives_the_same_bits(digits, trained, name, changes):
+def test_the_same_seed_gives_the_same_bits(source_of_method, trained, name, changes):
     torch.rand(3)
-    session = Session(digits, name, changes)
+    session = Session(source_of_method(name), name, changes)
     list(islice(session.records, 4))
     assert session.digest() == trained(name, changes).digests[3]
 

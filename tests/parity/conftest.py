@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.bouncing import small_source
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock
 from sanslabel.engine import optimize, players_of
@@ -21,6 +22,7 @@ SAMPLES, BATCH, EPOCHS, WARMUP = 64, 16, 5, 1
 """of a run of 20 steps, 4 of them warm-up"""
 SMALL = {"name": "dcgan", "filters": 8}
 """two convolutions at 16 pixels, of which the second has BatchNorm: 2,000 weights. At 8 there is only the first"""
+SMALL_OF_SOUND = {"name": "mlp", "hidden": [32]}
 BOUND = 1e-9
 FLOOR = 1e-2
 """least root mean square that differences are relative to. A bias before a BatchNorm has no gradient but what rounding
@@ -50,14 +52,17 @@ def side_by_side(record_property) -> Callable[..., Networks]:
         otherwise, and the step does as here. image_size: None is 16 for the small encoder, and 8 for another. clips:
         whether the samples are frames of clips of 32, 29 a second."""
         image_size = image_size or (16 if encoder is SMALL else 8)
-        source = open_source("digits", "train").subset(torch.arange(SAMPLES))
+        several = len(method.signals) > 1
+        digits = open_source("digits", "train").subset(torch.arange(SAMPLES))
+        source = small_source(SAMPLES, image_size) if several else digits
         if clips:
             row = torch.arange(SAMPLES)
             source = replace(source, group=row // 32, time=(row % 32).double() / 29)
         torch.manual_seed(seed)
-        method = method.sized(image_size)
-        built = encoders.build(**encoder, channels=1, image_size=image_size)
-        ours = method.networks(built, source.facts(image_size)).double().train()
+        method, facts = method.sized(image_size), source.facts(image_size)
+        options = {signal: encoder if signal == "image" else SMALL_OF_SOUND for signal in method.signals}
+        built = {signal: encoders.build(**o, **facts.inputs[signal].arguments) for signal, o in options.items()}
+        ours = method.networks(built if several else built["image"], facts).double().train()
         theirs = deepcopy(ours)
         step = authors(theirs, method)
         short = replace(recipe, batch=BATCH, epochs=EPOCHS, warmup=warmup)

@@ -6,9 +6,11 @@ from sanslabel import methods
 from sanslabel.encoders import encoder_options
 
 AUTHORS = {
+    "avid": ("resnet18", 256, 300, 0),
     "autoencoder": ("mlp", 256, 20, 0),
     "barlow_twins": ("resnet50", 2048, 1000, 10),
     "byol": ("resnet50", 4096, 1000, 10),
+    "cross_modal": ("resnet50", 32_768, 32, 0.16),
     "dae": ("mlp", 256, 20, 0),
     "data2vec": ("vit_base", 2048, 800, 10),
     "dcgan": ("dcgan", 128, 25, 0),
