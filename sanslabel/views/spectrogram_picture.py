@@ -6,8 +6,7 @@ from torch import Tensor
 
 
 def spectrogram_picture(spectrograms: Tensor) -> Tensor:
-    """Returns spectrograms (N, 1, mels, frames) in [0, 1], 1 for the largest number of each, with low pitches at the
-    bottom."""
+    """Returns spectrograms (N, 1, mels, frames) in [0, 1], with 1 for the largest number of each."""
     values = spectrograms.detach().float()
     low, high = values.amin(dim=(1, 2, 3), keepdim=True), values.amax(dim=(1, 2, 3), keepdim=True)
-    return ((values - low) / (high - low).clamp(min=1e-12)).flip(2)
+    return (values - low) / (high - low).clamp(min=1e-12)
