@@ -67,6 +67,8 @@ class Stream(IntEnum):
     """the window of a sample's sound, from the key of the sample"""
     FRAMES = 24
     """the frames that protocols of clips compare"""
+    MATCHING = 25
+    """the test samples whose two signals are matched, and their shuffled partners"""
 
 
 def mix(key: Key) -> Key:

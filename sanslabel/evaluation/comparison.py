@@ -36,6 +36,8 @@ class Comparison:
     """for each representation of the trained encoder, those that it is compared with: its own start, and pixels"""
     split: LabeledSplit | None = None
     """the labeled images; None if only features are given"""
+    folder: Path | None = None
+    """the run folder that the trained encoder comes from; None for an encoder without a run"""
     stage: int | None = None
     """the stage that the representations are read from, 1 for the first; None for the last"""
     tokens: Tokens | None = None

@@ -96,6 +96,7 @@ def evaluate(
         baselines=baselines_of(representations, trained, start, pixels) if baselines else {},
         encoders=encoders,
         split=split,
+        folder=None if subject.plan is None else subject.folder,
         stage=stage,
         tokens=tokens,
         seed=seed,

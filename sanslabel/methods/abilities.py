@@ -85,6 +85,16 @@ class HasDensity(Protocol):
         ...
 
 
+@runtime_checkable
+class EmbedsSignals(Protocol):
+    """Embeddings of two signals of a sample, such as a picture and its sound, that can be compared."""
+
+    def embedders(self, net: nn.Module) -> Mapping[str, nn.Sequential]:
+        """Returns for each signal the network from its input to its embedding, (n, …) -> (n, D), which begins with an
+        encoder."""
+        ...
+
+
 VERBS = {
     Samples: "make new images",
     HasPrior: "make images of random codes",
@@ -92,6 +102,7 @@ VERBS = {
     HasEnergy: "give single images an energy",
     Reconstructs: "reconstruct images",
     HasDensity: "bound the density of images",
+    EmbedsSignals: "compare two signals",
 }
 """each ability as a verb, for error messages"""
 A = TypeVar("A")

@@ -110,6 +110,6 @@ class CrossModal(Method):
     def encoders(self, net: Networks) -> Mapping[str, nn.Module]:
         return dict(net.encoders.items())
 
-    def embedders(self, net: Networks) -> Mapping[str, nn.Module]:
+    def embedders(self, net: Networks) -> Mapping[str, nn.Sequential]:
         """Returns for each signal its encoder and projector in one."""
         return {signal: nn.Sequential(net.encoders[signal], net.projectors[signal]) for signal in self.signals}

@@ -254,6 +254,7 @@ def test_npy(tmp_path, content):
 def test_npz(tmp_path, data):
     path = tmp_path / "set.npz"
     members = {"images.npy": GOOD, "labels.npy": saved(np.arange(4)), "classes.npy": saved(np.array(list("abcd")))}
+    members |= {"waves.npy": saved(np.zeros((4, 50), np.int16)), "rate.npy": saved(np.array(8000))}
     changed = data.draw(
         st.sampled_from([*members, "../../images.npy", "/etc/passwd", "images", "a" * 300, "os.system"])
     )
