@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--frames", type=int, default=4, choices=(1, 4))
     chosen = parser.parse_args()
-    arrays = with_test(chosen.train, chosen.test, frames=chosen.frames)
+    arrays: dict[str, Any] = dict(with_test(chosen.train, chosen.test, frames=chosen.frames))
     np.savez(chosen.file, **arrays)
     print(f"{chosen.file}: recall at 1 of the test split is {bound(arrays, 'test_'):.1f} % at most")
 
