@@ -73,6 +73,8 @@ CPU = Setting(
         "relative_position": 16,
         "cpc": 4,
         "dino": 9,
+        "npid": 20,
+        "pirl": 20,
         "autoencoder": 60,
         "dae": 60,
         "vae": 60,
