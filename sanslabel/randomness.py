@@ -69,6 +69,8 @@ class Stream(IntEnum):
     """the frames that protocols of clips compare"""
     MATCHING = 25
     """the test samples whose two signals are matched, and their shuffled partners"""
+    BOX = 26
+    """the place and size of a sample's box, from the key of the sample"""
 
 
 def mix(key: Key) -> Key:

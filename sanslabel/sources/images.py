@@ -41,12 +41,14 @@ class ImagesFrom(Source):
     """a cache of decoded pictures of these files, from which some may be absent"""
     decode_factor: float = DECODE_FACTOR
     """the side to which pictures are reduced, as a factor of the training side"""
+    margin: float = 1.0
+    """the side of a picture as a factor of what a sample shows of it"""
 
     @property
     def side(self) -> int:
         """Returns the length in pixels to which the shorter side of larger images is reduced. A random crop of a
         picture is enlarged if it has fewer pixels than the view."""
-        return round(self.height * self.decode_factor)
+        return round(self.height * self.decode_factor * self.margin)
 
     @property
     def pictures(self) -> ImagesFrom:

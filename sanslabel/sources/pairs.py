@@ -148,6 +148,7 @@ def paired(source: Source, near: float | None) -> Source:
     remark states how many samples have none. Raises BadInput if the samples have no time, or if all have none."""
     if not near:
         return source
+    source = source.with_varied_boxes()
     pairs = Pairs(base=source, near=near)
     alone = pairs.alone
     if alone == len(source):

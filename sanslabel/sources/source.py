@@ -199,6 +199,11 @@ class Source(ABC):
         """Returns the source with its `pictures` replaced by these, the same files with a cache."""
         return self
 
+    def with_varied_boxes(self) -> Self:
+        """Returns the source with the boxes of tracked objects moved and scaled by the keys of the samples, as pairs
+        need them. Other sources are returned unchanged."""
+        return self
+
     @property
     def order(self) -> Order:
         """Returns the order of an epoch, unless a run requests another order. No batch has two samples of a group if

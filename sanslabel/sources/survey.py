@@ -101,7 +101,7 @@ def _channels(store: Store, looked: Sequence[_Looked]) -> int:
     return next(iter(kinds))
 
 
-def default_side(lengths: Sequence[int]) -> int:
+def default_side(lengths: Sequence[float]) -> int:
     """Returns the side in pixels to train at for pictures with these shorter sides."""
     side = min(LARGEST_DEFAULT, int(median(lengths)))
     return side // 8 * 8 if side >= 32 else side
