@@ -1,0 +1,1 @@
+"""Commands that put encoders and data to use."""
