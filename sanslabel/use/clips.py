@@ -1,4 +1,4 @@
-"""Clips of a path: a folder of frames, or a folder of such folders."""
+"""Clips of a path: a video, or a folder of frames, or a folder of such folders."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from sanslabel.errors import BadInput
 from sanslabel.sources.frame_folders import FPS, natural
 from sanslabel.sources.picture import picture
-from sanslabel.sources.remarks import first_names
 from sanslabel.sources.stored_picture import size
-from sanslabel.sources.stores.listing import SUFFIXES
+from sanslabel.sources.stores.listing import SUFFIXES, VIDEOS
 from sanslabel.sources.stores.store import Unreadable, open_regular
+
+QUALITY = 95
+"""quality of the JPEG files that frames of videos are written as"""
 
 
 class Clip(Protocol):
@@ -56,7 +59,7 @@ class FolderClip:
 
     @property
     def name(self) -> str:
-        return self.folder.resolve().name
+        return Path(os.path.abspath(self.folder)).name
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,22 +95,65 @@ class FolderClip:
                 shutil.copyfile(self.folder / file, target)
 
 
+@dataclass(frozen=True)
+class VideoClip:
+    """The frames of a video file."""
+
+    path: Path
+    size: tuple[int, int]
+    fps: float
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def gray(self, side: int) -> Iterator[np.ndarray | None]:
+        from sanslabel.sources.video_file import frames
+
+        for frame in frames(self.path):
+            yield frame.pixels(1, side)[0]
+
+    def write(self, folder: Path) -> None:
+        """Writes each frame as a JPEG file."""
+        from sanslabel.sources.video_file import frames
+
+        for number, frame in enumerate(frames(self.path), 1):
+            pixels = frame.pixels(3, min(self.size)).transpose(1, 2, 0)
+            Image.fromarray(pixels).save(folder / f"{number:06d}.jpg", quality=QUALITY)
+
+
 def clips_of(path: Path, fps: float | None) -> list[Clip]:
-    """Returns the clips of a folder of frames, or of a folder of such folders.
+    """Returns the clips of a video file, of a folder of frames, or of a folder of such folders and videos.
 
     fps: the rate of folders of frames. Raises BadInput if there is no clip of two frames.
     """
+    if path.is_file():
+        return [_video(path)]
     if not path.is_dir():
-        raise BadInput(f"{path}: is no folder; give a folder of frames.")
+        raise BadInput(f"{path}: no such file or folder; give a video, or a folder of frames.")
     if (files := _pictures(path)) is not None:
         return [_folder(path, files, fps)]
-    below = sorted((entry for entry in path.iterdir() if not entry.name.startswith(".")), key=lambda p: natural(p.name))
-    clips: list[Clip] = [
-        _folder(folder, files, fps) for folder in below if folder.is_dir() and (files := _pictures(folder))
-    ]
+    clips = list[Clip]()
+    for entry in sorted(path.iterdir(), key=lambda entry: natural(entry.name)):
+        if entry.is_dir() and not entry.name.startswith(".") and (files := _pictures(entry)):
+            clips.append(_folder(entry, files, fps))
+        elif entry.suffix.lower() in VIDEOS and entry.is_file():
+            clips.append(_video(entry))
     if not clips:
-        raise BadInput(f"{path} holds no frames ({first_names([p.name for p in below])}); give a folder of pictures.")
+        raise BadInput(f"{path} holds no frames and no videos; give a folder of pictures, or a video.")
     return clips
+
+
+def _video(path: Path) -> VideoClip:
+    from sanslabel.sources.video_file import video_file
+
+    try:
+        facts = video_file(path)
+    except Unreadable as error:
+        raise BadInput(f"{path}: cannot be read ({error}); give a video, or a folder of frames.") from error
+    if facts.frames < 2:
+        raise BadInput(f"{path}: has one frame, and nothing moves in it; give a longer video.")
+    return VideoClip(path, facts.upright, facts.frames / facts.seconds if facts.seconds else FPS)
 
 
 def _folder(folder: Path, files: list[str], fps: float | None) -> FolderClip:

@@ -57,6 +57,26 @@ def test_boxes_are_written_as_data_with_a_contact_sheet(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_video_gives_the_boxes_of_its_frames(tmp_path):
+    av = pytest.importorskip("av")
+    folder = written(tmp_path / "one")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 200, 150, "yuv420p", 4_000_000
+        for number in range(FRAMES):
+            picture = np.asarray(Image.open(folder / f"{number}.png").convert("RGB"))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    (tracked,) = track(tmp_path / "clip.mp4", tmp_path / "tracks")
+    assert tracked.folder == tmp_path / "tracks" / "clip"
+    assert tracked.boxes > 15
+    assert "frameRate=10\n" in (tracked.folder / "seqinfo.ini").read_text()
+    for line in (tracked.folder / "gt" / "gt.txt").read_text().splitlines():
+        frame, _, left, top, *_ = map(float, line.split(","))
+        np.testing.assert_allclose([left - 1, top - 1], place(int(frame) - 1), atol=8)
+    assert len(open_source(tmp_path / "tracks")) == tracked.boxes
+
+
 def test_a_frame_that_cannot_be_read_has_no_box(tmp_path):
     folder = written(tmp_path / "one")
     (folder / "9.png").write_bytes(b"no picture")
@@ -79,10 +99,10 @@ def test_what_cannot_be_followed_is_said_and_nothing_is_written(tmp_path):
     (full / "notes.txt").touch()
     for data, out, message in [
         (still, "tracks", "no moving object could be followed; give a clip in which something moves"),
-        (empty, "tracks", "holds no frames .*; give a folder of pictures"),
+        (empty, "tracks", "holds no frames and no videos; give a folder of pictures"),
         (single, "tracks", "has one frame, and nothing moves in it; give a folder of at least two"),
         (mixed, "tracks", "has another size than the frames before; give one clip a folder"),
-        (tmp_path / "none", "tracks", "is no folder; give a folder of frames"),
+        (tmp_path / "none", "tracks", "no such file or folder; give a video, or a folder of frames"),
         (still, "full", "must be a new or an empty folder, since tracks of two runs would mix"),
     ]:
         with pytest.raises(BadInput, match=message):
