@@ -97,6 +97,6 @@ class Tracking(Method):
             positive=b,
             pair=(first, second),
             trivial=self.margin,
-            negatives=self.negatives,
+            negatives=2 * len(a) - 2,
         )
         follow_(net, self.teacher_momentum)
