@@ -265,6 +265,10 @@ def _nothing_moves(h: History) -> str | None:
 
 
 def _unrelated_pairs(h: History) -> str | None:
+    # Two views of one image belong together, even if a short run does not recognize them yet.
+    two_signals = h.recent("loudness") and h.recent("image_variation")
+    if not h.recent("partner_itself") and not two_signals:
+        return None
     if not h.ended or not h.throughout("pair_auroc", lambda x: x < UNRELATED):
         return None
     share = 100 * h.last("pair_auroc")

@@ -298,7 +298,7 @@ DOUBTFUL = {
     "tiny batch": {"negatives": 2, "hardest_tenth": 1.0, "trivial": 1.1},
     "partner is the sample": {"partner_itself": 1.0, "alignment": 1.0},
     "constant frames": {"frame_difference": 0.001, "alignment": 1.0},
-    "unrelated pairs": {"pair_auroc": 0.51, "alignment": 1.0},
+    "unrelated pairs": {"pair_auroc": 0.51, "alignment": 1.0, "partner_itself": 0.0},
     "too few steps": {"alignment": 1.0},
     "high loss": {"trivial": 0.9, "alignment": 1.0},
     "few directions": {"effective_rank": 5.2, "full_rank": 128, "participation_ratio": 1.04, "alignment": 1.0},
