@@ -23,6 +23,7 @@ from sanslabel.sources.frame_folders import FPS
 from sanslabel.sources.remarks import first_names
 from sanslabel.sources.sighting import Sighting
 from sanslabel.sources.source import Source, Wanted
+from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import SUFFIXES
 from sanslabel.sources.stores.store import open_regular
 
@@ -90,9 +91,10 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
 
 def _folders(root: Path) -> dict[str, list[str]]:
     """Returns the folders of sequences in each split, with a slash at the end; "" for the data itself."""
-    test = next((name for name in ("test", "val") if (root / name).is_dir()), "")
-    divided = {"train": "train/", **({"test": f"{test}/"} if test else {})} if (root / "train").is_dir() else {}
-    sequences = {key: _sequences(root, folder) for key, folder in divided.items()} or {"train": _sequences(root, "")}
+    divided = split_folders(root)
+    if "test" not in divided and (root / "train").is_dir():  # alone, if a challenge keeps the boxes of its tests
+        divided = {"train": "train/"}
+    sequences = {key: _sequences(root, folder) for key, folder in divided.items()}
     return {key: folders for key, folders in sequences.items() if folders}
 
 
