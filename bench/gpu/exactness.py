@@ -1,10 +1,10 @@
 """a. Every method on the GPU: the losses of the CPU, a resume to the same bits, bfloat16 and compiled networks.
 
-Each method trains for one epoch of the digits, or of shapes with sound, in float32 without TensorFloat-32, on the GPU
-and on the CPU. DeepCluster trains for two epochs, since it fills its memory in the first. The difference is the largest
-of all steps, relative to losses above 1. On the GPU, a run that was interrupted halfway is resumed, and all tensors of
-its last checkpoint are compared with those of the run that was not. Then it trains in bfloat16, and in bfloat16 with
-`--compile`.
+Each method trains for one epoch of the digits, of clips of them, or of shapes with sound, in float32 without
+TensorFloat-32, on the GPU and on the CPU. DeepCluster trains for two epochs, since it fills its memory in the first.
+The difference is the largest of all steps, relative to losses above 1. On the GPU, a run that was interrupted halfway
+is resumed, and all tensors of its last checkpoint are compared with those of the run that was not. Then it trains in
+bfloat16, and in bfloat16 with `--compile`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from PIL import Image
 
 import sanslabel
 from bench.bouncing import bouncing
@@ -35,6 +36,8 @@ BOUND = 1e-3
 TOY_SAMPLES, TOY_BATCH = 32, 8
 SAMPLES_WITH_SOUND = 1438
 """as many as there are digits"""
+CLIP, RATE = 32, 25.0
+"""frames of a clip, and of a second"""
 
 
 def matched(method: str, place: Place) -> dict[str, Any]:
@@ -74,6 +77,8 @@ def losses(method: str, place: Place, run: Path, last: int | None = None, **sett
     """Trains, and returns the losses of each step that has any, one for each update. last: the number of such steps
     after which the run is interrupted."""
     settings = {"device": place.kind, "precision": "float32", "epochs": EPOCHS.get(method, 1), **settings}
+    if reads_clips(method):
+        settings |= {"fps": RATE}
     if place.toy:
         settings |= {"batch": TOY_BATCH, "image_size": 8}
     with without_estimates(), _recorded(last) as values, suppress(KeyboardInterrupt):
@@ -87,8 +92,29 @@ def difference(here: list[float], there: list[float]) -> float:
 
 
 def data_of(method: str, toy: bool) -> str:
-    """Returns the digits, or a file of pictures with sound for a method that reads both."""
-    return digits(toy) if methods.method_class(method).signals == ("image",) else pictures_with_sound(toy)
+    """Returns the digits, for a method of clips as frames, or a file of pictures with sound for one that reads both."""
+    if methods.method_class(method).signals != ("image",):
+        return pictures_with_sound(toy)
+    return frames(toy) if reads_clips(method) else digits(toy)
+
+
+def reads_clips(method: str) -> bool:
+    """Returns True if the method compares frames that follow each other in time."""
+    kind = methods.method_class(method)
+    return kind.under(kind.small).stretch > 1
+
+
+@lru_cache(1)
+def frames(toy: bool) -> str:
+    """Returns a folder of clips, whose frames are digits."""
+    source = open_source("digits", "train").subset(torch.arange(TOY_SAMPLES if toy else SAMPLES_WITH_SOUND))
+    pixels = source.load(Request(torch.arange(len(source)))).images.pixels
+    folder = Path(gettempdir()) / f"clips-of-{len(source)}-digits"
+    for row, image in enumerate(pixels[:, 0].numpy()):
+        clip = folder / f"{row // CLIP:03}"
+        clip.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(clip / f"{row % CLIP:03}.png")
+    return str(folder)
 
 
 @lru_cache(2)
