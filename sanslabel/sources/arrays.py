@@ -107,6 +107,7 @@ class Arrays(Source):
             labels=self.labels[index],
             file_row=self.file_row[index],
             group=None if self.group is None else self.group[index],
+            recording=None if self.recording is None else self.recording[index],
             time=None if self.time is None else self.time[index],
         )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sanslabel.fifths import fifths
+from sanslabel.fifths import FOLDS, fifths
 from sanslabel.sources.data import AnyData
 from sanslabel.sources.opening import open_source, splits
 from sanslabel.sources.source import Source
@@ -36,9 +36,11 @@ def fifth_of_clips(source: Source, seed: int) -> Tensor:
     """Returns True for each sample in a fifth of the clips, fixed by the seed, (N,).
 
     The fifth has the shares of classes that the first samples of all clips have. Samples without a clip are clips of
-    their own.
+    their own. Shots of one video are alike, so videos are divided if there are at least five.
     """
     group = torch.arange(len(source)) if source.group is None else source.group.cpu()
+    if source.recording is not None and len(source.recording.unique()) >= FOLDS:
+        group = source.recording.cpu()
     _, clip = group.unique(return_inverse=True)
     first = torch.full((int(clip.max()) + 1,), len(clip)).scatter_reduce(0, clip, torch.arange(len(clip)), "amin")
     return (fifths(source.labels.cpu()[first], seed) == 0)[clip]

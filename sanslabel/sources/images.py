@@ -132,10 +132,15 @@ class ImagesFrom(Source):
         return replace(self, inputs=inputs, decode_factor=DECODE_FACTOR, cache=None).decode(row)
 
     def subset(self, index: Tensor) -> Self:
-        group = None if self.group is None else self.group[index]
-        time = None if self.time is None else self.time[index]
-        store = self.store.subset(index.tolist())
-        return replace(self, store=store, labels=self.labels[index], group=group, time=time, cache=None)
+        return replace(
+            self,
+            store=self.store.subset(index.tolist()),
+            labels=self.labels[index],
+            group=None if self.group is None else self.group[index],
+            recording=None if self.recording is None else self.recording[index],
+            time=None if self.time is None else self.time[index],
+            cache=None,
+        )
 
     def _readable(self, requested: int) -> tuple[np.ndarray, int, list[tuple[int, str]]]:
         """Returns the pixels of the requested row or of the next readable one, that row, and unreadable rows with

@@ -55,9 +55,9 @@ class Pairs(Source):
         for name, given in (("groups", base.group), ("times", base.time)):
             if given.shape != base.labels.shape:
                 raise BadInput(f"{base.name}: {len(given)} {name} for {len(base)} samples; give each sample one.")
-        for name in ("name", "split", "labels", "classes", "group", "time", "remarks", "no_labels", "labels_sha256"):
+        copied = ("name", "split", "labels", "classes", "group", "recording", "time", "remarks", "no_labels")
+        for name in (*copied, "labels_sha256", "skip_unreadable"):
             object.__setattr__(self, name, getattr(base, name))
-        object.__setattr__(self, "skip_unreadable", base.skip_unreadable)
         object.__setattr__(self, "inputs", {**base.inputs, "partner": base.inputs["image"]})
 
     @property

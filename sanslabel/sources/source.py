@@ -102,6 +102,8 @@ class Source(ABC):
     """the shape of each signal; for image files, whose sizes may differ, the size to train at"""
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
+    recording: Tensor | None = None
+    """(N,) int64, the video of each frame, which may have several groups; None where groups have nothing in common"""
     time: Tensor | None = None
     """(N,) float64, seconds from the start of the sample's clip; None where samples have no time"""
     remarks: tuple[str, ...] = ()

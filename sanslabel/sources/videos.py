@@ -109,6 +109,7 @@ def frames_from(store: Files, name: str, split: str, prefixes: Mapping[str, tupl
         classes=files.classes,
         inputs={"image": ImageSpec(channels=pictures.channels, height=size, width=size)},
         group=torch.from_numpy(times.shot),
+        recording=torch.from_numpy(times.video),
         time=torch.from_numpy(times.time),
         remarks=(*files.remarks, *_remarks(videos, names, times, pictures, side, wanted)),
         no_labels=files.no_labels,

@@ -61,6 +61,7 @@ class WithSounds(Source):
             "labels",
             "classes",
             "group",
+            "recording",
             "time",
             "no_labels",
             "labels_sha256",

@@ -240,6 +240,15 @@ def test_clips_are_held_out_as_one():
     assert fifth_of_clips(replace(digits, group=torch.zeros(300).long()), 3).all()
 
 
+def test_shots_of_a_video_are_held_out_together():
+    digits = open_source("digits").subset(torch.arange(300))
+    shots = replace(digits, group=torch.arange(300) // 10, recording=torch.arange(300) // 50)  # 6 videos of 5 shots
+    measured = fifth_of_clips(shots, 3)
+    assert measured.view(6, 50).sum(dim=1).unique().tolist() == [0, 50]
+    few = shots.subset(torch.arange(200))  # 4 videos: too few to hold one out
+    assert torch.equal(fifth_of_clips(few, 3), fifth_of_clips(replace(few, recording=None), 3))
+
+
 def test_means_and_gains_are_those_of_clips():
     group = torch.tensor([4, 1, 4, 1, 9])
     assert clip_means(torch.tensor([1.0, 0.0, 0.0, 0.5, 1.0]), group).tolist() == [0.25, 0.5, 1.0]

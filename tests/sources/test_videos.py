@@ -154,6 +154,7 @@ def test_a_shot_ends_at_a_hard_cut(tmp_path):
         source = opened(file, fps=fps)
         expected = np.searchsorted([20, 45], np.round(source.time.numpy() * 25), side="right")
         assert source.group.tolist() == expected.tolist()
+        assert not source.recording.any()
     pairs, index = Pairs(base=opened(file), near=0.5), torch.arange(60)
     for key in range(20):
         partners = pairs.partners(index, key)
@@ -189,6 +190,9 @@ def test_a_folder_of_videos_has_classes_and_splits(tmp_path):
     assert train.labels.tolist() == [0] * 8 + [1] * 8
     assert len(test) == 8
     assert len(train.group.unique()) == 4
+    assert (
+        train.recording.tolist() == train.subset(torch.arange(16)).recording.tolist() == [row // 4 for row in range(16)]
+    )
     two = opened(tmp_path / "data/train/jump/0.mp4", tmp_path / "data/train/run")
     assert len(two) == 12
     assert {two.id(row).partition("#")[0] for row in range(12)} == {"jump/0.mp4", "run/0.mp4", "run/1.mp4"}
