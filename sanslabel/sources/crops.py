@@ -15,7 +15,7 @@ from sanslabel.batch import Images
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, fold, uniform
 from sanslabel.sources.images import ImagesFrom, zeros
-from sanslabel.sources.source import Loaded, Request, Source
+from sanslabel.sources.source import Loaded, Request, Source, describe_
 
 SHIFT = 0.1
 """most by which a box moves, as a share of its side"""
@@ -51,10 +51,9 @@ class Crops(Source):
     time: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        for name in ("name", "split", "labels", "classes", "inputs", "group", "time", "no_labels"):
-            object.__setattr__(self, name, getattr(self.base, name))
+        describe_(self, self.base)
+        object.__setattr__(self, "inputs", self.base.inputs)
         object.__setattr__(self, "remarks", self.remarks or self.base.remarks)
-        object.__setattr__(self, "skip_unreadable", self.base.skip_unreadable)
 
     @property
     def decodes(self) -> bool:

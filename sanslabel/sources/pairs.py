@@ -13,7 +13,7 @@ from torch import Tensor
 from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, bits, fold
-from sanslabel.sources.source import Loaded, Replaced, Request, Source
+from sanslabel.sources.source import Loaded, Replaced, Request, Source, describe_
 
 if TYPE_CHECKING:
     from sanslabel.sources.images import ImagesFrom
@@ -55,9 +55,8 @@ class Pairs(Source):
         for name, given in (("groups", base.group), ("times", base.time)):
             if given.shape != base.labels.shape:
                 raise BadInput(f"{base.name}: {len(given)} {name} for {len(base)} samples; give each sample one.")
-        copied = ("name", "split", "labels", "classes", "group", "recording", "time", "remarks", "no_labels")
-        for name in (*copied, "labels_sha256", "skip_unreadable"):
-            object.__setattr__(self, name, getattr(base, name))
+        describe_(self, base)
+        object.__setattr__(self, "remarks", base.remarks)
         object.__setattr__(self, "inputs", {**base.inputs, "partner": base.inputs["image"]})
 
     @property

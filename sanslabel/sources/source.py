@@ -269,6 +269,19 @@ class Source(ABC):
         return (float(spectrograms.mean()),), (max(LEAST_DEVIATION, float(spectrograms.std(correction=0))),)
 
 
+DESCRIPTION = (
+    *("name", "split", "labels", "classes", "group", "recording", "time"),
+    *("no_labels", "labels_sha256", "skip_unreadable"),
+)
+"""fields that a source has from the one whose samples it changes"""
+
+
+def describe_(source: Source, base: Source) -> None:
+    """Sets what a source states about its samples to what `base` states, whose samples it changes."""
+    for name in DESCRIPTION:
+        object.__setattr__(source, name, getattr(base, name))
+
+
 def tolerated(samples: int) -> int:
     """Returns how many samples may be unreadable before the data count as damaged: 1 %, and three in any case."""
     return max(3, samples // 100)

@@ -20,7 +20,7 @@ from sanslabel.sources.images import ImagesFrom, images_from
 from sanslabel.sources.remarks import first_names, pictures
 from sanslabel.sources.sound_track import track_blocks
 from sanslabel.sources.sounds import SILENT, SPEC, check_audible, cut, next_of, windows_around, windows_of
-from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted
+from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, describe_
 from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.listing import Listing
 from sanslabel.sources.stores.store import Store
@@ -55,20 +55,7 @@ class WithSounds(Source):
     inputs: Mapping[str, InputSpec] = field(init=False)
 
     def __post_init__(self) -> None:
-        copied = (
-            "name",
-            "split",
-            "labels",
-            "classes",
-            "group",
-            "recording",
-            "time",
-            "no_labels",
-            "labels_sha256",
-            "skip_unreadable",
-        )
-        for name in copied:
-            object.__setattr__(self, name, getattr(self.base, name))
+        describe_(self, self.base)
         object.__setattr__(self, "inputs", {**self.base.inputs, "audio": SPEC})
 
     @property
