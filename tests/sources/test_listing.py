@@ -147,9 +147,9 @@ def test_a_table_may_state_labels(tmp_path):
     root = touched(tmp_path, "1.png", "labels.CSV", "notes.txt")
     offer = "If a table among them states labels, name it with --labels."
     assert listing(root).remarks == ("Files that are not read: 1 CSV, 1 TXT.", offer)
-    assert listing(root).without(root / "labels.CSV").remarks == ("Files that are not read: 1 TXT.",)
+    assert listing(root).without(root, root / "labels.CSV").remarks == ("Files that are not read: 1 TXT.",)
     touched(root, "more.csv")
-    assert listing(root).without(root / "labels.CSV").left_out == {".csv": 1, ".txt": 1}
+    assert listing(root).without(root, root / "labels.CSV").left_out == {".csv": 1, ".txt": 1}
 
 
 def test_their_number_is_remembered(folder, monkeypatch, cache):

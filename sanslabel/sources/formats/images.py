@@ -35,9 +35,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     from sanslabel.sources.stores.files import Files
     from sanslabel.sources.stores.listing import listing
 
-    files = listing(root)
-    if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root.resolve()):
-        files = files.without(wanted.labels.file)
+    files = listing(root).without(root, wanted.labels and wanted.labels.file)
     prefixes = {key: (prefix,) for key, prefix in split_folders(root).items()}
     source = images_from(Files(root, files.names), root.resolve().name, split, prefixes, wanted)
     return replace(source, remarks=(*files.remarks, *source.remarks))
@@ -62,9 +60,8 @@ def open_several(folders: Sequence[str | Path], split: str, wanted: Wanted) -> S
     names, left_out = list[str](), Counter[str]()
     prefixes: dict[str, tuple[str, ...]] = {"train": (), "test": ()}
     for root in roots:
-        files, place = listing(root), root.relative_to(common).as_posix()
-        if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root):
-            files = files.without(wanted.labels.file)
+        files = listing(root).without(root, wanted.labels and wanted.labels.file)
+        place = root.relative_to(common).as_posix()
         if not files.names:
             raise BadInput(f"{root} holds no images; leave it out of --data.")
         names += [f"{place}/{name}" for name in files.names]

@@ -27,8 +27,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     root = Path(data)
     if not root.is_dir() or (files := listing(root)).kind != "both":
         return None
-    if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root.resolve()):
-        files = files.without(wanted.labels.file)
+    files = files.without(root, wanted.labels and wanted.labels.file)
     from sanslabel.sources.stores.files import Files
     from sanslabel.sources.with_sounds import pictures_with_sounds
 

@@ -21,8 +21,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     root = Path(data)
     if not root.is_dir() or (files := listing(root)).kind != "sounds":
         return None
-    if wanted.labels is not None and wanted.labels.file.resolve().is_relative_to(root.resolve()):
-        files = files.without(wanted.labels.file)
+    files = files.without(root, wanted.labels and wanted.labels.file)
     from sanslabel.sources.sounds import sounds_from
     from sanslabel.sources.stores.files import Files
 

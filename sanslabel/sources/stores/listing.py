@@ -106,8 +106,10 @@ class Listing(NamedTuple):
             remarks.append("If a table among them states labels, name it with --labels.")
         return tuple(remarks)
 
-    def without(self, file: Path) -> Listing:
-        """Returns the listing without one of the files that are left out, since it is read for its labels."""
+    def without(self, root: Path, file: Path | None) -> Listing:
+        """Returns the listing of a folder without a file that is read for its labels, if that lies in the folder."""
+        if file is None or not file.resolve().is_relative_to(root.resolve()):
+            return self
         left_out = Counter(self.left_out)
         left_out[file.suffix.lower()] -= 1
         return self._replace(left_out=dict(+left_out))
