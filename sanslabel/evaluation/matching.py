@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sanslabel.evaluation.clip_scores import CHANCE
+from sanslabel.evaluation.clip_scores import CHANCE, STEP, rounded
 from sanslabel.randomness import Stream, fold, integers, permutation
 from sanslabel.scores import Gain
 
@@ -18,8 +18,6 @@ SHUFFLED = 10
 """shuffled pairs of each sample"""
 RESAMPLED = 1000
 """times that samples are drawn again for an interval"""
-STEP = 1e-6
-"""step that cosines are rounded to, so that those of equal embeddings are equal"""
 
 
 class Places(NamedTuple):
@@ -44,7 +42,7 @@ def rounded_cosines(a: Tensor, b: Tensor) -> Tensor:
     errors, have the cosine 0."""
     units = (x / x.norm(dim=1, keepdim=True).clamp(min=STEP) for x in (a, b))
     first, second = units
-    return (first @ second.T / STEP).round()
+    return rounded(first @ second.T)
 
 
 @torch.no_grad()
