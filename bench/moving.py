@@ -13,8 +13,7 @@ which a later call skips, and prints the table. A run takes about four minutes o
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
@@ -24,14 +23,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bench.learning_page import Paired
+from bench.arms import gain, keep, lines_of, missing, trained_encoder
 from bench.learns import ONE_DRAW, accuracies
 from bench.markdown import table
 from bench.moving_clips import FRAMES, moving_clips
 from bench.running import prepared
 from sanslabel import views
 from sanslabel.encoders import Encoder
-from sanslabel.engine import optimize
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
 from sanslabel.evaluation.features import Division, Features, Frames
 from sanslabel.evaluation.protocols.near_far import near_far_aurocs
@@ -115,17 +113,11 @@ def trained(arm: Arm, clips: Source, size: Size, seed: int) -> Encoder:
     if arm in UNTRAINED:
         settle_(training.net.encoder, clips, reads=clips.image, device=CPU)
         return training.net.encoder.eval()
-    if method.stretch == 1:  # all other arms have the same samples in the same order, of different clips in a batch
-        assert clips.group is not None
-        order = Grouped(clips.group)
-        stream = batches(source, size.batch, seed=seed, epochs=size.epochs, device=CPU, order=order)
-    else:
-        order = source.order_of(method.stretch)
-        stream = batches(source, size.batch, seed=seed, epochs=size.epochs, device=CPU, order=order)
-    for record in optimize(training.method, training.net, training.players, stream, training.precision):
-        if record.refused:
-            raise ArithmeticError(f"{arm}: the loss is not finite in step {record.clock.step}")
-    return training.net.encoder.eval()
+    assert clips.group is not None
+    # Arms of pairs have the same samples in the same order, of different clips in a batch.
+    order = Grouped(clips.group) if method.stretch == 1 else source.order_of(method.stretch)
+    stream = batches(source, size.batch, seed=seed, epochs=size.epochs, device=CPU, order=order)
+    return trained_encoder(training, stream, arm)
 
 
 def result(arm: Arm, size: Size, seed: int) -> dict[str, Any]:
@@ -161,14 +153,6 @@ def about(arm: Arm, size: Size, seed: int) -> dict[str, Any]:
     return {"arm": arm.name, "reach": arm.reach, "seed": seed, **size._asdict()}
 
 
-def missing(done: list[dict[str, Any]], size: Size, arms: list[Arm], seeds: list[int]) -> Iterator[tuple[Arm, int]]:
-    """Yields the runs that have no line yet, one seed after the other."""
-    for seed in seeds:
-        for arm in arms:
-            if not any(about(arm, size, seed).items() <= line.items() for line in done):
-                yield arm, seed
-
-
 def rendered(lines: list[Mapping[str, Any]]) -> str:
     """Returns the table of all arms: means over seeds, and kNN's gain over augmentation in runs of equal seeds."""
     by_arm = {arm: {r["seed"]: r for r in lines if (r["arm"], r["reach"]) == arm} for arm in (*UNTRAINED, *ARMS)}
@@ -176,13 +160,19 @@ def rendered(lines: list[Mapping[str, Any]]) -> str:
     for arm, runs in by_arm.items():
         if not runs:
             continue
-        shared = sorted(runs.keys() & base.keys())
-        gain = Paired(tuple(runs[seed]["knn"] - base[seed]["knn"] for seed in shared)).cell if arm != ARMS[0] else ""
+        gained = gain(runs, base) if arm != ARMS[0] else ""
         means = [
             sum(r[key] for r in runs.values()) / len(runs) for key in ("knn", "linear", "same_clip", "other_clips")
         ]
         cells.append(
-            [arm.name, str(arm.reach or ""), str(len(runs)), f"{means[0]:.1f}", gain, *map("{:.1f}".format, means[1:])]
+            [
+                arm.name,
+                str(arm.reach or ""),
+                str(len(runs)),
+                f"{means[0]:.1f}",
+                gained,
+                *map("{:.1f}".format, means[1:]),
+            ]
         )
     head = [
         "positives",
@@ -217,16 +207,11 @@ def main() -> None:
     flags = parser.parse_args()
     size = REHEARSAL if flags.rehearse else Size(flags.clips, flags.held_out, flags.epochs)
     file = None if flags.rehearse else flags.results
-    done = [json.loads(line) for line in file.read_text().splitlines()] if file is not None and file.exists() else []
+    done = lines_of(file)
     arms = [arm for arm in (*UNTRAINED, *ARMS) if not flags.arm or arm.name in flags.arm]
-    for arm, seed in (
-        () if flags.render else missing(done, size, arms, flags.seed or list(SEEDS)[: 1 if flags.rehearse else None])
-    ):
-        done.append(result(arm, size, seed))
-        print(json.dumps(done[-1]), flush=True)
-        if file is not None:
-            with file.open("a") as opened:
-                opened.write(json.dumps(done[-1]) + "\n")
+    seeds = flags.seed or list(SEEDS)[: 1 if flags.rehearse else None]
+    for arm, seed in missing(done, [] if flags.render else arms, seeds, lambda arm, seed: about(arm, size, seed)):
+        done.append(keep(result(arm, size, seed), file))
     chosen = [line for line in done if about(Arm("", 0), size, 0).keys() <= line.keys() and line["clips"] == size.clips]
     if chosen:
         print(rendered(chosen))

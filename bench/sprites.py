@@ -13,8 +13,7 @@ bench/results/sprites.jsonl, which a later call skips, and prints the table. A r
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import pi
@@ -29,13 +28,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bench.learning_page import Paired
+from bench.arms import gain, keep, lines_of, missing, trained_encoder
 from bench.learns import ONE_DRAW, accuracies
 from bench.markdown import table
 from bench.running import prepared
 from sanslabel.batch import Images
 from sanslabel.encoders import Encoder
-from sanslabel.engine import optimize
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.methods.simclr import SimCLR
@@ -239,10 +237,7 @@ def trained(arm: str, size: Size, seed: int) -> Encoder:
     stream = (
         (clock._replace(steps=size.steps), batch) for _, (clock, batch) in zip(range(size.steps), stream, strict=False)
     )
-    for record in optimize(training.method, training.net, training.players, stream, training.precision):
-        if record.refused:
-            raise ArithmeticError(f"{arm}: the loss is not finite in step {record.clock.step}")
-    return training.net.encoder.eval()
+    return trained_encoder(training, stream, arm)
 
 
 def result(arm: str, size: Size, seed: int) -> dict[str, Any]:
@@ -267,26 +262,15 @@ def about(arm: str, size: Size, seed: int) -> dict[str, Any]:
     return {"arm": arm, "seed": seed, **size._asdict()}
 
 
-def missing(done: list[dict[str, Any]], size: Size, arms: list[str], seeds: list[int]) -> Iterator[tuple[str, int]]:
-    """Yields the runs that have no line yet, one seed after the other."""
-    for seed in seeds:
-        for arm in arms:
-            if not any(about(arm, size, seed).items() <= line.items() for line in done):
-                yield arm, seed
-
-
 def rendered(lines: list[Mapping[str, Any]]) -> str:
     """Returns the table of all arms: means over seeds, and kNN's gain over augmentation in runs of equal seeds."""
     by_arm = {arm: {line["seed"]: line for line in lines if line["arm"] == arm} for arm in (*UNTRAINED, *ARMS)}
     base, cells = by_arm[ARMS[0]], []
     for arm, runs in by_arm.items():
         if runs:
-            shared = sorted(runs.keys() & base.keys())
-            gain = (
-                Paired(tuple(runs[seed]["knn"] - base[seed]["knn"] for seed in shared)).cell if arm != ARMS[0] else ""
-            )
+            gained = gain(runs, base) if arm != ARMS[0] else ""
             means = [sum(line[key] for line in runs.values()) / len(runs) for key in ("boxes", "knn", "linear")]
-            cells.append([arm, str(len(runs)), f"{means[0]:,.0f}", f"{means[1]:.1f}", gain, f"{means[2]:.1f}"])
+            cells.append([arm, str(len(runs)), f"{means[0]:,.0f}", f"{means[1]:.1f}", gained, f"{means[2]:.1f}"])
     head = ["positives", "seeds", "boxes", "kNN", "over augmentation", "linear"]
     return table(head, cells, right=range(1, len(head)))
 
@@ -303,14 +287,11 @@ def main() -> None:
     flags = parser.parse_args()
     size = REHEARSAL if flags.rehearse else Size(flags.videos, flags.held_out, flags.steps)
     file = None if flags.rehearse else flags.results
-    done = [json.loads(line) for line in file.read_text().splitlines()] if file is not None and file.exists() else []
+    done = lines_of(file)
     arms = [arm for arm in (*UNTRAINED, *ARMS) if not flags.arm or arm in flags.arm]
-    for arm, seed in missing(done, size, arms, flags.seed or list(SEEDS)[: 1 if flags.rehearse else None]):
-        done.append(result(arm, size, seed))
-        print(json.dumps(done[-1]), flush=True)
-        if file is not None:
-            with file.open("a") as opened:
-                opened.write(json.dumps(done[-1]) + "\n")
+    seeds = flags.seed or list(SEEDS)[: 1 if flags.rehearse else None]
+    for arm, seed in missing(done, arms, seeds, lambda arm, seed: about(arm, size, seed)):
+        done.append(keep(result(arm, size, seed), file))
     if chosen := [line for line in done if about("", size, 0).items() - {("arm", ""), ("seed", 0)} <= line.items()]:
         print(rendered(chosen))
 
