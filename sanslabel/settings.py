@@ -22,6 +22,7 @@ BatchSize = Annotated[int, Bounds(least=2, most=1 << 31)]
 Chunk = Annotated[int, Bounds(least=1, most=1 << 31)]
 Workers = Annotated[int, Bounds(least=0, most=1 << 10)]
 Seed = Annotated[int, Bounds(least=-(1 << 63), most=(1 << 63) - 1)]
+FrameRate = Annotated[float, Bounds(above=0, most=1000)]
 
 RESUMABLE = ("labels", "skip_unreadable", "device", "workers", "cache", "on_collapse", "track", "profile")
 """settings that may be changed when a run is resumed"""
@@ -41,7 +42,7 @@ class Settings:
     """seconds up to which a frame's partner is away: the second view is drawn from another frame of the same shot; for
     videos, and for folders of which each sub-folder has the frames of a clip; by default, and with 0, both views are
     drawn from one frame"""
-    fps: Annotated[float, Bounds(above=0, most=1000)] | None = None
+    fps: FrameRate | None = None
     """frames a second: the most that are kept of a video, by default all; for folders of frames their rate, by default
     25"""
     skip_unreadable: bool = False

@@ -27,7 +27,8 @@ def check_frames(protocol: Protocol, comparison: Comparison) -> None:
     """Raises NotMeasurable if the samples of a comparison are not frames with times."""
     if comparison.split is not None and comparison.split.test.time is None:
         raise NotMeasurable(
-            f"--protocols {protocol.name}: {comparison.split.data} has no time; name a video, or leave it out."
+            f"--protocols {protocol.name}: {comparison.split.data} has no time; name a video with --data, add --fps if "
+            "each of its folders holds the frames of a clip, or leave the protocol out."
         )
 
 

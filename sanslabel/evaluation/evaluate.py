@@ -26,6 +26,7 @@ from sanslabel.memory_limits import advise_when_out_of_memory
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import data_of_run
 from sanslabel.scores import Score, score_files
+from sanslabel.settings import FrameRate
 from sanslabel.sources import AnyData, data_of
 
 
@@ -34,6 +35,7 @@ def evaluate(
     *,
     data: AnyData | None = None,
     labels: str | Path | None = None,
+    fps: float | None = None,
     protocols: str | Protocol | Sequence[str | Protocol] = ("knn", "linear"),
     network: str | None = None,
     stage: int | None = None,
@@ -54,6 +56,8 @@ def evaluate(
         For a run that learned from labels, it is the fifth that the run left out, whatever the seed.
     labels: a CSV or Parquet file with the columns path and label, in place of the labels that folders state; by default
         that of the run, for its own data.
+    fps: frames a second of folders of frames, each of which is then a clip, or the most that are kept of a video. By
+        default the data of the run are read as in training, and other folders are classes.
     protocols: names, or protocols with settings of their own: `evaluate(run, protocols=("linear", KNN(k=10)))`.
     network: the exported encoder ("student", "teacher", "mean", "critic"), by default the first.
     stage, tokens: the stage and tokens to read from the encoder, see `Readout`; by default its representation.
@@ -69,6 +73,7 @@ def evaluate(
     """
     check_path("--run", run)
     given = None if data is None else data_of(data)
+    check_value("--fps", fps, FrameRate | None)
     check_value("--stage", stage, int | None)
     check_value("--seed", seed, int)
     chosen = _protocols(protocols)
@@ -81,6 +86,8 @@ def evaluate(
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
     if labels is not None:
         labeled = data_of(labeled, labels=labels)
+    if fps is not None:
+        labeled = data_of(labeled, clips=True, fps=fps)
     on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins
     options = subject.options(chosen_device(device))
     features = FeatureCache(subject.folder / "features" if cache else None)

@@ -219,8 +219,8 @@ class Source(ABC):
             return self.order
         if self.group is None or self.time is None:
             raise BadInput(
-                f"{self.name}: has no time, and the method learns from frames of clips; name a video with --data, or "
-                "choose another method."
+                f"{self.name}: has no time, and the method learns from frames of clips; name a video with --data, add "
+                "--fps if each of its folders holds the frames of a clip, or choose another method."
             )
         return Stretches(self.group.cpu(), self.time.cpu(), stretch)
 

@@ -1,6 +1,7 @@
 """Protocols of frames: near_far, shots and order, against loops, known answers and controls that fail."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from torch.nn.functional import cosine_similarity
 
 import sanslabel
+from sanslabel.cli.main import main
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import Unlabeled
 from sanslabel.evaluation.clip_scores import clip_means
@@ -291,5 +293,39 @@ def test_clips_without_labels_are_measured_and_other_protocols_skipped(clips_run
 
 
 def test_pictures_without_time_are_refused_in_one_sentence(run):
-    with pytest.raises(NotMeasurable, match="protocols='shots': digits has no time; name a video, or leave it out"):
+    sentence = (
+        "protocols='shots': digits has no time; name a video with `data`, add `fps` if each of its folders holds the "
+        "frames of a clip, or leave the protocol out"
+    )
+    with pytest.raises(NotMeasurable, match=sentence):
         sanslabel.evaluate(run, protocols="shots")
+
+
+def test_a_rate_makes_other_folders_clips(clips_run, tmp_path):
+    """The data of the run are read as in training, and other folders are classes unless a rate is given."""
+    other = shutil.copytree(clips_run.path.parent / "data", tmp_path / "other")
+    with pytest.raises(NotMeasurable, match=r"other has no time; .* add `fps` if each of its folders"):
+        sanslabel.evaluate(clips_run.path, data=other, protocols="shots")
+    own = sanslabel.evaluate(clips_run.path, protocols=Shots(away=0.5))
+    same = sanslabel.evaluate(clips_run.path, data=other, fps=4, protocols=Shots(away=0.5))
+    assert [score.value for score in same] == [score.value for score in own]
+    with pytest.warns(UserWarning, match="scores of shots had other values before"):
+        slow = sanslabel.evaluate(clips_run.path, data=other, fps=1.0, protocols=Shots(away=0.5))
+    assert "Folders of frames are clips: 10 clips of 1 frames a second." in slow.remarks
+    assert slow[0].value > own[0].value, "the chance is higher, since the next frame counts, too"
+    with pytest.raises(BadInput, match=r"digits: `fps` is a rate of frames, and these data have none; leave it out\."):
+        sanslabel.evaluate(clips_run.path, data="digits", fps=4.0)
+    with pytest.raises(BadInput, match=r"fps=0: must be .*above 0"):
+        sanslabel.evaluate(clips_run.path, fps=0)
+
+
+def test_a_rate_makes_clips_of_the_classes_that_a_run_had(clips_run, tmp_path):
+    """A run without a rate and pairs took each folder for a class."""
+    data = clips_run.path.parent / "data"
+    options = {"image_size": 8, "encoder": {"name": "mlp", "hidden": [16]}, "batch": 16, "epochs": 1, "workers": 0}
+    run = sanslabel.train(data, out=tmp_path / "run", precision="float32", **options)
+    assert len({score.value for score in sanslabel.evaluate(run.path, protocols="knn")}) > 1
+    scores = sanslabel.evaluate(run.path, fps=4, protocols=("shots", NearFar(near=0.3, far=1.0)))
+    assert {score.protocol for score in scores} == {"shots", "near_far"}
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", str(run.path), "--fps", "4", "--protocols", "shots", "--device", "cpu"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sanslabel.cli.flags import parse_flags
 from sanslabel.cli.processes import joined_command
 from sanslabel.errors import BadInput
+from sanslabel.settings import FrameRate
 
 if TYPE_CHECKING:
     from sanslabel.evaluation.protocol import Protocol
@@ -27,6 +28,9 @@ class Evaluate:
     """labeled data; by default those that the encoder was trained on"""
     labels: str | None = None
     """a CSV or Parquet file with the columns path and label, in place of the labels that folders state"""
+    fps: FrameRate | None = None
+    """frames a second of folders of frames, each of which is then a clip, or the most that are kept of a video; by
+    default as in training for the data of the run, while other folders are classes"""
     protocols: tuple[str, ...] = ("knn", "linear")
     """names of protocols from the list above"""
     network: str | None = None

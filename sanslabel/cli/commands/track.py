@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from sanslabel.cli.flags import parse_flags
-from sanslabel.constraints import Bounds
+from sanslabel.settings import FrameRate
 
 GROUP = "Data"
 USAGE = "track VIDEO|FOLDER [--out tracks/]"
@@ -21,7 +20,7 @@ class TrackFlags:
     """a video, a folder of frames, or a folder of such folders"""
     out: str = "tracks"
     """the folder to write, new or empty"""
-    fps: Annotated[float, Bounds(above=0, most=1000)] | None = None
+    fps: FrameRate | None = None
     """frames a second of folders of frames; by default 25"""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default cuda if there is one, else cpu"""
