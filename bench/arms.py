@@ -12,18 +12,24 @@ from bench.running import Training
 from sanslabel.batch import Batch, Clock
 from sanslabel.encoders import Encoder
 from sanslabel.engine import optimize
+from sanslabel.methods.method import Networks
 
 T = TypeVar("T")
 Line = Mapping[str, Any]
 
 
 def trained_encoder(training: Training, stream: Iterable[tuple[Clock, Batch]], arm: object) -> Encoder:
-    """Returns the encoder after training on all batches. Raises ArithmeticError, with the arm, if a loss is not
+    """Returns the encoder after training on all batches. Raises ArithmeticError as `trained_networks` does."""
+    return trained_networks(training, stream, arm).encoder.eval()
+
+
+def trained_networks(training: Training, stream: Iterable[tuple[Clock, Batch]], arm: object) -> Networks:
+    """Returns the networks after training on all batches. Raises ArithmeticError, with the arm, if a loss is not
     finite."""
     for record in optimize(training.method, training.net, training.players, stream, training.precision):
         if record.refused:
             raise ArithmeticError(f"{arm}: the loss is not finite in step {record.clock.step}")
-    return training.net.encoder.eval()
+    return training.net
 
 
 def lines_of(file: Path | None) -> list[Line]:

@@ -23,6 +23,7 @@ from sanslabel.sources import Source, batches, open_source
 from sanslabel.training import run
 from sanslabel.training.choice import Fitted
 from sanslabel.training.journal import Metrics
+from sanslabel.training.planning import encoder_configs
 from sanslabel.training.run_log import LOG_EVERY
 from sanslabel.training.weight_monitor import WeightMonitor
 
@@ -52,10 +53,11 @@ def prepared(
     workers: int = 0,
 ) -> Training:
     """Returns a training in the precision and memory format of a run on the device, after `start` steps of data."""
-    torch.manual_seed(seed)
-    options = {"scaling": source.standardization(), **encoders.encoder_options(encoder)}
     method = method.sized(size)
-    net = method.networks(encoders.build(**options, channels=source.channels, image_size=size), source.facts(size))
+    configs = encoder_configs(method, encoder, source, size)
+    torch.manual_seed(seed)
+    built: Any = {signal: encoders.build(**config) for signal, config in configs.items()}
+    net = method.networks(built if len(built) > 1 else next(iter(built.values())), source.facts(size))
     net = net.to(device).train().to(memory_format=memory_format(device))  # pyright: ignore[reportCallIssue]
     order = source.order_of(method.stretch)
     stream = batches(source, batch, seed=seed, epochs=epochs, start=start, device=device, workers=workers, order=order)
