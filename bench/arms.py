@@ -56,6 +56,7 @@ def keep(line: Line, file: Path | None) -> Line:
     return line
 
 
-def gain(runs: Mapping[int, Line], base: Mapping[int, Line]) -> str:
-    """Returns kNN's gain over the base in runs of equal seeds, as tables have it. The runs are given by seed."""
-    return Paired(tuple(runs[seed]["knn"] - base[seed]["knn"] for seed in sorted(runs.keys() & base.keys()))).cell
+def gain(runs: Mapping[int, Line], base: Mapping[int, Line], measure: str = "knn") -> str:
+    """Returns the gain of a measure over the base in runs of equal seeds, as tables have it. The runs are given by
+    seed."""
+    return Paired(tuple(runs[seed][measure] - base[seed][measure] for seed in sorted(runs.keys() & base.keys()))).cell

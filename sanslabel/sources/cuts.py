@@ -7,8 +7,9 @@ import numpy as np
 LEAST = 8.0
 """least difference at a hard cut, in levels of 255"""
 PEAK = 1.5
-"""a hard cut differs more than its neighbors by this factor. In Big Buck Bunny, the rule finds 130 cuts, and
-another count is 131. Three times the median of the whole film is exceeded by 571 frames, most in fast motion."""
+"""a hard cut differs more than its neighbors by this factor. In Big Buck Bunny, the rule finds 130 cuts. By eye, 123
+are cuts, 7 are fast motion, and 3 cuts in fast zooms are missed. At a factor of 2, it would find 121 of these 126, and
+1 of fast motion. Three times the median of the whole film is exceeded by 571 frames, most in fast motion."""
 AROUND = 3
 """neighbors on each side"""
 STILL = 2.0
