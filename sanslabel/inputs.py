@@ -87,7 +87,11 @@ class TextSpec:
     argument_names: ClassVar = ("vocabulary", "length")
 
     vocabulary: int
+    """tokens of the vocabulary, with padding (0), begin (1) and end (2)"""
     length: int
+    """most tokens of a text, with its end"""
+    tokenizer: str = ""
+    """the SHA-256 of the vocabulary's file; empty if it is not known"""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,14 +99,16 @@ class TextSpec:
         return (self.length,)
 
     @property
-    def arguments(self) -> dict[str, int]:
+    def arguments(self) -> dict[str, Any]:
         """Returns the arguments of `encoders.build`."""
-        return asdict(self)
+        tokenizer = {"tokenizer": self.tokenizer} if self.tokenizer else {}
+        return {"vocabulary": self.vocabulary, "length": self.length, **tokenizer}
 
     @classmethod
     def of_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Returns the specification in these arguments, and ignores others. Raises KeyError if one is missing."""
-        return cls(**{name: arguments[name] for name in cls.argument_names})
+        shape = {name: arguments[name] for name in cls.argument_names}
+        return cls(**shape, tokenizer=str(arguments.get("tokenizer", "")))
 
 
 def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
