@@ -188,6 +188,13 @@ def write_json(path: Path, content: Mapping[str, Any], version: int = FORMAT) ->
         _write_json(partial, {"format": version, **{k: v for k, v in content.items() if k != "format"}})
 
 
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file in one step, so that nobody reads half of it. Raises DiskError if the disk refuses."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+        _flush(partial)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path to write to, which then replaces `path` in one step. The folder is

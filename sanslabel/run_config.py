@@ -99,6 +99,8 @@ class Plan:
     """frames a second, as the person chose them; None for the default, and for data without time"""
     frame_side: Annotated[int, Bounds(least=1, most=1 << 16)] | None = None
     """the shorter side in pixels to which frames of videos are reduced; None for other data"""
+    languages: tuple[str, ...] = ()
+    """languages of the source and of the target, as the person chose them; empty if the data have only two"""
     copies: bool = True
     """True if each copy of an image file is a sample of its own, as in runs of earlier versions"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -19,7 +19,7 @@ from sanslabel.distributed import rank
 from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput, UnfinishedWarning, bad_input_as
 from sanslabel.given import Given, given_encoder, open_weights
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import ImageSpec, InputSpec, TextSpec
 from sanslabel.json_lines import read_figures, read_json_lines
 from sanslabel.memory_limits import main_memory
 from sanslabel.methods.method import Method, Networks
@@ -29,10 +29,12 @@ from sanslabel.run_config import GivenNetwork, Plan, Spent
 from sanslabel.scores import ScoreFile, merged_by_key, score_files
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.settings import Settings
-from sanslabel.sources import AnyData, Data, Source, Split, data_of, locations, open_source, paired, splits
+from sanslabel.sources import AnyData, Data, Source, Split, TextChoices, data_of, locations, open_source, paired, splits
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.images import with_decode_factor
 from sanslabel.sources.levels import SIXTEEN_BITS
+from sanslabel.sources.tokenizer import FILE as VOCABULARY
+from sanslabel.sources.tokenizer import Tokenizer
 from sanslabel.verdict import Verdict, verdict
 from sanslabel.wording import worded
 
@@ -293,6 +295,7 @@ class RunFolder:
         """Returns samples of any data, or of the run's own data, which are opened as when the run began."""
         plan = self.known_plan
         data = replace(data, copies=plan.copies and of_run)
+        data = with_vocabulary(data, self.path, plan.inputs.values())
         image = plan.inputs.get("image")
         levels = image.levels if isinstance(image, ImageSpec) and image.channels == channels else None
         options: dict[str, Any] = {"image_size": plan.image_size or None, "channels": channels}
@@ -358,11 +361,23 @@ def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
         "clips": clips(plan),
         "fps": plan.fps,
         "frame_side": plan.frame_side,
+        "text": TextChoices(languages=plan.languages),
     }
     given = data_of(plan.places if data is None else data)
     plain = given == data_of(given.places)
     given = data_of(given, **choices) if plain and locations(given) == plan.places else given
     return replace(given, signals=tuple(plan.encoders) or given.signals)
+
+
+def with_vocabulary(data: Data, folder: Path, inputs: Iterable[InputSpec]) -> Data:
+    """Returns data whose texts are read with the vocabulary in a run folder, and cut at its longest length, if the
+    inputs of its encoders are texts. Raises BadInput if the vocabulary is missing or has changed."""
+    spec = next((spec for spec in inputs if isinstance(spec, TextSpec)), None)
+    if spec is None:
+        return data
+    tokenizer = Tokenizer.open(folder / VOCABULARY, spec.tokenizer)
+    signals = data.signals if set(data.signals) & {"source", "target"} else ("source", "target")
+    return replace(data, signals=signals, text=replace(data.text, tokenizer=tokenizer, longest=spec.length))
 
 
 def clips(chosen: Plan | Settings) -> bool:

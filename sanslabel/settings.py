@@ -21,6 +21,8 @@ Epochs = Annotated[int, Bounds(least=1, most=1 << 31)]
 BatchSize = Annotated[int, Bounds(least=2, most=1 << 31)]
 Chunk = Annotated[int, Bounds(least=1, most=1 << 31)]
 Workers = Annotated[int, Bounds(least=0, most=1 << 10)]
+Vocabulary = Annotated[int, Bounds(least=259, most=1 << 20)]
+Longest = Annotated[int, Bounds(least=2, most=1 << 14)]
 Seed = Annotated[int, Bounds(least=-(1 << 63), most=(1 << 63) - 1)]
 FrameRate = Annotated[float, Bounds(above=0, most=1000)]
 
@@ -47,6 +49,13 @@ class Settings:
     25"""
     skip_unreadable: bool = False
     """go on however many pictures cannot be read; otherwise a run stops at more than 1 %"""
+    languages: tuple[str, ...] = ()
+    """languages of the source and of the target, as the names of files or folders state them: en fr; needed for texts
+    in more than two languages"""
+    vocabulary: Vocabulary | None = None
+    """most tokens of the vocabulary that is made for texts; by default 4,096"""
+    longest: Longest | None = None
+    """most tokens of a sentence, with its end; longer ones are left out; by default 64"""
     epochs: Epochs | None = None
     """passes over the data; by default chosen for the data and the machine, for the sets that come with the package the
     recipe's"""

@@ -1,7 +1,7 @@
 """Sources of samples: sets that ship with the package, arrays in files, and images in folders and archives."""
 
 from sanslabel.sources.arrays import Arrays
-from sanslabel.sources.data import AnyData, Data, data_of
+from sanslabel.sources.data import AnyData, Data, TextChoices, data_of
 from sanslabel.sources.loader import batches, ordered
 from sanslabel.sources.opening import Split, location, locations, names, open_source, splits
 from sanslabel.sources.pairs import Pairs, paired
@@ -16,6 +16,7 @@ __all__ = [
     "Request",
     "Source",
     "Split",
+    "TextChoices",
     "batches",
     "data_of",
     "location",

@@ -10,6 +10,21 @@ from typing import Any
 
 from sanslabel.constraints import ARRAYS
 from sanslabel.errors import BadValue
+from sanslabel.sources.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextChoices:
+    """The choices with which texts are read."""
+
+    languages: tuple[str, ...] = ()
+    """the languages of the source and of the target, as the data name them; empty if the data have only two"""
+    vocabulary: int | None = None
+    """most tokens of a vocabulary that is made for the data; None for the default"""
+    longest: int | None = None
+    """most tokens of a sentence, with its end; None for the default"""
+    tokenizer: Tokenizer | None = None
+    """the vocabulary; None for one that is made from the training split"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,8 @@ class Data:
     """the shorter side in pixels to which frames of videos are reduced; None for one that suits the image size"""
     copies: bool = False
     """True to count each copy of a picture as a sample of its own, as runs of earlier versions did"""
+    text: TextChoices = TextChoices()
+    """how texts are read"""
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.places))

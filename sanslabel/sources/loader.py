@@ -77,9 +77,9 @@ def _steps(
         epoch, position = divmod(step, per_epoch)
         if epoch != current:
             current, index = epoch, order.epoch(seed, epoch, batch)
-        local = distributed.local_slice(index[position * batch : (position + 1) * batch])
+        of_all = index[position * batch : (position + 1) * batch]
         clock = Clock(seed, epoch, step, epochs * per_epoch, per_epoch)
-        yield clock, Request(local, fold(seed, Stream.SAMPLE, epoch))
+        yield clock, Request(distributed.local_slice(of_all), fold(seed, Stream.SAMPLE, epoch), of_all)
 
 
 def _batches(

@@ -10,8 +10,9 @@ from typing import Literal, Protocol, cast
 
 from sanslabel.discovery import module_names
 from sanslabel.errors import BadInput, suggestion
+from sanslabel.inputs import TextSpec
 from sanslabel.sources import formats
-from sanslabel.sources.data import AnyData, Data, data_of
+from sanslabel.sources.data import AnyData, Data, TextChoices, data_of
 from sanslabel.sources.label_file import read_label_file
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.source import Source, Wanted
@@ -73,6 +74,7 @@ def open_source(
         frame_side=data.frame_side,
         signals=tuple(data.signals),
         copies=data.copies,
+        text=data.text,
     )
     place, *others = data.places
     if others:
@@ -83,6 +85,8 @@ def open_source(
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     if data.fps is not None and source.time is None:
         raise BadInput(f"{data}: --fps is a rate of frames, and these data have none; leave it out.")
+    if data.text != TextChoices() and not any(isinstance(spec, TextSpec) for spec in source.inputs.values()):
+        raise BadInput(f"{data}: --languages, --vocabulary and --longest are for texts; leave them out.")
     if labels is not None and source.labels_sha256 != labels.sha256:
         raise BadInput(f"{labels.file}: states labels of pictures in files, and {data} has none; leave --labels out.")
     return source
@@ -128,8 +132,8 @@ def _format_of_all(data: Data) -> tuple[Format, tuple[str, ...]]:
         for place, (format, _) in zip(data.places, formats_read, strict=True):
             if not hasattr(format, "open_several") or format is not formats_read[0][0]:
                 raise BadInput(
-                    f"--data: {place} cannot be read together with {data.places[0]}; only folders of images can be, or"
-                    " videos."
+                    f"--data: {place} cannot be read together with {data.places[0]}; only folders of images can be,"
+                    " videos, or texts."
                 )
     available = {split for _, of_place in formats_read for split in of_place}
     return formats_read[0][0], tuple(split for split in ("train", "test") if split in available)

@@ -120,6 +120,28 @@ class Stretches:
 
 
 @dataclass(frozen=True, eq=False)
+class ByLength:
+    """Every sample once, in batches of similar length, which need little padding. The batches come in random order.
+
+    The samples of an epoch are those of `Shuffled`. They are sorted by length, those of one length at random, cut into
+    batches, and the batches are shuffled.
+    """
+
+    length: Tensor
+    """(N,) int64, the length of each sample, in any unit"""
+
+    @property
+    def samples(self) -> int:
+        return len(self.length)
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> Tensor:
+        """Returns the rows of an epoch, (steps * batch,) int64."""
+        shuffled = Shuffled(self.samples).epoch(seed, epoch, batch)
+        batches = shuffled[torch.argsort(self.length[shuffled], stable=True)].view(-1, batch)
+        return batches[permutation(fold(seed, Stream.ORDER, epoch, 0), len(batches))].flatten()
+
+
+@dataclass(frozen=True, eq=False)
 class Windowed:
     """Every sample once, in an order that reads only `window` shards at a time.
 

@@ -14,6 +14,7 @@ from sanslabel.batch import Batch, Facts, Images, Signal
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.randomness import permutation
+from sanslabel.sources.data import TextChoices
 from sanslabel.sources.levels import Levels
 from sanslabel.sources.order import Grouped, Order, Shuffled, Stretches
 from sanslabel.sources.progress import counted_off
@@ -35,6 +36,8 @@ class Request(NamedTuple):
     """(n,) int64, rows of the source"""
     key: int = 0
     """the key of the epoch; a draw for a row comes from `fold(key, row)` alone"""
+    batch: Tensor | None = None
+    """(N,) int64, the rows of the batch of all processes, to which texts are padded alike; None for `index` alone"""
 
 
 class Wanted(NamedTuple):
@@ -59,6 +62,8 @@ class Wanted(NamedTuple):
     """signals that the method reads"""
     copies: bool = False
     """True to count each copy of an image file as a sample of its own"""
+    text: TextChoices = TextChoices()
+    """how texts are read"""
 
 
 class Replaced(NamedTuple):
@@ -171,6 +176,12 @@ class Source(ABC):
     def pictures(self) -> ImagesFrom | None:
         """Returns the image files that this source decodes, which a cache can keep; None if there are none."""
         return None
+
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Returns the content of files that a run keeps in its folder, by name, since its encoder cannot be used
+        without them: the vocabulary of texts."""
+        return {}
 
     @property
     @abstractmethod

@@ -32,6 +32,8 @@ PATIENCE = 30.0
 """seconds without a batch, after which a warning names the requested files"""
 DEATHS = 3
 """number of deaths of worker processes, without a batch in between, at which a run ends"""
+Plain = tuple[list[int], int, list[int] | None]
+"""a request without tensors"""
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -102,12 +104,16 @@ class _Worker(Dataset, Generic[T]):
     def __init__(self, source: Loads[T]):
         self.source = source
 
-    def __getitems__(self, request: tuple[list[int], int]) -> T | BadInput:
-        index, key = request
+    def __getitems__(self, request: Plain) -> T | BadInput:
+        index, key, batch = request
         try:
-            return self.source.load(Request(torch.tensor(index, dtype=torch.int64), key))
+            return self.source.load(Request(_tensor(index), key, None if batch is None else _tensor(batch)))
         except BadInput as error:
             return error  # if a worker raised it, its message would arrive inside a traceback
+
+
+def _tensor(index: list[int]) -> Tensor:
+    return torch.tensor(index, dtype=torch.int64)
 
 
 def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) -> Generator[T, None, None]:
@@ -118,10 +124,11 @@ def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) ->
     """
     pending: deque[Request] = deque()  # sent to the workers, and not back yet
 
-    def sent(again: Sequence[Request]) -> Iterator[tuple[list[int], int]]:
+    def sent(again: Sequence[Request]) -> Iterator[Plain]:
         for request in chain(again, requested):
             pending.append(request)
-            yield request.index.tolist(), request.key  # a tensor would cost an open file for each batch
+            # A tensor would cost an open file for each batch.
+            yield request.index.tolist(), request.key, None if request.batch is None else request.batch.tolist()
 
     deaths = 0
     while True:
@@ -160,7 +167,7 @@ def _by_workers(source: Loads[T], requested: Iterator[Request], workers: int) ->
 
 
 def _started(
-    source: Loads[T], requested: Iterator[tuple[list[int], int]], workers: int
+    source: Loads[T], requested: Iterator[Plain], workers: int
 ) -> tuple[Iterator[T], list[multiprocessing.process.BaseProcess]]:
     """Returns an iterator over loaded samples, and the worker processes. If the start is interrupted, no process
     remains."""
@@ -181,7 +188,7 @@ def _kill(processes: list[multiprocessing.process.BaseProcess]) -> None:
         process.kill()
 
 
-def _pool(source: Loads, requested: Iterator[tuple[list[int], int]], workers: int) -> DataLoader:
+def _pool(source: Loads, requested: Iterator[Plain], workers: int) -> DataLoader:
     # Forking a process with threads can deadlock; forking a server that has only imported torch cannot.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.run_folder import RunFolder
+from sanslabel.sources.tokenizer import FILE as VOCABULARY
 from sanslabel.training.disk_space import check_disk_space
 from sanslabel.training.lock import locked, refuse_if_locked
 from sanslabel.training.session import Session
 
-OWN = ("run.json", "metrics.jsonl", "bad_samples.jsonl", "not_finite.jsonl", ".lock")
+OWN = ("run.json", VOCABULARY, "metrics.jsonl", "bad_samples.jsonl", "not_finite.jsonl", ".lock")
 """files that a run may have written before its first checkpoint"""
 
 
@@ -33,8 +34,9 @@ def new_folder(out: Path | None, method: str, data: str) -> Path:
 def claim(stack: ExitStack, folder: RunFolder, session: Session, fresh: bool) -> None:
     """Locks the run folder until the stack is closed, and removes files that a killed run left half-written.
 
-    A fresh run gets its run.json. If it then fails before it has saved anything, its folder is removed. Raises BadInput
-    if another process claimed the folder first, and DiskError if files cannot be removed or written.
+    A fresh run gets the files that its data need, such as a vocabulary, and its run.json. If it then fails before it
+    has saved anything, its folder is removed. Raises BadInput if another process claimed the folder first, and
+    DiskError if files cannot be removed or written.
     """
     run = folder.path
     new = [path for path in (run, *run.parents) if not path.exists()]
@@ -42,6 +44,7 @@ def claim(stack: ExitStack, folder: RunFolder, session: Session, fresh: bool) ->
     if fresh:
         if _begun(run):
             raise BadInput(f"{run}: another process began a run here; name another folder with --out.")
+        _check_free(run, session.source.files)
         stack.enter_context(_undone_without_a_step(run, new))
     try:
         checkpoint.sweep(run)
@@ -52,6 +55,8 @@ def claim(stack: ExitStack, folder: RunFolder, session: Session, fresh: bool) ->
         ) from error
     check_disk_space(run, session.net, session.players)
     if fresh:
+        for name, content in session.source.files.items():
+            checkpoint.write_file(run / name, content)
         folder.write()
 
 
@@ -81,6 +86,14 @@ def _undone_without_a_step(run: Path, new: Sequence[Path]) -> Iterator[None]:
         raise
 
 
+def _check_free(run: Path, files: Mapping[str, bytes]) -> None:
+    """Raises BadInput if a file of another content stands where a run would write one."""
+    for name, content in files.items():
+        path = run / name
+        if path.is_symlink() or (path.exists() and (not path.is_file() or path.read_bytes() != content)):
+            raise BadInput(f"{path}: is in the way; move it, or name another folder with --out.")
+
+
 def _content(out: Path) -> str:
     """Returns the end of the sentence that refuses a folder: its content, and the way out."""
     if not (out / "run.json").exists():
@@ -92,6 +105,7 @@ def _content(out: Path) -> str:
 
 
 def _begun(run: Path) -> bool:
-    """Returns True if a run has begun in the folder. A lock and a half-written run.json alone do not count: a run that
-    was killed before it began leaves them."""
-    return bool({path.name for path in run.iterdir()} - {".lock", ".run.json.part"})
+    """Returns True if a run has begun in the folder. A lock, a vocabulary and half-written files alone do not count: a
+    run that was killed before it began leaves them."""
+    before = {".lock", VOCABULARY, f".{VOCABULARY}.part", ".run.json.part"}
+    return bool({path.name for path in run.iterdir()} - before)

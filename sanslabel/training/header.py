@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sanslabel.console import errors
-from sanslabel.inputs import DECODE_FACTOR, ImageSpec, SpectrogramSpec
+from sanslabel.inputs import DECODE_FACTOR, ImageSpec, SpectrogramSpec, TextSpec
 from sanslabel.run_config import Plan
 from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.source import LEAST_DEVIATION
@@ -39,6 +39,9 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
         size = f", {plan.image_size} x {plan.image_size} pixels"
     elif isinstance(sound, SpectrogramSpec):
         data, size = "windows of sound", f", {sound.mels} mel bands x {sound.frames} frames"
+    elif isinstance(text := plan.inputs.get("source"), TextSpec):
+        data = "sentences with translations" if "target" in plan.inputs else "sentences"
+        size = f", up to {text.length} tokens from a vocabulary of {text.vocabulary:,}"
     classes = f", {plan.classes} classes" if plan.classes else ""
     yield f"{name}: {plan.samples:,} {data}{classes}"
     yield from plan.remarks

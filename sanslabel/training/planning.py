@@ -17,7 +17,7 @@ from sanslabel.distributed import on_first_process, world_size
 from sanslabel.encoders.timm import PREFIX
 from sanslabel.errors import BadInput, BadValue, suggestion
 from sanslabel.given import Given, open_weights
-from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec, TextSpec
 from sanslabel.methods.method import Method
 from sanslabel.recipe import Recipe
 from sanslabel.run_config import Expected, GivenNetwork, LabelsGiven, Plan
@@ -122,6 +122,7 @@ def resolve_plan(
         near=settings.near,
         fps=settings.fps,
         frame_side=None if source.pictures is None else source.pictures.store.side,
+        languages=settings.languages,
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
         remarks=source.remarks,
@@ -268,7 +269,8 @@ def _encoder_of(weights: Given | None) -> EncoderChoice | None:
     if weights is None or weights.run is None:
         return None
     config = checkpoint.exported_config(weights.run)
-    of_input = {*ImageSpec.argument_names, *SpectrogramSpec.argument_names, "scaling", "levels"}
+    shapes = {name for kind in (ImageSpec, SpectrogramSpec, TextSpec) for name in kind.argument_names}
+    of_input = {*shapes, "scaling", "levels", "tokenizer"}
     return {name: value for name, value in config.items() if name not in of_input}
 
 

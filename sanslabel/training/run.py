@@ -27,7 +27,7 @@ from sanslabel.run_config import Plan, Spent
 from sanslabel.run_folder import RunFolder, check_network_size, clips, data_of_run
 from sanslabel.serialization import from_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
-from sanslabel.sources import AnyData, Data, Source, data_of, names, open_source, paired
+from sanslabel.sources import AnyData, Data, Source, TextChoices, data_of, names, open_source, paired
 from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.images import with_decode_factor
@@ -83,6 +83,7 @@ def train(
         skip_unreadable=chosen.skip_unreadable,
         clips=clips(chosen),
         fps=chosen.fps,
+        text=TextChoices(languages=chosen.languages, vocabulary=chosen.vocabulary, longest=chosen.longest),
     )
     check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):

@@ -12,7 +12,7 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.randomness import Stream, fold, integers, permutation
 from sanslabel.sources import Loaded, Source, batches, open_source
-from sanslabel.sources.order import Counted, Grouped, Shuffled, Stretches, Windowed
+from sanslabel.sources.order import ByLength, Counted, Grouped, Shuffled, Stretches, Windowed
 
 CPU = torch.device("cpu")
 
@@ -51,6 +51,7 @@ ORDERS = {
     "grouped": Grouped(groups(103, 17)),
     "windowed": Windowed(groups(103, 9), 2),
     "counted": Counted(103),
+    "by length": ByLength(groups(103, 20)),
     "stretches": Stretches(groups(103, 9), torch.arange(103).double() / 30, 8),
 }
 every_order = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
@@ -95,6 +96,27 @@ def test_no_batch_has_two_of_a_group(size, batch):
 
 def test_groups_of_one_are_shuffled():
     assert torch.equal(Grouped(torch.arange(50).flip(0)).epoch(3, 4, 8), Shuffled(50).epoch(3, 4, 8))
+
+
+@pytest.mark.parametrize("batch", [1, 8, 50, 103])
+def test_batches_by_length_are_those_of_a_loop(batch):
+    length = groups(103, 20)
+    for epoch in range(3):
+        shuffled = Shuffled(103).epoch(7, epoch, batch).tolist()
+        in_order = sorted(shuffled, key=lambda row: int(length[row]))
+        batches = [in_order[begin : begin + batch] for begin in range(0, len(in_order), batch)]
+        drawn = permutation(fold(7, Stream.ORDER, epoch, 0), len(batches)).tolist()
+        expected = [row for place in drawn for row in batches[place]]
+        assert ByLength(length).epoch(7, epoch, batch).tolist() == expected
+
+
+def test_batches_by_length_need_little_padding_and_meet_others_in_each_epoch():
+    length = 1 + torch.arange(4000) % 60
+    epochs = [ByLength(length).epoch(0, epoch, 100).view(40, 100) for epoch in range(2)]
+    padding = [(length[rows].amax(1, keepdim=True) - length[rows]).float().mean() for rows in epochs]
+    assert max(padding) < 1 < (60 - length).float().mean() / 10
+    assert not torch.equal(epochs[0].sort(1).values, epochs[1].sort(1).values)
+    assert (length[epochs[0]].float().mean(1).diff() > 0).float().mean() < 0.8, "not from short to long"
 
 
 def test_groups_meet_many_others():
