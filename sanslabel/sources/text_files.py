@@ -12,8 +12,8 @@ from sanslabel.errors import BadInput
 from sanslabel.memory_limits import main_memory
 from sanslabel.sources.stores.store import Unreadable, open_regular
 
-TAKEN = 20
-"""times its size in memory that a file takes at most while it is read"""
+TAKEN = 40
+"""times its size in memory that a file takes at most while it is read and divided into splits"""
 BOM = b"\xef\xbb\xbf"
 """bytes that some editors put before the first line"""
 LANGUAGES = frozenset(

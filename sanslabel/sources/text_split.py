@@ -7,6 +7,7 @@ out at random would have a twin in training. So sentences with one template, or 
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -104,12 +105,12 @@ def _one_word_apart(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Returns rows, and a signature of a row's words with any one of them left open, for each word of each text with
     four words or more: (M,) and (M,)."""
     known: dict[str, int] = {}
-    counts, codes = [], []
+    counts, codes = array("q"), array("Q")  # lists would take five times the memory
     for text in texts:
         split = words(text)
         split = split if len(split) >= LONG else []
         counts.append(len(split))
-        codes += [known.setdefault(word, _hash(word)) for word in split]
+        codes.extend(known.setdefault(word, _hash(word)) for word in split)
     count = np.array(counts, np.int64)
     row = np.repeat(np.arange(len(texts)), count)
     place = (np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)).astype(np.uint64)

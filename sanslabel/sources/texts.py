@@ -29,7 +29,7 @@ LONGEST = 64
 MULTIPLE = 8
 """the padded length of a batch is a multiple of this number, which suits matrix kernels"""
 CHARACTERS = 100
-"""characters for each token of the longest sentence, beyond which a text is not encoded at all"""
+"""characters for each token of the longest sentence, beyond which a text is left out without a look at its tokens"""
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0]*[\d.*]*[a-zA-Z]|\{\w*\}|\$\w+")
 """gaps that programs fill in: %s, %(name)d, {name}, $name"""
 
@@ -144,7 +144,8 @@ def texts_from(
     Left out and counted are sentences without text, copies of others, and those of more than the longest length. The
     vocabulary is that of `wanted`, or is made of the training split alone. Raises BadInput if nothing remains.
     """
-    kept, longest = _Kept(messages), wanted.text.longest or LONGEST
+    longest = wanted.text.longest or LONGEST
+    kept = _Kept(messages, CHARACTERS * longest)
     for of_split in sorted(sentences):  # test before train, so that a copy in both is not trained on
         for sentence in sentences[of_split]:
             kept.add(sentence, of_split)
@@ -155,9 +156,8 @@ def texts_from(
         raise BadInput(f"{name}: has no sentences for its {split} split, since all are repeated; give more sentences.")
     tokenizer = wanted.text.tokenizer
     if tokenizer is None:
-        texts = (of_signal[row] for of_signal in kept.signals.values() for row in trained.tolist())
-        short = (text for text in texts if len(text) <= CHARACTERS * longest)
-        tokenizer = Tokenizer.trained(short, wanted.text.vocabulary or SIZE)
+        training = (of_signal[row] for of_signal in kept.signals.values() for row in trained.tolist())
+        tokenizer = Tokenizer.trained(training, wanted.text.vocabulary or SIZE)
     texts = {signal: [of_signal[row] for row in chosen.tolist()] for signal, of_signal in kept.signals.items()}
     tokens = {signal: _tokens(tokenizer, of_signal, longest) for signal, of_signal in texts.items()}
     fitting = torch.stack([of_signal.length <= longest for of_signal in tokens.values()]).all(0)
@@ -188,11 +188,9 @@ def texts_from(
 def _tokens(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> TokenLists:
     """Returns the tokens of texts. Those of texts that are too long are left out, and only counted."""
     ids, lengths = array("i"), array("q")
-    short = [text if len(text) <= CHARACTERS * longest else "" for text in texts]
-    for text, encoded_text in zip(texts, tokenizer.encode(short), strict=True):
-        fits = len(encoded_text) <= longest and len(text) <= CHARACTERS * longest
-        ids.extend(encoded_text if fits else ())
-        lengths.append(len(encoded_text) if fits else longest + 1)
+    for of_text in tokenizer.encode(texts):
+        ids.extend(of_text if len(of_text) <= longest else ())
+        lengths.append(len(of_text))
     length = torch.tensor(lengths)
     stored = torch.where(length <= longest, length, 0)
     return TokenLists(torch.tensor(ids, dtype=torch.int32), stored.cumsum(0) - stored, length)
@@ -201,8 +199,8 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> TokenLi
 class _Kept:
     """The sentences that are kept, as columns, and the number of others by the reason why they are left out."""
 
-    def __init__(self, messages: bool) -> None:
-        self.messages = messages
+    def __init__(self, messages: bool, longest: int) -> None:
+        self.messages, self.longest, self.too_long = messages, longest, 0
         self.signals: dict[str, list[str]] = {}
         self.documents: dict[str, int] = {}
         self.document, self.place, self.split = array("q"), list[int | str](), list[str]()
@@ -211,6 +209,9 @@ class _Kept:
 
     def add(self, sentence: Sentence, split: str) -> None:
         """Keeps a sentence, or counts the reason why it is left out."""
+        if max(len(sentence.source), len(sentence.target or "")) > self.longest:
+            self.too_long += 1
+            return
         source, target = sentence.source.strip(), None if sentence.target is None else sentence.target.strip()
         if reason := self._reason(source, target):
             self.left_out[reason] += 1
@@ -237,6 +238,8 @@ class _Kept:
         """Raises BadInput if no sentence is kept."""
         if self.signals:
             return
+        if self.too_long:
+            self.left_out["of very many characters"] = self.too_long
         if not self.left_out:
             raise BadInput(f"{name}: has no sentences; give a file with a sentence in each line.")
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
@@ -262,6 +265,7 @@ class _Kept:
     def remarks(self, too_long: int, longest: int) -> tuple[str, ...]:
         """Returns sentences on what is left out, and on what is held out."""
         reasons = [f"{count:,} {reason}" for reason, count in self.left_out.items()]
+        too_long += self.too_long
         reasons += [f"{too_long:,} of more than {longest} tokens"] if too_long else []
         remarks = [f"Sentences that are left out: {', '.join(reasons)}."] if reasons else []
         return (*remarks, *([f"{self.held_out}."] if self.held_out else []))

@@ -109,7 +109,7 @@ def test_what_is_left_out_is_counted():
     assert texts.place == [1, 5, 8]
     assert texts.remarks == (
         "Sentences that are left out: 1 repeated, 2 with an empty side, 2 of more than 64 tokens.",
-        "Held out for the test, by template: 1 of 5.",
+        "Held out for the test, by template: 1 of 4.",
     )
 
 
