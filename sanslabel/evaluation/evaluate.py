@@ -24,7 +24,7 @@ from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import baselines_of, input_baseline, open_subject, readouts, start_of
 from sanslabel.memory_limits import advise_when_out_of_memory
 from sanslabel.run_config import Plan
-from sanslabel.run_folder import data_of_run
+from sanslabel.run_folder import data_of_run, with_vocabulary
 from sanslabel.scores import Score, score_files
 from sanslabel.settings import FrameRate
 from sanslabel.sources import AnyData, data_of
@@ -86,6 +86,7 @@ def evaluate(
         raise BadInput(f"{run}: does not say what it was trained on (no run.json); name labeled data with --data.")
     if labels is not None:
         labeled = data_of(labeled, labels=labels)
+    labeled = with_vocabulary(data_of(labeled), subject.folder, [subject.encoder.reads])
     if fps is not None:
         labeled = data_of(labeled, clips=True, fps=fps)
     on_first_process(score_files, subject.folder / "evaluation")  # a damaged file is reported before the work begins

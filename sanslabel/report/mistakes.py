@@ -15,7 +15,7 @@ from sanslabel.evaluation.representation import RepresentOptions
 from sanslabel.randomness import Stream
 from sanslabel.report.options import Options
 from sanslabel.report.picture_map import drawn_positions
-from sanslabel.run_folder import RunFolder, data_of_run
+from sanslabel.run_folder import RunFolder, data_of_run, with_vocabulary
 
 PROBE_IMAGES = 20_000
 """training images that the probe is fitted on, at most"""
@@ -39,7 +39,7 @@ def mistakes(folder: RunFolder, options: Options, log: Callable[[str], None]) ->
         "workers": plan.workers,
         "reads": encoder.reads,
     }
-    data = data_of_run(plan, options.data)
+    data = with_vocabulary(data_of_run(plan, options.data), folder.path, [encoder.reads])
     try:
         split = labeled_split(data, options.seed, computing, FeatureCache(folder.path / "features"), plan)
     except Unlabeled:

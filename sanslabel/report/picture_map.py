@@ -33,7 +33,7 @@ from sanslabel.report.neighborhoods import (
 )
 from sanslabel.report.options import Options
 from sanslabel.report.thumbnails import common_folder, links, thumbnails
-from sanslabel.run_folder import RunFolder, data_of_run
+from sanslabel.run_folder import RunFolder, data_of_run, with_vocabulary
 from sanslabel.sources import Source, splits
 
 CLUSTERS = 10
@@ -157,7 +157,7 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     If there are more than the map may have, the seed draws some.
     """
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
-    data = data_of_run(plan, options.data)
+    data = with_vocabulary(data_of_run(plan, options.data), folder.path, [encoder.reads])
     tested = "test" in splits(data)
     source = open_for(encoder.reads, data, "test" if tested else "train")
     total, drawn = len(source), drawn_positions(len(source), options.points, options.seed, Stream.MAP)

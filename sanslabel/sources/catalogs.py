@@ -58,8 +58,8 @@ def messages_of(path: Path) -> Iterator[tuple[str, str, str]]:
         if not message.message:  # the header
             charset = _charset(message.translations[0] if message.translations else b"", path)
             continue
-        text, plural = (_text(part, charset, path, message) for part in (message.message, message.plural or b""))
-        translations = [_text(part, charset, path, message) for part in message.translations]
+        text, plural = (_text(raw, charset, path, message) for raw in (message.message, message.plural or b""))
+        translations = [_text(raw, charset, path, message) for raw in message.translations]
         if message.plural is None and len(translations) == 1:
             yield str(message.place), text, translations[0]
         elif message.plural is not None and len(translations) == FORMS:

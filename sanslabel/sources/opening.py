@@ -49,12 +49,13 @@ def open_source(
     """Returns the samples of a split. `data` is the name of a set (see `names`) or a path.
 
     A path is an .npy or .npz file, a tar archive, or a folder. A folder holds IDX files (MNIST's names, gzipped or
-    not), CIFAR's binary files, tar archives, images, sounds or videos. Images and sounds that share the stems of their
-    names are read as pairs if `Data.signals` has both. Without a test split, "train" has all samples.
-    `image_size` is the side in pixels at which files of images are trained, and limits the size of decoded images.
-    `channels` is the number of channels to read. Gray is read as color by repeating the channel, and color as gray by
-    its luma; there are no other conversions. `levels` are the stored numbers that become black and white in files of
-    more than 8 bits; by default they are measured, see `levels.py`.
+    not), CIFAR's binary files, tar archives, images, sounds or videos. Images and sounds that share the stems of
+    their names are read as pairs if `Data.signals` has both. Texts are read only if `Data.signals` has "source".
+    Without a test split, "train" has all samples. `image_size` is the side in pixels at which files of images are
+    trained, and limits the size of decoded images. `channels` is the number of channels to read. Gray is read as
+    color by repeating the channel, and color as gray by its luma; there are no other conversions. `levels` are the
+    stored numbers that become black and white in files of more than 8 bits; by default they are measured, see
+    `levels.py`.
 
     Raises BadInput for data that are missing, empty, damaged or of the wrong kind.
     """

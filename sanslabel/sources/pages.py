@@ -15,7 +15,7 @@ EMPTY = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "
 UNREAD = frozenset({"script", "style", "template", "head"})
 """elements whose text is not shown"""
 SHOWN = "default"
-"""what the id begins with of hidden elements that scripts show on most systems, as LibreOffice's help has them"""
+"""beginning of the ids of hidden elements that scripts show on most systems, as in LibreOffice's help"""
 
 
 def paragraphs_of(path: Path) -> dict[str, str]:

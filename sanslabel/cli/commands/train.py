@@ -28,7 +28,8 @@ class Choices:
     data: tuple[str, ...] = ()
     """a folder of images, or several; a video, or a folder of videos; a file or folder of arrays (IDX, CIFAR, .npy,
     .npz); or fashion (the default), digits or fashion-mnist. With --recipe toy: spiral, moons or ring. For methods of
-    texts: two aligned files, a folder of them, a text file, numbers or longer-numbers"""
+    texts: two aligned files, a folder of them, a .tsv file, catalogs of messages, HTML pages in two languages, a text
+    file, numbers or longer-numbers"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None

@@ -61,7 +61,7 @@ def _chosen(root: Path, names: Sequence[str], languages: Sequence[str]) -> list[
 def _language(name: str) -> str:
     """Returns the language of a catalog, "" if its path states none."""
     path = PurePosixPath(name)
-    folders = [part for part in path.parts[:-1] if part != "LC_MESSAGES"]
+    folders = [folder for folder in path.parts[:-1] if folder != "LC_MESSAGES"]
     words = [path.stem, *reversed(folders)]
     if "LC_MESSAGES" in path.parts:
         words = words[1:]
