@@ -23,9 +23,9 @@ def moving_clips(count: int, split: str, seed: int, frames: int = FRAMES) -> Arr
     """Returns clips of 32 x 32 pixels, each with one piece of Fashion-MNIST, whose class is the label of its frames.
 
     The piece moves, turns by up to 60 degrees either way, changes its size from 0.6 to 1.4 and its brightness from 0.6
-    to 1.3, all smoothly. A bar passes in front of it. The camera moves over a texture of the clip's own. The group of a
-    frame is its clip, and its time the number of the frame, as if there were one a second. split: "train" or "test", of
-    which the pieces are drawn by the seed.
+    to 1.3, all smoothly. In half of the clips a bar passes in front of it. The camera moves over a faint texture of the
+    clip's own. The group of a frame is its clip, and its time the number of the frame, as if there were one a second.
+    split: "train" or "test", of which the pieces are drawn by the seed.
     """
     source = open_source("fashion", split)
     generator = torch.Generator().manual_seed(seed)
@@ -85,7 +85,7 @@ class _rendered:
 def _background(n: int, frames: int, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
     """Returns windows of a texture for each clip along a path in [-1, 1], (n, frames, 32, 32)."""
     texture = 0.45 + torch.zeros(n, 1, CANVAS, CANVAS)
-    for cells, strength in ((6, 0.12), (12, 0.10), (24, 0.08), (48, 0.06)):
+    for cells, strength in ((6, 0.05), (12, 0.04), (24, 0.03), (48, 0.025)):
         field = strength * torch.randn(n, 1, cells, cells, generator=generator)
         texture += F.interpolate(field, size=(CANVAS, CANVAS), mode="bicubic", align_corners=False)
     size = SIDE / CANVAS
@@ -99,12 +99,13 @@ def _background(n: int, frames: int, x: Tensor, y: Tensor, generator: torch.Gene
 
 
 def _with_bar(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns the pictures (n, frames, 32, 32) with a bar that crosses them, upright in half of the clips."""
+    """Returns the pictures (n, frames, 32, 32), half of the clips with a bar that crosses them, upright or lying."""
     n, frames = pictures.shape[:2]
-    begin, speed, width, gray, upright = torch.rand(5, n, generator=generator)
+    begin, speed, width, gray, upright, hidden = torch.rand(6, n, generator=generator)
     center = 80 * begin[:, None] - 24 + (0.4 + speed[:, None]) * (torch.arange(frames) - frames / 2)
     center = (center + 40) % 112 - 40  # it comes again from the other side
     place = torch.arange(SIDE)
     covered = (place - center[..., None]).abs() < (3 + 2.5 * width)[:, None, None]  # (n, frames, 32)
     bar = torch.where((upright < 0.5)[:, None, None, None], covered[..., None, :], covered[..., None])
+    bar = bar & (hidden < 0.5)[:, None, None, None]
     return torch.where(bar, gray[:, None, None, None], pictures)
