@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sanslabel.batch import Images
 from sanslabel.inputs import ImageSpec
-from sanslabel.sources import Request, open_source
+from sanslabel.sources import Request, Split, open_source
 from sanslabel.sources.arrays import Arrays
 
 FRAMES, SIDE, CANVAS = 64, 32, 96
@@ -19,7 +19,7 @@ AT_ONCE = 50
 """clips that are drawn at a time"""
 
 
-def moving_clips(count: int, split: str, seed: int, frames: int = FRAMES) -> Arrays:
+def moving_clips(count: int, split: Split, seed: int, frames: int = FRAMES) -> Arrays:
     """Returns clips of 32 x 32 pixels, each with one piece of Fashion-MNIST, whose class is the label of its frames.
 
     The piece moves, turns by up to 60 degrees either way, changes its size from 0.6 to 1.4 and its brightness from 0.6
