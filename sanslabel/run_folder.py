@@ -366,7 +366,8 @@ def data_of_run(plan: Plan, data: AnyData | None = None) -> Data:
     given = data_of(plan.places if data is None else data)
     plain = given == data_of(given.places)
     given = data_of(given, **choices) if plain and locations(given) == plan.places else given
-    return replace(given, signals=tuple(plan.encoders) or given.signals)
+    texts = tuple(signal for signal, spec in plan.inputs.items() if isinstance(spec, TextSpec))
+    return replace(given, signals=tuple(plan.encoders) or texts or given.signals)
 
 
 def with_vocabulary(data: Data, folder: Path, inputs: Iterable[InputSpec]) -> Data:

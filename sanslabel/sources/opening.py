@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -86,7 +87,8 @@ def open_source(
         raise BadInput(f"{data}: {format} lists its splits, but does not open it; correct that format.")
     if data.fps is not None and source.time is None:
         raise BadInput(f"{data}: --fps is a rate of frames, and these data have none; leave it out.")
-    if data.text != TextChoices() and not any(isinstance(spec, TextSpec) for spec in source.inputs.values()):
+    of_text = any(isinstance(spec, TextSpec) for spec in source.inputs.values())
+    if not of_text and replace(data.text, tokenizer=None) != TextChoices():
         raise BadInput(f"{data}: --languages, --vocabulary and --longest are for texts; leave them out.")
     if labels is not None and source.labels_sha256 != labels.sha256:
         raise BadInput(f"{labels.file}: states labels of pictures in files, and {data} has none; leave --labels out.")

@@ -31,6 +31,8 @@ from sanslabel.sources import AnyData, Data, Source, TextChoices, data_of, names
 from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
 from sanslabel.sources.images import with_decode_factor
+from sanslabel.sources.tokenizer import FILE as VOCABULARY
+from sanslabel.sources.tokenizer import Tokenizer
 from sanslabel.training.choice import fitted
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible
@@ -83,7 +85,7 @@ def train(
         skip_unreadable=chosen.skip_unreadable,
         clips=clips(chosen),
         fps=chosen.fps,
-        text=TextChoices(languages=chosen.languages, vocabulary=chosen.vocabulary, longest=chosen.longest),
+        text=_text_choices(chosen),
     )
     check_path("--out", out)
     if out is not None and restarted() and on_first_process((Path(out) / "run.json").is_file):
@@ -207,6 +209,17 @@ def _settings(keywords: dict[str, Any], allowed: tuple[str, ...] | None = None) 
     chosen = Settings(**keywords)
     check_constraints(chosen)
     return chosen
+
+
+def _text_choices(chosen: Settings) -> TextChoices:
+    """Returns the choices of texts. The vocabulary is that of the given weights if these come with one. Raises BadInput
+    if another one is asked for."""
+    text = TextChoices(languages=chosen.languages, vocabulary=chosen.vocabulary, longest=chosen.longest)
+    if chosen.weights is None or not (file := Path(chosen.weights) / VOCABULARY).is_file():
+        return text
+    if chosen.vocabulary is not None:
+        raise BadInput("--vocabulary: is that of --weights, whose tokens it numbers; leave --vocabulary out.")
+    return replace(text, tokenizer=Tokenizer.open(file))
 
 
 def _same_method(folder: RunFolder, method: str | Method | None) -> Method:

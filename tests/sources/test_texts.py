@@ -83,6 +83,14 @@ def test_processes_pad_alike(many, monkeypatch, world):
                 assert torch.equal(signals[name].ids, torch.cat([local[step][name].ids for local in apart]))
 
 
+@pytest.mark.parametrize("done", [1, 17, 18, 30])
+def test_batches_continue_in_the_middle_of_an_epoch(many, same, done):
+    def stream(start: int) -> list:
+        return list(batches(many, 16, seed=3, epochs=2, start=start, device=CPU))
+
+    assert same(stream(done), stream(0)[done:])
+
+
 def test_batches_have_similar_lengths(many):
     spread = [
         float(batch.signals["source"].lengths.float().std())

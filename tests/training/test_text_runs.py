@@ -75,6 +75,28 @@ class Matching(Method):
         return dict(net.encoders.items())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spreading(Method):
+    """Sentences of one language must differ from each other."""
+
+    family = Family.CONTRASTIVE
+    energy = "minus the cosine of a sentence and itself"
+    prevents_collapse = "every other sentence of the batch is a negative"
+    paper = "a test"
+    year = 2026
+    signals = ("source",)
+    recipe = small = Recipe(optimizer=AdamW(lr=3e-3), epochs=2, encoder="bag")
+
+    def networks(self, encoder, facts: Facts) -> Networks:
+        """Returns the encoder."""
+        return Networks(encoder=encoder)
+
+    def step(self, net: Networks, batch: Batch, clock: Clock) -> Iterator[Objective]:
+        """Yields the cross-entropy of sentences and themselves."""
+        a = net.encoder(batch.signals["source"].ids)
+        yield Objective(nt_xent(a, a, 0.2), embedding=a)
+
+
 @pytest.fixture(autouse=True)
 def bag(monkeypatch):
     monkeypatch.setitem(encoder_classes(), "bag", Bag)
@@ -121,15 +143,34 @@ def test_the_run_reads_texts_with_its_vocabulary(run, corpus, tmp_path):
     assert run.source("all", tmp_path).inputs == run.plan.inputs
 
 
-def test_a_run_resumes_to_the_same_bits(run, corpus, tmp_path):
-    again = train(corpus, tmp_path / "again", epochs=2)
+def test_a_run_resumes_to_the_same_bits(run, corpus, tmp_path, interrupted):
+    with interrupted(13), pytest.raises(KeyboardInterrupt):
+        train(corpus, tmp_path / "again")
+    again = sanslabel.resume(tmp_path / "again", method=Matching())
     for name in ("encoder.safetensors", "encoder-target.safetensors", "config.json", "tokenizer.json"):
         assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
-    weights = again.encoder_file("target").read_bytes()
-    for network in ("source", "target"):
-        again.encoder_file(network).unlink() if network == "source" else None
-    (again.path / "config.json").unlink()
-    assert sanslabel.resume(again.path, method=Matching()).encoder_file("target").read_bytes() == weights
+
+
+def test_a_method_of_one_language_reads_one_side_and_finds_the_test_split_again(corpus, tmp_path):
+    quick = dict(batch=16, epochs=1, precision="float32", device="cpu")
+    run = sanslabel.train(corpus, method=Spreading(), out=tmp_path / "run", **quick)
+    assert run.exported() == ["student"]
+    assert run.source().split == "test"
+    assert run.source("train").fingerprint == run.plan.fingerprint
+    assert sanslabel.resume(run.path, method=Spreading()).path == run.path
+
+
+def test_weights_of_a_run_bring_its_vocabulary(corpus, tmp_path):
+    quick = dict(batch=16, epochs=1, precision="float32", device="cpu")
+    first = sanslabel.train(corpus, method=Spreading(), out=tmp_path / "first", vocabulary=300, **quick)
+    (tmp_path / "b.txt").write_text("\n".join(f"other words {n} here" for n in range(60)))
+    second = sanslabel.train(
+        tmp_path / "b.txt", method=Spreading(), out=tmp_path / "second", weights=str(first.path), **quick
+    )
+    assert second.plan.inputs["source"] == first.plan.inputs["source"]
+    assert (second.path / "tokenizer.json").read_bytes() == (first.path / "tokenizer.json").read_bytes()
+    with pytest.raises(BadInput, match=r"is that of .weights., whose tokens it numbers"):
+        sanslabel.train(corpus, method=Spreading(), weights=str(first.path), vocabulary=300, **quick)
 
 
 def test_a_changed_vocabulary_is_refused(run, corpus, tmp_path):
