@@ -105,6 +105,8 @@ class Plan:
     """True if each copy of an image file is a sample of its own, as in runs of earlier versions"""
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     """the shape of each signal as encoders read it; empty in runs of earlier versions, which read images alone"""
+    noun: str = "image"
+    """the word for a sample, such as "frame"; "image" in runs of earlier versions"""
     held_out: Annotated[int, Bounds(least=0, most=1 << 40)] = 0
     """labeled samples of the data that training left out, since the method learns from labels and evaluation measures
     these samples; 0 in runs of earlier versions"""

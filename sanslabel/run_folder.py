@@ -168,7 +168,7 @@ class RunFolder:
 
     def verdict(self) -> Verdict:
         """Returns the verdict on the run's figures: the run is healthy, doubtful or failed, and why."""
-        return verdict(self.lines(), ended=not self.unfinished)
+        return verdict(self.lines(), not self.unfinished, self.known_plan.noun)
 
     @property
     def scores(self) -> list[ScoreFile]:

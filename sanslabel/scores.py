@@ -11,6 +11,7 @@ from typing import Any
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.serialization import from_plain
+from sanslabel.wording import plural
 
 LARGEST_CLASS = "largest class"
 """the name, in place of a representation, of always answering the most common class of the training samples"""
@@ -67,13 +68,16 @@ class Score:
     versions"""
     trained_on: str = ""
     """how the run was trained on the measured samples: "with labels", "without labels", or "" if it was not"""
+    noun: str = "image"
+    """the word for a sample, such as "frame"; "image" in files of earlier versions"""
 
     @property
     def content(self) -> dict[str, Any]:
         """Returns the score as its file has it. A value that is not finite becomes null. Gains and `trained_on` are
-        left out if they are empty."""
+        left out if they are empty, and the noun if it is "image"."""
         content = {**asdict(self), "value": self.value if isfinite(self.value) else None}
-        return {key: value for key, value in content.items() if value or key not in ("gains", "trained_on")}
+        without = {"gains": (), "trained_on": "", "noun": "image"}
+        return {key: value for key, value in content.items() if key not in without or value != without[key]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +143,16 @@ def write_scores(path: Path, file: ScoreFile) -> None:
     checkpoint.write_json(path, {**content, "encoder": encoder, "scores": [score.content for score in file.scores]})
 
 
-def measured_images(scores: Sequence[Score], noun: str = "images") -> str:
-    """Returns the number of images that scores were measured on, and how they were chosen, for the title of a table."""
+def measured_samples(scores: Sequence[Score], data: str = "") -> str:
+    """Returns the number of samples that scores were measured on, and how they were chosen, for the title of a table.
+
+    data: the name of the data, if the table does not have it.
+    """
     counts = sorted({score.n_test for score in scores})
     number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     trained_on = "".join(f", which the run was trained on {how}" for how in {s.trained_on: 0 for s in scores} if how)
-    return f"{number} {noun} ({scores[0].split}{trained_on})"
+    of_data = f" of {data}" if data else ""
+    return f"{number} {plural(scores[0].noun)}{of_data} ({scores[0].split}{trained_on})"
 
 
 def _time_and_name(path: Path) -> tuple[int, str]:

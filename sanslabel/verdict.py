@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, Literal
 
 from sanslabel.figures import keys_of
+from sanslabel.wording import plural
 
 WINDOW = 5
 """lines, ten steps apart, in which a sign must hold"""
@@ -49,12 +50,13 @@ class Verdict:
         return self.level == "failed"
 
 
-def verdict(lines: Sequence[Mapping[str, Any]], ended: bool = False) -> Verdict:
+def verdict(lines: Sequence[Mapping[str, Any]], ended: bool = False, noun: str = "image") -> Verdict:
     """Returns the verdict on a run from its lines of metrics.jsonl so far.
 
     ended: whether the run has made its last step; only then are too few steps or a high loss a reason for doubt.
+    noun: the word for a sample, see `Plan.noun`.
     """
-    history = History([line for line in lines if any(key.endswith("loss") for key in line)], ended)
+    history = History([line for line in lines if any(key.endswith("loss") for key in line)], ended, noun)
     levels: tuple[tuple[Level, Signs], ...] = (("failed", SIGNS), ("doubtful", DOUBTS))
     for level, signs in levels:
         for name, sign in signs.items():
@@ -72,6 +74,13 @@ class History:
     lines: Sequence[Mapping[str, Any]]
     ended: bool = False
     """True if the run has made its last step"""
+    noun: str = "image"
+    """the word for a sample"""
+
+    @property
+    def samples(self) -> str:
+        """Returns the word for several samples."""
+        return plural(self.noun)
 
     def recent(self, name: str) -> list[float]:
         """Returns the values of a figure in the last lines, for the first player that logs it.
@@ -115,9 +124,9 @@ def _shared_teacher(h: History) -> str | None:
 
 def _constant_images(h: History) -> str | None:
     if h.throughout("image_variation", lambda x: x < GRAY_LEVEL):
-        return "all images of a batch are the same, so there is nothing to tell apart; check --data"
+        return f"all {h.samples} of a batch are the same, so there is nothing to tell apart; check --data"
     if h.throughout("image_contrast", lambda x: x < GRAY_LEVEL):
-        return "each image has a single color, so there is nothing to see in it; check --data"
+        return f"each {h.noun} has a single color, so there is nothing to see in it; check --data"
     return None
 
 
@@ -168,7 +177,7 @@ def _one_prototype(h: History) -> str | None:
     if (typical := h.typical("usage")) is None or typical >= 3:
         return None
     return (
-        f"nearly all images are assigned to {max(1, round(h.last('usage')))} of the prototypes; "
+        f"nearly all {h.samples} are assigned to {max(1, round(h.last('usage')))} of the prototypes; "
         "use Sinkhorn or centering to spread them, or lower --lr"
     )
 
@@ -200,7 +209,8 @@ def _dead_dimensions(h: History) -> str | None:
     if not h.recent("alignment") or not h.throughout("dead_dimensions", lambda x: 0.25 <= x < 1):
         return None
     share = 100 * h.last("dead_dimensions")
-    return f"{share:.0f} % of the embedding's dimensions are the same for all images; check the projector's last layer"
+    same = f"{share:.0f} % of the embedding's dimensions are the same for all {h.samples}"
+    return f"{same}; check the projector's last layer"
 
 
 def _complete_collapse(h: History) -> str | None:
@@ -210,7 +220,7 @@ def _complete_collapse(h: History) -> str | None:
         return None
     cosine = f" (mean cosine {h.last('mean_cosine'):.2f})" if h.recent("mean_cosine") else ""
     return (
-        f"embeddings of different images are the same{cosine}; restore the term or part that "
+        f"embeddings of different {h.samples} are the same{cosine}; restore the term or part that "
         "prevents collapse (`sanslabel methods` names it), or lower --lr"
     )
 
@@ -283,8 +293,8 @@ def _tiny_batch(h: History) -> str | None:
     if negatives is None or negatives >= FEW_NEGATIVES:
         return None
     return (
-        f"each view is compared with only {negatives:.0f} others, which teaches little; train on more images, or raise "
-        "--batch if there are enough"
+        f"each view is compared with only {negatives:.0f} others, which teaches little; train on more {h.samples}, or "
+        "raise --batch if there are enough"
     )
 
 
@@ -316,8 +326,8 @@ def _few_directions(h: History) -> str | None:
     if rank > 0.06 * full and (rank > 0.1 * full or ratio > 1.5):
         return None
     return (
-        f"embeddings use {rank:.0f} of {full:.0f} directions, so unlike images may lie close together; raise --epochs, "
-        "or use a method that decorrelates them (VICReg, Barlow Twins)"
+        f"embeddings use {rank:.0f} of {full:.0f} directions, so unlike {h.samples} may lie close together; raise "
+        "--epochs, or use a method that decorrelates them (VICReg, Barlow Twins)"
     )
 
 

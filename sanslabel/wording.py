@@ -64,9 +64,16 @@ def argument_name(flag: str) -> str:
     return OTHERS.get(name, name.replace("-", "_"))
 
 
+def plural(thing: str) -> str:
+    """Returns the word for several things: "windows of sound" for "window of sound", "crops of tracks" for "crop of a
+    track"."""
+    head, of, rest = thing.partition(" of ")
+    return f"{head}s{of}" + (f"{rest.removeprefix('a ')}s" if rest.startswith("a ") else rest)
+
+
 def counted(count: int, thing: str) -> str:
     """Returns the number with the thing that it counts: "1 step", "1,200 steps"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    return f"{count:,} {thing if count == 1 else plural(thing)}"
 
 
 def _literal(text: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from sanslabel.constraints import choices_of
 from sanslabel.errors import BadInput, BadValue
 from sanslabel.settings import Settings
-from sanslabel.wording import WORDS, argument_name, flags_in_sentences, with_arguments, worded
+from sanslabel.wording import WORDS, argument_name, counted, flags_in_sentences, plural, with_arguments, worded
 
 SENTENCES = {
     "--chunk: does not go with --sharding full; leave one of them out.": (
@@ -49,6 +49,13 @@ def test_a_value_is_shown_as_it_was_written():
     assert str(pickle.loads(pickle.dumps(error))) == str(error), "processes hand errors to each other"
     assert str(BadValue("--data", [0] * 100, "must be a path")) == "data=list(…): must be a path."
     assert str(BadValue("--lr", "x", "must be a number")) == "lr='x': must be a number."
+
+
+def test_words_for_several_things():
+    assert [plural(word) for word in ("image", "window of sound", "crop of a track", "pair of image and sound")] == [
+        "images", "windows of sound", "crops of tracks", "pairs of image and sound"
+    ]  # fmt: skip
+    assert [counted(count, "crop of a track") for count in (1, 1200)] == ["1 crop of a track", "1,200 crops of tracks"]
 
 
 def test_names():

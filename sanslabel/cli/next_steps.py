@@ -46,13 +46,14 @@ def repeated(arguments: Sequence[str]) -> list[str]:
 def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured: bool) -> Iterator[tuple[str, str]]:
     """Yields commands with their meaning, the most helpful first."""
     from sanslabel.methods.abilities import Samples
+    from sanslabel.wording import plural
 
     plan, run = finished.plan, quoted(finished.path)
     yield f"sanslabel report {run}", "everything on one page"
     if not measured and (plan.classes or 0) > 1:
         yield f"sanslabel evaluate {run}", "accuracy of the encoder"
     elif not measured and not embedded:
-        yield f"sanslabel evaluate {run} --data LABELED", "accuracy on pictures in a folder for each class"
+        yield f"sanslabel evaluate {run} --data LABELED", f"accuracy on {plural(plan.noun)} in a folder for each class"
     if isinstance(finished.method(), Samples):
         yield f"sanslabel sample {run}", "new pictures, drawn by the model"
     if not embedded:

@@ -11,13 +11,14 @@ from typing import Any
 from sanslabel import encoders
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.features import Division, Features
-from sanslabel.evaluation.labeled_split import LabeledSplit, labeled_split
+from sanslabel.evaluation.labeled_split import EvaluationSplit, labeled_split
 from sanslabel.evaluation.protocol import Protocol
 from sanslabel.evaluation.representation import Representation
 from sanslabel.evaluation.stages import Tokens
 from sanslabel.evaluation.subjects import Subject, open_subject, readouts
 from sanslabel.scores import Score
 from sanslabel.sources import AnyData
+from sanslabel.wording import counted
 
 
 def silent(sentence: str) -> None:
@@ -34,7 +35,7 @@ class Comparison:
     """the encoders among the representations, on the device; some protocols read their stages or train them further"""
     baselines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """for each representation of the trained encoder, those that it is compared with: its own start, and pixels"""
-    split: LabeledSplit | None = None
+    split: EvaluationSplit | None = None
     """the labeled images; None if only features are given"""
     folder: Path | None = None
     """the run folder that the trained encoder comes from; None for an encoder without a run"""
@@ -50,7 +51,7 @@ class Comparison:
     _others: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def images(self) -> LabeledSplit:
+    def images(self) -> EvaluationSplit:
         """Returns the labeled images. Raises BadInput if the comparison has only features."""
         if self.split is None:
             raise BadInput("This protocol reads images, and only features were given; call evaluate with a run.")
@@ -78,11 +79,12 @@ class Comparison:
         """Returns the name of a class, or its number if only features are given."""
         return f"class {label}" if self.split is None else repr(self.split.train.classes[label])
 
-    def announce(self, split: LabeledSplit) -> None:
+    def announce(self, split: EvaluationSplit) -> None:
         """Reports that the images of a split are about to be represented."""
-        self.report(f"Representing {len(split.train):,} + {len(split.test):,} images of {split.train.name}")
+        count = f"{len(split.train):,} + {counted(len(split.test), split.train.noun)}"
+        self.report(f"Representing {count} of {split.train.name}")
 
-    def labeled(self, data: AnyData) -> LabeledSplit:
+    def labeled(self, data: AnyData) -> EvaluationSplit:
         """Returns another set of labeled images, for the same encoders. Raises BadInput as `labeled_split` does."""
         images = self.images
         return self._open(
@@ -96,7 +98,7 @@ class Comparison:
             f"run {run}", lambda: _with_equal_input(open_subject(run, None, self.images.data), self.images)
         )
 
-    def readouts(self, split: LabeledSplit) -> dict[str, Representation]:
+    def readouts(self, split: EvaluationSplit) -> dict[str, Representation]:
         """Returns the representations of the encoders for other images, without the pixels."""
         return readouts(self.encoders, split.train, split.options, self.stage, self.tokens)
 
@@ -130,6 +132,7 @@ class Comparison:
             seed=self.seed,
             settings=settings,
             trained_on=division.trained_on,
+            noun=division.noun,
         )
 
     def _open(self, key: str, open_other: Callable[[], Any]) -> Any:
@@ -138,7 +141,7 @@ class Comparison:
         return self._others[key]
 
 
-def _with_equal_input(subject: Subject, split: LabeledSplit) -> Subject:
+def _with_equal_input(subject: Subject, split: EvaluationSplit) -> Subject:
     """Returns the subject. Raises BadInput if its encoder reads other inputs than the split has."""
     if subject.encoder.reads != split.options["reads"]:
         raise BadInput(

@@ -14,7 +14,7 @@ from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison, silent
 from sanslabel.evaluation.feature_cache import FeatureCache
 from sanslabel.evaluation.features import Division, Features
-from sanslabel.evaluation.labeled_split import LabeledSplit, Unlabeled, labeled_split, unlabeled_split
+from sanslabel.evaluation.labeled_split import EvaluationSplit, Unlabeled, labeled_split, unlabeled_split
 from sanslabel.evaluation.protocol import NotMeasurable, Protocol
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.representation import RepresentOptions
@@ -138,7 +138,7 @@ def _split(
     plan: Plan | None,
     chosen: list[Protocol],
     skipped: list[NotMeasurable],
-) -> LabeledSplit:
+) -> EvaluationSplit:
     """Returns the images to fit on and to measure on. If they have no labels, it takes the protocols that read labels
     out of the chosen ones, and keeps the reason. Raises Unlabeled if no protocol is left."""
     try:

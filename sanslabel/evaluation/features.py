@@ -48,6 +48,8 @@ class Division(NamedTuple):
     """the clip and time of each training sample, on the CPU; None for data without time"""
     test_frames: Frames | None = None
     """the clip and time of each test sample, on the CPU; None for data without time"""
+    noun: str = "image"
+    """the word for a sample"""
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The labeled images that protocols share: those to fit on, those to measure on, and their features."""
+"""The samples that protocols share: those to fit on, those to measure on, and their features."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.run_config import Plan
 from sanslabel.sources import AnyData, Source, Split, data_of, open_source, splits
 from sanslabel.sources.held_out import SEED, fifth_of_clips, labeled, measured_fifth
+from sanslabel.wording import plural
 
 
 class Unlabeled(BadInput):
@@ -25,8 +26,8 @@ class Unlabeled(BadInput):
 
 
 @dataclass(frozen=True)
-class LabeledSplit:
-    """Labeled images to fit on and to measure on."""
+class EvaluationSplit:
+    """Samples to fit on and to measure on."""
 
     data: AnyData
     train: Source
@@ -49,12 +50,15 @@ class LabeledSplit:
         labels = self.train.labels[train_index].to(home), self.test.labels[test_index].to(home)
         features = {name: Features(on_train[name], on_test[name]) for name in compared}
         frames = _frames(self.train, train_index), _frames(self.test, test_index)
-        return features, Division(*labels, len(self.train.classes), self.split, self.trained_on, *frames)
+        return features, self.all._replace(
+            train=labels[0], test=labels[1], train_frames=frames[0], test_frames=frames[1]
+        )
 
     @property
     def all(self) -> Division:
         """Returns the labels of all images, readable or not."""
-        return Division(self.train.labels, self.test.labels, len(self.train.classes), self.split, self.trained_on)
+        labels, classes = (self.train.labels, self.test.labels), len(self.train.classes)
+        return Division(*labels, classes, self.split, self.trained_on, noun=self.train.noun)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -63,7 +67,7 @@ class LabeledSplit:
         labels = {"labels": self.train.labels_sha256} if self.train.labels_sha256 else {}
         return {"train": self.train.fingerprint, "test": self.test.fingerprint, **labels}
 
-    def fewer(self, index: Tensor) -> LabeledSplit:
+    def fewer(self, index: Tensor) -> EvaluationSplit:
         """Returns the split with fewer images to fit on: only those at the positions `index`, (n,)."""
         return replace(self, train=self.train.subset(index))
 
@@ -90,7 +94,7 @@ class LabeledSplit:
 
 def labeled_split(
     data: AnyData, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
-) -> LabeledSplit:
+) -> EvaluationSplit:
     """Returns the training and test split of labeled data, for an encoder that reads the input `options["reads"]`.
 
     Without a test split, a fifth of the labeled samples, fixed by the seed, is measured, and of clips a fifth of the
@@ -106,7 +110,7 @@ def labeled_split(
         raise Unlabeled(f"{data} has no labels{why}, which evaluation needs; name labeled data with --data.")
     split, trained_on = "test split", ""
     if test is None or len(test) == 0:
-        split = "a fifth of the labeled images"
+        split = f"a fifth of the labeled {plural(train.noun)}"
         measured = measured_fifth(train, seed)
         if plan is not None and plan.held_out and _trained_without_fifth(plan, source):
             measured = measured_fifth(train, SEED)
@@ -119,12 +123,12 @@ def labeled_split(
         )
     if len(train.labels.unique()) < 2 or len(test) == 0:
         raise Unlabeled(f"{data} has labels of a single class; name data with two classes or more with --data.")
-    return LabeledSplit(data, train, test, split, options, cache, plan, trained_on)
+    return EvaluationSplit(data, train, test, split, options, cache, plan, trained_on)
 
 
 def unlabeled_split(
     data: AnyData, seed: int, options: RepresentOptions, cache: FeatureCache, plan: Plan | None = None
-) -> LabeledSplit:
+) -> EvaluationSplit:
     """Returns the training and test split of data without labels, for protocols that read none.
 
     Without a test split, a fifth of the clips, fixed by the seed, is measured, or of the samples if there are no clips.
@@ -134,12 +138,12 @@ def unlabeled_split(
     if "test" in splits(data):
         test = open_for(options["reads"], data, "test")
     else:
-        name = "a fifth of the samples" if train.group is None else "a fifth of the clips"
+        name = f"a fifth of the {plural(train.noun)}" if train.group is None else "a fifth of the clips"
         trained_on = "without labels" if plan and _trained_on_all(plan, train, data, options["reads"]) else ""
         measured = fifth_of_clips(train, seed)
         test = train.subset(measured.nonzero()[:, 0])
         train = train if measured.all() else train.subset((~measured).nonzero()[:, 0])
-    return LabeledSplit(data, train, test, name, options, cache, plan, trained_on)
+    return EvaluationSplit(data, train, test, name, options, cache, plan, trained_on)
 
 
 def _frames(source: Source, index: Tensor) -> Frames | None:

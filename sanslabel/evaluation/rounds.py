@@ -114,6 +114,7 @@ def _score(
         settings=_merged(settings) | short,
         gains=gains,
         trained_on=comparison.division.trained_on,
+        noun=comparison.division.noun,
     )
 
 

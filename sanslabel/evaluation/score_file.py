@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sanslabel import checkpoint
-from sanslabel.evaluation.labeled_split import LabeledSplit
+from sanslabel.evaluation.labeled_split import EvaluationSplit
 from sanslabel.evaluation.protocols import names, protocol_class
 from sanslabel.evaluation.subjects import Subject
 from sanslabel.inputs import ImageSpec
@@ -23,7 +23,7 @@ from sanslabel.usefulness import usefulness
 COLUMNS = ("protocol", "metric", "representation", "stage", "labels_per_class", "seed", "n_train")
 
 
-def write_merged(subject: Subject, split: LabeledSplit, scores: Sequence[Score], network: str | None) -> None:
+def write_merged(subject: Subject, split: EvaluationSplit, scores: Sequence[Score], network: str | None) -> None:
     """Writes scores to RUN/evaluation/DATA.json, or DATA-NETWORK.json if a network was named.
 
     The file keeps the scores of the same encoder on the same data, however the path of the data is spelled. Other data
@@ -68,7 +68,7 @@ def identity(score: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*(score[column] for column in COLUMNS), *(score["settings"].get(key) for key in keys))
 
 
-def _about(subject: Subject, split: LabeledSplit) -> ScoreFile:
+def _about(subject: Subject, split: EvaluationSplit) -> ScoreFile:
     """Returns the head of the file, without scores."""
     reads = split.options["reads"]
     return ScoreFile(

@@ -7,7 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from sanslabel.evaluation.protocols import names, protocol_class
-from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_images
+from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_samples
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +115,7 @@ def _empty(title: str, scores: Sequence[Score], columns: Sequence[str], first: s
     from rich.table import Table
 
     if scores:
-        title = f"{title} on {measured_images(scores)}"
+        title = f"{title} on {measured_samples(scores)}"
     made = Table(
         box=None,
         pad_edge=False,

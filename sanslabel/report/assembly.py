@@ -18,6 +18,7 @@ from sanslabel.report.sections.training import training
 from sanslabel.report.sections.verdicts import verdict_box
 from sanslabel.report.sections.views import views
 from sanslabel.report.snapshot import Snapshot
+from sanslabel.wording import plural
 
 
 def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], None]) -> Page:
@@ -27,7 +28,8 @@ def assembled(runs: Sequence[Snapshot], options: Options, log: Callable[[str], N
     several = len(runs) > 1
     maps = {run.name: _map(run, options, log) for run in runs}
     for run in runs:
-        title = f"Which pictures are alike, according to {run.name}" if several else "Which pictures are alike"
+        title = f"Which {plural(run.plan.noun)} are alike"
+        title += f", according to {run.name}" if several else ""
         page.add(title, *alike(run, page, maps[run.name]), color=run.color if several else "")
     page.add("Scores", *scores(runs), page.grid([*_mistakes(runs, options, log), *charts.stages(runs)]))
     spectra = {name: map.spectrum for name, map in maps.items() if isinstance(map, PictureMap) and map.spectrum}
@@ -60,6 +62,6 @@ def _mistakes(runs: Sequence[Snapshot], options: Options, log: Callable[[str], N
         except SanslabelError:  # the map states the reason
             continue
         if content is not None:
-            chart = charts.confusion(content.classes, content.counts, run.color)
+            chart = charts.confusion(content.classes, content.counts, run.color, content.noun)
             drawn.append(chart._replace(title=f"Mistakes of {run.name}") if len(runs) > 1 else chart)
     return drawn

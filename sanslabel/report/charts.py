@@ -10,6 +10,7 @@ import altair as alt
 
 from sanslabel.report.colors import GRAY, HUES, tint
 from sanslabel.report.snapshot import Snapshot
+from sanslabel.wording import plural
 
 HEIGHT = 180
 """height of a chart in pixels"""
@@ -105,14 +106,18 @@ def stages(runs: Sequence[Snapshot]) -> Iterator[Chart]:
         yield chart("Accuracy by stage", words, drawing, colors=colors_of(points, runs))
 
 
-def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], color: str = HUES[0]) -> Chart:
-    """Returns a confusion matrix: the number of test images for each true (row) and predicted class (column).
+def confusion(
+    classes: Sequence[str], counts: Sequence[Sequence[int]], color: str = HUES[0], noun: str = "image"
+) -> Chart:
+    """Returns a confusion matrix: the number of test samples for each true (row) and predicted class (column).
 
-    A cell without images has no color. The number of images of a class stands beside its name.
+    A cell without samples has no color. The number of samples of a class stands beside its name. noun: the word for a
+    sample.
     """
+    samples = plural(noun)
     titles = [f"{name} ({sum(row):,})" for name, row in zip(classes, counts, strict=True)]
     cells = [
-        {"true": titles[i], "predicted": classes[j], "images": count, "share": round(count / max(1, sum(row)), 4)}
+        {"true": titles[i], "predicted": classes[j], "count": count, "share": round(count / max(1, sum(row)), 4)}
         for i, row in enumerate(counts)
         for j, count in enumerate(row)
     ]
@@ -122,16 +127,16 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], color: st
         x=alt.X("predicted:N", title="predicted", sort=list(classes), axis=axis),
         y=alt.Y("true:N", title="true", sort=titles, axis=alt.Axis(labelLimit=110, labelOverlap=True)),
     )
-    filled = alt.FilterTransform("datum.images > 0")
+    filled = alt.FilterTransform("datum.count > 0")
     shade = alt.Scale(type="linear", domain=[0, 1], range=[tint(color), color], interpolate="rgb")
-    tooltip = ["true:N", "predicted:N", "images:Q", alt.Tooltip("share:Q", format=".1%")]
+    tooltip = ["true:N", "predicted:N", alt.Tooltip("count:Q", title=samples), alt.Tooltip("share:Q", format=".1%")]
     # The first layer keeps the places of empty cells, so that a class without predictions has its row and column.
     layers = base.mark_rect(opacity=0).encode(tooltip=tooltip)
     squares = base.mark_rect().encode(color=alt.Color("share:Q", scale=shade, legend=None), tooltip=tooltip)
     layers += squares.transform_filter(filled.filter)
     if len(classes) <= COUNTED:
         ink = alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#1c2126"))
-        texts = base.mark_text(fontSize=10).encode(text=alt.Text("images:Q", format="d"), color=ink)
+        texts = base.mark_text(fontSize=10).encode(text=alt.Text("count:Q", format="d"), color=ink)
         layers += texts.transform_filter(filled.filter)
     right = sum(counts[i][i] for i in range(len(classes)))
     total = max(1, sum(map(sum, counts)))
@@ -143,7 +148,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], color: st
     )
     most, true, predicted = max(mistakes, default=(0, "", ""))
     words = [
-        "Each row is a class with its number of test pictures, and shows which class a linear classifier took them "
+        f"Each row is a class with its number of test {samples}, and shows which class a linear classifier took them "
         f"for. An empty cell is zero. {right:,} of {total:,} are right."
     ]
     if most:
@@ -160,11 +165,11 @@ def histogram(sets: Mapping[str, Sequence[float]], unit: str, colors: Mapping[st
         .mark_bar(opacity=0.55, binSpacing=0)
         .encode(
             x=alt.X("energy:Q", bin=alt.Bin(maxbins=60), title=f"energy ({unit})" if unit else "energy"),
-            y=alt.Y("count():Q", stack=None, title="pictures"),
+            y=alt.Y("count():Q", stack=None, title="images"),
             color=alt.Color("set:N", scale=color_scale(shown), legend=None),
         )
     )
-    words = ["A low energy means that the model finds a picture likely."]
+    words = ["A low energy means that the model finds an image likely."]
     words += [f"{name}: mean {sum(x) / len(x):.4g}" for name, x in sets.items()]
     return chart("Energies", words, drawing, colors=list(shown.values()))
 

@@ -18,10 +18,10 @@ UNKNOWN = 20
 IN_PLAIN_WORDS: Mapping[str, str] = {
     "loss": "Training makes this number smaller. It should fall at first, and level off in the end.",
     "effective_rank": (
-        "The number of directions in which the encoder distinguishes pictures. If it falls to a few, many different "
-        "pictures have become alike."
+        "The number of directions in which the encoder distinguishes samples. If it falls to a few, many different "
+        "samples have become alike."
     ),
-    "embedding_std": "The spread of the pictures: 1 is the widest, and at 0 the encoder confuses them all.",
+    "embedding_std": "The spread of the samples: 1 is the widest, and at 0 the encoder confuses them all.",
     "accuracy": "The share of right answers in the task that the method sets itself. Higher is better.",
     "learning_rate": "The size of the steps of training, as planned from the start.",
 }

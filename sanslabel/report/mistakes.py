@@ -16,6 +16,7 @@ from sanslabel.randomness import Stream
 from sanslabel.report.options import Options
 from sanslabel.report.picture_map import drawn_positions
 from sanslabel.run_folder import RunFolder, data_of_run, with_vocabulary
+from sanslabel.wording import counted
 
 PROBE_IMAGES = 20_000
 """training images that the probe is fitted on, at most"""
@@ -27,6 +28,8 @@ class Mistakes(NamedTuple):
     classes: Sequence[str]
     counts: Sequence[Sequence[int]]
     """by true class, then by predicted class"""
+    noun: str = "image"
+    """the word for a sample"""
 
 
 def mistakes(folder: RunFolder, options: Options, log: Callable[[str], None]) -> Mistakes | None:
@@ -46,7 +49,7 @@ def mistakes(folder: RunFolder, options: Options, log: Callable[[str], None]) ->
         return None
     if len(split.train) > PROBE_IMAGES:
         split = split.fewer(drawn_positions(len(split.train), PROBE_IMAGES, options.seed, Stream.MAP_PROBE))
-    log(f"Fitting a linear probe on {len(split.train):,} pictures of {split.train.name}")
+    log(f"Fitting a linear probe on {counted(len(split.train), split.train.noun)} of {split.train.name}")
     train, train_index = split.features({"": encoder}, split.train)
     test, test_index = split.features({"": encoder}, split.test)
     classes = split.train.classes
@@ -55,4 +58,4 @@ def mistakes(folder: RunFolder, options: Options, log: Callable[[str], None]) ->
     predicted = probe.predictions(test[""].cpu())
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     counts.index_put_((split.test.labels[test_index], predicted), torch.ones_like(predicted), accumulate=True)
-    return Mistakes(classes, counts.tolist())
+    return Mistakes(classes, counts.tolist(), split.train.noun)

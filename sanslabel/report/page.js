@@ -82,8 +82,8 @@ function show(id, row) {
   const name = made("p", {}, thumb(map, row), made("br"), caption(map, row));
   if (map.links[row]) name.append(" ", made("a", { href: map.links[row], target: "_blank" }, "open the file"));
   const neighbors = map.neighbors[row].map((other, i) => choice(id, other, false, distance(map.distances[row][i])));
-  const help = made("div", { className: "dim" }, "The number is the distance: 0 for pictures that are the same to the ",
-    "encoder, 1 for unrelated ones. ");
+  const help = made("div", { className: "dim" }, "The number is the distance: 0 for ", map.samples,
+    " that are the same to the encoder, 1 for unrelated ones. ");
   if (map.folder) help.append("All names begin with ", breakable(map.folder));
   const panel = document.getElementById(`${id}-panel`);
   panel.replaceChildren(name, made("h3", {}, "Nearest neighbors"), gallery(...neighbors), help);
@@ -98,7 +98,7 @@ function search(id, text) {
   if (wanted) map.names.forEach((name, row) => {
     if (`${name} ${map.labels[row] || ""}`.toLowerCase().includes(wanted)) rows.push(row);
   });
-  const count = rows.length > HITS ? `${HITS} of ${rows.length} pictures` : `${rows.length} pictures`;
+  const count = rows.length > HITS ? `${HITS} of ${rows.length} ${map.samples}` : `${rows.length} ${map.samples}`;
   hits.replaceChildren(...rows.slice(0, HITS).map((row) => choice(id, row, true)));
   if (wanted) hits.prepend(made("p", { className: "dim" }, rows.length ? count : "No name has this in it."));
 }
@@ -122,7 +122,7 @@ function legend(id) {
   view.signal("standout", "").runAsync();
   const box = made("div", { className: "legend" }, ...buttons);
   box.setAttribute("role", "group");
-  box.setAttribute("aria-label", `colors by ${grouping}; a button lets its pictures stand out`);
+  box.setAttribute("aria-label", `colors by ${grouping}; a button lets its ${maps[id].samples} stand out`);
   figure.querySelector(".chart").after(box);
 }
 
@@ -131,16 +131,16 @@ function galleries(id) {
   const map = maps[id], place = document.getElementById(`${id}-galleries`);
   const add = (title, words, ...blocks) => place.append(
     made("h3", {}, title), made("p", { className: "dim" }, words), ...blocks);
-  if (map.unusual.length) add("Most unusual", "The pictures that are farthest from their neighbors.",
+  if (map.unusual.length) add("Most unusual", `The ${map.samples} that are farthest from their neighbors.`,
     gallery(...map.unusual.map((row) => choice(id, row, true))));
   if (map.pairs.length) add("Most alike pairs", "Copies and near copies stand here first, if there are any.",
     pairs(...map.pairs.map(([first, second, number]) => made("div", { className: "pair" },
       choice(id, first, true), choice(id, second, true), made("span", { className: "dim" }, "distance ", distance(number))))));
   if (map.clusters.length) add("Clusters", "Groups that the encoder puts together, found without classes, and the most "
-    + "typical pictures of each.", ...map.clusters.map((cluster) => {
+    + `typical ${map.samples} of each.`, ...map.clusters.map((cluster) => {
     const group = map.groups.cluster.find((group) => group.name === cluster.name);
     const swatch = made("span", { className: "swatch", style: `background:${group.color}` });
-    const words = `${cluster.size} pictures${cluster.commonest ? `, ${cluster.commonest}` : ""}`;
+    const words = `${cluster.size} ${map.samples}${cluster.commonest ? `, ${cluster.commonest}` : ""}`;
     return made("div", { className: "cluster" }, swatch, made("strong", {}, cluster.name),
       made("span", { className: "dim" }, words), gallery(...cluster.examples.map((row) => choice(id, row, true))));
   }));

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from sanslabel.diagnostics import spectrum
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.labeled_split import open_for
-from sanslabel.inputs import InputSpec
+from sanslabel.inputs import ImageSpec, InputSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report.charts import Chart, chart, color_scale
 from sanslabel.report.colors import GRAY, hues_of
@@ -35,6 +35,7 @@ from sanslabel.report.options import Options
 from sanslabel.report.thumbnails import common_folder, links, thumbnails
 from sanslabel.run_folder import RunFolder, data_of_run, with_vocabulary
 from sanslabel.sources import Source, splits
+from sanslabel.wording import counted, plural
 
 CLUSTERS = 10
 """clusters, at most, so that each has a color"""
@@ -74,6 +75,8 @@ class PictureMap:
     """Everything that the page needs to show a map."""
 
     map: Chart
+    noun: str
+    """the word for a sample"""
     thumbnails: Sequence[str]
     """pictures as WebP in base64"""
     names: Sequence[str]
@@ -102,6 +105,7 @@ class PictureMap:
     def for_page(self) -> dict[str, Any]:
         """Returns the content for the page's script, which JSON can hold."""
         return {
+            "samples": plural(self.noun),
             "thumbnails": self.thumbnails,
             "names": self.names,
             "folder": self.folder,
@@ -121,19 +125,20 @@ def picture_map(folder: RunFolder, options: Options, log: Callable[[str], None])
     """Returns the map of a run's default encoder. Raises BadInput if the data are missing or do not fit."""
     points = _points(folder, options, log)
     unit = normalize(points.features.float(), dim=1)
-    log(f"Drawing a map of {len(unit):,} pictures")
+    log(f"Drawing a map of {counted(len(unit), points.source.noun)}")
     positions, algorithm = _positions(unit, options.seed)
     labels = [_class(points.source, int(sample)) for sample in points.samples]
     groups: dict[str, list[str]] = {"class": labels} if any(labels) else {}
     clusters: list[Cluster] = []
     if find_spec("sklearn") is not None:
         groups["cluster"], clusters = clustered(unit, labels, CLUSTERS, EXAMPLES, options.seed)
-    near = nearest(unit)
+    near, noun = nearest(unit), points.source.noun
     times = None if points.source.time is None else points.source.time.cpu()[points.samples]
     names = [points.source.id(int(sample)) for sample in points.samples]
     shared = common_folder(names)
     return PictureMap(
-        map=_scatter(positions, groups or {"picture": [""] * len(unit)}, [points.sentence, ALGORITHMS[algorithm]]),
+        map=_scatter(positions, groups or {noun: [""] * len(unit)}, [points.sentence, ALGORITHMS[algorithm]], noun),
+        noun=noun,
         thumbnails=thumbnails(points.source, points.samples, points.reads, options.thumbnail_bytes),
         names=[name[len(shared) :] for name in names],
         folder=shared,
@@ -162,7 +167,7 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     source = open_for(encoder.reads, data, "test" if tested else "train")
     total, drawn = len(source), drawn_positions(len(source), options.points, options.seed, Stream.MAP)
     source = source.subset(drawn)
-    log(f"Computing the features of {len(source):,} pictures of {source.name}")
+    log(f"Computing the features of {counted(len(source), source.noun)} of {source.name}")
     features, index = represent(
         {"": encoder},
         source,
@@ -172,12 +177,15 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
         workers=plan.workers,
     )
     where = f"the test split of {source.name}" if tested else source.name
-    sentence = f"All {len(index):,} pictures of {where}"
+    sentence = f"All {counted(len(index), source.noun)} of {where}"
     if len(drawn) < total:
-        sentence = f"{len(index):,} of the {total:,} pictures of {where}, drawn at random (--points N shows more)"
+        sentence = f"{len(index):,} of the {counted(total, source.noun)} of {where}, drawn at random"
+        sentence += " (--points N shows more)"
     if tested and options.data is None:
         sentence += "; training did not use these"
-    sentence += ". Neighbors come from the same ones. The encoder reads the largest central square of each."
+    sentence += ". Neighbors come from the same ones."
+    if isinstance(encoder.reads, ImageSpec):
+        sentence += " The encoder reads the largest central square of each."
     return Points(source, features[""].cpu(), index, encoder.reads, sentence)
 
 
@@ -221,7 +229,7 @@ def _spread(positions: Tensor) -> list[int]:
     return sorted(chosen)
 
 
-def _scatter(positions: Tensor, groups: Mapping[str, Sequence[str]], words: Sequence[str]) -> Chart:
+def _scatter(positions: Tensor, groups: Mapping[str, Sequence[str]], words: Sequence[str], noun: str) -> Chart:
     """Returns a map of points. The reader chooses the grouping that colors them, and a picture that is marked.
 
     The page's script sets the address of some pictures (`url`), the marked picture with its neighbors (`chosen`), and
@@ -257,9 +265,9 @@ def _scatter(positions: Tensor, groups: Mapping[str, Sequence[str]], words: Sequ
         alt.param(name="chosen", value=[0]),
         alt.param(name="standout", value=""),
     )
-    return chart(
-        "Map of the pictures", [*words, "Pictures that the encoder finds alike lie close together."], drawing, HEIGHT
-    )
+    samples = plural(noun)
+    last = f"{samples.capitalize()} that the encoder finds alike lie close together."
+    return chart(f"Map of the {samples}", [*words, last], drawing, HEIGHT)
 
 
 def _legend(members: Sequence[str]) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ class Snapshot:
     @property
     def verdict(self) -> Verdict:
         """Returns the verdict on the run so far."""
-        return verdict(self.lines, ended=not self.unfinished)
+        return verdict(self.lines, not self.unfinished, self.plan.noun)
 
     @property
     def useful(self) -> list[str]:

@@ -173,6 +173,7 @@ def arrays_of_images(name: str, splits: Splits, split: str, wanted: Wanted) -> A
             "image": ImageSpec(channels=channels, height=height, width=width),
             **{signal: spec for signal, (_, spec) in sounds.items()},
         },
+        noun="pair of image and sound" if sounds else "image",
         remarks=() if channels == present else (converted_remark(present),),
     )
 

@@ -219,6 +219,7 @@ def images_from(
         labels=files.labels,
         classes=files.classes,
         inputs={"image": image},
+        noun="image" if frames is None else "frame",
         group=None if frames is None else frames.group[files.index],
         time=None if frames is None else frames.time[files.index],
         remarks=(*files.remarks, *([] if frames is None else [frames.remark]), *surveyed.remarks),

@@ -116,6 +116,7 @@ class Sounds(Source):
     begin: Tensor
     """(N,) int64, the sample of the file's wave that the window begins with; -1 for a file that cannot be read"""
     inputs: Mapping[str, InputSpec] = field(default_factory=lambda: {"audio": SPEC})
+    noun: str = "window of sound"
 
     @cached_property
     def fingerprint(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -105,6 +105,8 @@ class Source(ABC):
     """names of the classes; empty without labels"""
     inputs: Mapping[str, InputSpec]
     """the shape of each signal; for image files, whose sizes may differ, the size to train at"""
+    noun: str = "image"
+    """the word for a sample, such as "frame" or "window of sound" """
     group: Tensor | None = None
     """(N,) int64, the clip, track or document of each sample; None where samples are independent"""
     recording: Tensor | None = None
@@ -281,7 +283,7 @@ class Source(ABC):
 
 
 DESCRIPTION = (
-    *("name", "split", "labels", "classes", "group", "recording", "time"),
+    *("name", "split", "noun", "labels", "classes", "group", "recording", "time"),
     *("no_labels", "labels_sha256", "skip_unreadable"),
 )
 """fields that a source has from the one whose samples it changes"""

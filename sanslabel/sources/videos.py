@@ -108,6 +108,7 @@ def frames_from(store: Files, name: str, split: str, prefixes: Mapping[str, tupl
         labels=files.labels[torch.from_numpy(times.video)],
         classes=files.classes,
         inputs={"image": ImageSpec(channels=pictures.channels, height=size, width=size)},
+        noun="frame",
         group=torch.from_numpy(times.shot),
         recording=torch.from_numpy(times.video),
         time=torch.from_numpy(times.time),

@@ -57,6 +57,7 @@ class WithSounds(Source):
     def __post_init__(self) -> None:
         describe_(self, self.base)
         object.__setattr__(self, "inputs", {**self.base.inputs, "audio": SPEC})
+        object.__setattr__(self, "noun", f"pair of {self.base.noun} and sound")
 
     @property
     def decodes(self) -> bool:

@@ -139,6 +139,7 @@ def _question(source: Source, device: torch.device, recipe: Recipe, settings: Se
         size_given=None if size_is_open else settings.image_size or side,
         batch_given=batch,
         epochs_given=epochs,
+        noun=source.noun,
     )
 
 

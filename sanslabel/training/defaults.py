@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 
-from sanslabel.wording import counted
+from sanslabel.wording import counted, plural
 
 SIZES = (32, 48, 64, 96, 128, 160, 224)
 """sides in pixels among which one is chosen; the side of smaller pictures is kept"""
@@ -81,6 +81,8 @@ class Question:
     size_given: int | None = None
     batch_given: int | None = None
     epochs_given: int | None = None
+    noun: str = "image"
+    """the word for a sample"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +204,7 @@ def _reasons(question: Question, choice: Choice, stopped: str) -> dict[str, str]
         }[stopped]
     if question.batch_given is None:
         smaller = choice.batch < min(question.batch, question.samples)
-        every = f"all {'pictures' if question.side else 'samples'} at once"
+        every = f"all {plural(question.noun)} at once"
         reasons["batch"] = "as the recipe has it" if choice.batch == question.batch else every
         if smaller:
             reasons["batch"] = f"for {counted(per_epoch, 'step')} an epoch"

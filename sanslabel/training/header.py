@@ -10,10 +10,10 @@ from sanslabel.run_config import Plan
 from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.source import LEAST_DEVIATION
 from sanslabel.training.session import Session
-from sanslabel.wording import counted
+from sanslabel.wording import counted, plural
 
 FEW = 100
-"""number of pictures below which a header warns"""
+"""number of samples below which a header warns"""
 FLAGS = {"image_size": "--image-size", "batch": "--batch", "epochs": "--epochs"}
 """flags of the settings that are chosen"""
 
@@ -32,24 +32,22 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
     name: the name of the data. weights: the number of the encoder's weights. pictures: the image files of the data.
     """
     image, sound = plan.inputs.get("image"), plan.inputs.get("audio")
-    data, size = "samples", ""
+    colors, size = "", ""
     if isinstance(image, ImageSpec) and plan.image_size > 1:
-        data = "pictures, " + {1: "gray", 3: "color"}.get(image.channels, f"{image.channels} channels")
-        data += "" if sound is None else ", with sounds"
+        colors = f", {({1: 'gray', 3: 'color'}).get(image.channels, f'{image.channels} channels')}"
         size = f", {plan.image_size} x {plan.image_size} pixels"
     elif isinstance(sound, SpectrogramSpec):
-        data, size = "windows of sound", f", {sound.mels} mel bands x {sound.frames} frames"
+        size = f", {sound.mels} mel bands x {sound.frames} frames"
     elif isinstance(text := plan.inputs.get("source"), TextSpec):
-        data = "sentences with translations" if "target" in plan.inputs else "sentences"
         size = f", up to {text.length} tokens from a vocabulary of {text.vocabulary:,}"
-    classes = f", {plan.classes} classes" if plan.classes else ""
-    yield f"{name}: {plan.samples:,} {data}{classes}"
+    samples, classes = counted(plan.samples, plan.noun), f", {plan.classes} classes" if plan.classes else ""
+    yield f"{name}: {samples}{colors}{classes}"
     yield from plan.remarks
     _, deviation = plan.encoder.get("scaling") or ((), (1.0,))
     if image is not None and max(deviation) <= LEAST_DEVIATION:
         yield (
-            "all pictures that were looked at have one color, so there is nothing to learn; white drawings on a"
-            " transparent ground vanish on white"
+            f"all {plural(plan.noun)} that were looked at have one color, so there is nothing to learn; white drawings"
+            " on a transparent ground vanish on white"
         )
     encoder = f"encoder {plan.encoder['name']} ({readable_count(weights)} weights)"
     share = f" ({plan.batch // plan.world_size:,} on each of {plan.world_size} processes)"
@@ -57,7 +55,7 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
     steps = counted(plan.samples // plan.batch * plan.epochs, "step")
     yield f"training: {plan.method}{size}, {encoder}, {batch}, {counted(plan.epochs, 'epoch')} = {steps}"
     if plan.near:
-        yield f"pairs: the second view is drawn from another frame of the shot, up to {plan.near:g} s away (--near)"
+        yield f"pairs: the second view is drawn from up to {plan.near:g} s before or after the first one (--near)"
     if pictures is not None and pictures.decode_factor > DECODE_FACTOR:
         takes = readable_bytes(pictures.canvas_bytes * plan.batch // plan.world_size)
         yield (
@@ -65,8 +63,7 @@ def header(plan: Plan, name: str, weights: int, pictures: ImagesFrom | None = No
             " (--decode-factor)"
         )
     if plan.samples < FEW:
-        few = f"{plan.samples:,} {'samples' if image is None else 'pictures'}"
-        yield f"{few} are few: an encoder needs hundreds to learn anything, better thousands"
+        yield f"{samples} are few: an encoder needs hundreds to learn anything, better thousands"
     if plan.chosen:
         yield f"chosen: {'; '.join(_choices(plan))}"
     if plan.expected is not None:

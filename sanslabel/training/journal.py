@@ -43,9 +43,9 @@ class Metrics:
         """Returns the seconds since the last line."""
         return time.monotonic() - self.last[1]
 
-    def verdict(self) -> Verdict:
-        """Returns the verdict on the run up to its newest line."""
-        return verdict(self.recent)
+    def verdict(self, noun: str = "image") -> Verdict:
+        """Returns the verdict on the run up to its newest line. noun: the word for a sample."""
+        return verdict(self.recent, noun=noun)
 
     def add(self, record: Record, figures: Mapping[str, Any]) -> dict[str, Any]:
         """Writes a line with the figures of a record and the given `figures`, and returns it."""

@@ -73,7 +73,7 @@ def resolve_plan(
     image = source.inputs.get("image")
     if len(source) < 2:
         why = f" ({' '.join(source.remarks).removesuffix('.')})" if source.remarks else ""
-        raise BadInput(f"{data}: has one {'sample' if image is None else 'image'}{why}; training needs at least two.")
+        raise BadInput(f"{data}: has one {source.noun}{why}; training needs at least two.")
     if image is None and settings.image_size is not None:
         raise BadInput(f"--image-size: is a size of pictures, and {data} has none; leave it out.")
     source.order_of(method.stretch)
@@ -125,6 +125,7 @@ def resolve_plan(
         languages=settings.languages,
         copies=False,
         inputs=dict(source.facts(size or None).inputs),
+        noun=source.noun,
         remarks=source.remarks,
         chosen=dict(chosen or {}),
         expected=expected,

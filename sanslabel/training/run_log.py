@@ -18,7 +18,7 @@ from sanslabel.training.slowdown import Slowdown
 from sanslabel.training.timesheet import Entry, Timesheet
 from sanslabel.training.tracker import Tracker
 from sanslabel.verdict import Verdict
-from sanslabel.wording import worded
+from sanslabel.wording import counted, plural, worded
 
 WIDTH = 80
 """characters of the narrowest terminal"""
@@ -45,7 +45,7 @@ class RunLog:
         self.plan, self.metrics, self.timesheet, self.display, self.track = plan, metrics, timesheet, display, track
         self.warn_of_collapse, self.last_problem = warn_of_collapse, ""
         self.advised, self.described = False, world_size() == 1 or rank() > 0  # the header says it for one process
-        self.unit = "images/s" if plan.image_size > 1 else "samples/s"
+        self.unit = f"{plural(plan.noun)}/s"
         self.pace, self.slowdown, self.figures = Pace(done), Slowdown(plan.workers), ""
 
     def step(self, record: Record) -> None:
@@ -70,7 +70,7 @@ class RunLog:
         share = f" on {world_size()} processes, {self.plan.batch // world_size():,} each"
         negatives = max((o.negatives or 0 for o in record.objectives), default=0)
         among = f", {negatives:,} negatives for each positive" if negatives else ""
-        print(f"{self.plan.batch:,} images a step{share}{among}", file=errors())
+        print(f"{counted(self.plan.batch, self.plan.noun)} a step{share}{among}", file=errors())
 
     def due(self, clock: Clock) -> bool:
         """Returns True if it is time for a line. Only the first process may return True."""
@@ -93,7 +93,7 @@ class RunLog:
             for text in total.lines(self.unit):
                 self.display.line(text)
         self.track(line)
-        verdict = self.metrics.verdict()
+        verdict = self.metrics.verdict(self.plan.noun)
         if self.warn_of_collapse and verdict.failed and verdict.name != self.last_problem:
             warnings.warn(worded(f"step {clock.step + 1}: {verdict.sentence}"), CollapseWarning, stacklevel=4)
         self.last_problem = verdict.name

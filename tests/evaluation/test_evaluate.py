@@ -13,7 +13,7 @@ from sanslabel import checkpoint, encoders, run_config
 from sanslabel.errors import BadInput
 from sanslabel.evaluation import Unlabeled, evaluate, represent, settle_, subjects
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.labeled_split import LabeledSplit
+from sanslabel.evaluation.labeled_split import EvaluationSplit
 from sanslabel.evaluation.protocols import invariance
 from sanslabel.evaluation.protocols.finetune import Finetune
 from sanslabel.evaluation.protocols.knn import KNN
@@ -278,7 +278,7 @@ def test_features_of_other_readable_rows_are_read_again(run, monkeypatch):
     source = open_source("digits", "train")
     options = {"reads": source.image, "device": torch.device("cpu"), "dtype": torch.float32}
     cache = FeatureCache(run / "features")
-    index = LabeledSplit("digits", source, source, "all", options, cache)
+    index = EvaluationSplit("digits", source, source, "all", options, cache)
     one, two = (checkpoint.load_encoder(run, name) for name in ("student", "teacher"))
     features, measured = represent({"": one}, source, **options)
     cache.save(cache.file(one, source, options), features[""][1:], measured[1:])

@@ -16,6 +16,7 @@ from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.evaluation.protocols.linear import Linear
 from sanslabel.evaluation.table import table
 from sanslabel.randomness import Stream, fold, permutation
+from sanslabel.scores import read_score
 
 
 def both(k: int | None = None, temperature: float = 0.07, **rounds: int) -> tuple[KNN, Linear]:
@@ -200,3 +201,11 @@ def test_a_title_has_all_numbers_of_images(division, representations):
     scores = scores_of_features(representations, division, protocols=("knn",))
     title = table([scores[0], replace(scores[1], n_test=1000)]).title
     assert title == "Accuracy in % on 359 to 1,000 images (test split)"
+
+
+def test_a_title_names_what_a_sample_is(division, representations):
+    named = division._replace(noun="window of sound")
+    (first, *_) = scores = scores_of_features(representations, named, protocols=("knn",))
+    assert table(scores).title == "Accuracy in % on 359 windows of sound (test split)"
+    assert read_score(first.content) == first
+    assert "noun" not in replace(first, noun="image").content, "the content of earlier versions"

@@ -11,7 +11,7 @@ from sanslabel.encoders import Encoder
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.comparison import Comparison
 from sanslabel.evaluation.feature_cache import FeatureCache
-from sanslabel.evaluation.labeled_split import LabeledSplit, open_for
+from sanslabel.evaluation.labeled_split import EvaluationSplit, open_for
 from sanslabel.evaluation.probe import chosen_probe
 from sanslabel.evaluation.protocols.finetune import Finetune, fine_tuned
 from sanslabel.evaluation.protocols.invariance import Invariance
@@ -76,7 +76,7 @@ def tones(generator):
 @pytest.fixture
 def split(tones):
     test = torch.arange(120) >= 90
-    return LabeledSplit(
+    return EvaluationSplit(
         "tones",
         tones.subset((~test).nonzero()[:, 0]),
         tones.subset(test.nonzero()[:, 0]),

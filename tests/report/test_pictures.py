@@ -25,7 +25,7 @@ def test_a_labeled_folder_is_shown_as_a_whole(labeled, folder):
     text, specs, maps = contents(labeled)
     (map_,) = maps.values()
     assert len(map_["names"]) == 20
-    assert "All 20 pictures of stamps. Neighbors come from the same ones." in text
+    assert "All 20 images of stamps. Neighbors come from the same ones." in text
     assert [[g["name"], g["count"], g["color"]] for g in map_["groups"]["class"]] == [
         [MARKUP, 10, HUES[0]],
         ["birds", 10, HUES[1]],
@@ -134,7 +134,7 @@ def test_zero_cells_of_a_confusion_have_neither_color_nor_text(classes):
     places, *layers = made.spec["layer"]
     assert places["mark"]["opacity"] == 0
     assert len(layers) == (2 if classes == 3 else 1), "many classes have no room for text"
-    assert all(layer["transform"] == [{"filter": "datum.images > 0"}] for layer in layers)
+    assert all(layer["transform"] == [{"filter": "datum.count > 0"}] for layer in layers)
     assert layers[0]["encoding"]["color"]["scale"]["range"] == ["#c4ccd5", "#123456"], "one hue, from light to full"
     first = made.spec["data"] if "values" in made.spec["data"] else next(iter(made.spec["datasets"].values()))
     assert first["values"][0]["true"] == "class 0 (4)"

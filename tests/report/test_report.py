@@ -47,7 +47,7 @@ def test_one_run(runs):
     path = report(runs["simclr"], points=50)
     assert path == runs["simclr"] / "report.html"
     text, specs, maps = contents(path)
-    assert titles(text) == ["Which pictures are alike", "Scores", "Training", "Views", "Runs"]
+    assert titles(text) == ["Which images are alike", "Scores", "Training", "Views", "Runs"]
     (map_,) = maps.values()
     assert len(map_["names"]) == len(map_["labels"]) == len(map_["neighbors"]) == 50
     assert all(row not in near for row, near in enumerate(map_["neighbors"]))

@@ -96,7 +96,7 @@ def test_the_settings_of_a_run(run):
     finally:
         (run.folder.path / "bad_samples.jsonl").unlink()
     assert shown["data"] == "photos / home/ me/ pictures/ photos"
-    assert shown["pictures"] == "1,438, 1 of them unreadable"
+    assert shown["samples"] == "1,438 images, 1 of them unreadable"
     assert shown["image size"] == "8 x 8 pixels"
     assert shown["remarks"] == remark
     assert shown["device"].startswith("cpu, ")

@@ -34,6 +34,7 @@ def test_frames_are_in_natural_order_at_their_rate(tmp_path):
     assert torch.equal(level // 20, clips.group)
     assert torch.allclose(clips.time, (level % 20).double() / 10)
     assert clips.id(2) == "a/frame10.png"
+    assert clips.noun == "frame"
     assert len(clips.classes) == 0
     assert "Folders of frames are clips: 2 clips of 10 frames a second." in clips.remarks
     assert sorted(["10.png", "9.png", "9a", "1x2", "1x10"], key=natural) == ["1x2", "1x10", "9.png", "9a", "10.png"]

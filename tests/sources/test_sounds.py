@@ -94,6 +94,7 @@ def test_a_folder_of_sounds_is_a_data_set(folder):
     source = open_source(folder)
     assert isinstance(source, Sounds)
     assert source.classes == ("high", "low")
+    assert source.noun == "window of sound"
     assert source.inputs == {"audio": SpectrogramSpec(mels=64, frames=96, rate=16_000)}
     assert [source.id(row) for row in range(6)] == [f"high/{i}.flac" for i in range(3)] + [
         f"low/{i}.wav" for i in range(3)

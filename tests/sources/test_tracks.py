@@ -115,6 +115,7 @@ def test_one_set_written_as_mot_and_as_coco_gives_identical_crops(mot, coco_vid,
     (coco_vid / "annotations" / "train.json").write_text(json.dumps(coco(tao=tao)))
     ours, theirs = open_source(mot), open_source(coco_vid)
     assert len(ours) == len(theirs) == 2 * 2 * FRAMES
+    assert ours.noun == theirs.noun == "crop of a track"
     assert torch.equal(all_of(ours).pixels, all_of(theirs).pixels)
     for one, other in [(ours.group, theirs.group), (ours.time, theirs.time), (ours.labels, theirs.labels)]:
         assert torch.equal(one, other)

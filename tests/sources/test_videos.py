@@ -70,7 +70,7 @@ def test_every_number_of_threads_decodes_the_same_bits(tmp_path):
 def test_the_source_has_every_frame_at_its_time(tmp_path):
     file = write_video(tmp_path / "counter.mp4", counter(), times=IRREGULAR)
     source = opened(file)
-    assert (source.name, len(source), source.channels) == ("counter", 60, 1)
+    assert (source.name, len(source), source.noun, source.channels) == ("counter", 60, "frame", 1)
     assert np.abs(levels(source) - [level(n) for n in range(60)]).max() < 1.5
     assert np.abs(source.time.numpy() - IRREGULAR).max() < 1e-3
     assert source.group.tolist() == [0] * 60

@@ -54,6 +54,7 @@ def test_a_picture_and_its_sound_are_a_sample(folder):
     source = open_pairs(folder)
     assert isinstance(source, WithSounds)
     assert set(source.inputs) == {"image", "audio"}
+    assert source.noun == "pair of image and sound"
     assert source.classes == ("even", "odd")
     assert source.id(5) == "odd/1.png"
     assert isinstance(source.pictures, ImagesFrom)

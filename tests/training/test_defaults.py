@@ -120,7 +120,7 @@ def test_reasons():
         "epochs": "for 3,960 steps in all",
     }
     assert reasons(8_121, minutes=3)["epochs"] == "as many as end in 3 minutes"
-    assert reasons(2)["batch"] == "all pictures at once"
+    assert reasons(2)["batch"] == "all images at once"
     assert reasons(2, epochs_given=None)["epochs"] == "for 400 steps in all"
     assert reasons(796, minutes=1)["epochs"] == "as many as end in 1 minute; 660 steps are few, so give more --minutes"
     assert reasons(3_000_000)["epochs"] == "the least, though it takes more than 10 minutes"
@@ -128,7 +128,7 @@ def test_reasons():
     assert reasons(300, minutes=600, side=104)["image_size"] == "close to the pictures' own size"
     assert reasons(300, minutes=600, side=224)["image_size"] == "the largest size that is chosen"
     assert reasons(99, side=224)["image_size"] == "enough for so few pictures"
-    assert reasons(20)["batch"] == "all pictures at once"
+    assert reasons(20)["batch"] == "all images at once"
     assert reasons(40)["batch"] == "for 1 step an epoch"
     assert reasons(10_000, minutes=100)["batch"] == "as the recipe has it"
 

@@ -5,7 +5,7 @@ import pytest
 
 import sanslabel
 from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec
+from sanslabel.inputs import ImageSpec, SpectrogramSpec
 from sanslabel.run_config import Expected, Plan
 from sanslabel.sources import open_source
 from sanslabel.training.header import duration, header, readable_count
@@ -29,7 +29,7 @@ def test_a_header_says_how_a_run_trains(tmp_path, capsys):
     np.save(tmp_path / "dots.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
     sanslabel.train(tmp_path / "dots.npy", out=tmp_path / "run", **TINY)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "dots: 40 pictures, gray"
+    assert lines[0] == "dots: 40 images, gray"
     assert lines[1].startswith("training: simclr, 8 x 8 pixels, encoder dcgan (")
     assert lines[1].endswith(" weights), batch 16, 2 epochs = 4 steps")
 
@@ -64,7 +64,7 @@ def header_of(**settings):
 def test_a_header_says_what_was_chosen_and_what_it_takes():
     reasons = {"image_size": "since x", "batch": "for 12 steps an epoch", "epochs": "for 1,920 steps in all"}
     assert header_of(chosen=reasons, expected=Expected(seconds=250, memory=1_400_000_000, disk=31 << 20)) == [
-        "stamps: 796 pictures, color",
+        "stamps: 796 images, color",
         "training: simclr, 48 x 48 pixels, encoder conv (1.2 M weights), batch 64, 160 epochs = 1,920 steps",
         "chosen: 48 pixels, since x; batch 64, for 12 steps an epoch; 160 epochs, for 1,920 steps in all",
         "expected: about 4 minutes, 1.3 GiB of memory, up to 31 MiB of disk",
@@ -73,12 +73,25 @@ def test_a_header_says_what_was_chosen_and_what_it_takes():
 
 
 def test_a_header_has_the_number_of_classes():
-    assert header_of(classes=16)[0] == "stamps: 796 pictures, color, 16 classes"
+    assert header_of(classes=16)[0] == "stamps: 796 images, color, 16 classes"
+
+
+def test_a_header_names_what_a_sample_is():
+    sound = {"audio": SpectrogramSpec(mels=64, frames=96, rate=16_000)}
+    assert header_of(inputs=sound, image_size=0, noun="window of sound", classes=2)[:2] == [
+        "stamps: 796 windows of sound, 2 classes",
+        "training: simclr, 64 mel bands x 96 frames, encoder conv (1.2 M weights), batch 64, 160 epochs = 1,920 steps",
+    ]
+    assert header_of(noun="crop of a track", near=2.0)[::2] == [
+        "stamps: 796 crops of tracks, color",
+        "pairs: the second view is drawn from up to 2 s before or after the first one (--near)",
+    ]
+    assert header_of(noun="frame", samples=2, batch=2)[-1].startswith("2 frames are few: ")
 
 
 def test_a_header_without_choices_and_of_few_pictures():
     assert header_of(samples=2, batch=2)[2:] == [
-        "2 pictures are few: an encoder needs hundreds to learn anything, better thousands"
+        "2 images are few: an encoder needs hundreds to learn anything, better thousands"
     ]
     assert header_of(world_size=2)[1].endswith("batch 64 (32 on each of 2 processes), 160 epochs = 1,920 steps")
 
@@ -143,4 +156,4 @@ def test_pictures_of_one_color_are_told_before_the_first_step(tmp_path, capsys):
         Image.fromarray(drawing).save(icons / f"{number}.png")
     sanslabel.train(icons, out=tmp_path / "run", **{**TINY, "encoder": {"name": "mlp", "hidden": [8]}})
     lines = capsys.readouterr().err.splitlines()
-    assert next(line for line in lines if line.startswith("all pictures that were looked at have one color"))
+    assert next(line for line in lines if line.startswith("all images that were looked at have one color"))

@@ -10,6 +10,7 @@ from sanslabel.figures import keys_of
 from sanslabel.report.markup import Cell, table
 from sanslabel.report.snapshot import Snapshot
 from sanslabel.sources import splits
+from sanslabel.wording import counted, plural
 
 
 def facts(runs: Sequence[Snapshot]) -> str:
@@ -25,9 +26,9 @@ def _data(run: Snapshot) -> Cell:
     return Cell(name, (full,) if full else (), title=full)
 
 
-def _pictures(run: Snapshot) -> str:
+def _samples(run: Snapshot) -> str:
     unreadable = len(run.folder.bad_samples())
-    return f"{run.plan.samples:,}" + (f", {unreadable:,} of them unreadable" if unreadable else "")
+    return counted(run.plan.samples, run.plan.noun) + (f", {unreadable:,} of them unreadable" if unreadable else "")
 
 
 def _remarks(run: Snapshot) -> Cell:
@@ -36,14 +37,16 @@ def _remarks(run: Snapshot) -> Cell:
 
 
 def _split(run: Snapshot) -> str:
-    """Returns the pictures that the run was trained on, or "" if the data are gone."""
+    """Returns the samples that the run was trained on, or "" if the data are gone."""
     if run.plan.held_out:
-        return f"trained on all but {run.plan.held_out:,} labeled pictures, which are measured"
+        return f"trained on all but {counted(run.plan.held_out, f'labeled {run.plan.noun}')}, which are measured"
     try:
         available = splits(run.plan.places)
     except SanslabelError:
         return ""
-    return "trained on the train split; the test split is apart" if "test" in available else "trained on all pictures"
+    if "test" in available:
+        return "trained on the train split; the test split is apart"
+    return f"trained on all {plural(run.plan.noun)}"
 
 
 def _size(run: Snapshot) -> str:
@@ -82,7 +85,7 @@ def _newest(name: str) -> Callable[[Snapshot], str]:
 FACTS: Mapping[str, Callable[[Snapshot], str | Cell]] = {
     "method": lambda run: run.plan.method,
     "data": _data,
-    "pictures": _pictures,
+    "samples": _samples,
     "remarks": _remarks,
     "split": _split,
     "image size": _size,

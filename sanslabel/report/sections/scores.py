@@ -9,7 +9,8 @@ from typing import NamedTuple
 from sanslabel.evaluation.table import few_labels_note, heading, title_of
 from sanslabel.report.markup import Cell, note, table
 from sanslabel.report.snapshot import Measurement, Snapshot
-from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_images
+from sanslabel.scores import BALANCED, LARGEST_CLASS, Gain, Score, measured_samples
+from sanslabel.wording import plural
 
 Column = tuple[str, str, int | None]
 """protocol, metric and labels of each class"""
@@ -39,8 +40,9 @@ def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
                 "`sanslabel evaluate RUN` measures the present one."
             )
     if not any(run.measurements for run in runs):
+        samples = " or ".join(dict.fromkeys(plural(run.plan.noun) for run in runs))
         yield note(
-            "Nothing has been measured yet. `sanslabel evaluate RUN --data LABELED` does, with labeled pictures."
+            f"Nothing has been measured yet. `sanslabel evaluate RUN --data LABELED` does, with labeled {samples}."
         )
 
 
@@ -60,7 +62,7 @@ def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> s
     return table(
         ["", *(_heading(column, measured, bool(protocol)) for column in columns)],
         [cells for line in _lines(measured, several) for cells in _cells(line, columns, best)],
-        f"{title}, on {measured_images([m.score for _, m in measured], f'pictures of {data}')}. "
+        f"{title}, on {measured_samples([m.score for _, m in measured], data)}. "
         f"{_explanation([m.score for _, m in measured])}",
     )
 

@@ -11,6 +11,7 @@ from sanslabel.report.last_batch import last_batch
 from sanslabel.report.markup import note, players, strips
 from sanslabel.report.snapshot import Snapshot
 from sanslabel.report.sounds import wav_uris
+from sanslabel.wording import plural
 
 
 def views(run: Snapshot) -> Iterator[str]:
@@ -26,5 +27,7 @@ def views(run: Snapshot) -> Iterator[str]:
         assert isinstance(spec, SpectrogramSpec)
         yield players(wav_uris(batch.sounds, spec.rate))
     if batch.pictures:
-        shown = "Pictures" if "image" in batch.pictures else "Sounds"
-        yield note(f"{shown} of the last batch of training, and what training made of each of them.")
+        yield note(
+            f"{plural(run.plan.noun).capitalize()} of the last batch of training, and what training made of each of "
+            "them."
+        )

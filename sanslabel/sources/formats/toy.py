@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Arrays | None:
     if splits(data) is None:
         return None
     name = str(data)
-    return arrays_of_images(name, Splits({split: _stored(name, split) for split in SIZES}), split, wanted)
+    points = arrays_of_images(name, Splits({split: _stored(name, split) for split in SIZES}), split, wanted)
+    return None if points is None else replace(points, noun="point")
 
 
 def _stored(name: str, split: str) -> Stored:
