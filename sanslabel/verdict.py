@@ -279,9 +279,10 @@ def _unrelated_pairs(h: History) -> str | None:
     two_signals = h.recent("loudness") and h.recent("image_variation")
     if not h.recent("partner_itself") and not two_signals:
         return None
-    if not h.ended or not h.throughout("pair_auroc", lambda x: x < UNRELATED):
+    share = h.typical("pair_auroc")  # of a batch of 64 pairs, single values reach 0.57 by chance
+    if not h.ended or share is None or share >= UNRELATED:
         return None
-    share = 100 * h.last("pair_auroc")
+    share *= 100
     return (
         f"the two members of a pair ignore each other: a true pair is closer than a false one in {share:.0f} % of "
         "cases, and chance is 50 %; check that --data pairs what belongs together, or raise --epochs"

@@ -160,7 +160,7 @@ class AVID(Method):
                     terms=terms | self.figures(net, z, index),
                     embedding=z["image"],
                     positive=z["audio"],
-                    images={"picture": picture.images, "spectrogram": views.spectrogram_picture(sound.images)},
+                    images={"picture": picture.images, "spectrogram": sound.images},
                     trivial=self.trivial(clock, len(net.banks["audio"].embeddings)),
                     negatives=self.negatives or len(net.banks["audio"].embeddings) - 1,
                 )

@@ -100,7 +100,7 @@ class CrossModal(Method):
             },
             embedding=a,
             positive=b,
-            images={"picture": picture.images, "spectrogram": views.spectrogram_picture(sound.images)},
+            images={"picture": picture.images, "spectrogram": sound.images},
             trivial=log(len(a)),
             negatives=len(a) - 1,
         )

@@ -20,7 +20,7 @@ from sanslabel.constraints import check_constraints
 from sanslabel.errors import BadInput
 from sanslabel.inputs import SpectrogramSpec
 from sanslabel.recipe import Recipe
-from sanslabel.views import EncoderInput
+from sanslabel.views import EncoderInput, stretched
 
 
 class Family(StrEnum):
@@ -55,7 +55,7 @@ class Objective(NamedTuple):
     generated: tuple[Tensor, Tensor] | None = None
     """generated images and images of the data, (n, C, H, W) each; their variation is compared"""
     images: Mapping[str, Tensor] = {}
-    """(n, C, H, W) in [0, 1]: pictures by name, such as reconstructions"""
+    """(n, C, H, W) each: pictures in [0, 1] by name, such as reconstructions, and spectrograms"""
     trivial: float | None = None
     """the loss at collapse: ln(2N - 1), ln K, -1, D, …"""
     negatives: int | None = None
@@ -64,19 +64,12 @@ class Objective(NamedTuple):
     @property
     def pictures(self) -> dict[str, Tensor]:
         """Returns all pictures by name, (n, C, H, W) in [0, 1] each: the two views, generated images beside data, and
-        others. Spectrograms are brought to [0, 1]."""
+        others. Spectrograms are brought to [0, 1], see `stretched`."""
         views = {} if self.pair is None else dict(zip(("first view", "second view"), self.pair, strict=True))
         tensors = {name: view if isinstance(view, Tensor) else view.images for name, view in views.items()}
         if self.generated is not None:
             tensors |= dict(zip(("samples", "data"), self.generated, strict=True))
-        return {name: shown(tensor) for name, tensor in {**tensors, **self.images}.items() if tensor.ndim == 4}
-
-
-def shown(tensor: Tensor) -> Tensor:
-    """Returns pictures in [0, 1] as they are, and others, such as spectrograms, stretched from their least to their
-    greatest value."""
-    low, high = tensor.aminmax()
-    return tensor if low >= 0 and high <= 1 else (tensor - low) / (high - low).clamp(min=1e-12)
+        return {name: stretched(tensor) for name, tensor in {**tensors, **self.images}.items() if tensor.ndim == 4}
 
 
 class Refused(Exception):

@@ -13,12 +13,11 @@ from sanslabel.batch import Audio, Batch
 from sanslabel.device import autocast
 from sanslabel.errors import BadInput
 from sanslabel.inputs import SpectrogramSpec
-from sanslabel.methods.method import shown
 from sanslabel.run_config import Plan
 from sanslabel.run_folder import RunFolder, data_of_run
 from sanslabel.sources import batches
 from sanslabel.training.session import open_session
-from sanslabel.views import LogMel, resize_images
+from sanslabel.views import LogMel, resize_images, stretched
 
 CPU = torch.device("cpu")
 SHOWN = 8
@@ -79,7 +78,7 @@ def _shown(few: Batch, strips: Mapping[str, Tensor], plan: Plan) -> LastBatch:
         images["image"] = resize_images(few.images(), plan.image_size)
     spec = plan.inputs.get("audio")
     if isinstance(sounds, Audio) and isinstance(spec, SpectrogramSpec):
-        images["sound"] = shown(LogMel.of(spec).plain(few).images).flip(2)
+        images["sound"] = stretched(LogMel.of(spec).plain(few).images).flip(2)
         strips = {
             name: strip.flip(2) if strip.shape[1:3] == (1, spec.mels) else strip for name, strip in strips.items()
         }

@@ -14,7 +14,7 @@ from sanslabel.views.presets import BYOL, MASKED, RECONSTRUCTION, SIMCLR, WEAK, 
 from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
 from sanslabel.views.spectrogram import LogMel, sound_view
-from sanslabel.views.spectrogram_picture import spectrogram_picture
+from sanslabel.views.stretched import stretched
 from sanslabel.views.tiles import subcropped, tile_side, tiles, view_of_each
 from sanslabel.views.view import Draw, Pair, View
 
@@ -62,7 +62,7 @@ __all__ = [
     "rotations",
     "shuffled",
     "sound_view",
-    "spectrogram_picture",
+    "stretched",
     "subcropped",
     "tile_side",
     "tiles",

@@ -29,11 +29,13 @@ from sanslabel.methods.method import Family, Method
 from sanslabel.randomness import fold, normal
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import Loaded, Pairs, Request, Source, open_source, ordered
+from sanslabel.sources import Loaded, Pairs, Request, Source, open_source, ordered, paired
+from sanslabel.sources.cache import cached
 from sanslabel.sources.loader import batches
 from sanslabel.training.journal import measured
 from sanslabel.views import plain_view
 from sanslabel.views.color import means
+from tests.sources.test_tracks import written_as_mot
 
 CPU = torch.device("cpu")
 STEPS, BATCH = 6, 64
@@ -308,6 +310,33 @@ def test_it_trains_on_pairs_unchanged(digits, name, monkeypatch):
         assert losses[-1]
         assert all(map(math.isfinite, losses[-1]))
     assert (losses[0] != losses[1]) == any(stream % 2 for stream in streams)
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory):
+    """Crops of twelve tracked objects, each with a crop of its track at another time. They are decoded once."""
+    folder = tmp_path_factory.mktemp("tracks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        source = open_source(written_as_mot(folder / "set", videos=6), "train", image_size=8)
+        return paired(cached(source, "ram", workers=0), 0.3)
+
+
+@pytest.mark.parametrize("name", [n for n in methods.names() if methods.method_class(n).embeds_views])
+def test_it_trains_on_crops_of_tracks_and_resumes_exactly(tracks, name):
+    assert len(tracks) >= BATCH
+    first = Session(tracks, name, {})
+    states, digests = [], []
+    for record in first.records:
+        assert all(torch.isfinite(objective.loss) for objective in record.objectives)
+        states.append(first.state())
+        digests.append(first.digest())
+    assert len(digests) == 2
+    for _, batch in first.batches:
+        assert torch.equal(tracks.group[batch.partner], tracks.group[batch.index])
+    again = Session(tracks, name, {}, start=1)
+    again.load_(states[0])
+    assert [again.digest() for _ in again.records] == digests[1:]
 
 
 SOUND = SpectrogramSpec(mels=24, frames=32, rate=1000)

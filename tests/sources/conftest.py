@@ -1,6 +1,9 @@
 """Every test lists its folders anew, and leaves the user's cache alone."""
 
-from collections.abc import Mapping
+import os
+import signal
+import warnings
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -26,3 +29,27 @@ def same():
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "sanslabel"
+
+
+def die() -> None:
+    """Ends this process as nothing can hinder."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def dies() -> Callable[[Callable[[], object]], None]:
+    """A function that runs an action in a copy of this process, and in which that process must be killed."""
+
+    def dies(action: Callable[[], object]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the threads of pytest-timeout are no danger here
+            pid = os.fork()
+        if not pid:
+            try:
+                action()
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+    return dies

@@ -1,5 +1,6 @@
 """Sound files as data: what is read of them, which windows they make, and what a silent or damaged one does."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -15,8 +16,10 @@ from sanslabel.inputs import SpectrogramSpec
 from sanslabel.sources import Request, open_source, splits
 from sanslabel.sources import waves as waves_module
 from sanslabel.sources.sounds import Sounds, windows_of
+from sanslabel.sources.stores.files import Files
 from sanslabel.sources.wave import BLOCK, RATE, resampled, wave_blocks
-from sanslabel.sources.waves import Waves
+from sanslabel.sources.waves import Waves, waves_of
+from tests.sources.conftest import die
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -209,6 +212,30 @@ def test_waves_are_decoded_once(folder, monkeypatch, cache):
     assert not isinstance(fresh.waves.samples, np.memmap)
     assert torch.equal(fresh.load(Request(index)).signals["audio"].waves, waves)
     assert first.fingerprint == fresh.fingerprint
+
+
+def test_a_run_that_is_killed_while_it_decodes_leaves_nothing_that_counts(folder, monkeypatch, cache, dies):
+    monkeypatch.setattr(waves_module, "SETTLED", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(waves_module, "packed_strings", lambda _: die())  # between the waves and their table
+        dies(lambda: open_source(folder))
+    assert [path.suffix for path in (cache / "sounds").iterdir()] == [".waves"]
+
+    def blocks(opener):
+        yield from wave_blocks(opener)
+        die()
+
+    dies(lambda: waves_of(Files(folder, ["low/0.wav", "low/1.wav"]), "tones", blocks))
+    (left,) = (path for path in (cache / "sounds").iterdir() if path.suffix != ".waves")
+    assert left.suffix[1:].isdigit(), "the number of the process"
+    source, index = open_source(folder), torch.arange(6)
+    assert {path.suffix for path in (cache / "sounds").iterdir()} == {left.suffix, ".waves", ".npz"}
+    monkeypatch.setattr(waves_module, "SETTLED", 10**12)  # decoded into memory
+    direct = open_source(folder).load(Request(index)).signals["audio"].waves
+    assert torch.equal(source.load(Request(index)).signals["audio"].waves, direct)
+    os.utime(left, (0, 0))
+    waves_module._make_room(cache / "sounds")
+    assert not left.exists(), "what a killed run has left goes after a day"
 
 
 def test_sounds_without_room_are_refused(folder, monkeypatch):

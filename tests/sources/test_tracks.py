@@ -10,10 +10,12 @@ from PIL import Image
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import fold, uniform
-from sanslabel.sources import Request, open_source, paired, splits
+from sanslabel.sources import Request, open_source, paired, splits, tracks
 from sanslabel.sources.cache import cached
 from sanslabel.sources.crops import CONTEXT, PLAIN, REACH, SCALE, SHIFT, Crops, regions_around, square_boxes
+from sanslabel.sources.picture_file import PictureWriter
 from sanslabel.sources.tracks import intersection_over_union, static_boxes
+from tests.sources.conftest import die
 
 WIDTH, HEIGHT, FRAMES, FPS = 96, 96, 6, 10.0
 TURNS = ["north", "south"]
@@ -225,6 +227,23 @@ def test_a_cache_and_worker_processes_change_nothing(mot):
     import pickle
 
     assert torch.equal(all_of(pickle.loads(pickle.dumps(source))).pixels, all_of(source).pixels)
+
+
+@pytest.mark.parametrize("folder", ["tracks", "pictures"])
+def test_a_run_that_is_killed_while_it_writes_crops_leaves_nothing_that_counts(
+    tmp_path, mot, folder, monkeypatch, dies
+):
+    """It dies while it compares the crops of each track, or while it decodes them into the cache."""
+    kept, append = tmp_path / "cache" / "sanslabel", PictureWriter.append
+    source = open_source(mot, image_size=16) if folder == "pictures" else None
+    with monkeypatch.context() as patch:
+        patch.setattr(tracks, "remember_arrays", lambda *a, **k: die())
+        patch.setattr(PictureWriter, "append", lambda *a: (append(*a), die()))
+        dies(lambda: cached(source or open_source(mot, image_size=16), "disk", workers=0))
+    assert [path.suffix for path in (kept / "pictures").glob("*")] == ([".part"] if source else [])
+    assert len(list((kept / "tracks").glob("*"))) == bool(source)
+    source = open_source(mot, image_size=16)
+    assert torch.equal(all_of(cached(source, "disk", workers=0)).pixels, all_of(source).pixels)
 
 
 def test_the_fingerprint_depends_on_each_box(tmp_path):

@@ -1,7 +1,5 @@
 """Videos as data: their frames at their times, upright, in true colors, decoded once, and what is refused."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from sanslabel.sources.video_file import frame_at, frames, video_file
 
 pytest.importorskip("av")
 
+from tests.sources.conftest import die
 from tests.sources.video_files import counter, level, moving, write_video
 
 QUICK = {"encoder": {"name": "mlp", "hidden": 16}, "batch": 8, "epochs": 2, "image_size": 16, "device": "cpu"}
@@ -310,25 +309,18 @@ def test_a_run_on_pairs_of_a_video(tmp_path):
     assert paired(RunFolder.open(tmp_path / "near").source(), None).group is not None
 
 
-KILLED = """
-import os, signal, sys
-from sanslabel.sources import Data, open_source, videos
-add = videos._Pieces.add
-def killed(self, frame):
-    done = add(self, frame)
-    if done == 40:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return done
-videos._Pieces.add = killed
-open_source(Data((sys.argv[1],)), image_size=32)
-"""
+def test_a_run_that_is_killed_while_it_decodes_leaves_nothing_behind(tmp_path, cache, monkeypatch, dies):
+    file, add = write_video(tmp_path / "a.mp4", moving(60)), module._Pieces.add
 
+    def add_and_die(pieces, frame):
+        done = add(pieces, frame)
+        if done == 40:
+            die()
+        return done
 
-def test_a_run_that_is_killed_while_it_decodes_leaves_nothing_behind(tmp_path, cache):
-    file = write_video(tmp_path / "a.mp4", moving(60))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    died = subprocess.run([sys.executable, "-c", KILLED, str(file)], env=environment, check=False)
-    assert died.returncode == -9
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Pieces, "add", add_and_die)
+        dies(lambda: opened(file, image_size=32))
     assert [path.suffix for path in (cache / "pictures").iterdir()] == [".part"]
     source = opened(file)
     assert len(source) == 60
