@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -19,12 +20,12 @@ try:
     socket.create_connection(("192.0.2.1", 80), timeout=1)
 except OSError:
     pass
-small = "--encoder mlp --encoder-options hidden=16,8 --epochs 1 --batch 512"
+small = "--encoder mlp --encoder-options hidden=16,8 --epochs 1 --batch 60"
 for command in (
-    f"train vae --data digits --out run {small}",
+    f"train vae --data few.npz --out run {small}",
     "evaluate run --protocols knn --knn.draws 1",
     "sample run --n 4",
-    "report run --points 100",
+    "report run --points 60",
     "methods",
 ):
     try:
@@ -69,6 +70,8 @@ def test_commands_make_no_connection(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(f"import runpy\nrunpy.run_path({str(conftest)!r})\n")
     paths = [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 8, 8), np.uint8)
+    np.savez(tmp_path / "few.npz", images=pixels, labels=np.arange(120) % 3)
     command, how = [sys.executable, "-c", COMMANDS], {"capture_output": True, "text": True, "timeout": 250}
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, **how)
     assert "all done" in done.stdout, done.stderr

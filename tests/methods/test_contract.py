@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 from bench.bouncing import small_source
 from sanslabel import encoders, methods
 from sanslabel.batch import Audio, Batch
-from sanslabel.encoders import Encoder
+from sanslabel.encoders import Encoder, vit
 from sanslabel.engine import Record, optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES
@@ -47,6 +47,14 @@ SMALL = {"name": "dcgan", "filters": 8}
 SMALL_OF_SOUND = {"name": "mlp", "hidden": [32]}
 NARROW = 64
 """width of heads, at most"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_vit():
+    """A transformer of the same parts with a fraction of the weights, since nothing here depends on their number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vit.SHAPES, "vit_micro", vit.Shape(depth=4, width=32, heads=2))
+        yield
 
 
 @pytest.fixture(scope="module")
