@@ -179,6 +179,7 @@ def texts_from(
         documents=list(kept.documents),
         document=torch.tensor(kept.document)[chosen],
         place=[kept.place[row] for row in chosen.tolist()],
+        noun="pair of sentences" if "target" in tokens else "sentence",
         inputs=dict.fromkeys(tokens, TextSpec(vocabulary=tokenizer.size, length=longest, tokenizer=tokenizer.sha256)),
         remarks=kept.remarks(int((~fitting).sum()), longest),
     )
