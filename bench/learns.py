@@ -50,7 +50,7 @@ from bench.learning_tasks import (
     with_present_settings,
 )
 from bench.machine import commit
-from sanslabel import checkpoint
+from sanslabel import checkpoint, methods
 from sanslabel.evaluation import pixels, represent, scores_of_features, settle_
 from sanslabel.evaluation.features import Division, Features
 from sanslabel.evaluation.protocols.knn import KNN
@@ -285,6 +285,9 @@ def main() -> None:
     parser.add_argument("--unchanged", nargs="+", default=[], metavar="METHOD", help=unchanged)
     parser.add_argument("--render", action="store_true", help="only write docs/learning.md")
     flags = parser.parse_args()
+    for name in set(flags.methods) & set(methods.names()) - set(of_images()):
+        needs = methods.method_class(name).needs
+        parser.error(f"{name} learns from {needs}, and this bench has single images; see docs/pairs.md")
     setting = CUDA if flags.device.startswith("cuda") else CPU
     setting = replace(setting.without_test() if flags.held_out else setting, times=flags.times)
     path = flags.results or RESULTS / file_name(setting)

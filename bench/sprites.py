@@ -13,12 +13,13 @@ bench/results/sprites.jsonl, which a later call skips, and prints the table. A r
 from __future__ import annotations
 
 import argparse
+import atexit
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import pi
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any, NamedTuple, cast
 
@@ -166,7 +167,9 @@ def written(videos: Videos, folder: Path) -> Path:
 @lru_cache(1)
 def data(size: Size, seed: int) -> tuple[Path, Source, Source]:
     """Returns the folder of the videos to train on, their true tracks, and those of held-out videos."""
-    folder = Path(mkdtemp(prefix="sprites-"))
+    temporary = TemporaryDirectory(prefix="sprites-")
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name)
     train = written(sprites(size.videos, "train", seed), folder / "train")
     test = written(sprites(size.held_out, "test", seed + 1000), folder / "test")
     true, held_out = (cached(open_source(root, image_size=TRAINED_AT), "ram", 0) for root in (train, test))

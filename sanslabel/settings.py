@@ -41,9 +41,9 @@ class Settings:
     """a CSV or Parquet file with the columns path and label, in place of the labels that folders state; for evaluation,
     and for supervised"""
     near: Annotated[float, NonNegative] | None = None
-    """seconds up to which a frame's partner is away: the second view is drawn from another frame of the same shot; for
-    videos, and for folders of which each sub-folder has the frames of a clip; by default, and with 0, both views are
-    drawn from one frame"""
+    """seconds up to which a sample's partner is away: the second view is drawn from another frame of the same shot, or
+    from another crop of the same track; for videos, tracks, and folders of which each sub-folder has the frames of a
+    clip; by default, and with 0, both views are drawn from one sample"""
     fps: FrameRate | None = None
     """frames a second: the most that are kept of a video, by default all; for folders of frames their rate, by default
     25"""

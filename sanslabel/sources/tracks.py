@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +16,21 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sanslabel.device import cores
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.sources.crops import PLAIN, REACH, Crops, regions_around, square_boxes
 from sanslabel.sources.images import ImagesFrom
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.sighting import Sighting
-from sanslabel.sources.source import Wanted
+from sanslabel.sources.source import Request, Wanted
 from sanslabel.sources.stored_picture import PIXELS, open_image, size
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.listing import cache_folder, remember_arrays
 from sanslabel.sources.stores.regions import Regions
 from sanslabel.sources.stores.store import Store, Unreadable
 from sanslabel.sources.survey import default_side, survey
+from sanslabel.sources.workers import load_each
 
 SMALLEST = 24
 """pixels that the longer side of a box has at least"""
@@ -36,6 +40,10 @@ ALIKE = 2 / 255
 """mean difference of two thumbnails, of values in [0, 1], below which crops count as the same"""
 THUMBNAIL = 16
 """side of the thumbnails that are compared, in pixels"""
+PIECE = 16
+"""frames that a process decodes at a time"""
+ALONE = 64 << 20
+"""pixels of all frames up to which one process has decoded them before worker processes would have started"""
 FORMAT = 1
 
 
@@ -206,13 +214,13 @@ def near_copies(tracks: Tracks, frames: Store) -> np.ndarray:
     order = order[np.argsort(tracks.frame[order], kind="stable")]
     frame_of_box, first = np.unique(tracks.frame[order], return_index=True)
     boxes_of_frame = np.split(order, first[1:]) if len(order) else []
-    with shown_progress(frames.location.name, len(frame_of_box)) as show:
-        for count, (row, boxes) in enumerate(zip(frame_of_box.tolist(), boxes_of_frame, strict=True), 1):
-            try:
-                thumbnails = _thumbnails(frames, row, tracks.corners[boxes])
-            except Unreadable:
-                continue
-            for box, thumbnail in zip(boxes.tolist(), thumbnails, strict=True):
+    corners = dict(zip(frame_of_box.tolist(), (tracks.corners[boxes] for boxes in boxes_of_frame), strict=True))
+    pieces = torch.from_numpy(frame_of_box).split(PIECE)
+    processes = cores() if int(tracks.sizes[frame_of_box].prod(1).sum()) > ALONE else 0
+    loaded = load_each(_Thumbnails(frames, corners), map(Request, pieces), processes)
+    with closing(loaded), shown_progress(frames.location.name, len(frame_of_box)) as show:
+        for count, (boxes, thumbnails) in enumerate(zip(boxes_of_frame, chain.from_iterable(loaded), strict=True), 1):
+            for box, thumbnail in zip(boxes.tolist(), thumbnails, strict=False):  # an unreadable frame has none
                 track = int(tracks.track[box])
                 alike[box] = track in last and np.abs(thumbnail - last[track]).mean() < ALIKE
                 if not alike[box]:
@@ -220,6 +228,32 @@ def near_copies(tracks: Tracks, frames: Store) -> np.ndarray:
             show(count)
     remember_arrays(memory, key=np.array(digest.hexdigest()), alike=alike)
     return alike
+
+
+@dataclass(frozen=True)
+class _Thumbnails:
+    """A reader of the thumbnails of boxes, for worker processes."""
+
+    frames: Store
+    corners: Mapping[int, np.ndarray]
+    """the boxes of each frame, (M, 4)"""
+
+    @property
+    def name(self) -> str:
+        return self.frames.location.name
+
+    def id(self, index: int) -> str:
+        return self.frames.names[index]
+
+    def load(self, request: Request) -> list[list[np.ndarray]]:
+        """Returns the thumbnails of each frame, none of an unreadable one."""
+        thumbnails: list[list[np.ndarray]] = []
+        for row in request.index.tolist():
+            try:
+                thumbnails.append(_thumbnails(self.frames, row, self.corners[row]))
+            except Unreadable:
+                thumbnails.append([])
+        return thumbnails
 
 
 def _thumbnails(frames: Store, row: int, corners: np.ndarray) -> list[np.ndarray]:

@@ -1,7 +1,10 @@
 """Boxes of tracked objects as data: a sample is an object in a frame, its group the track."""
 
 import json
+import os
+import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +230,22 @@ def test_a_cache_and_worker_processes_change_nothing(mot):
     import pickle
 
     assert torch.equal(all_of(pickle.loads(pickle.dumps(source))).pixels, all_of(source).pixels)
+
+
+def test_worker_processes_compare_the_same_crops(mot, monkeypatch):
+    """One of them cannot be read, and none of the others depends on it."""
+    (mot / "v0" / "img1" / "000003.png").write_bytes(b"no picture")
+    monkeypatch.setattr(tracks, "ALIKE", 0.2)  # so that some count as the same
+    alone = open_source(mot, image_size=16)
+    (folder,) = Path(os.environ["XDG_CACHE_HOME"]).glob("*/tracks")
+    shutil.rmtree(folder)
+    monkeypatch.setattr(tracks, "ALONE", 0)
+    monkeypatch.setattr(tracks, "PIECE", 3)
+    monkeypatch.setattr(tracks, "cores", lambda: 1)
+    together = open_source(mot, image_size=16)
+    assert together.remarks == alone.remarks
+    assert any("nearly" in remark or "differ" in remark for remark in alone.remarks), alone.remarks
+    assert [together.id(row) for row in range(len(together))] == [alone.id(row) for row in range(len(alone))]
 
 
 @pytest.mark.parametrize("folder", ["tracks", "pictures"])

@@ -26,10 +26,11 @@ class Choices:
     """The flags for the data, the encoder, the recipe and the run folder."""
 
     data: tuple[str, ...] = ()
-    """a folder of images, or several; a video, or a folder of videos; a file or folder of arrays (IDX, CIFAR, .npy,
-    .npz); or fashion (the default), digits or fashion-mnist. With --recipe toy: spiral, moons or ring. For methods of
-    texts: two aligned files, a folder of them, a .tsv file, catalogs of messages, HTML pages in two languages, a text
-    file, numbers or longer-numbers"""
+    """a folder of images, or several; a folder of sounds, or of pictures and sounds of the same names; a video, or a
+    folder of videos; boxes of tracked objects (folders of MOTChallenge, COCO-VID or TAO); a file or folder of arrays
+    (IDX, CIFAR, .npy, .npz); or fashion (the default), digits or fashion-mnist. With --recipe toy: spiral, moons or
+    ring. For methods of texts: two aligned files, a folder of them, a .tsv file, catalogs of messages, HTML pages in
+    two languages, a text file, numbers or longer-numbers"""
     out: str | None = None
     """the run folder; by default runs/METHOD-DATA-NUMBER"""
     resume: str | None = None
@@ -46,7 +47,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Train(Settings, Choices):
-    """Train an encoder on images without labels, and evaluate it where labels exist."""
+    """Train an encoder without labels on images, videos, sounds or tracks, and evaluate it where labels exist."""
 
     evaluate: bool = True
     """evaluate the encoder at the end"""
