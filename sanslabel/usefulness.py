@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sanslabel.scores import Gain, Score
+from sanslabel.wording import counted
 
 NAMES = {"knn": "kNN", "linear": "linear accuracy"}
 """protocols that the sentence may be about, and their names in a sentence"""
@@ -41,15 +42,15 @@ def _may_be_chance(score: Score) -> bool:
 def _over_start(score: Score, start: Gain, pixels: Gain | None) -> str:
     """Returns the sentence on the main protocol."""
     before = next(words for name, words in STARTS.items() if start.over.startswith(name))
-    name, images = NAMES[score.protocol], f"{score.n_test:,} images"
+    name, samples = NAMES[score.protocol], counted(score.n_test, score.noun)
     if start.sign > 0:
         sentence = f"The trained encoder gains {start.value:.1f} points in {name} over {before}"
-        sentence += f" ({_interval(start)}, {images})"
+        sentence += f" ({_interval(start)}, {samples})"
         return f"{sentence}{'' if pixels is None else _and_pixels(pixels)}."
     if start.sign < 0:
-        sentence = f"Worse than {before}: {start.value:+.1f} points in {name} ({_interval(start)}, {images})"
+        sentence = f"Worse than {before}: {start.value:+.1f} points in {name} ({_interval(start)}, {samples})"
     else:
-        sentence = f"No better than {before}, as far as {images} show: {start.value:+.1f} points in {name}"
+        sentence = f"No better than {before}, as far as {samples} show: {start.value:+.1f} points in {name}"
         sentence += f" may be chance ({_interval(start)})"
     if pixels is not None and pixels.sign < 0:
         sentence += f", and {-pixels.value:.1f} points behind {_input(pixels)} ({_interval(pixels)})"
@@ -70,7 +71,7 @@ def _over_pixels_alone(score: Score, pixels: Gain) -> str:
     difference = f"{pixels.value:+.1f}" if pixels.sign == 0 else f"{abs(pixels.value):.1f}"
     return (
         f"The trained encoder {verb} {difference} points in {NAMES[score.protocol]} against {_input(pixels)} "
-        f"({_interval(pixels)}, {score.n_test:,} images); its start was not measured."
+        f"({_interval(pixels)}, {counted(score.n_test, score.noun)}); its start was not measured."
     )
 
 

@@ -294,9 +294,9 @@ def test_a_folder_after_train_is_the_data(arguments, method, data, tmp_path, mon
     assert not noted or shlex.split(messages.getvalue())[-2 - 2 * ("--epochs" in arguments) :][:2] == ["--data", data]
 
 
-def finished(method: str, data: str, classes: int) -> SimpleNamespace:
+def finished(method: str, data: str, classes: int, noun: str = "image") -> SimpleNamespace:
     """What a run leaves of interest for the commands that come next."""
-    plan = SimpleNamespace(method=method, data=data, classes=classes)
+    plan = SimpleNamespace(method=method, data=data, classes=classes, noun=noun)
     chosen = methods.method_class(method)
     return SimpleNamespace(path=Path("runs/ü x"), plan=plan, method=lambda: chosen.under(chosen.small))
 
@@ -329,6 +329,12 @@ def test_next_lines_repeat_the_flags_of_the_run():
     [
         (("vicreg", "/x/stamps", 14), False, True, ["report", "train simclr --data", "methods"]),
         (("vicreg", "/x/stamps", 14), False, False, ["report", "evaluate", "train", "methods"]),
+        (
+            ("simclr", "/x/film.mp4", 0, "frame"),
+            False,
+            False,
+            ["report", "evaluate 'runs/ü x' --protocols near_far shots", "train vicreg", "methods"],
+        ),
         (("vae", "/x/stamps", 0), False, False, ["report", "evaluate", "sample", "train vicreg"]),
         (("simclr", "fashion", 10), True, True, ["report", "train simclr --data F", "methods"]),
         (("vae", "spiral", 0), True, False, ["report", "sample", "train vae --data F", "methods"]),

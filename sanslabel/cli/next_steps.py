@@ -52,6 +52,8 @@ def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured:
     yield f"sanslabel report {run}", "everything on one page"
     if not measured and (plan.classes or 0) > 1:
         yield f"sanslabel evaluate {run}", "accuracy of the encoder"
+    elif not measured and plan.noun == "frame":
+        yield f"sanslabel evaluate {run} --protocols near_far shots", "near frames against far ones; no labels needed"
     elif not measured and not embedded:
         yield f"sanslabel evaluate {run} --data LABELED", f"accuracy on {plural(plan.noun)} in a folder for each class"
     if isinstance(finished.method(), Samples):
