@@ -76,6 +76,8 @@ def _shown(few: Batch, strips: Mapping[str, Tensor], plan: Plan) -> LastBatch:
     images, sounds = dict[str, Tensor](), few.signals.get("audio")
     if "image" in few.signals:
         images["image"] = resize_images(few.images(), plan.image_size)
+    if "partner" in few.signals:
+        images["partner"] = resize_images(few.images(1), plan.image_size)
     spec = plan.inputs.get("audio")
     if isinstance(sounds, Audio) and isinstance(spec, SpectrogramSpec):
         images["sound"] = stretched(LogMel.of(spec).plain(few).images).flip(2)

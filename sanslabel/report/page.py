@@ -16,6 +16,7 @@ from sanslabel import __version__
 from sanslabel.report.charts import Chart
 from sanslabel.report.markup import swatch
 from sanslabel.report.picture_map import PictureMap
+from sanslabel.wording import counted
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """JavaScript that is bundled with the charts' library, and makes it visible to page.js"""
@@ -68,8 +69,8 @@ class Page:
         return (
             f'<div class="map"><div>{figure}</div><div class="chosen">'
             f'<label>Find a name <input type="search" id="{name}-search" placeholder="part of a file name"></label> '
-            f'<label>Picture <input type="number" id="{name}-row" min="1" max="{count}" value="1"></label> '
-            f'of {count:,}<div id="{name}-hits" class="gallery" aria-live="polite"></div>'
+            f'<label>Number <input type="number" id="{name}-row" min="1" max="{count}" value="1"></label> '
+            f'of {counted(count, content.noun)}<div id="{name}-hits" class="gallery" aria-live="polite"></div>'
             f'<div id="{name}-panel" aria-live="polite" tabindex="-1"></div></div></div>'
             f'<div id="{name}-galleries"></div>'
         )

@@ -23,6 +23,8 @@ class Measurement(NamedTuple):
     """name of the data without folders"""
     fingerprint: str
     """SHA-256 of the test images"""
+    signal: str = ""
+    """the signal that the encoder reads, if the run has an encoder for each of several"""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,17 @@ def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:
     run."""
     folder = RunFolder.open(path)
     folder.known_plan  # noqa: B018  # raises BadInput for a folder with nothing but an encoder
-    measurements = [measurement for file in folder.scores for measurement in _measurements(file)]
+    several = bool(folder.known_plan.encoders)
+    measurements = [_measurement(score, file, several) for file in folder.scores for score in file.scores]
     earlier = sum(len(file.scores) for file in folder.earlier_scores)
     return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()), color)
 
 
-def _measurements(file: ScoreFile) -> list[Measurement]:
-    return [_measurement(score, file) for score in file.scores]
+def _measurement(score: Score, file: ScoreFile, several: bool) -> Measurement:
+    """Returns a score with its data: those of its file, or the score's own if it is one of a second set.
 
-
-def _measurement(score: Score, file: ScoreFile) -> Measurement:
-    """Returns a score with its data: those of its file, or the score's own if it is one of a second set."""
+    several: whether the run has an encoder for each of several signals, by which its networks are named.
+    """
     fingerprints = score.settings.get("fingerprints", file.fingerprints)
-    return Measurement(score, Path(score.settings.get("data", file.data)).name, fingerprints.get("test", ""))
+    name = Path(score.settings.get("data", file.data)).name
+    return Measurement(score, name, fingerprints.get("test", ""), file.network if several else "")

@@ -7,6 +7,7 @@ from PIL import Image
 
 import sanslabel
 from sanslabel.errors import BadInput
+from sanslabel.report.last_batch import images_of_last_batch
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Data, Pairs, Request, open_source, paired
 from sanslabel.sources.frame_folders import natural
@@ -94,6 +95,9 @@ def test_a_run_on_pairs_of_frames(tmp_path):
     for file in (tmp_path / "near" / "encoder.safetensors", tmp_path / "near" / "config.json"):
         file.unlink()
     assert sanslabel.resume(tmp_path / "near").encoder_file().read_bytes() == weights["near"]
+    shown = images_of_last_batch(RunFolder.open(tmp_path / "near"))
+    assert list(shown) == ["image", "partner", "first view", "second view"], "pairs as training drew them"
+    assert not torch.equal(shown["image"], shown["partner"])
 
 
 def test_near_on_data_without_time_is_refused(tmp_path):

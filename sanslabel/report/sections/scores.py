@@ -46,19 +46,21 @@ def scores(runs: Sequence[Snapshot]) -> Iterator[str]:
         )
 
 
-def _group(measurement: Measurement) -> tuple[str, str]:
-    """Returns the key of a score's table: the data's fingerprint, and the protocol if it has a table of its own."""
+def _group(measurement: Measurement) -> tuple[str, str, str]:
+    """Returns the key of a score's table: the data's fingerprint, the protocol if it has a table of its own, and the
+    signal that the encoder reads, since each signal has baselines of its own."""
     protocol = measurement.score.protocol
-    return measurement.fingerprint, protocol if title_of(protocol) else ""
+    return measurement.fingerprint, protocol if title_of(protocol) else "", measurement.signal
 
 
 def _table(measured: Sequence[tuple[Snapshot, Measurement]], several: bool) -> str:
     """Returns the table of one group. In the table of accuracies, the best value of each column is marked."""
     (_, first), *_ = measured
-    data, protocol = first.data, _group(first)[1]
+    data, (_, protocol, signal) = first.data, _group(first)
     columns = list(dict.fromkeys(_column(m.score) for _, m in measured))
     best = {} if protocol else {column: _best(column, measured) for column in columns}
-    title = title_of(protocol).format(data=data) or "In %, higher is better"
+    of_signal = f"Encoder of the {signal}, in" if signal else "In"
+    title = title_of(protocol).format(data=data) or f"{of_signal} %, higher is better"
     return table(
         ["", *(_heading(column, measured, bool(protocol)) for column in columns)],
         [cells for line in _lines(measured, several) for cells in _cells(line, columns, best)],
