@@ -67,14 +67,11 @@ class Snapshot:
 
     @property
     def useful(self) -> list[str]:
-        """Returns a sentence on what the encoder gains, for each data set that it was measured on."""
-        groups = dict.fromkeys((m.data, m.fingerprint) for m in self.measurements)
-        sentences = {
-            (data, digest): usefulness([m.score for m in self.measurements if m[1:] == (data, digest)])
-            for data, digest in groups
-        }
+        """Returns a sentence on what each encoder gains, for each data set that it was measured on."""
+        groups = dict.fromkeys((m.data, m.fingerprint, m.signal) for m in self.measurements)
+        sentences = {group: usefulness([m.score for m in self.measurements if m[1:] == group]) for group in groups}
         named = len([sentence for sentence in sentences.values() if sentence]) > 1
-        return [f"On {key[0]}: {text}" if named else text for key, text in sentences.items() if text]
+        return [f"{_about(group)}: {text}" if named else text for group, text in sentences.items() if text]
 
 
 def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:
@@ -86,6 +83,12 @@ def snapshot(path: str | Path, name: str, color: str = HUES[0]) -> Snapshot:
     measurements = [_measurement(score, file, several) for file in folder.scores for score in file.scores]
     earlier = sum(len(file.scores) for file in folder.earlier_scores)
     return Snapshot(name, folder, folder.lines(), measurements, earlier, bool(folder.exported()), color)
+
+
+def _about(group: tuple[str, str, str]) -> str:
+    """Returns the words for a data set and, if the run has several encoders, for the encoder that was measured."""
+    data, _, signal = group
+    return f"On {data}, encoder of the {signal}" if signal else f"On {data}"
 
 
 def _measurement(score: Score, file: ScoreFile, several: bool) -> Measurement:
