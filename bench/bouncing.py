@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from sanslabel.batch import Audio, Images
 from sanslabel.inputs import ImageSpec, SpectrogramSpec
@@ -34,6 +35,8 @@ LOUDNESS = (0.1, 0.2, 0.4, 0.8)
 DECAY = 0.1
 """seconds in which a tone falls to 1/e"""
 SECONDS = 1.0
+CLOUDS, CONTRAST = 0.12, 0.8
+"""deviation of the clouds behind cluttered shapes, and contrast of these shapes, as a share of that of plain ones"""
 
 
 class Factors(NamedTuple):
@@ -59,14 +62,18 @@ class Factors(NamedTuple):
 
 
 def bouncing(
-    samples: int, *, frames: int = 4, side: int = 32, rate: int = 8000, seed: int = 0
+    samples: int, *, frames: int = 4, side: int = 32, rate: int = 8000, seed: int = 0, cluttered: bool = False
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of a file: images (n, frames, side, side) uint8, waves (n, T) int16, rate, labels and classes,
-    and the shared factors with their names."""
+    and the shared factors with their names.
+
+    cluttered: half of the shapes are darker than their background, and backgrounds are clouds. No pixel is then lighter
+    in pictures of larger shapes, and two views of a picture can be recognized by the clouds.
+    """
     random = np.random.default_rng(seed)
     factors = Factors(*(random.integers(0, levels, samples) for levels in (SIZES, SHAPES, SPEEDS, PHASES)))
     return {
-        "images": _pictures(factors, frames, side, random),
+        "images": _pictures(factors, frames, side, random, cluttered),
         "waves": _waves(factors, rate, random),
         "rate": np.array(rate),
         "labels": factors.label,
@@ -114,7 +121,7 @@ def bound(arrays: Mapping[str, np.ndarray], prefix: str = "") -> float:
     return 100 * factors.groups(arrays[f"{prefix}images"].shape[1]) / len(factors.size)
 
 
-def _pictures(factors: Factors, frames: int, side: int, random: np.random.Generator) -> np.ndarray:
+def _pictures(factors: Factors, frames: int, side: int, random: np.random.Generator, cluttered: bool) -> np.ndarray:
     count = len(factors.size)
     radius = side * (0.08 + 0.12 * factors.size / (SIZES - 1))
     period = np.array(PERIODS)[factors.speed]
@@ -131,9 +138,21 @@ def _pictures(factors: Factors, frames: int, side: int, random: np.random.Genera
     masks = [distance < 1, np.maximum(abs(dx), abs(dy)) < 0.9]
     masks += [(dy < 0.8) & (dy > 2 * abs(dx) - 1.0), (distance < 1) & (distance > 0.55)]
     mask = np.choose(factors.shape[:, None, None, None], masks)
-    images = np.where(mask, light[:, None, None, None], dark[:, None, None, None])
+    inside, outside = light[:, None, None, None], dark[:, None, None, None]
+    if cluttered:
+        clouds = CLOUDS * _smooth(random.normal(0, 1, (count, 5, 5)), side)[:, None]
+        inside, outside = 0.5 + (inside - 0.5) * CONTRAST, 0.5 + (outside - 0.5) * CONTRAST + clouds
+        swapped = random.random((count, 1, 1, 1)) < 0.5
+        inside, outside = np.where(swapped, 1 - inside, inside), np.where(swapped, 1 - outside, outside)
+    images = np.where(mask, inside, outside)
     noisy = images + random.normal(0, 0.05, images.shape)
     return (255 * noisy.clip(0, 1)).round().astype(np.uint8)
+
+
+def _smooth(fields: np.ndarray, side: int) -> np.ndarray:
+    """Returns fields (n, a, a), enlarged to (n, side, side)."""
+    enlarged = F.interpolate(torch.from_numpy(fields)[:, None], size=side, mode="bicubic", align_corners=True)
+    return enlarged[:, 0].numpy()
 
 
 def _waves(factors: Factors, rate: int, random: np.random.Generator) -> np.ndarray:

@@ -14,3 +14,16 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]], right: Sequence[i
 def prose(docstring: str | None) -> str:
     """Returns a module's docstring without its first line, as one paragraph."""
     return " ".join((docstring or "").partition("\n\n")[2].split())
+
+
+def with_table(page: str, name: str, content: str) -> str:
+    """Returns the text of a page with new content between the two comments of this name.
+
+    Raises ValueError if the page does not have both.
+    """
+    begin, end = f"<!-- {name}: made by --render -->\n", f"\n<!-- end of {name} -->"
+    before, opening, rest = page.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not opening or not closing:
+        raise ValueError(f"the page has no place for {name}")
+    return f"{before}{begin}\n{content}\n{end}{after}"

@@ -1,14 +1,24 @@
 """Measures what two encoders find in bouncing shapes with sound: python -m bench.shapes_with_sound FOLDER
 
-Trains `cross_modal` and `avid` on the shapes of bench/bouncing.py, and SimCLR on their pictures alone. Prints the
-recall of partners beside its bound. Then it predicts the pitch of a sound from its picture, by ridge regression on
-features of the picture alone: a method of both signals must know the pitch, and one of pictures need not. Runs that
-FOLDER has are not trained again.
+`cross_modal` and `avid` learn from the shapes of bench/bouncing.py: 2,000 pairs of four frames and a second of sound,
+in 300 steps of 128. The recall of partners among 400 test pairs is shown beside its bound. Then the pitch of a sound is
+predicted from its picture alone, by ridge regression on features of the picture. A method of both signals must know the
+pitch, which is the size of the shape. SimCLR on the pictures alone need not: it is the control, with the same encoder
+and steps, beside pixels and the encoder before training.
+
+Shapes are plain or cluttered. The size of a plain shape is legible in its pixels, since a larger one has more light
+pixels, so plain shapes hardly tell methods apart. Half of the cluttered ones are darker than their background, and
+backgrounds are clouds. Both were chosen on the last fifth of the training pairs.
+
+Writes one line per finished run to bench/results/shapes_with_sound.jsonl, which a later call skips, and prints the
+tables. Three seeds draw the weights and the order. A run takes one to four minutes of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +26,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import sanslabel
+from bench.arms import Line, keep, lines_of, missing
 from bench.bouncing import bound, pitch, with_test
+from bench.learning_page import Paired
 from bench.markdown import table
-from sanslabel.encoders import Encoder
+from bench.two_signals import CPU, DIRECTIONS, interval_of, mean_of, pair_scores, render, trained, untrained
 from sanslabel.evaluation import pixels, represent
-from sanslabel.evaluation.representation import Representation
-from sanslabel.evaluation.subjects import random_encoder
 from sanslabel.run_folder import RunFolder
-from sanslabel.scores import Score
 from sanslabel.sources import open_source
 
-CPU = torch.device("cpu")
+RESULTS = Path(__file__).parent / "results" / "shapes_with_sound.jsonl"
 SMALLEST = {"name": "mlp", "hidden": [512, 256]}
 """the encoder `mlp` of both signals"""
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """weights of the ridge, as shares of the number of samples"""
-METRICS = ("recall at 1", "recall at 5", "recall at 10", "median rank", "precision at 1", "AUROC")
+METRICS = ("recall at 1", "recall at 5", "recall at 10", "median rank", "precision at 1")
+ARMS = ("untrained", "simclr, pictures alone", "cross_modal", "avid")
+SEEDS = range(3)
+KINDS = ("cluttered", "plain")
+REST = {"batch": 128, "precision": "bfloat16"}
 
 
 def ridge_r2(train: Tensor, target: Tensor, test: Tensor, truth: Tensor) -> float:
@@ -55,65 +67,106 @@ def _r2(x: Tensor, target: Tensor, y: Tensor, truth: Tensor, penalty: float) -> 
     return 1 - float((y @ weights + center - truth).square().sum() / (truth - truth.mean()).square().sum())
 
 
-def trained(method: str, file: Path, folder: Path, settings: dict[str, Any]) -> RunFolder:
-    """Returns the run of a method, which is trained unless it is there."""
-    if (folder / "config.json").exists():
-        return RunFolder.open(folder)
-    return sanslabel.train(file, method=method, out=folder, device="cpu", **settings)
+def pitch_r2(run: RunFolder, file: Path, network: str) -> dict[str, float]:
+    """Returns the share of the variance of the pitch, in octaves, that ridge regression on pictures explains: by the
+    run's encoder, and by pixels."""
+    compared = {"encoder": run.encoder(network), "pixels": pixels}
+    train, test = open_source(file), open_source(file, "test")
+    with np.load(file) as arrays:
+        octaves = [torch.from_numpy(np.log2(pitch(arrays[name]))) for name in ("size", "test_size")]
+    (of_train, _), (of_test, _) = (represent(compared, s, reads=train.image, device=CPU) for s in (train, test))
+    return {name: round(ridge_r2(of_train[name], octaves[0], of_test[name], octaves[1]), 4) for name in compared}
 
 
-def cells(method: str, scores: list[Score]) -> list[list[str]]:
-    """Returns a line of the table for each row of the protocol's."""
-    lines = []
-    for row in dict.fromkeys(score.representation for score in scores):
-        values = {score.metric: score for score in scores if score.representation == row}
-        texts = [f"{values[metric].value:.1f}" if metric in values else "" for metric in METRICS]
-        for gain in (gain for score in values.values() for gain in score.gains):
-            texts[-1] += f" ({50 + gain.low:.1f} to {50 + gain.high:.1f})"
-        lines.append([row if row == "chance" else f"{method}, {row}", *texts])
-    return lines
+@lru_cache(2)
+def data(folder: Path, frames: int, cluttered: bool) -> tuple[Path, float]:
+    """Returns the file of the pairs, and the largest possible recall at 1."""
+    file = folder / f"{'cluttered' if cluttered else 'plain'}-{frames}.npz"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = dict(with_test(2000, 400, frames=frames, cluttered=cluttered))
+        np.savez(file, **arrays)
+    with np.load(file) as arrays:
+        return file, bound(dict(arrays), "test_")
+
+
+def result(arm: str, seed: int, shapes: Line, folder: Path) -> dict[str, Any]:
+    """Trains and measures once. Returns a line. shapes: the fields of a line that identify the data and settings."""
+    file, most = data(folder, shapes["frames"], shapes["shapes"] == "cluttered")
+    one: Any = SMALLEST if shapes["encoder"] == "mlp" else shapes["encoder"]
+    settings = {name: shapes[name] for name in ("epochs", "batch", "precision")} | {"seed": seed}
+    of = f"{shapes['shapes']}-{shapes['encoder']}-{shapes['frames']}"
+    run_folder, both = (
+        folder / of / f"{arm.partition(',')[0]}-{seed}",
+        {**settings, "encoder": dict.fromkeys(("image", "audio"), one)},
+    )
+    if arm == "untrained":
+        run, seconds = untrained("cross_modal", file, run_folder, both), 0
+    elif arm.startswith("simclr"):
+        run, seconds = trained("simclr", file, run_folder, {**settings, "encoder": one})
+    else:
+        run, seconds = trained(arm, file, run_folder, both)
+    alone = arm.startswith("simclr")
+    pairs = {} if alone else {"pairs": pair_scores(run), "bound": round(most, 2)}
+    r2 = pitch_r2(run, file, "student" if alone else "image")
+    return {**_about(shapes, arm, seed), "core_seconds": seconds, **pairs, "r2": r2}
+
+
+def _about(shapes: Line, arm: str, seed: int) -> Line:
+    """Returns the fields of a line that identify its run."""
+    return {"arm": arm, "seed": seed, **shapes}
+
+
+def rendered(lines: Sequence[Line]) -> str:
+    """Returns the tables of one kind of shapes: of pairs, and of the pitch."""
+    by_arm = {arm: [line for line in lines if line["arm"] == arm] for arm in ARMS}
+    with_pairs = [line for line in lines if "pairs" in line]
+    cells = [["most that is possible", "", "", f"{line['bound']:.1f}", *[""] * 5] for line in with_pairs[:1]]
+    cells.append(["chance", "", "", *(mean_of(with_pairs[:1], "pairs", "chance", m) for m in METRICS), "50.0"])
+    for arm, runs in by_arm.items():
+        for number, (title, row) in enumerate(DIRECTIONS.items() if runs and "pairs" in runs[0] else ()):
+            auroc = mean_of(runs, "pairs", "true against shuffled pairs", "AUROC")
+            auroc += f" ({interval_of(runs, 'low', 'high')})"
+            values = [mean_of(runs, "pairs", row, metric) for metric in METRICS]
+            cells.append([arm, title, str(len(runs)), *values, "" if number else auroc])
+    pairs = table(["", "", "seeds", *METRICS, "AUROC"], cells, right=range(2, 9))
+    base = {line["seed"]: line["r2"]["encoder"] for line in by_arm[ARMS[1]]}
+    rows = [["pixels", "", f"{by_arm[ARMS[0]][0]['r2']['pixels']:.3f}", ""]] if by_arm[ARMS[0]] else []
+    for arm, runs in by_arm.items():
+        if runs:
+            values = [line["r2"]["encoder"] for line in runs]
+            spread = f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+            of = [100 * (line["r2"]["encoder"] - base[line["seed"]]) for line in runs if line["seed"] in base]
+            gain = "" if arm == ARMS[1] else Paired(tuple(of)).cell
+            rows.append([arm, str(len(runs)), spread, gain])
+    head = ["the picture by", "seeds", "R² of the pitch", "over SimCLR, in hundredths"]
+    return f"{pairs}\n\n{table(head, rows, right=(1, 2, 3))}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.shapes_with_sound", description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="where pairs and runs are kept")
+    parser.add_argument("--shapes", action="append", choices=KINDS, help="only these")
+    parser.add_argument("--arm", action="append", choices=ARMS, help="only this arm")
+    parser.add_argument("--seed", type=int, action="append", help="only this seed")
     parser.add_argument("--frames", type=int, default=4, choices=(1, 4), help="frames of a picture, its channels")
-    parser.add_argument("--train", type=int, default=2000)
-    parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--encoder", default="conv", help="of both signals; mlp is the fastest")
-    chosen = parser.parse_args()
-    folder = chosen.folder / f"{chosen.encoder}-{chosen.frames}-{chosen.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = dict(with_test(chosen.train, chosen.test, frames=chosen.frames))
-    file = folder.parent / f"{folder.name}.npz"
-    np.savez(file, **arrays)
-    train, test = open_source(file), open_source(file, "test")
-    encoder = SMALLEST if chosen.encoder == "mlp" else chosen.encoder
-    settings = {name: getattr(chosen, name) for name in ("epochs", "batch", "seed", "precision")}
-    compared: dict[str, Representation] = {"pixels": pixels}
-    lines: list[list[str]] = []
-    for method in ("simclr", "cross_modal", "avid"):
-        both = {"image": encoder, "audio": encoder}
-        run = trained(method, file, folder / method, {**settings, "encoder": encoder if method == "simclr" else both})
-        of_pictures: Encoder = run.encoder()
-        compared[method] = of_pictures
-        if method == "simclr":
-            options: Any = {"reads": train.image, "device": CPU, "dtype": torch.float32, "workers": 0}
-            compared["random encoder"] = random_encoder(of_pictures.config, train, chosen.seed, options)
-        else:
-            lines += cells(method, list(sanslabel.evaluate(run.path, protocols="pairs", baselines=False)))
-    print(f"Recall at 1 is at most {bound(arrays, 'test_'):.1f} %.\n")
-    print(table(("", *METRICS), {line[0]: line for line in lines}.values(), right=range(1, 1 + len(METRICS))))
-    octaves = [torch.from_numpy(np.log2(pitch(arrays[name]))) for name in ("size", "test_size")]
-    (of_train, _), (of_test, _) = (
-        represent(compared, source, reads=train.image, device=CPU) for source in (train, test)
+    parser.add_argument(
+        "--encoder", default="conv", choices=("conv", "mlp"), help="of both signals; mlp is the fastest"
     )
-    r2 = [(name, f"{ridge_r2(of_train[name], octaves[0], of_test[name], octaves[1]):.3f}") for name in compared]
-    print("\n" + table(("the picture by", "R² of the pitch"), r2, right=(1,)))
+    parser.add_argument("--render", action="store_true", help="only write the tables into docs/pairs.md")
+    flags = parser.parse_args()
+    done = lines_of(RESULTS)
+    if not flags.render and flags.folder is None:
+        parser.error("name a folder for pairs and runs")
+    for kind in flags.shapes or KINDS:
+        shapes = {name: getattr(flags, name) for name in ("frames", "epochs", "encoder")} | {"shapes": kind, **REST}
+        about = partial(_about, shapes)
+        for arm, seed in missing(done, [] if flags.render else flags.arm or ARMS, flags.seed or SEEDS, about):
+            done.append(keep(result(arm, seed, shapes, flags.folder), RESULTS))
+        if chosen := [line for line in done if shapes.items() <= line.items()]:
+            text = rendered(chosen)
+            render(f"{kind} shapes", text) if flags.render else print(f"\n{kind.capitalize()} shapes\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,15 @@ import torch
 from bench import __main__ as suite
 from bench import layers, learning_page, learns, negatives
 from bench.arithmetic import operations
+from bench.bouncing import bouncing, pitch
 from bench.growth import exponent
 from bench.interleaving import interleaved, median_seconds
 from bench.learning_tasks import CPU, Task, missing, settings, tasks, with_present_settings
+from bench.markdown import with_table
+from bench.shapes_with_sound import ridge_r2
+from bench.spoken_garments import VOICES
 from bench.time_to_accuracy import arrival
+from bench.tuxpaint import stamps
 from sanslabel.evaluation.features import Features
 from sanslabel.evaluation.protocols.knn import KNN
 from sanslabel.sources import open_source
@@ -257,3 +262,47 @@ def test_what_a_bench_measured_stands_beside_its_code_and_versions(tmp_path, mon
     assert "With torch 2." in measured
     assert "(old)" in measured
     assert "(new)" in measured
+
+
+def test_pixels_give_the_pitch_of_plain_shapes_alone():
+    shapes = (bouncing(1000, frames=1, side=16, rate=1000, cluttered=cluttered) for cluttered in (False, True))
+    plain, cluttered = (
+        ridge_r2(x[:800], octaves[:800], x[800:], octaves[800:])
+        for x, octaves in (
+            (torch.from_numpy(of["images"]).flatten(1).float(), torch.from_numpy(np.log2(pitch(of["size"]))))
+            for of in shapes
+        )
+    )
+    assert plain > 0.4
+    assert abs(cluttered) < 0.1
+
+
+def test_voices_of_the_test_were_not_trained_on():
+    assert not set(VOICES["train"].split()) & set(VOICES["test"].split())
+
+
+def test_stamps_whose_number_is_a_multiple_of_5_are_kept_however_they_are_counted(tmp_path):
+    folder = tmp_path / "tuxpaint-stamps-default-2022.06.04-1/usr/share/tuxpaint/stamps"
+    (folder / "animals/birds").mkdir(parents=True)
+    for number in range(20):
+        (folder / f"animals/birds/{number:02}.png").touch()
+    for name in ("00_mirror.png", "01.svg"):  # a second picture and a second file of a stamp are no stamps
+        (folder / "animals/birds" / name).touch()
+    (folder / "animals/birds/02.txt").write_text("A Crow.\nfr.utf8=Une corneille\n")
+    (folder / "animals/birds/02_desc_fr.ogg").touch()
+    used = stamps(tmp_path)
+    assert [stamp.picture.name for stamp in used] == [
+        f"{number:02}.png" for number in range(20) if number % 5 and (number + 1) % 5
+    ]
+    assert (used[1].category, used[1].text) == ("animals/birds", "a crow.")
+    assert used[1].recording("fr") == folder / "animals/birds/02_desc_fr.ogg"
+    assert used[1].recording("ru") is None
+
+
+def test_a_table_takes_the_place_of_the_one_before():
+    page = "a\n<!-- b: made by --render -->\nold\n<!-- end of b -->\nc"
+    after = "a\n<!-- b: made by --render -->\n\nnew\n\n<!-- end of b -->\nc"
+    assert with_table(page, "b", "new") == after
+    assert with_table(after, "b", "new") == after
+    with pytest.raises(ValueError, match="no place for c"):
+        with_table(page, "c", "new")
