@@ -63,7 +63,7 @@ FILES = 150
 """recordings of a speaker, at most"""
 WINDOWS, LEAST = 100, 40
 """windows of a speaker that a probe is fitted on or measured on at most, and those that a language must have"""
-SETTINGS: dict[str, Any] = {"epochs": 4, "batch": 128}
+SETTINGS: dict[str, Any] = {"epochs": 2, "batch": 64}
 SEEDS = range(5)
 SPEAKERS = "speaker"
 

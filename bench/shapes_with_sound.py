@@ -2,13 +2,13 @@
 
 `cross_modal` and `avid` learn from the shapes of bench/bouncing.py: 2,000 pairs of four frames and a second of sound,
 in 300 steps of 128. The recall of partners among 400 test pairs is shown beside its bound. Then the pitch of a sound is
-predicted from its picture alone, by ridge regression on features of the picture. A method of both signals must know the
-pitch, which is the size of the shape. SimCLR on the pictures alone need not: it is the control, with the same encoder
-and steps, beside pixels and the encoder before training.
+predicted from its picture alone, by ridge regression on features of the picture, fitted on 100 training pairs or on
+all. A method of both signals must know the pitch, which is the size of the shape. SimCLR on the pictures alone need
+not: it is the control, with the same encoder and steps, beside pixels and the encoder before training.
 
 Shapes are plain or cluttered. The size of a plain shape is legible in its pixels, since a larger one has more light
 pixels, so plain shapes hardly tell methods apart. Half of the cluttered ones are darker than their background, and
-backgrounds are clouds. Both were chosen on the last fifth of the training pairs.
+backgrounds are clouds. Clutter and the number of 100 were chosen on the last fifth of the training pairs.
 
 Writes one line per finished run to bench/results/shapes_with_sound.jsonl, which a later call skips, and prints the
 tables. Three seeds draw the weights and the order. A run takes one to four minutes of one core.
@@ -17,7 +17,7 @@ tables. Three seeds draw the weights and the order. A run takes one to four minu
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from bench.arms import Line, keep, lines_of, missing
 from bench.bouncing import bound, pitch, with_test
-from bench.learning_page import Paired
+from bench.learning_page import Paired, spread
 from bench.markdown import table
 from bench.two_signals import CPU, DIRECTIONS, interval_of, mean_of, pair_scores, render, trained, untrained
 from sanslabel.evaluation import pixels, represent
@@ -40,6 +40,8 @@ SMALLEST = {"name": "mlp", "hidden": [512, 256]}
 """the encoder `mlp` of both signals"""
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """weights of the ridge, as shares of the number of samples"""
+FEW = 100
+"""training pairs of a fit on few"""
 METRICS = ("recall at 1", "recall at 5", "recall at 10", "median rank", "precision at 1")
 ARMS = ("untrained", "simclr, pictures alone", "cross_modal", "avid")
 SEEDS = range(3)
@@ -61,21 +63,32 @@ def ridge_r2(train: Tensor, target: Tensor, test: Tensor, truth: Tensor) -> floa
 
 
 def _r2(x: Tensor, target: Tensor, y: Tensor, truth: Tensor, penalty: float) -> float:
-    center = target.mean()
-    gram = x.T @ x + penalty * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
-    weights = torch.linalg.solve(gram, x.T @ (target - center))
+    center, weight = target.mean(), penalty * len(x)
+    if len(x) < x.shape[1]:  # the same solution, by the smaller of the two matrices
+        dual = torch.linalg.solve(x @ x.T + weight * torch.eye(len(x), dtype=x.dtype), target - center)
+        weights = x.T @ dual
+    else:
+        gram = x.T @ x + weight * torch.eye(x.shape[1], dtype=x.dtype)
+        weights = torch.linalg.solve(gram, x.T @ (target - center))
     return 1 - float((y @ weights + center - truth).square().sum() / (truth - truth.mean()).square().sum())
 
 
-def pitch_r2(run: RunFolder, file: Path, network: str) -> dict[str, float]:
+def pitch_r2(run: RunFolder, file: Path, network: str) -> dict[str, dict[str, float]]:
     """Returns the share of the variance of the pitch, in octaves, that ridge regression on pictures explains: by the
-    run's encoder, and by pixels."""
+    run's encoder, and by pixels. It is fitted on all training pairs, or on `FEW`: the mean of ten such fits."""
     compared = {"encoder": run.encoder(network), "pixels": pixels}
     train, test = open_source(file), open_source(file, "test")
     with np.load(file) as arrays:
-        octaves = [torch.from_numpy(np.log2(pitch(arrays[name]))) for name in ("size", "test_size")]
+        a, b = (torch.from_numpy(np.log2(pitch(arrays[name]))) for name in ("size", "test_size"))
     (of_train, _), (of_test, _) = (represent(compared, s, reads=train.image, device=CPU) for s in (train, test))
-    return {name: round(ridge_r2(of_train[name], octaves[0], of_test[name], octaves[1]), 4) for name in compared}
+    few = [torch.arange(begin, begin + FEW) for begin in range(0, 10 * FEW, FEW)]
+    return {
+        name: {
+            "few": round(sum(ridge_r2(x[i], a[i], of_test[name], b) for i in few) / len(few), 4),
+            "all": round(ridge_r2(x, a, of_test[name], b), 4),
+        }
+        for name, x in of_train.items()
+    }
 
 
 @lru_cache(2)
@@ -130,17 +143,24 @@ def rendered(lines: Sequence[Line]) -> str:
             values = [mean_of(runs, "pairs", row, metric) for metric in METRICS]
             cells.append([arm, title, str(len(runs)), *values, "" if number else auroc])
     pairs = table(["", "", "seeds", *METRICS, "AUROC"], cells, right=range(2, 9))
-    base = {line["seed"]: line["r2"]["encoder"] for line in by_arm[ARMS[1]]}
-    rows = [["pixels", "", f"{by_arm[ARMS[0]][0]['r2']['pixels']:.3f}", ""]] if by_arm[ARMS[0]] else []
-    for arm, runs in by_arm.items():
+    return f"{pairs}\n\n{pitch_table(by_arm)}"
+
+
+def pitch_table(by_arm: Mapping[str, Sequence[Line]]) -> str:
+    """Returns the table of the pitch: R² by pixels and by each arm, and what it exceeds SimCLR's by."""
+    control, cells = by_arm[ARMS[1]], []
+    for arm, name in (("pixels", "pixels"), *((arm, "encoder") for arm in ARMS)):
+        runs = by_arm[ARMS[0]][:1] if arm == "pixels" else by_arm[arm]
+        row = [arm, "" if arm == "pixels" else str(len(runs))]
+        for fit in ("few", "all"):
+            base = {line["seed"]: line["r2"]["encoder"][fit] for line in control}
+            values = {line["seed"]: line["r2"][name][fit] for line in runs}
+            gain = Paired(tuple(100 * (value - base[seed]) for seed, value in values.items() if seed in base))
+            row += [spread(list(values.values()), "{:.2f}"), "" if arm in ("pixels", ARMS[1]) else gain.cell]
         if runs:
-            values = [line["r2"]["encoder"] for line in runs]
-            spread = f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
-            of = [100 * (line["r2"]["encoder"] - base[line["seed"]]) for line in runs if line["seed"] in base]
-            gain = "" if arm == ARMS[1] else Paired(tuple(of)).cell
-            rows.append([arm, str(len(runs)), spread, gain])
-    head = ["the picture by", "seeds", "R² of the pitch", "over SimCLR, in hundredths"]
-    return f"{pairs}\n\n{table(head, rows, right=(1, 2, 3))}"
+            cells.append(row)
+    head = ["the picture by", "seeds", f"R², fitted on {FEW}", "over SimCLR, in hundredths"]
+    return table([*head, "R², fitted on 2,000", "over SimCLR, in hundredths"], cells, right=range(1, 6))
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ def probe_table(by_arm: Mapping[str, Sequence[Line]]) -> str:
         for arm in ("simclr, pictures alone", "cross_modal", "avid"):
             runs = by_arm[arm]
             network = "student" if arm.startswith("simclr") else signal
-            if arm.startswith("simclr") and signal == "audio":
+            if not runs or (arm.startswith("simclr") and signal == "audio"):
                 continue
             values = [mean_of(runs, "probes", network, network, protocol) for protocol in ("knn", "linear")]
             cells.append([title, arm, *values])

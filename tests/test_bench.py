@@ -39,6 +39,24 @@ def test_the_pages_of_learning_and_layers_are_what_the_results_state():
 
 
 @pytest.mark.parametrize(
+    ("bench", "names"),
+    [
+        ("spoken_garments", {"spoken garments": {}}),
+        ("stamps_spoken", {"stamps": {}}),
+        ("languages", {"languages": {}}),
+        ("shapes_with_sound", {f"{kind} shapes": {"shapes": kind} for kind in ("cluttered", "plain")}),
+    ],
+)
+def test_the_tables_of_pairs_are_what_the_results_state(bench, names):
+    """Rendered anew after each change of either: python -m bench.spoken_garments --render, and likewise."""
+    module, page = importlib.import_module(f"bench.{bench}"), (learns.ROOT / "docs/pairs.md").read_text()
+    lines = [json.loads(line) for line in module.RESULTS.read_text().splitlines()]
+    for name, chosen in names.items():
+        table = module.rendered([line for line in lines if chosen.items() <= line.items()])
+        assert with_table(page, name, table) == page
+
+
+@pytest.mark.parametrize(
     ("differences", "cell", "remark"),
     [
         ((1.0, 2.0, 3.0), "+2.0 (-0.5 to +4.5)", "no gain beyond the spread of seeds"),  # 2 ± 4.303 / √3
@@ -275,6 +293,18 @@ def test_pixels_give_the_pitch_of_plain_shapes_alone():
     )
     assert plain > 0.4
     assert abs(cluttered) < 0.1
+
+
+def test_ridge_regression_is_the_same_by_samples_and_by_features():
+    """With zeros beside the features, there are more features than samples, and the smaller matrix is another one."""
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(count, 20, generator=draw).double() for count in (50, 30))
+    targets = x[:, 0] + x[:, 1].square(), y[:, 0] + y[:, 1].square()
+    wide = [torch.cat([features, torch.zeros(len(features), 80).double()], dim=1) for features in (x, y)]
+    by_features = ridge_r2(x, targets[0], y, targets[1])
+    by_samples = ridge_r2(wide[0], targets[0], wide[1], targets[1])
+    assert by_samples == pytest.approx(by_features, abs=1e-9)
+    assert 0.1 < by_features < 0.9
 
 
 def test_voices_of_the_test_were_not_trained_on():
