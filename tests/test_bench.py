@@ -43,7 +43,6 @@ def test_the_pages_of_learning_and_layers_are_what_the_results_state():
     [
         ("spoken_garments", {"spoken garments": {}}),
         ("stamps_spoken", {"stamps": {}}),
-        ("languages", {"languages": {}}),
         ("shapes_with_sound", {f"{kind} shapes": {"shapes": kind} for kind in ("cluttered", "plain")}),
     ],
 )
