@@ -177,7 +177,7 @@ def texts_from(
         tokens=tokens,
         tokenizer=tokenizer,
         documents=list(kept.documents),
-        document=torch.tensor(kept.document)[chosen],
+        document=torch.from_numpy(np.array(kept.document)[chosen]),
         place=[kept.place[row] for row in chosen.tolist()],
         noun="pair of sentences" if "target" in tokens else "sentence",
         inputs=dict.fromkeys(tokens, TextSpec(vocabulary=tokenizer.size, length=longest, tokenizer=tokenizer.sha256)),
@@ -192,9 +192,9 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> TokenLi
     for of_text in tokenizer.encode(texts):
         ids.extend(of_text if len(of_text) <= longest else ())
         lengths.append(len(of_text))
-    length = torch.tensor(lengths)
+    length = torch.from_numpy(np.array(lengths))  # torch.tensor would convert one number after the other
     stored = torch.where(length <= longest, length, 0)
-    return TokenLists(torch.tensor(ids, dtype=torch.int32), stored.cumsum(0) - stored, length)
+    return TokenLists(torch.from_numpy(np.array(ids)), stored.cumsum(0) - stored, length)
 
 
 class _Kept:
