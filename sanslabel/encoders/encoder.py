@@ -23,6 +23,8 @@ Scaling = Sequence[Sequence[float]]
 class Encoder(nn.Module, ABC):
     """A network from images (N, C, H, W), floating in [0, 1], to one vector each, (N, width).
 
+    Spectrograms come as images of one channel, and texts as the ids of their tokens, (N, T) int64.
+
     The arguments of a subclass are its name, the shape of its input and, by keyword only, its options. An encoder of
     spectrograms or texts sets `input`; the fields of that specification are then the shape of its input. An encoder of
     images that takes a height and a width as its size can also be built for spectrograms, see `rectangles`.
@@ -78,7 +80,7 @@ class Encoder(nn.Module, ABC):
         return (SpectrogramSpec if "mels" in self.config else self.input).of_arguments(self.config)
 
     @abstractmethod
-    def stages(self, images: Tensor) -> list[Tensor]:
+    def stages(self, images: Tensor, /) -> list[Tensor]:
         """Returns the representation after each stage: maps (N, C, h, w) of convnets, tokens (N, T, D) of transformers.
         `forward` returns the vectors that `pooled` makes from the last one."""
 
@@ -123,7 +125,7 @@ class Encoder(nn.Module, ABC):
             return with_channels(tensor, wanted[1])
         return None
 
-    def forward(self, images: Tensor, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
+    def forward(self, images: Tensor, /, keep: Tensor | None = None, patch: int | None = None) -> Tensor:
         """Returns the representation, (N, width): of the images, or the mean over their patches if the encoder reads
         patches.
 

@@ -1,4 +1,4 @@
-"""Tokens, and their positions in the grid of patches."""
+"""Tokens, and their positions in a text or in the grid of patches."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def sincos_positions(grid: tuple[int, int], width: int, device: torch.device | s
     down, along = torch.meshgrid(*axes, indexing="ij")
     angles = [place.flatten()[:, None] * frequency for place in (along, down)]  # (h · w, D / 4) each
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
+
+
+def sinusoidal_positions(length: int, width: int, start: int = 0, device: torch.device | str = "cpu") -> Tensor:
+    """Returns a fixed code of each position in a sequence, whose products depend on the distance of two positions only.
+
+    length: T; width: D, even; start: the first position -> (T, D). Channels 2i and 2i + 1 of position p are the sine
+    and the cosine of p / 10,000^(2i / D). Vaswani et al. 2017, section 3.5.
+    """
+    frequency = 10_000 ** -(torch.arange(0, width, 2, device=device) / width)
+    angles = torch.arange(start, start + length, device=device)[:, None] * frequency  # (T, D / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
 class MaskToken(nn.Module):

@@ -21,6 +21,7 @@ from sanslabel.losses.sinkhorn import sinkhorn
 from sanslabel.losses.smooth_l1 import smooth_l1
 from sanslabel.losses.squared_error import squared_error
 from sanslabel.losses.time_triplet import near_and_far, time_triplet
+from sanslabel.losses.token_nll import token_nll, token_nll_terms
 from sanslabel.losses.track_hinge import track_hinge
 from sanslabel.losses.vicreg import covariance_penalty, variance_hinge, vicreg, vicreg_terms
 
@@ -58,6 +59,8 @@ __all__ = [
     "smooth_l1",
     "squared_error",
     "time_triplet",
+    "token_nll",
+    "token_nll_terms",
     "track_hinge",
     "variance_hinge",
     "vicreg",

@@ -77,8 +77,8 @@ class _Recomputed:
     def __init__(self, block: nn.Module) -> None:
         self.forward = block.forward
 
-    def __call__(self, tokens: Tensor) -> Tensor:
+    def __call__(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         if not torch.is_grad_enabled():
-            return self.forward(tokens)
+            return self.forward(tokens, mask)
         # A block draws no random numbers, so the generators' states need not be kept.
-        return checkpoint(self.forward, tokens, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore
+        return checkpoint(self.forward, tokens, mask, use_reentrant=False, preserve_rng_state=False)  # pyright: ignore
