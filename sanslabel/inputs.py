@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Self
 DECODE_FACTOR = 8 / 7
 """the side to which pictures of files are reduced, as a factor of the side that the encoder reads: 256 for 224"""
 
+PADDING, BEGIN, END = 0, 1, 2
+"""ids of tokens that stand for no text: after the end, before the first token, and at the end"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:

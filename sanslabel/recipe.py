@@ -15,7 +15,7 @@ from sanslabel.batch import Clock
 from sanslabel.constraints import Bounds, Fraction, NonNegative, Positive, check_constraints
 from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.optimizers import Groups, Optimizer
-from sanslabel.schedules import cosine, step_decay, warmup_cosine
+from sanslabel.schedules import cosine, inverse_square_root, step_decay, warmup_cosine
 
 LONGEST_WARMUP = 0.3
 """largest share of a run that warm-up takes, so that a recipe for 100 epochs also serves a run of 5"""
@@ -65,6 +65,8 @@ class Recipe:
     """factor of the learning rate at the end of the cosine"""
     milestones: Annotated[tuple[float, ...], Fraction] = ()
     """shares of the run, after each of which the learning rate falls to a tenth; they replace the cosine"""
+    inverse_square_root: bool = False
+    """True for a learning rate that falls with the square root of the steps after warm-up, in place of the cosine"""
     final_decay: Annotated[float | None, NonNegative] = None
     """weight decay at the end of its cosine; None keeps it constant"""
     decay_all: bool = False
@@ -93,6 +95,8 @@ class Recipe:
         """Returns the factor of the learning rate at this time."""
         longest = int(LONGEST_WARMUP * clock.steps)
         warmup = min(round(self.warmup * clock.steps_per_epoch), longest)
+        if self.inverse_square_root:
+            return inverse_square_root(clock.step, warmup)
         if self.milestones and clock.step >= warmup:
             return step_decay(clock.progress, self.milestones)
         return warmup_cosine(clock.step, clock.steps, warmup, self.final_lr_factor, self.warmup_start)

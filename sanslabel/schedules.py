@@ -1,7 +1,7 @@
 """Schedules: numbers as functions of the progress of training, float -> float."""
 
 from collections.abc import Sequence
-from math import cos, pi
+from math import cos, pi, sqrt
 
 
 def linear(progress: float, start: float, end: float) -> float:
@@ -30,3 +30,10 @@ def warmup_cosine(step: int, steps: int, warmup: int, final_factor: float = 0.0,
 def step_decay(progress: float, milestones: Sequence[float]) -> float:
     """Returns 0.1 to the power of the number of milestones, in [0, 1], that the progress has reached."""
     return 0.1 ** sum(progress >= milestone for milestone in milestones)
+
+
+def inverse_square_root(step: int, warmup: int) -> float:
+    """Returns the factor of the learning rate min(s / w, √(w / s)) for s = `step` + 1 and w = `warmup`, which rises to
+    1 at step w and then falls without end. Vaswani et al. 2017, eq. 3: the peak there is 1 / √(width · warmup)."""
+    s, w = step + 1, max(1, warmup)
+    return min(s / w, sqrt(w / s))

@@ -27,7 +27,7 @@ FLOORS = [
     | {"json_lines", "run_config"}
     | {"randomness", "fifths", "batch", "distributed", "heartbeat", "process_group", "batchnorm", "stopwatch"}
     | {"schedules", "optimizers", "recipe", "figures"},
-    {"views", "encoders", "memory", "clustering", "consensus", "losses", "diagnostics", "verdict"},
+    {"views", "encoders", "memory", "clustering", "consensus", "beam_search", "losses", "diagnostics", "verdict"},
     {"heads"},
     {"methods", "checkpoint", "sources"},
     {"scores", "given"},

@@ -5,7 +5,7 @@ from sanslabel.batch import Clock
 from sanslabel.errors import BadInput
 from sanslabel.optimizers import LARS, SGD
 from sanslabel.recipe import Group, Recipe
-from sanslabel.schedules import cosine, linear, step_decay, warmup_cosine
+from sanslabel.schedules import cosine, inverse_square_root, linear, step_decay, warmup_cosine
 
 
 def test_schedules_at_their_ends_and_middle():
@@ -41,6 +41,16 @@ def test_drops_take_the_place_of_the_cosine():
     recipe = Recipe(optimizer=SGD(lr=1.0), epochs=10, warmup=1, milestones=(0.5, 0.9))
     rates = [recipe.lr_factor(Clock(0, 0, step, 100, 10)) for step in (4, 9, 10, 49, 50, 89, 90, 99)]
     assert rates == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_the_transformers_schedule_at_known_steps():
+    at = {s: inverse_square_root(s - 1, 4000) for s in (1, 1000, 4000, 16_000)}
+    assert at[1] == pytest.approx(1 / 4000)
+    assert [5e-4 * at[s] for s in (1000, 4000, 16_000)] == pytest.approx([1.25e-4, 5e-4, 2.5e-4])
+    assert (256 * 4000) ** -0.5 == pytest.approx(9.882e-4, abs=1e-7)
+    recipe = Recipe(optimizer=SGD(lr=1.0), epochs=100, warmup=4, inverse_square_root=True)
+    rates = [recipe.lr_factor(Clock(0, 0, step, 1000, 10)) for step in (0, 39, 159)]
+    assert rates == pytest.approx([1 / 40, 1.0, 0.5])
 
 
 def test_scaling_with_the_batch():

@@ -14,11 +14,9 @@ from sanslabel.encoders.encoder import Encoder
 from sanslabel.encoders.tokens import sinusoidal_positions
 from sanslabel.encoders.vit import Shape
 from sanslabel.errors import BadInput
-from sanslabel.inputs import TextSpec
+from sanslabel.inputs import PADDING, TextSpec
 
 SHAPES = {"text_micro": Shape(3, 128, 4), "text_small": Shape(3, 256, 4)}
-PADDING = 0
-"""the id after the end of a text"""
 
 
 class TextEncoder(Encoder):

@@ -6,6 +6,7 @@ from sanslabel.heads.mlp import mlp
 from sanslabel.heads.prototypes import Directions, Prototypes
 from sanslabel.heads.row_context import RowContext
 from sanslabel.heads.temperature import Temperature
+from sanslabel.heads.text_predictor import PredictorKind, Progress, TextPredictor
 from sanslabel.heads.token_predictor import TokenPredictor
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "Dropout",
     "Generator",
     "Mirror",
+    "PredictorKind",
+    "Progress",
     "Prototypes",
     "RowContext",
     "Temperature",
+    "TextPredictor",
     "TokenPredictor",
     "decoder",
     "generator",
