@@ -138,8 +138,9 @@ def settings(method: str, setting: Setting, encoder: str = "", state: str = "tra
     recipe = methods.method_class(method).small
     values = [to_plain(methods.method_class(method).under(recipe))]
     plain = to_plain(recipe)
-    if plain["decode_factor"] == DECODE_FACTOR:
-        del plain["decode_factor"]  # a field that the first results did not have
+    for name, default in (("decode_factor", DECODE_FACTOR), ("inverse_square_root", False)):
+        if plain[name] == default:
+            del plain[name]  # a field that the first results did not have
     values += [plain] if state == "trained" else []
     values += [encoder or setting.encoder_of(method), setting.samples]
     values += [setting.epochs_of(method)] if state == "trained" else []

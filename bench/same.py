@@ -28,8 +28,8 @@ options = {"precision": "float32", "seed": 0, "workers": 0, "device": "cpu"}
 sanslabel.train("digits", method=sys.argv[1], epochs=int(sys.argv[2]), out=sys.argv[3], **options)
 """
 """what both checkouts run; it uses only what the public interface of both has"""
-WITH_SOUND = {"avid", "cross_modal"}
-"""methods that need pictures with sound, which the digits are not"""
+OTHER_DATA = {"avid", "cross_modal", "translation", "bitext", "masked_text"}
+"""methods that need pictures with sound, or texts, which the digits are not"""
 EPOCHS = {"deepcluster": 2}
 """epochs of methods that need more than one"""
 
@@ -37,7 +37,7 @@ EPOCHS = {"deepcluster": 2}
 def methods_of(checkout: Path) -> list[str]:
     """Returns the names of a checkout's methods that train on pictures alone."""
     files = (checkout / "sanslabel" / "methods").glob("*.py")
-    return sorted(file.stem for file in files if file.stem not in {"__init__", "method", *WITH_SOUND})
+    return sorted(file.stem for file in files if file.stem not in {"__init__", "method", *OTHER_DATA})
 
 
 def trained(checkout: Path, method: str, run: Path) -> None:

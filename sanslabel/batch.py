@@ -111,6 +111,10 @@ class Batch(NamedTuple):
         """Returns the class of each sample, (N,) int64, -1 for samples without a label."""
         return cast(Labels, self.signals["label"]).ids
 
+    def tokens(self, signal: str) -> Tokens:
+        """Returns the texts of a signal, "source" or "target"."""
+        return cast(Tokens, self.signals[signal])
+
     def clips_and_times(self) -> tuple[Tensor, Tensor]:
         """Returns the clip and the time of each sample, (N,) int64 and (N,) float64. Raises BadInput for data without
         time."""

@@ -1,7 +1,7 @@
 """Search for the text that a model predicts from left to right: greedy, and with a beam.
 
-A model is a function of the last token of each text and of what it keeps of the texts so far. It returns the logits of
-the next token, and what it keeps then. Every text ends with the token END, which is forced at the longest length.
+A model is a function of the last token of each text and of its memory of the texts so far. It returns the logits of the
+next token, and its memory after that. Every text ends with the token END, which is forced at the longest length.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sanslabel.inputs import BEGIN, END, PADDING
 
 
 class Selectable(Protocol):
-    """What a model keeps of texts."""
+    """The memory that a model has of texts."""
 
     def select(self, index: Tensor) -> Self:
         """Returns the texts of `index`, (M,) int64, in that order."""
@@ -52,17 +52,17 @@ def greedy_search(advance: Advance[P], progress: P, count: int, longest: int, de
     """
     last = torch.full((count,), BEGIN, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
-    total, found = torch.zeros(count, device=device), []
+    total, tokens = torch.zeros(count, device=device), []
     for place in range(longest):
         log_p, progress = _next(advance, last, progress, final=place == longest - 1)
         best, last = log_p.max(dim=1)
         last = last.masked_fill(ended, PADDING)
         total = total + best.masked_fill(ended, 0)
-        found.append(last)
+        tokens.append(last)
         ended = ended | (last == END)
         if ended.all():
             break
-    ids = torch.stack(found, dim=1)
+    ids = torch.stack(tokens, dim=1)
     return Hypotheses(ids, (ids != PADDING).sum(dim=1), total)
 
 

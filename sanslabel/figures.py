@@ -278,6 +278,16 @@ TERMS = (
         "The loss of the reconstruction: minus the log-likelihood of the images.",
         "nats",
     ),
+    Figure(
+        name="token_nll",
+        title="Negative log-likelihood of a token",
+        unit="nats",
+        better="lower",
+        meaning=(
+            "Minus the log-likelihood of a token that is to be predicted, without label smoothing, as the mean over "
+            "the tokens of the batch. It is ln V for a model that knows nothing of a vocabulary of V tokens."
+        ),
+    ),
     term(
         "kl",
         "KL divergence",

@@ -33,7 +33,9 @@ def step_decay(progress: float, milestones: Sequence[float]) -> float:
 
 
 def inverse_square_root(step: int, warmup: int) -> float:
-    """Returns the factor of the learning rate min(s / w, √(w / s)) for s = `step` + 1 and w = `warmup`, which rises to
-    1 at step w and then falls without end. Vaswani et al. 2017, eq. 3: the peak there is 1 / √(width · warmup)."""
+    """Returns the factor of the learning rate min(s / w, √(w / s)), where s is `step` + 1 and w is `warmup`.
+
+    It rises to 1 at step w, and falls without end. Vaswani et al. 2017, eq. 3; there the peak is 1 / √(width · warmup).
+    """
     s, w = step + 1, max(1, warmup)
     return min(s / w, sqrt(w / s))

@@ -80,7 +80,8 @@ def losses(method: str, place: Place, run: Path, last: int | None = None, **sett
     if reads_clips(method):
         settings |= {"fps": RATE}
     if place.toy:
-        settings |= {"batch": TOY_BATCH, "image_size": 8}
+        size = {} if "source" in methods.method_class(method).signals else {"image_size": 8}
+        settings |= {"batch": TOY_BATCH, **size}
     with without_estimates(), _recorded(last) as values, suppress(KeyboardInterrupt):
         sanslabel.train(data_of(method, place.toy), method=method, seed=0, workers=0, out=run, **settings)
     return values
@@ -92,7 +93,10 @@ def difference(here: list[float], there: list[float]) -> float:
 
 
 def data_of(method: str, toy: bool) -> str:
-    """Returns the digits, for a method of clips as frames, or a file of pictures with sound for one that reads both."""
+    """Returns the digits, for a method of clips as frames, a file of pictures with sound for one that reads both, or
+    made sentences for one of texts."""
+    if "source" in methods.method_class(method).signals:
+        return "numbers"
     if methods.method_class(method).signals != ("image",):
         return pictures_with_sound(toy)
     return frames(toy) if reads_clips(method) else digits(toy)

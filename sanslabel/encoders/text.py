@@ -16,11 +16,17 @@ from sanslabel.encoders.vit import Shape
 from sanslabel.errors import BadInput
 from sanslabel.inputs import PADDING, TextSpec
 
-SHAPES = {"text_micro": Shape(3, 128, 4), "text_small": Shape(3, 256, 4)}
+SHAPES = {
+    "text_micro": Shape(3, 128, 4),
+    "text_small": Shape(3, 256, 4),
+    "text_medium": Shape(6, 512, 8),
+    "text_base": Shape(12, 768, 12),
+}
 
 
 class TextEncoder(Encoder):
-    """A transformer over the tokens of a text: micro has 3 blocks of width 128, small 3 of width 256.
+    """A transformer over the tokens of a text. Micro has 3 blocks of width 128, and small 3 of width 256. Medium is the
+    base model of the paper, 6 of width 512, and base that of BERT (Devlin et al. 2019), 12 of width 768.
 
     ids: (N, T) int64, 0 after the end. The representation is the mean of the real tokens, (N, width).
 

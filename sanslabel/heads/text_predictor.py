@@ -34,8 +34,8 @@ class Recurrence(nn.Module):
         past: (1, N, H), the state after the tokens before these.
         """
         with torch.autocast(tokens.device.type, enabled=False):  # the unit has no mixed precision on CPUs
-            states, past = self.unit(tokens.to(self.proj.weight.dtype), past)
-        return self.proj(states), past
+            states, state = self.unit(tokens.to(self.proj.weight.dtype), past)
+        return self.proj(states), state
 
 
 class PredictorBlock(nn.Module):
@@ -56,30 +56,32 @@ class PredictorBlock(nn.Module):
     def forward(
         self, tokens: Tensor, store: Tensor, readable: Tensor, past: Tensor | None = None, weights: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns the tokens (N, T, D), what later tokens need of them, and the weights (N, heads, T, S) of the source
+        """Returns the tokens (N, T, D), the memory for later tokens, and the weights (N, heads, T, S) of the source
         if they are requested. The arguments are those of `TextPredictor` and of `CrossAttention`."""
-        read, past = self.target(self.norm1(tokens), past)
+        read, after = self.target(self.norm1(tokens), past)
         tokens = tokens + read
         read, weight = self.source(self.norm2(tokens), store, readable, weights)
         tokens = tokens + read
-        return tokens + self.mlp(self.norm3(tokens)), past, weight
+        return tokens + self.mlp(self.norm3(tokens)), after, weight
 
 
 class Progress(NamedTuple):
-    """What a predictor keeps of a source, and of the target up to a place, so that it reads each token once."""
+    """The memory that a predictor has of a source, and of the target up to a place, so that it reads a token once."""
 
     stores: list[Tensor]
     """(2, N, heads, S, d) for each block, the keys and values of the source"""
     readable: Tensor
     """(N, 1, 1, S) bool, True at the real tokens of the source"""
     past: list[Tensor | None]
-    """what each block keeps of the target so far, with the samples as second dimension; None before the first token"""
+    """each block's memory of the target so far, with samples as second dimension; None before the first token"""
+    place: int = 0
+    """tokens of the target so far"""
 
     def select(self, index: Tensor) -> Self:
         """Returns the samples of `index`, (M,) int64, in that order."""
         stores = [store.index_select(1, index) for store in self.stores]
         past = [None if past is None else past.index_select(1, index) for past in self.past]
-        return type(self)(stores, self.readable.index_select(0, index), past)
+        return self._replace(stores=stores, readable=self.readable.index_select(0, index), past=past)
 
 
 class TextPredictor(nn.Module):
@@ -117,16 +119,16 @@ class TextPredictor(nn.Module):
         for block, store, before in zip(self._blocks, progress.stores, progress.past, strict=True):
             target, after, _ = block(target, store, progress.readable, before)
             past.append(after)
-        return self.norm(target), progress._replace(past=past)
+        return self.norm(target), progress._replace(past=past, place=progress.place + target.shape[1])
 
     def source_weights(self, target: Tensor, source: Tensor, readable: Tensor) -> Tensor:
         """Returns how much each place reads each source token, (N, depth, heads, T, S); rows sum to 1. The arguments
         are those of `forward`."""
-        found, progress = [], self.start(source, readable)
+        weights, progress = [], self.start(source, readable)
         for block, store in zip(self._blocks, progress.stores, strict=True):
             target, _, weight = block(target, store, progress.readable, weights=True)
-            found.append(weight)
-        return torch.stack(found, dim=1)
+            weights.append(weight)
+        return torch.stack(weights, dim=1)
 
     @property
     def _blocks(self) -> list[PredictorBlock]:

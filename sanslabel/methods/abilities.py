@@ -1,7 +1,9 @@
-"""Abilities: what a trained method can do with single images, beyond the representation that every method learns.
+"""Abilities: what a trained method can do with single images or pairs of texts, beyond the representation that every
+method learns.
 
 An ability is a protocol. A method has an ability if it defines the ability's functions; it does not inherit from the
-protocol. All of these functions take the method's networks in evaluation mode. Images are (n, C, H, W) in [0, 1].
+protocol. All of these functions take the method's networks in evaluation mode. Images are (n, C, H, W) in [0, 1], and
+texts are `Tokens` of n rows.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from torch import Tensor, nn
 
 from sanslabel import methods
+from sanslabel.batch import Tokens
+from sanslabel.beam_search import Hypotheses
 from sanslabel.errors import BadInput
 
 
@@ -95,6 +99,33 @@ class EmbedsSignals(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPairEnergy(Protocol):
+    """An energy of pairs of texts, which is low for a text and its translation."""
+
+    unit: str
+    """the unit of the energy"""
+
+    def energy_of_pairs(self, net: nn.Module, source: Tokens, target: Tokens) -> Tensor:
+        """Returns the energy of each pair: (n,) float32."""
+        ...
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """The ability to translate texts."""
+
+    def translate(
+        self, net: nn.Module, source: Tokens, beam: int = 4, alpha: float = 1.0, longest: int | None = None
+    ) -> Hypotheses:
+        """Returns the translation of each source, see `beam_search`; a beam of 1 is greedy search."""
+        ...
+
+    def attention_of_pairs(self, net: nn.Module, source: Tokens, target: Tokens) -> Tensor:
+        """Returns how much each place of a target reads each token of its source, (n, depth, heads, T, S)."""
+        ...
+
+
 VERBS = {
     Samples: "make new images",
     HasPrior: "make images of random codes",
@@ -103,6 +134,8 @@ VERBS = {
     Reconstructs: "reconstruct images",
     HasDensity: "bound the density of images",
     EmbedsSignals: "compare two signals",
+    HasPairEnergy: "give pairs of texts an energy",
+    Translates: "translate texts",
 }
 """each ability as a verb, for error messages"""
 A = TypeVar("A")

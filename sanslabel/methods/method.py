@@ -110,7 +110,9 @@ class Method(ABC):
     needs: ClassVar[str] = ""
     """requirements on the data or the encoder, besides images"""
     signals: ClassVar[tuple[str, ...]] = ("image",)
-    """the signals of a batch that the method reads; each has an encoder of its own"""
+    """the signals of a batch that the method reads; each has an encoder of its own, unless one reads all"""
+    one_encoder: ClassVar[bool] = False
+    """True if one encoder reads all of the signals, such as texts in two languages"""
     learns_from_labels: ClassVar[bool] = False
     """True if the loss reads labels; training then leaves out the samples that evaluation measures"""
     embeds_views: ClassVar[bool] = False
@@ -168,6 +170,12 @@ class Method(ABC):
         sound."""
         signal = getattr(vars(self).get("view"), "signal", "image")
         return self.signals if signal == "image" else (signal,)
+
+    @property
+    def encoded_signals(self) -> tuple[str, ...]:
+        """Returns the signals that have an encoder of their own: all that the method reads, or the first of them if one
+        encoder reads all."""
+        return self.signals_read[:1] if self.one_encoder else self.signals_read
 
     @property
     def stretch(self) -> int:

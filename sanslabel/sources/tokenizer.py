@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sanslabel.errors import BadInput, bad_input_as
+from sanslabel.inputs import BEGIN, END, PADDING
 from sanslabel.serialization import parse_json
 
-PADDING, BEGIN, END = 0, 1, 2
-"""ids of the tokens that no text contains"""
 SPECIAL = ("<pad>", "<begin>", "<end>")
 """names of these tokens in the file"""
 FILE = "tokenizer.json"

@@ -149,22 +149,22 @@ def fitting_method(method: Method, inputs: Mapping[str, InputSpec]) -> Method:
 def encoder_configs(
     method: Method, encoder: EncoderChoice, source: Source, size: int, others: EncoderChoice | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Returns the configuration of the encoder of each signal that the method reads, with every option resolved.
+    """Returns the configuration of the encoder of each signal that has one, with every option resolved.
 
     A choice without signals is that of the first signal, such as the image. Further signals have the encoder `others`,
     by default the same. Raises BadInput for a signal that the data lack, or for which `encoder` names no encoder.
     """
     inputs = source.facts(size or None).inputs
     by_signal = encoder if isinstance(encoder, Mapping) and "name" not in encoder else None
+    if missing := [signal for signal in method.signals_read if signal not in inputs]:
+        raise BadInput(
+            f"{source.name}: has no {missing[0]}, which the method reads; choose other data, or another method."
+        )
     configs = {}
-    for signal in method.signals_read:
-        if signal not in inputs:
-            raise BadInput(
-                f"{source.name}: has no {signal}, which the method reads; choose other data, or another method."
-            )
+    for signal in method.encoded_signals:
         if by_signal is not None and signal not in by_signal:
             raise BadInput(
-                f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.signals_read)}."
+                f"--encoder: names no encoder for {signal}; give one for each of {', '.join(method.encoded_signals)}."
             )
         plain = encoder if others is None or not configs else others
         choice = plain if by_signal is None else by_signal[signal]
@@ -251,8 +251,10 @@ def _named(given: Given) -> GivenNetwork:
 
 def _check_given(name: str, method: Method, settings: Settings) -> None:
     """Raises BadInput if the method cannot use a given network, or lacks one that it needs."""
-    if settings.weights is not None and len(method.signals) > 1:
-        raise BadInput(f"--weights: {name} has an encoder for each of {', '.join(method.signals)}; leave it out.")
+    if settings.weights is not None and len(method.encoded_signals) > 1:
+        raise BadInput(
+            f"--weights: {name} has an encoder for each of {', '.join(method.encoded_signals)}; leave it out."
+        )
     if settings.allow_missing and settings.weights is None:
         raise BadInput("--allow-missing: applies only to --weights; add --weights, or leave --allow-missing out.")
     argument = signature(method.networks).parameters.get("teacher")

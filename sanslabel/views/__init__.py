@@ -15,6 +15,7 @@ from sanslabel.views.resize import resize_images, resized
 from sanslabel.views.rotations import rotated, rotations
 from sanslabel.views.spectrogram import LogMel, sound_view
 from sanslabel.views.stretched import stretched
+from sanslabel.views.text import Gaps, Text, gaps
 from sanslabel.views.tiles import subcropped, tile_side, tiles, view_of_each
 from sanslabel.views.view import Draw, Pair, View
 
@@ -39,17 +40,20 @@ __all__ = [
     "Corruption",
     "Draw",
     "EncoderInput",
+    "Gaps",
     "LogMel",
     "Masked",
     "MultiCrop",
     "Pair",
     "PlainView",
     "SoundCrops",
+    "Text",
     "View",
     "blockwise",
     "concatenate",
     "corrupted",
     "forward_by_size",
+    "gaps",
     "ghost_batches",
     "kept_patches",
     "multiblock",

@@ -16,7 +16,7 @@ class EncoderInput(NamedTuple):
     drops the tokens of those patches instead."""
 
     images: Tensor
-    """(N, C, S, S), floating in [0, 1]; or spectrograms (N, 1, mels, frames)"""
+    """(N, C, S, S), floating in [0, 1]; or spectrograms (N, 1, mels, frames); or the ids of tokens (N, T), int64"""
     keep: Tensor | None = None
     """(N, K) int64, the patches that the view does not mask; None if it masks none"""
     patch: int | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from sanslabel.batch import Batch
-from sanslabel.errors import BadInput
-from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
+from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec, TextSpec
 from sanslabel.views.encoder_input import EncoderInput
 from sanslabel.views.spectrogram import LogMel
+from sanslabel.views.text import Text
 from sanslabel.views.view import View
 
 
@@ -21,13 +21,15 @@ class PlainView(Protocol):
 
 
 def plain_view(spec: InputSpec) -> PlainView:
-    """Returns the view that evaluation takes for an encoder of this input. Raises BadInput for texts.
+    """Returns the view that evaluation takes for an encoder of this input.
 
-    For images it is the largest central square, for sounds the log-mel spectrogram of the central window.
+    For images it is the largest central square, for sounds the log-mel spectrogram of the central window, and for texts
+    the source as it is.
     """
     match spec:
         case ImageSpec():
             return View(size=spec.side)
         case SpectrogramSpec():
             return LogMel.of(spec)
-    raise BadInput(f"There is no plain view for {type(spec).__name__}; evaluate an encoder of images or spectrograms.")
+        case TextSpec():
+            return Text()

@@ -9,13 +9,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bench.bouncing import small_source
+from bench.small_data import small_data
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
-from sanslabel.encoders import vit
+from sanslabel.encoders import text, vit
 from sanslabel.engine import optimize, players_of
 from sanslabel.optimizers import SGD
-from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 from sanslabel.training.parallel import chunk_
 
@@ -34,21 +33,22 @@ def gradients(name: str, numbers: dict, chunk: int | None) -> list[dict[str, tor
     """Of the first three steps, over two epochs, with a transformer, which has no BatchNorm; heads keep theirs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(vit.SHAPES, "vit_micro", vit.Shape(depth=2, width=32, heads=2))
+        patch.setitem(text.SHAPES, "text_micro", vit.Shape(depth=2, width=32, heads=2))
         return gradients_of_steps(name, numbers, chunk)
 
 
 def gradients_of_steps(name: str, numbers: dict, chunk: int | None) -> list[dict[str, torch.Tensor]]:
-    several = len(methods.method_class(name).signals) > 1
-    source = small_source(2 * BATCH, 8) if several else open_source("digits", "train").subset(torch.arange(2 * BATCH))
-    row = torch.arange(2 * BATCH)
-    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
+    source = small_data(name, 2 * BATCH)
     recipe = methods.method_class(name).small
     method = methods.method_class(name).under(recipe)
     wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
     method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(8)
     torch.manual_seed(0)
-    encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
-    if several:
+    if "source" in source.inputs:
+        encoder = encoders.build("text_micro", **source.inputs["source"].arguments)
+    else:
+        encoder = encoders.build("vit_micro", channels=1, image_size=8, patch=2)
+    if "audio" in source.inputs:
         encoder = {"image": encoder, "audio": encoders.build("mlp", hidden=[32], **source.inputs["audio"].arguments)}
     net = method.networks(encoder, source.facts(8)).double().train()
     synchronize_(net)

@@ -13,13 +13,12 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.bouncing import small_source
+from bench.small_data import small_data
 from sanslabel import encoders, methods
 from sanslabel.batchnorm import synchronize_
 from sanslabel.distributed import gather, rank, world_size
 from sanslabel.engine import Record, optimize, players_of
 from sanslabel.optimizers import SGD
-from sanslabel.sources import open_source
 from sanslabel.sources.loader import batches
 
 pytestmark = pytest.mark.faults
@@ -51,19 +50,18 @@ def variants() -> list[tuple[str, dict]]:
 def session(name: str, numbers: dict):
     """Networks, in float64 where they can be, so that what differs is no rounding, and the records of a run by SGD."""
     chosen = methods.method_class(name)
-    several = len(chosen.signals) > 1
     recipe = chosen.small
     method = chosen.under(recipe)
     wide = {f.name for f in fields(method) if f.name in {"hidden", "width"} and (getattr(method, f.name) or 0) > 64}
     small, side = (SMALL, 16) if recipe.encoder == "conv" else (recipe.encoder, 8)
     method = replace(method, **dict.fromkeys(wide, 64), **numbers).sized(side)
-    digits = open_source("digits", "train")
-    source = small_source(2 * BATCH, 8) if several else digits.subset(torch.arange(2 * BATCH))
-    row = torch.arange(2 * BATCH)
-    source = replace(source, group=row // 16, time=(row % 16).double() / 30)  # frames of clips
+    source = small_data(name, 2 * BATCH)
     torch.manual_seed(0)
-    encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=side)
-    if several:
+    if "source" in source.inputs:
+        encoder = encoders.build(recipe.encoder, **source.inputs["source"].arguments)
+    else:
+        encoder = encoders.build(**encoders.encoder_options(small), channels=1, image_size=side)
+    if "audio" in source.inputs:
         sound = encoders.build("mlp", hidden=[32], **source.inputs["audio"].arguments)
         encoder = {"image": encoder, "audio": sound}
     net = method.networks(encoder, source.facts(side)).train()

@@ -6,13 +6,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from bench.bouncing import small_source
+from bench.small_data import small_data
 from sanslabel import encoders, methods
-from sanslabel.encoders import resnet, vit
+from sanslabel.encoders import resnet, text, vit
 from sanslabel.evaluation.representation import RepresentOptions
 from sanslabel.evaluation.subjects import random_encoder
 from sanslabel.randomness import Stream, fold
-from sanslabel.sources import open_source
 from sanslabel.training.planning import encoder_configs
 
 SIZE, SEED, NARROW = 24, 7, 32
@@ -23,6 +22,7 @@ def few_weights(monkeypatch):
     """Small encoders under the names of large ones: options decide the start, not sizes."""
     monkeypatch.setattr("sanslabel.evaluation.subjects.settle_", lambda *_, **__: None)  # statistics of BatchNorm
     monkeypatch.setattr(vit, "SHAPES", dict.fromkeys(vit.SHAPES, vit.Shape(2, 24, 2)))
+    monkeypatch.setattr(text, "SHAPES", dict.fromkeys(text.SHAPES, vit.Shape(2, 24, 2)))
     monkeypatch.setattr(resnet, "SHAPES", dict.fromkeys(resnet.SHAPES, resnet.Shape(resnet.BasicBlock, (1, 1, 1, 1))))
 
 
@@ -30,8 +30,7 @@ def few_weights(monkeypatch):
 @pytest.mark.parametrize("name", methods.names())
 def test_it_is_the_start_of_training_key_by_key(name, recipe):
     chosen = methods.method_class(name)
-    several = len(chosen.signals) > 1
-    source = small_source(32, 8) if several else open_source("digits", "train").subset(torch.arange(32))
+    source = small_data(name, 32)
     recipe = chosen.recipe_named(recipe)
     method = chosen.under(recipe)
     sizes = {f.name: value for f in fields(method) if isinstance(value := getattr(method, f.name), int) and value > 256}
@@ -39,7 +38,7 @@ def test_it_is_the_start_of_training_key_by_key(name, recipe):
 
     torch.manual_seed(fold(SEED, Stream.BASELINE))
     built = {s: encoders.build(**c) for s, c in encoder_configs(method, recipe.encoder, source, SIZE).items()}
-    net = method.networks(built if several else built["image"], source.facts(SIZE))
+    net = method.networks(built if len(built) > 1 else next(iter(built.values())), source.facts(SIZE))
     start, *_ = method.encoders(net).values()
     config = json.loads(json.dumps(start.config))
     options = RepresentOptions(reads=start.reads, device=torch.device("cpu"), dtype=torch.float32, workers=0)

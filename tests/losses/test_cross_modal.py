@@ -44,6 +44,33 @@ def test_it_is_the_loop_over_samples(group):
     assert cross_modal(a, b, 0.3, group).item() == pytest.approx(loop(a, b, 0.3, group).item(), rel=1e-12)
 
 
+def test_excluded_rows_and_a_margin_by_loops():
+    a, b, margin, temperature = random(6, 5), random(6, 5, seed=1), 0.3, 0.2
+    excluded = random(6, 6, seed=2) > 0.5
+    excluded = excluded | excluded.T
+    total = 0.0
+    for first, second in ((a, b), (b, a)):
+        for i, row in enumerate(first):
+            own = (cosine_similarity(row, second[i], dim=0) - margin) / temperature
+            others = [
+                cosine_similarity(row, other, dim=0) / temperature
+                for j, other in enumerate(second)
+                if j != i and not excluded[i, j]
+            ]
+            total = total - own + torch.stack([own, *others]).exp().sum().log()
+    assert cross_modal(a, b, temperature, None, excluded, margin).item() == pytest.approx(total.item() / 12, rel=1e-12)
+    group = torch.tensor([0, 1, 0, 2, 3, 2])
+    both = cross_modal(a, b, temperature, group, excluded)
+    assert both.item() == pytest.approx(
+        cross_modal(a, b, temperature, None, excluded | (group[:, None] == group)).item()
+    )
+
+
+def test_collapse_with_a_margin():
+    z = random(8).expand(64, 8)
+    assert cross_modal(z, z, 0.05, margin=0.3).item() == pytest.approx(log(1 + 63 * exp(0.3 / 0.05)), abs=1e-9)
+
+
 def test_rows_of_one_clip_are_no_negatives_of_each_other():
     """Two rows of one clip: each is measured as in the batch without the other."""
     a, b = random(5, 4), random(5, 4, seed=1)

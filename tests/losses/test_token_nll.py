@@ -8,6 +8,7 @@ from sanslabel.losses import token_nll, token_nll_terms
 
 IDS = torch.tensor([[3, 1, 2, 0], [4, 2, 0, 0], [1, 2, 4, 2]])
 LENGTHS = torch.tensor([3, 2, 4])
+REAL = torch.arange(4) < LENGTHS[:, None]
 
 
 def logits(dtype=torch.float64):
@@ -16,7 +17,7 @@ def logits(dtype=torch.float64):
 
 def test_it_is_the_loop():
     scores = logits()
-    nll, uniform = token_nll_terms(scores, IDS, LENGTHS)
+    nll, uniform = token_nll_terms(scores, IDS, REAL)
     for n in range(3):
         log_p = [row.log_softmax(0) for row in scores[n, : LENGTHS[n]]]
         assert nll[n].item() == pytest.approx(-sum(p[i].item() for p, i in zip(log_p, IDS[n], strict=False)))
@@ -26,7 +27,7 @@ def test_it_is_the_loop():
 
 def test_uniform_scores_cost_the_log_of_the_vocabulary():
     for size, nats in ((4000, 8.294050), (8000, 8.987197)):
-        nll, uniform = token_nll_terms(torch.zeros(1, 2, size).double(), IDS[:1, :2], torch.tensor([2]))
+        nll, uniform = token_nll_terms(torch.zeros(1, 2, size).double(), IDS[:1, :2], torch.ones(1, 2).bool())
         assert nll.item() / 2 == pytest.approx(nats, abs=1e-6)
         assert uniform.item() / 2 == pytest.approx(log(size))
 
@@ -36,7 +37,7 @@ def test_the_least_smoothed_loss(size, floor):
     """With ε / V on every token, as in torch: the best scores are the logarithms of the smoothed target."""
     smoothed = torch.full((size,), 0.1 / size, dtype=torch.float64)
     smoothed[3] += 0.9
-    nll, uniform = token_nll_terms(smoothed.log()[None, None], torch.tensor([[3]]), torch.tensor([1]))
+    nll, uniform = token_nll_terms(smoothed.log()[None, None], torch.tensor([[3]]), torch.ones(1, 1).bool())
     assert (0.9 * nll + 0.1 * uniform).item() == pytest.approx(floor, abs=1e-6)
     assert nll.item() == pytest.approx(0.1053, abs=5e-5)
     assert nll.exp().item() == pytest.approx(1.111, abs=5e-4)
@@ -44,9 +45,8 @@ def test_the_least_smoothed_loss(size, floor):
 
 def test_the_convention_is_torchs():
     scores = logits()
-    nll, uniform = token_nll_terms(scores, IDS, LENGTHS)
-    real = torch.arange(4) < LENGTHS[:, None]
-    expected = F.cross_entropy(scores[real], IDS[real], label_smoothing=0.1, reduction="sum")
+    nll, uniform = token_nll_terms(scores, IDS, REAL)
+    expected = F.cross_entropy(scores[REAL], IDS[REAL], label_smoothing=0.1, reduction="sum")
     assert (0.9 * nll + 0.1 * uniform).sum().item() == pytest.approx(expected.item())
 
 
@@ -64,4 +64,4 @@ def test_padding_counts_for_nothing():
 def test_half_precision_is_computed_in_float32():
     scores = logits(torch.bfloat16)
     assert torch.equal(token_nll(scores, IDS, LENGTHS), token_nll(scores.float(), IDS, LENGTHS))
-    assert torch.autograd.gradcheck(lambda x: token_nll_terms(x, IDS, LENGTHS), logits().requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: token_nll_terms(x, IDS, REAL), logits().requires_grad_())

@@ -11,9 +11,11 @@ from sanslabel.methods.abilities import (
     Encodes,
     HasDensity,
     HasEnergy,
+    HasPairEnergy,
     HasPrior,
     Reconstructs,
     Samples,
+    Translates,
     require,
 )
 from sanslabel.methods.method import Family
@@ -28,6 +30,8 @@ CAPABLE = {
     Reconstructs: ["autoencoder", "dae", "mae", "vae"],
     HasDensity: ["vae"],
     EmbedsSignals: ["avid", "cross_modal"],
+    HasPairEnergy: ["translation"],
+    Translates: ["translation"],
 }
 
 

@@ -18,14 +18,15 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from bench.bouncing import small_source
+from bench.sequences import sequences
 from sanslabel import encoders, methods
 from sanslabel.batch import Audio, Batch
-from sanslabel.encoders import Encoder, vit
+from sanslabel.encoders import Encoder, text, vit
 from sanslabel.engine import Record, optimize, players_of
 from sanslabel.errors import BadInput
 from sanslabel.figures import FIGURES
 from sanslabel.inputs import InputSpec, SpectrogramSpec
-from sanslabel.methods.method import Family, Method
+from sanslabel.methods.method import Family, Method, Refused
 from sanslabel.randomness import fold, normal
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
@@ -50,10 +51,11 @@ NARROW = 64
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tiny_vit():
-    """A transformer of the same parts with a fraction of the weights, since nothing here depends on their number."""
+def tiny_transformers():
+    """Transformers of the same parts with a fraction of the weights, since nothing here depends on their number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(vit.SHAPES, "vit_micro", vit.Shape(depth=4, width=32, heads=2))
+        patch.setitem(text.SHAPES, "text_micro", vit.Shape(depth=1, width=32, heads=2))
         yield
 
 
@@ -66,9 +68,11 @@ def digits():
 
 @pytest.fixture(scope="module")
 def source_of_method(digits):
-    """The function that returns what a method trains on: digits, or for several signals pictures with sound."""
-    with_sound = small_source(3 * BATCH, 8)
-    return lambda name: digits if methods.method_class(name).signals == ("image",) else with_sound
+    """The function that returns what a method trains on, by the first and last of its signals: digits, pictures with
+    sound, or texts of 3 to 7 tokens with their reversals."""
+    texts = sequences(3 * BATCH, least=3, longest=7, reverse=True)
+    sources = {"image": digits, "audio": small_source(3 * BATCH, 8), "source": texts, "target": texts}
+    return lambda name: sources[methods.method_class(name).signals[-1]]
 
 
 def variants() -> list[tuple[str, dict]]:
@@ -105,17 +109,21 @@ class Session:
         heads = {f.name for f in fields(self.method)} & {"hidden", "width", "decoder_width"}
         wide = {head for head in heads if (getattr(self.method, head) or 0) > NARROW}
         self.method = replace(self.method, **dict.fromkeys(wide, NARROW))
+        if "image" not in self.method.signals and hasattr(self.method, "depth"):
+            self.method = replace(self.method, depth=1)
         torch.manual_seed(0)
         small = encoder or (SMALL if recipe.encoder == "conv" else recipe.encoder)
         facts, chosen = source.facts(8), {"audio": encoder or SMALL_OF_SOUND}
-        options = {signal: encoders.encoder_options(chosen.get(signal, small)) for signal in self.method.signals}
+        options = {s: encoders.encoder_options(chosen.get(s, small)) for s in self.method.encoded_signals}
         built = {signal: encoders.build(**o, **facts.inputs[signal].arguments) for signal, o in options.items()}
-        self.net = self.method.networks(built if len(built) > 1 else built["image"], facts).train()
+        self.net = self.method.networks(built if len(built) > 1 else next(iter(built.values())), facts).train()
         self.players = players_of(self.net, recipe, BATCH)
         order = source.order_of(self.method.stretch)
         self.batches = list(batches(source, BATCH, seed=1, epochs=2, start=start, device=CPU, order=order))
         stream = iter(self.batches) if spoil is None else spoiled(self.batches, spoil)
-        self.records = optimize(self.method, self.net, self.players, stream, dtype)
+        reads_text = spoil is not None and "image" not in self.method.signals
+        method = SpoiledMethod(self.method, spoil) if reads_text else self.method
+        self.records = optimize(method, self.net, self.players, stream, dtype)
 
     def state(self) -> tuple[dict, dict]:
         """A copy of the networks' and the optimizers' state."""
@@ -146,11 +154,27 @@ class Session:
 def spoiled(stream, step):
     """The stream with one pixel of one batch that is not a number."""
     for clock, batch in stream:
-        if clock.step == step:
+        if clock.step == step and "image" in batch.signals:
             images = batch.images().pixels.float() / 255
             images[3] = float("nan")
             batch = batch.with_pixels(images)
         yield clock, batch
+
+
+@dataclass(frozen=True)
+class SpoiledMethod:
+    """A method of texts, whose tokens are always numbers, with losses in one step that are none."""
+
+    method: Method
+    spoil: int
+
+    def step(self, net, batch, clock):
+        inner = self.method.step(net, batch, clock)
+        for objective in inner:
+            try:
+                yield objective._replace(loss=objective.loss * float("nan")) if clock.step == self.spoil else objective
+            except Refused as refused:
+                inner.throw(refused)
 
 
 class Trained(NamedTuple):
@@ -204,7 +228,9 @@ def test_it_describes_itself(name, changes):
     assert chosen.paper
     assert 1980 < chosen.year < 2100
     assert isinstance(chosen.recipe, Recipe)
-    assert "image" in chosen.signals
+    assert chosen.signals[0] in {"image", "source"}
+    assert set(chosen.signals) <= {"image", "audio", "source", "target"}
+    assert not chosen.one_encoder or len(chosen.signals) > 1
     assert methods.sentence(name).endswith(".")
     assert all(f.default is not f.default_factory for f in fields(method)), "every field has a default"
     lines, _ = getsourcelines(chosen.step)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.bouncing import small_source
+from bench.sequences import sequences
 from sanslabel import encoders
 from sanslabel.batch import Batch, Clock
 from sanslabel.engine import optimize, players_of
@@ -52,17 +53,17 @@ def side_by_side(record_property) -> Callable[..., Networks]:
         otherwise, and the step does as here. image_size: None is 16 for the small encoder, and 8 for another. clips:
         whether the samples are frames of clips of 32, 29 a second."""
         image_size = image_size or (16 if encoder is SMALL else 8)
-        several = len(method.signals) > 1
-        digits = open_source("digits", "train").subset(torch.arange(SAMPLES))
-        source = small_source(SAMPLES, image_size) if several else digits
+        few = open_source("digits", "train").subset(torch.arange(SAMPLES))
+        source = small_source(SAMPLES, image_size) if "audio" in method.signals else few
+        source = sequences(SAMPLES, least=3, longest=7) if "source" in method.signals else source
         if clips:
             row = torch.arange(SAMPLES)
             source = replace(source, group=row // 32, time=(row % 32).double() / 29)
         torch.manual_seed(seed)
         method, facts = method.sized(image_size), source.facts(image_size)
-        options = {signal: encoder if signal == "image" else SMALL_OF_SOUND for signal in method.signals}
+        options = {s: SMALL_OF_SOUND if s == "audio" else encoder for s in method.encoded_signals}
         built = {signal: encoders.build(**o, **facts.inputs[signal].arguments) for signal, o in options.items()}
-        ours = method.networks(built if several else built["image"], facts).double().train()
+        ours = method.networks(built if len(built) > 1 else next(iter(built.values())), facts).double().train()
         theirs = deepcopy(ours)
         step = authors(theirs, method)
         short = replace(recipe, batch=BATCH, epochs=EPOCHS, warmup=warmup)

@@ -1,12 +1,10 @@
 """What a step costs, measured before a run."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from bench.bouncing import small_source
+from bench.small_data import small_data
 from sanslabel import methods
 from sanslabel.device import chosen_device
 from sanslabel.settings import Settings
@@ -51,10 +49,7 @@ def test_peak_memory_counts_the_backward_pass():
 def test_steps_of_every_method_are_measured_without_a_trace(name, tiny_vit):
     if name == "distill":
         pytest.skip("needs a teacher")
-    several = len(methods.method_class(name).signals) > 1
-    source = small_source(100, 8) if several else open_source("digits")
-    row = torch.arange(len(source))
-    excerpt = Excerpt.of(replace(source, group=row // 16, time=(row % 16).double() / 30))  # frames of clips
+    excerpt = Excerpt.of(small_data(name, 100))
     state = torch.random.get_rng_state()
     found = measured(*plan_of(name, excerpt, batch=9), excerpt)
     assert torch.equal(torch.random.get_rng_state(), state)

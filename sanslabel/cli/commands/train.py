@@ -39,8 +39,9 @@ class Choices:
     """hyper-parameters: small for small images without an accelerator, paper for those of the paper, toy for points in
     a plane"""
     encoder: str | None = None
-    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp or dcgan; by default the
-    recipe's. For pictures with sound: that of pictures, or image=NAME,audio=NAME"""
+    """conv, resnet18, resnet34, resnet50, vit_micro, vit_tiny, vit_small, vit_base, mlp, dcgan, text_micro, text_small,
+    text_medium or text_base; by default the recipe's. For pictures with sound: that of pictures, or
+    image=NAME,audio=NAME"""
     encoder_options: tuple[str, ...] = ()
     """options of the encoder, such as patch=4 pool=mean, stem=small, hidden=500,30"""
 
