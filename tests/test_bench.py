@@ -57,6 +57,7 @@ def test_a_film_is_split_at_the_nearest_cut():
     [
         ("spoken_garments", {"spoken garments": {}}),
         ("stamps_spoken", {"stamps": {}}),
+        ("languages", {"languages": {}}),
         ("shapes_with_sound", {f"{kind} shapes": {"shapes": kind} for kind in ("cluttered", "plain")}),
     ],
 )
