@@ -23,9 +23,9 @@ from sanslabel.inputs import DECODE_FACTOR
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.methods.swav import SwAV
 from sanslabel.sources import Request, open_source
-from sanslabel.sources.images import ImagesFrom
-from sanslabel.sources.picture import bounded
-from sanslabel.sources.stored_picture import size
+from sanslabel.sources.pictures.images import ImagesFrom
+from sanslabel.sources.pictures.picture import bounded
+from sanslabel.sources.pictures.stored_picture import size
 from sanslabel.views.view import resized_to
 
 SIDE = 224

@@ -35,9 +35,9 @@ from sanslabel.device import autocast, fast_precision
 from sanslabel.engine import optimize
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Source, batches, open_source
-from sanslabel.sources.cache import cached
-from sanslabel.sources.images import ImagesFrom
-from sanslabel.sources.picture import picture
+from sanslabel.sources.pictures.cache import cached
+from sanslabel.sources.pictures.images import ImagesFrom
+from sanslabel.sources.pictures.picture import picture
 from sanslabel.stopwatch import Stopwatch, timing
 from sanslabel.training.determinism import reproducible
 

@@ -44,7 +44,7 @@ from bench.two_signals import (
 )
 from sanslabel.errors import BadInput
 from sanslabel.sources import Request, Split, open_source
-from sanslabel.sources.wave import RATE, resampled
+from sanslabel.sources.sounds.wave import RATE, resampled
 
 RESULTS = Path(__file__).parent / "results" / "spoken_garments.jsonl"
 WORDS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

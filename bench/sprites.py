@@ -40,8 +40,8 @@ from sanslabel.evaluation.features import Division, Features
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import permutation
 from sanslabel.sources import Pairs, Request, Source, Split, batches, open_source, paired
-from sanslabel.sources.cache import cached
-from sanslabel.sources.crops import Crops
+from sanslabel.sources.pictures.cache import cached
+from sanslabel.sources.tracks.crops import Crops
 from sanslabel.use.track import track
 
 ROOT = Path(__file__).parents[1]

@@ -32,7 +32,7 @@ from bench.markdown import table
 from bench.pair_picture import pair_picture
 from bench.tuxpaint import LANGUAGES, Stamp, stamps
 from bench.two_signals import DIRECTIONS, pair_scores, render, trained, untrained
-from sanslabel.sources.wave import RATE, wave_blocks
+from sanslabel.sources.sounds.wave import RATE, wave_blocks
 
 RESULTS = Path(__file__).parent / "results" / "stamps_spoken.jsonl"
 SIDE, SECONDS, GROUND = 32, 1.5, 160

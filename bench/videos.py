@@ -25,7 +25,7 @@ from sanslabel import encoders
 from sanslabel.engine import optimize, players_of
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.sources import Data, Source, batches, open_source, paired
-from sanslabel.sources.cache import cached
+from sanslabel.sources.pictures.cache import cached
 
 SIDE, BATCH, STEPS, TURNS = 32, 128, 3, 5
 FRAMES, HEIGHT, WIDTH = 2000, 720, 1280

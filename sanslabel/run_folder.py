@@ -31,10 +31,10 @@ from sanslabel.serialization import from_plain, to_plain
 from sanslabel.settings import Settings
 from sanslabel.sources import AnyData, Data, Source, Split, TextChoices, data_of, locations, open_source, paired, splits
 from sanslabel.sources.held_out import without_measured
-from sanslabel.sources.images import with_decode_factor
-from sanslabel.sources.levels import SIXTEEN_BITS
-from sanslabel.sources.tokenizer import FILE as VOCABULARY
-from sanslabel.sources.tokenizer import Tokenizer
+from sanslabel.sources.pictures.images import with_decode_factor
+from sanslabel.sources.pictures.levels import SIXTEEN_BITS
+from sanslabel.sources.texts.tokenizer import FILE as VOCABULARY
+from sanslabel.sources.texts.tokenizer import Tokenizer
 from sanslabel.verdict import Verdict, verdict
 from sanslabel.wording import worded
 

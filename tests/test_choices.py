@@ -19,8 +19,8 @@ from sanslabel.methods import method_class
 from sanslabel.recipe import Recipe
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
 from sanslabel.sources import names, open_source
-from sanslabel.sources.cache import kinds
 from sanslabel.sources.formats import toy
+from sanslabel.sources.pictures.cache import kinds
 
 HINTS = get_type_hints(Settings, include_extras=True)
 

@@ -18,7 +18,7 @@ from sanslabel.device import to_device
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec, SpectrogramSpec
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.channels import conversion_advice, converted_remark, with_channels
+from sanslabel.sources.pictures.channels import conversion_advice, converted_remark, with_channels
 from sanslabel.sources.source import Loaded, Request, Source, Wanted
 
 DEFLATED = 1032

@@ -10,7 +10,7 @@ from typing import Any
 
 from sanslabel.constraints import ARRAYS
 from sanslabel.errors import BadValue
-from sanslabel.sources.tokenizer import Tokenizer
+from sanslabel.sources.texts.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from sanslabel.errors import BadInput, suggestion
 from sanslabel.inputs import TextSpec
 from sanslabel.sources import formats
 from sanslabel.sources.data import AnyData, Data, TextChoices, data_of
-from sanslabel.sources.label_file import read_label_file
-from sanslabel.sources.levels import Levels
+from sanslabel.sources.folders.label_file import read_label_file
+from sanslabel.sources.pictures.levels import Levels
 from sanslabel.sources.source import Source, Wanted
 from sanslabel.sources.stores.listing import SOUNDS, SUFFIXES
 

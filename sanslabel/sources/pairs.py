@@ -16,7 +16,7 @@ from sanslabel.randomness import Stream, bits, fold
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, describe_
 
 if TYPE_CHECKING:
-    from sanslabel.sources.images import ImagesFrom
+    from sanslabel.sources.pictures.images import ImagesFrom
 
 
 EXACT = 1e-6

@@ -15,14 +15,14 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec, InputSpec, SpectrogramSpec
 from sanslabel.randomness import permutation
 from sanslabel.sources.data import TextChoices
-from sanslabel.sources.levels import Levels
 from sanslabel.sources.order import Grouped, Order, Shuffled, Stretches
+from sanslabel.sources.pictures.levels import Levels
 from sanslabel.sources.progress import counted_off
 from sanslabel.views.spectrogram import LogMel
 
 if TYPE_CHECKING:
-    from sanslabel.sources.images import ImagesFrom
-    from sanslabel.sources.label_file import LabelFile
+    from sanslabel.sources.folders.label_file import LabelFile
+    from sanslabel.sources.pictures.images import ImagesFrom
 
 
 LEAST_DEVIATION = 1 / 255

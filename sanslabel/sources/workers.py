@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.picture_file import PictureFile
+from sanslabel.sources.pictures.picture_file import PictureFile
 from sanslabel.sources.source import Request
 
 PATIENCE = 30.0
@@ -193,7 +193,8 @@ def _pool(source: Loads, requested: Iterator[Plain], workers: int) -> DataLoader
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([__name__, "sanslabel.sources.images"])  # once instead of 2 s in each worker
+        # once instead of 2 s in each worker
+        context.set_forkserver_preload([__name__, "sanslabel.sources.pictures.images"])
     return DataLoader(
         _Worker(source),
         batch_sampler=requested,  # pyright: ignore[reportArgumentType]

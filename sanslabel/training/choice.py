@@ -21,8 +21,8 @@ from sanslabel.recipe import Recipe
 from sanslabel.run_config import Expected, Plan
 from sanslabel.settings import Settings
 from sanslabel.sources import Source
-from sanslabel.sources.cache import fitting
-from sanslabel.sources.stored_picture import size
+from sanslabel.sources.pictures.cache import fitting
+from sanslabel.sources.pictures.stored_picture import size
 from sanslabel.sources.stores.store import Unreadable
 from sanslabel.training.defaults import SIZES, Choice, Cost, Question, chosen, largest_batch, sizes
 from sanslabel.training.header import readable_bytes

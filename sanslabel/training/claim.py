@@ -9,7 +9,7 @@ from pathlib import Path
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput, DiskError
 from sanslabel.run_folder import RunFolder
-from sanslabel.sources.tokenizer import FILE as VOCABULARY
+from sanslabel.sources.texts.tokenizer import FILE as VOCABULARY
 from sanslabel.training.disk_space import check_disk_space
 from sanslabel.training.lock import locked, refuse_if_locked
 from sanslabel.training.session import Session

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sanslabel.console import errors
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec, SpectrogramSpec, TextSpec
 from sanslabel.run_config import Plan
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures.images import ImagesFrom
 from sanslabel.sources.source import LEAST_DEVIATION
 from sanslabel.training.session import Session
 from sanslabel.wording import counted, plural

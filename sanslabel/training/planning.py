@@ -24,7 +24,7 @@ from sanslabel.run_config import Expected, GivenNetwork, LabelsGiven, Plan
 from sanslabel.serialization import to_plain
 from sanslabel.settings import RecipeName, Settings
 from sanslabel.sources import AnyData, Source, locations
-from sanslabel.sources.cache import fitting
+from sanslabel.sources.pictures.cache import fitting
 from sanslabel.training.compilation import check_compiler
 
 MASKED_PATCH = 4

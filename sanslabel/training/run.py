@@ -28,11 +28,11 @@ from sanslabel.run_folder import RunFolder, check_network_size, clips, data_of_r
 from sanslabel.serialization import from_plain
 from sanslabel.settings import RESUMABLE, RecipeName, Settings
 from sanslabel.sources import AnyData, Data, Source, TextChoices, data_of, names, open_source, paired
-from sanslabel.sources.cache import cached
 from sanslabel.sources.held_out import without_measured
-from sanslabel.sources.images import with_decode_factor
-from sanslabel.sources.tokenizer import FILE as VOCABULARY
-from sanslabel.sources.tokenizer import Tokenizer
+from sanslabel.sources.pictures.cache import cached
+from sanslabel.sources.pictures.images import with_decode_factor
+from sanslabel.sources.texts.tokenizer import FILE as VOCABULARY
+from sanslabel.sources.texts.tokenizer import Tokenizer
 from sanslabel.training.choice import fitted
 from sanslabel.training.claim import claim, new_folder
 from sanslabel.training.determinism import reproducible

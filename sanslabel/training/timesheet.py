@@ -14,7 +14,7 @@ from sanslabel.device import cores
 from sanslabel.memory_limits import device_memory, peak_memory
 from sanslabel.run_config import Plan
 from sanslabel.sources import Source
-from sanslabel.sources.cache import kinds
+from sanslabel.sources.pictures.cache import kinds
 from sanslabel.stopwatch import Phase, Stopwatch
 
 PAUSE = 10.0

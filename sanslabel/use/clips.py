@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.frame_folders import FPS, natural
-from sanslabel.sources.picture import picture
-from sanslabel.sources.stored_picture import size
+from sanslabel.sources.pictures.picture import picture
+from sanslabel.sources.pictures.stored_picture import size
 from sanslabel.sources.stores.listing import SUFFIXES, VIDEOS
 from sanslabel.sources.stores.store import Unreadable, open_regular
+from sanslabel.sources.videos.frame_folders import FPS, natural
 
 QUALITY = 95
 """quality of the JPEG files that frames of videos are written as"""
@@ -108,14 +108,14 @@ class VideoClip:
         return self.path.stem
 
     def gray(self, side: int) -> Iterator[np.ndarray | None]:
-        from sanslabel.sources.video_file import frames
+        from sanslabel.sources.videos.video_file import frames
 
         for frame in frames(self.path):
             yield frame.pixels(1, side)[0]
 
     def write(self, folder: Path) -> None:
         """Writes each frame as a JPEG file."""
-        from sanslabel.sources.video_file import frames
+        from sanslabel.sources.videos.video_file import frames
 
         for number, frame in enumerate(frames(self.path), 1):
             pixels = frame.pixels(3, min(self.size)).transpose(1, 2, 0)
@@ -145,7 +145,7 @@ def clips_of(path: Path, fps: float | None) -> list[Clip]:
 
 
 def _video(path: Path) -> VideoClip:
-    from sanslabel.sources.video_file import video_file
+    from sanslabel.sources.videos.video_file import video_file
 
     try:
         facts = video_file(path)

@@ -12,7 +12,8 @@ from PIL import Image
 from sanslabel import heartbeat
 from sanslabel.batch import Batch
 from sanslabel.distributed import gather_objects
-from sanslabel.sources import Source, batches, cache, images, open_source
+from sanslabel.sources import Source, batches, open_source
+from sanslabel.sources.pictures import cache, images
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from sanslabel import checkpoint, encoders
 from sanslabel.errors import BadInput
 from sanslabel.sources import open_source
-from sanslabel.sources.picture import picture
+from sanslabel.sources.pictures.picture import picture
 from sanslabel.sources.stores.store import Unreadable
 
 MOST, SECONDS = 200 << 20, 5.0

@@ -21,8 +21,8 @@ from PIL import Image
 from safetensors.torch import save
 
 import sanslabel
-import sanslabel.sources.images
-import sanslabel.sources.sounds
+import sanslabel.sources.pictures.images
+import sanslabel.sources.sounds.sounds
 import sanslabel.sources.stores.files
 import sanslabel.sources.stores.tar
 from sanslabel import checkpoint, encoders

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sanslabel.errors import BadInput, SanslabelError
 from sanslabel.sources import Data, Request, TextChoices, open_source, splits
-from sanslabel.sources.catalogs import messages_of
-from sanslabel.sources.pages import paragraphs_of
+from sanslabel.sources.texts.catalogs import messages_of
+from sanslabel.sources.texts.pages import paragraphs_of
 from tests.sources.test_catalogs import MESSAGES, SOURCE, compiled
 
 pytest.importorskip("tokenizers")

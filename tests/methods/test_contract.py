@@ -31,8 +31,8 @@ from sanslabel.randomness import fold, normal
 from sanslabel.recipe import Recipe
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Loaded, Pairs, Request, Source, open_source, ordered, paired
-from sanslabel.sources.cache import cached
 from sanslabel.sources.loader import batches
+from sanslabel.sources.pictures.cache import cached
 from sanslabel.training.journal import measured
 from sanslabel.views import plain_view
 from sanslabel.views.color import means

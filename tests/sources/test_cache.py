@@ -19,10 +19,10 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from sanslabel.heartbeat import Heartbeat
 from sanslabel.sources import batches, open_source, progress
-from sanslabel.sources import cache as module
-from sanslabel.sources import images as images_module
-from sanslabel.sources.cache import cached, fitting
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures import cache as module
+from sanslabel.sources.pictures import images as images_module
+from sanslabel.sources.pictures.cache import cached, fitting
+from sanslabel.sources.pictures.images import ImagesFrom
 
 CPU = torch.device("cpu")
 BAD = ("a/03.png", "a/04.png", "b/20.png")

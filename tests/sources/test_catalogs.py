@@ -9,7 +9,7 @@ import pytest
 
 from sanslabel.errors import BadInput
 from sanslabel.sources import Data, TextChoices, open_source, splits
-from sanslabel.sources.catalogs import messages_of
+from sanslabel.sources.texts.catalogs import messages_of
 
 HEADER = "Content-Type: text/plain; charset={}\nPlural-Forms: nplurals=2; plural=(n > 1);\n"
 MESSAGES = {

@@ -7,7 +7,7 @@ from PIL import Image
 
 from sanslabel.errors import BadInput
 from sanslabel.sources import open_source
-from sanslabel.sources.channels import with_channels
+from sanslabel.sources.pictures.channels import with_channels
 
 RANDOM = np.random.default_rng(0)
 

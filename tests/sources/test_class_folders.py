@@ -9,7 +9,7 @@ from PIL import Image
 from sanslabel.evaluation import Unlabeled
 from sanslabel.evaluation.labeled_split import labeled_split
 from sanslabel.sources import open_source
-from sanslabel.sources.class_folders import class_folders
+from sanslabel.sources.folders.class_folders import class_folders
 
 
 def split_into(*paths: str, prefixes: dict[str, str] | None = None):

@@ -13,9 +13,10 @@ from PIL import Image
 import sanslabel
 from sanslabel.errors import BadInput
 from sanslabel.evaluation.labeled_split import labeled_split
-from sanslabel.sources import Data, images, open_source
-from sanslabel.sources import copies as module
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources import Data, open_source
+from sanslabel.sources.folders import copies as module
+from sanslabel.sources.pictures import images
+from sanslabel.sources.pictures.images import ImagesFrom
 
 
 def saved(root: Path, *paths: str, seed: int = 0, suffix: str = "") -> Path:

@@ -20,8 +20,9 @@ from sanslabel.methods.swav import SwAV
 from sanslabel.recipe import Recipe
 from sanslabel.run_folder import RunFolder
 from sanslabel.serialization import from_plain, to_plain
-from sanslabel.sources import cache, open_source
-from sanslabel.sources.images import ImagesFrom, with_decode_factor
+from sanslabel.sources import open_source
+from sanslabel.sources.pictures import cache
+from sanslabel.sources.pictures.images import ImagesFrom, with_decode_factor
 from sanslabel.training import choice
 from sanslabel.training.rehearsal import Excerpt
 

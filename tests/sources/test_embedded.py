@@ -113,7 +113,7 @@ def test_arrays_open_without_pillow(monkeypatch):
     sources = importlib.import_module("sanslabel.sources")
     assert len(sources.open_source("digits")) == 1438
     with pytest.raises(ImportError):
-        importlib.import_module("sanslabel.sources.images")
+        importlib.import_module("sanslabel.sources.pictures.images")
 
 
 @pytest.mark.parametrize("path", ["photo.jpg", "photos/cats", "../photos", "runs/photo.PNG"])

@@ -11,7 +11,7 @@ from PIL import Image
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
 from sanslabel.sources import Request, open_source, splits
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures.images import ImagesFrom
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from sanslabel.errors import BadInput
 from sanslabel.report.last_batch import images_of_last_batch
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Data, Pairs, Request, open_source, paired
-from sanslabel.sources.frame_folders import natural
+from sanslabel.sources.videos.frame_folders import natural
 
 QUICK = {"encoder": {"name": "mlp", "hidden": 16}, "batch": 8, "epochs": 2, "image_size": 8, "device": "cpu"}
 QUICK |= {"precision": "float32", "workers": 0}

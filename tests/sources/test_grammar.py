@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from sanslabel.sources.formats import numbers
-from sanslabel.sources.grammar import (
+from sanslabel.sources.texts.grammar import (
     BEINGS,
     ORDINALS,
     QUALITIES,

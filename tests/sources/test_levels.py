@@ -14,8 +14,8 @@ from sanslabel.inputs import ImageSpec
 from sanslabel.run_config import Plan
 from sanslabel.serialization import from_plain, to_plain
 from sanslabel.sources import Request, open_source
-from sanslabel.sources.levels import described, measured_levels, scaled
-from sanslabel.sources.picture import picture
+from sanslabel.sources.pictures.levels import described, measured_levels, scaled
+from sanslabel.sources.pictures.picture import picture
 from sanslabel.sources.stores.store import Unreadable
 
 RANDOM = np.random.default_rng(0)

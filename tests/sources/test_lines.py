@@ -129,6 +129,6 @@ def test_a_method_of_pictures_does_not_read_texts(tmp_path):
 
 def test_texts_too_large_for_the_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
     write(tmp_path, a_en="one", a_fr="un")
-    monkeypatch.setattr("sanslabel.sources.text_files.main_memory", lambda: 10)
+    monkeypatch.setattr("sanslabel.sources.texts.text_files.main_memory", lambda: 10)
     with pytest.raises(BadInput, match="3 bytes, too many for this machine's memory"):
         opened(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 
 from sanslabel.errors import BadInput
 from sanslabel.sources import Data, TextChoices, open_source
-from sanslabel.sources.pages import paragraphs_of
+from sanslabel.sources.texts.pages import paragraphs_of
 
 PAGE = """<!DOCTYPE html><html><head><title id="t">No</title><style>p { }</style></head><body>
 <h1 id="h1" dir="auto">A heading</h1>

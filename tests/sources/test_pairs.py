@@ -11,7 +11,7 @@ from sanslabel.errors import BadInput
 from sanslabel.methods.simclr import SimCLR
 from sanslabel.randomness import Stream, bits, fold
 from sanslabel.sources import Pairs, Request, batches, open_source, paired
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures.images import ImagesFrom
 
 CPU = torch.device("cpu")
 

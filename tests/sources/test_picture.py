@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from sanslabel.sources import picture as pixels_module
-from sanslabel.sources import stored_picture
-from sanslabel.sources.picture import picture
-from sanslabel.sources.stored_picture import FORMATS, size
+from sanslabel.sources.pictures import picture as pixels_module
+from sanslabel.sources.pictures import stored_picture
+from sanslabel.sources.pictures.picture import picture
+from sanslabel.sources.pictures.stored_picture import FORMATS, size
 from sanslabel.sources.stores.store import Unreadable
 
 RANDOM = np.random.default_rng(0)

@@ -10,13 +10,13 @@ from PIL import Image
 from sanslabel.batch import Audio
 from sanslabel.errors import BadInput
 from sanslabel.sources import Data, Pairs, Request, open_source
-from sanslabel.sources.sound_track import track_blocks
-from sanslabel.sources.sounds import WINDOW, windows_around
+from sanslabel.sources.sounds.sound_track import track_blocks
+from sanslabel.sources.sounds.sounds import WINDOW, windows_around
+from sanslabel.sources.sounds.wave import RATE
+from sanslabel.sources.sounds.waves import Waves
+from sanslabel.sources.sounds.with_sounds import with_sound_tracks
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.wave import RATE
-from sanslabel.sources.waves import Waves
-from sanslabel.sources.with_sounds import with_sound_tracks
 
 av = pytest.importorskip("av")
 

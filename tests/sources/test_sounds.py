@@ -14,11 +14,11 @@ from sanslabel.batch import Audio
 from sanslabel.errors import BadInput
 from sanslabel.inputs import SpectrogramSpec
 from sanslabel.sources import Request, open_source, splits
-from sanslabel.sources import waves as waves_module
-from sanslabel.sources.sounds import Sounds, windows_of
+from sanslabel.sources.sounds import waves as waves_module
+from sanslabel.sources.sounds.sounds import Sounds, windows_of
+from sanslabel.sources.sounds.wave import BLOCK, RATE, resampled, wave_blocks
+from sanslabel.sources.sounds.waves import Waves, waves_of
 from sanslabel.sources.stores.files import Files
-from sanslabel.sources.wave import BLOCK, RATE, resampled, wave_blocks
-from sanslabel.sources.waves import Waves, waves_of
 from tests.sources.conftest import die
 
 soundfile = pytest.importorskip("soundfile")

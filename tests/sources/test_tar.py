@@ -17,8 +17,8 @@ import sanslabel
 from sanslabel import checkpoint
 from sanslabel.errors import BadInput
 from sanslabel.sources import batches, open_source, ordered, splits
-from sanslabel.sources import cache as cache_module
-from sanslabel.sources.cache import cached
+from sanslabel.sources.pictures import cache as cache_module
+from sanslabel.sources.pictures.cache import cached
 from sanslabel.sources.stores import tar as tar_store
 from sanslabel.sources.stores import tar_index
 from sanslabel.sources.stores.tar import OPEN

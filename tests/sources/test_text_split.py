@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sanslabel.sources.text_split import DOCUMENTS, SHARE, connected, equal_texts, held_out, templates, words
+from sanslabel.sources.texts.text_split import DOCUMENTS, SHARE, connected, equal_texts, held_out, templates, words
 
 SENTENCES = [
     "documentation files for the library",

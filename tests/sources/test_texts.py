@@ -10,8 +10,8 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import TextSpec
 from sanslabel.sources import Data, TextChoices, batches, open_source, ordered
 from sanslabel.sources.source import Request, Wanted
-from sanslabel.sources.texts import Sentence, Texts, texts_from
-from sanslabel.sources.tokenizer import END, Tokenizer
+from sanslabel.sources.texts.texts import Sentence, Texts, texts_from
+from sanslabel.sources.texts.tokenizer import END, Tokenizer
 
 pytest.importorskip("tokenizers")
 CPU = torch.device("cpu")

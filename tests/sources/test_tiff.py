@@ -9,10 +9,10 @@ from PIL import Image
 
 from sanslabel.errors import BadInput
 from sanslabel.sources import Request, open_source
-from sanslabel.sources.picture import picture
-from sanslabel.sources.stored_picture import header
+from sanslabel.sources.pictures.picture import picture
+from sanslabel.sources.pictures.stored_picture import header
+from sanslabel.sources.pictures.tiff import Stack, stack
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.tiff import Stack, stack
 
 tifffile = pytest.importorskip("tifffile")
 RANDOM = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.tokenizer import BEGIN, END, PADDING, SMALLEST, Tokenizer
+from sanslabel.sources.texts.tokenizer import BEGIN, END, PADDING, SMALLEST, Tokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
 TEXTS = ["the cat sees the dog", "le chat voit le chien", "the small cats", "les petits chats"] * 5
@@ -59,7 +59,7 @@ def test_the_library_reads_the_file_alike(vocabulary):
 
 
 def test_another_process_makes_the_same_bytes(vocabulary):
-    code = f"from sanslabel.sources.tokenizer import Tokenizer; print(Tokenizer.trained({TEXTS!r}, 300).sha256)"
+    code = f"from sanslabel.sources.texts.tokenizer import Tokenizer; print(Tokenizer.trained({TEXTS!r}, 300).sha256)"
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=True)

@@ -11,11 +11,11 @@ import sanslabel
 from sanslabel.errors import BadInput
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import Data, Pairs, Request, open_source, paired, splits
-from sanslabel.sources import videos as module
-from sanslabel.sources.cuts import shots, still_shots
 from sanslabel.sources.stores.frames import bitmap
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.video_file import frame_at, frames, video_file
+from sanslabel.sources.videos import videos as module
+from sanslabel.sources.videos.cuts import shots, still_shots
+from sanslabel.sources.videos.video_file import frame_at, frames, video_file
 
 pytest.importorskip("av")
 
@@ -226,7 +226,7 @@ def test_a_damaged_file_of_frames_gives_the_same_pixels(tmp_path, cache):
 
 
 def test_bitmaps_are_read_as_they_were_written(tmp_path):
-    from sanslabel.sources.picture import picture
+    from sanslabel.sources.pictures.picture import picture
 
     for shape in ((3, 5, 7), (1, 6, 9), (3, 4, 4)):
         pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

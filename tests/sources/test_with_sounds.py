@@ -10,9 +10,9 @@ from PIL import Image
 from sanslabel.errors import BadInput
 from sanslabel.randomness import Stream, bits, fold
 from sanslabel.sources import Data, Request, batches, open_source
-from sanslabel.sources.images import ImagesFrom
-from sanslabel.sources.sounds import Sounds
-from sanslabel.sources.with_sounds import WithSounds
+from sanslabel.sources.pictures.images import ImagesFrom
+from sanslabel.sources.sounds.sounds import Sounds
+from sanslabel.sources.sounds.with_sounds import WithSounds
 
 soundfile = pytest.importorskip("soundfile")
 

@@ -15,7 +15,7 @@ import torch._dynamo
 
 import sanslabel.evaluation
 from sanslabel import checkpoint, cli, engine
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures.images import ImagesFrom
 from sanslabel.training import run, session
 
 torch.set_num_threads(1)

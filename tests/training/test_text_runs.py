@@ -20,7 +20,7 @@ from sanslabel.methods.method import Family, Method, Networks, Objective
 from sanslabel.optimizers import AdamW
 from sanslabel.recipe import Recipe
 from sanslabel.run_folder import RunFolder
-from sanslabel.sources.tokenizer import Tokenizer
+from sanslabel.sources.texts.tokenizer import Tokenizer
 
 pytest.importorskip("tokenizers")
 WORDS = {"cat": "chat", "dog": "chien", "bird": "oiseau", "house": "maison", "tree": "arbre", "king": "roi"}

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.catalogs import messages_of
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.text_files import CATALOGS, files_below, is_language, text_kind
-from sanslabel.sources.texts import Sentence, texts_from
+from sanslabel.sources.texts.catalogs import messages_of
+from sanslabel.sources.texts.text_files import CATALOGS, files_below, is_language, text_kind
+from sanslabel.sources.texts.texts import Sentence, texts_from
 
 SIGNALS = ("source",)
 

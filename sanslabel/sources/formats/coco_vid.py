@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 from sanslabel.errors import BadInput, bad_input_as
 from sanslabel.memory_limits import main_memory
-from sanslabel.sources.frame_folders import FPS
 from sanslabel.sources.remarks import printable
-from sanslabel.sources.sighting import Sighting
 from sanslabel.sources.source import Source, Wanted
 from sanslabel.sources.stores.store import Unreadable, open_regular
+from sanslabel.sources.tracks.sighting import Sighting
+from sanslabel.sources.videos.frame_folders import FPS
 
 MARK = b'"video_id"'
 """a key that COCO's json has if its images are frames"""
@@ -48,7 +48,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     files = _files(Path(data))
     if not files:
         return None
-    from sanslabel.sources.tracks import crops_of, tracks_of  # with Pillow, which arrays do not need
+    from sanslabel.sources.tracks.tracks import crops_of, tracks_of  # with Pillow, which arrays do not need
 
     path = Path(data)
     root = path if path.is_dir() else path.parent.parent if path.parent.name == "annotations" else path.parent

@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.folders.split_folders import split_folders
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.split_folders import split_folders
 
 FALLBACK = True
 """a folder that no other format reads counts as one of images"""
@@ -31,7 +31,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     root = Path(data)
     if not root.is_dir():
         return None
-    from sanslabel.sources.images import images_from  # with Pillow, which arrays do not need
+    from sanslabel.sources.pictures.images import images_from  # with Pillow, which arrays do not need
     from sanslabel.sources.stores.files import Files
     from sanslabel.sources.stores.listing import listing
 
@@ -48,7 +48,7 @@ def open_several(folders: Sequence[str | Path], split: str, wanted: Wanted) -> S
     A name is the path from the folder that contains all of them. So it is unique, and stays the same if they move
     together. Raises BadInput if one folder contains another, or holds no images.
     """
-    from sanslabel.sources.images import images_from
+    from sanslabel.sources.pictures.images import images_from
     from sanslabel.sources.stores.files import Files
     from sanslabel.sources.stores.listing import Listing, listing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sanslabel.errors import BadInput
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.text_files import (
+from sanslabel.sources.texts.text_files import (
     LINES,
     chosen_languages,
     files_below,
@@ -21,7 +21,7 @@ from sanslabel.sources.text_files import (
     text_kind,
     text_splits,
 )
-from sanslabel.sources.texts import Sentence, texts_from
+from sanslabel.sources.texts.texts import Sentence, texts_from
 from sanslabel.wording import counted
 
 SIGNALS = ("source",)

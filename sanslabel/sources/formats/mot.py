@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.sources.frame_folders import FPS
+from sanslabel.sources.folders.split_folders import split_folders
 from sanslabel.sources.remarks import first_names
-from sanslabel.sources.sighting import Sighting
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import SUFFIXES
 from sanslabel.sources.stores.store import open_regular
+from sanslabel.sources.tracks.sighting import Sighting
+from sanslabel.sources.videos.frame_folders import FPS
 
 VISIBLE = 0.3
 """share of an object that is visible at least"""
@@ -72,7 +72,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     folders = _folders(root) if root.is_dir() else {}
     if not folders:
         return None
-    from sanslabel.sources.tracks import crops_of, tracks_of  # with Pillow, which arrays do not need
+    from sanslabel.sources.tracks.tracks import crops_of, tracks_of  # with Pillow, which arrays do not need
 
     read = {key: [_sequence(root, folder) for folder in of_split] for key, of_split in folders.items()}
     sequences = [sequence for key, of_split in read.items() if split in (key, "all") for sequence in of_split]

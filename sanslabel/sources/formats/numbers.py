@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from sanslabel.randomness import fold, integers
-from sanslabel.sources.grammar import (
+from sanslabel.sources.source import Source, Wanted
+from sanslabel.sources.texts.grammar import (
     BEINGS,
     COLORS,
     DETERMINERS,
@@ -28,8 +29,7 @@ from sanslabel.sources.grammar import (
     french,
     sentence_of,
 )
-from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.texts import Sentence, texts_from
+from sanslabel.sources.texts.texts import Sentence, texts_from
 
 NAMES = ("numbers", "longer-numbers")
 """the second one has the same training split, and a test split of longer numbers and sentences"""

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.pages import paragraphs_of
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.text_files import chosen_languages, files_below, page_and_language, text_kind
-from sanslabel.sources.texts import Sentence, texts_from
+from sanslabel.sources.texts.pages import paragraphs_of
+from sanslabel.sources.texts.text_files import chosen_languages, files_below, page_and_language, text_kind
+from sanslabel.sources.texts.texts import Sentence, texts_from
 
 SIGNALS = ("source",)
 

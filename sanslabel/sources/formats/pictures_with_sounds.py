@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from sanslabel.sources.folders.split_folders import split_folders
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import Listing, listing
 
 SIGNALS = ("image", "audio")
@@ -28,8 +28,8 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     if not root.is_dir() or (files := listing(root)).kind != "both":
         return None
     files = files.without(root, wanted.labels and wanted.labels.file)
+    from sanslabel.sources.sounds.with_sounds import pictures_with_sounds
     from sanslabel.sources.stores.files import Files
-    from sanslabel.sources.with_sounds import pictures_with_sounds
 
     prefixes = {key: (prefix,) for key, prefix in split_folders(root).items()}
     stores = Files(root, files.names), Files(root, list(files.sounds))

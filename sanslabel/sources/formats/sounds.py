@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from sanslabel.sources.folders.split_folders import split_folders
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import listing
 
 
@@ -22,7 +22,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     if not root.is_dir() or (files := listing(root)).kind != "sounds":
         return None
     files = files.without(root, wanted.labels and wanted.labels.file)
-    from sanslabel.sources.sounds import sounds_from
+    from sanslabel.sources.sounds.sounds import sounds_from
     from sanslabel.sources.stores.files import Files
 
     prefixes = {key: (prefix,) for key, prefix in split_folders(root).items()}

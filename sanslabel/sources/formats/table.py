@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sanslabel.errors import BadInput
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.text_files import TABLES, files_below, lines_of, text_kind, text_splits
-from sanslabel.sources.texts import Sentence, texts_from
+from sanslabel.sources.texts.text_files import TABLES, files_below, lines_of, text_kind, text_splits
+from sanslabel.sources.texts.texts import Sentence, texts_from
 from sanslabel.wording import counted
 
 SIGNALS = ("source",)

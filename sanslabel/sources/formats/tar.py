@@ -28,7 +28,7 @@ def open_source(data: str | Path, split: str, wanted: Wanted) -> Source | None:
     path = Path(data)
     if not archives(path):
         return None
-    from sanslabel.sources.images import images_from  # with Pillow, which arrays do not need
+    from sanslabel.sources.pictures.images import images_from  # with Pillow, which arrays do not need
     from sanslabel.sources.stores.tar import Members
 
     index = index_of(path)

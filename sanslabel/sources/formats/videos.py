@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.folders.split_folders import split_folders
 from sanslabel.sources.source import Source, Wanted
-from sanslabel.sources.split_folders import split_folders
 from sanslabel.sources.stores.listing import VIDEOS, Listing, listing
 
 
@@ -31,7 +31,7 @@ def open_several(places: Sequence[str | Path], split: str, wanted: Wanted) -> So
     """Returns the frames of several videos, and folders of them, as one source. Raises BadInput if one place contains
     another."""
     from sanslabel.sources.stores.files import Files
-    from sanslabel.sources.videos import frames_from
+    from sanslabel.sources.videos.videos import frames_from
 
     paths = sorted(Path(place).resolve() for place in places)
     for path, following in pairwise(paths):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sanslabel.sources.picture_file import PictureFile
+from sanslabel.sources.pictures.picture_file import PictureFile
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.store import Unreadable
 
@@ -66,7 +66,7 @@ class Frames:
         """Returns a frame as a bitmap. If the file of decoded frames is damaged, it is decoded again."""
         pixels = self.pictures.pixels(int(self.row[index]))
         if pixels is None:
-            from sanslabel.sources.video_file import frame_at
+            from sanslabel.sources.videos.video_file import frame_at
 
             path = self.location / self.videos.names[self.video[index]]
             pixels = frame_at(path, float(self.time[index])).pixels(self.pictures.channels, self.side)

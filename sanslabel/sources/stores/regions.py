@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from sanslabel.sources.stored_picture import PIXELS, open_image, too_large
+from sanslabel.sources.pictures.stored_picture import PIXELS, open_image, too_large
 from sanslabel.sources.stores.store import Store, Unreadable
 
 KEPT = 1 << 24

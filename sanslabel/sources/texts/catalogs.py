@@ -13,7 +13,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.text_files import content_of
+from sanslabel.sources.texts.text_files import content_of
 
 MAGIC = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 """the first bytes of a .mo file, and its order of bytes"""

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from sanslabel.sources.channels import with_channels
-from sanslabel.sources.levels import SIXTEEN_BITS, Levels, scaled
-from sanslabel.sources.stored_picture import (
+from sanslabel.sources.pictures.channels import with_channels
+from sanslabel.sources.pictures.levels import SIXTEEN_BITS, Levels, scaled
+from sanslabel.sources.pictures.stored_picture import (
     PIXELS,
     File,
     Planes,

@@ -16,15 +16,15 @@ from torch import Tensor
 from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, bits, fold
-from sanslabel.sources.images import ImagesFrom, images_from
+from sanslabel.sources.pictures.images import ImagesFrom, images_from
 from sanslabel.sources.remarks import first_names, pictures
-from sanslabel.sources.sound_track import track_blocks
-from sanslabel.sources.sounds import SILENT, SPEC, check_audible, cut, next_of, windows_around, windows_of
+from sanslabel.sources.sounds.sound_track import track_blocks
+from sanslabel.sources.sounds.sounds import SILENT, SPEC, check_audible, cut, next_of, windows_around, windows_of
+from sanslabel.sources.sounds.waves import Waves, waves_of
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, describe_
 from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.listing import Listing
 from sanslabel.sources.stores.store import Store
-from sanslabel.sources.waves import Waves, waves_of
 from sanslabel.wording import counted
 
 

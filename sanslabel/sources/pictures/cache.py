@@ -36,9 +36,9 @@ from sanslabel.errors import BadInput
 from sanslabel.heartbeat import Heartbeat, work_while_others_wait
 from sanslabel.memory_limits import free_memory, main_memory
 from sanslabel.settings import Cache
-from sanslabel.sources.images import ImagesFrom, zeros
-from sanslabel.sources.picture import VERSION
-from sanslabel.sources.picture_file import ABSENT, FORMAT, TABLE, UNREADABLE, PictureFile, PictureWriter
+from sanslabel.sources.pictures.images import ImagesFrom, zeros
+from sanslabel.sources.pictures.picture import VERSION
+from sanslabel.sources.pictures.picture_file import ABSENT, FORMAT, TABLE, UNREADABLE, PictureFile, PictureWriter
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.source import Request, Source
 from sanslabel.sources.stores.listing import SETTLED, cache_folder

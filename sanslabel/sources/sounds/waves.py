@@ -20,6 +20,7 @@ import numpy as np
 from sanslabel.errors import BadInput
 from sanslabel.memory_limits import free_memory
 from sanslabel.sources.progress import shown_progress
+from sanslabel.sources.sounds.wave import RATE, wave_blocks
 from sanslabel.sources.stores.listing import (
     SETTLED,
     cache_folder,
@@ -28,7 +29,6 @@ from sanslabel.sources.stores.listing import (
     unpacked_strings,
 )
 from sanslabel.sources.stores.store import Store, Unreadable
-from sanslabel.sources.wave import RATE, wave_blocks
 from sanslabel.version import __version__
 
 FORMAT = 1

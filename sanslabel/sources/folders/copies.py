@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sanslabel.sources.pictures.stored_picture import size
 from sanslabel.sources.remarks import first_names
-from sanslabel.sources.stored_picture import size
 from sanslabel.sources.stores.listing import SETTLED, cache_folder, remember_arrays
 from sanslabel.sources.stores.store import Store, Unreadable
 from sanslabel.wording import counted

@@ -14,13 +14,13 @@ from torch import Tensor
 from sanslabel.batch import Audio
 from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec, SpectrogramSpec
-from sanslabel.sources.copies import equal_files
-from sanslabel.sources.labeled_files import labeled_files
+from sanslabel.sources.folders.copies import equal_files
+from sanslabel.sources.folders.labeled_files import labeled_files
+from sanslabel.sources.sounds.wave import RATE, is_sound
+from sanslabel.sources.sounds.waves import Waves, waves_of
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted
 from sanslabel.sources.stores.fingerprint import fingerprint_of
 from sanslabel.sources.stores.store import Store
-from sanslabel.sources.wave import RATE, is_sound
-from sanslabel.sources.waves import Waves, waves_of
 from sanslabel.wording import counted
 
 KINDS = "WAV, FLAC, Ogg, Opus, MP3 or AIFF"

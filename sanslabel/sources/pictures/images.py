@@ -19,15 +19,15 @@ from sanslabel.batch import Images
 from sanslabel.errors import BadInput
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec
 from sanslabel.randomness import permutation
-from sanslabel.sources.copies import equal_pictures
-from sanslabel.sources.frame_folders import classes_of_clips, frame_folders
-from sanslabel.sources.labeled_files import labeled_files
-from sanslabel.sources.picture import bounded, picture
-from sanslabel.sources.picture_file import PictureFile
+from sanslabel.sources.folders.copies import equal_pictures
+from sanslabel.sources.folders.labeled_files import labeled_files
+from sanslabel.sources.pictures.picture import bounded, picture
+from sanslabel.sources.pictures.picture_file import PictureFile
+from sanslabel.sources.pictures.stored_picture import size
+from sanslabel.sources.pictures.survey import SURVEYED, survey
 from sanslabel.sources.source import Loaded, Replaced, Request, Source, Wanted, tolerated
-from sanslabel.sources.stored_picture import size
 from sanslabel.sources.stores.store import Store, Unreadable
-from sanslabel.sources.survey import SURVEYED, survey
+from sanslabel.sources.videos.frame_folders import classes_of_clips, frame_folders
 
 KINDS = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 

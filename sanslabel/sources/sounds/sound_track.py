@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sanslabel.errors import BadInput
+from sanslabel.sources.sounds.wave import LONGEST, RATE
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.wave import LONGEST, RATE
 
 GAP = RATE // 10
 """samples by which a sound must come late to be preceded by silence; smaller differences are rounding"""

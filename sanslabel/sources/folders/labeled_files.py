@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.class_folders import class_folders
-from sanslabel.sources.copies import left_out, remarks_on_copies
-from sanslabel.sources.label_file import LabelFile
+from sanslabel.sources.folders.class_folders import class_folders
+from sanslabel.sources.folders.copies import left_out, remarks_on_copies
+from sanslabel.sources.folders.label_file import LabelFile
 from sanslabel.sources.stores.store import Store
 
 

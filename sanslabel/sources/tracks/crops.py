@@ -14,7 +14,7 @@ from torch import Tensor
 from sanslabel.batch import Images
 from sanslabel.inputs import InputSpec
 from sanslabel.randomness import Stream, fold, uniform
-from sanslabel.sources.images import ImagesFrom, zeros
+from sanslabel.sources.pictures.images import ImagesFrom, zeros
 from sanslabel.sources.source import Loaded, Request, Source, describe_
 
 SHIFT = 0.1

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from sanslabel.errors import BadInput
-from sanslabel.sources.stored_picture import PIXELS
+from sanslabel.sources.pictures.stored_picture import PIXELS
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.video_header import check_counts
+from sanslabel.sources.videos.video_header import check_counts
 
 CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 """containers that are read; every further one is one more that a malicious file can reach, and playlists name others"""

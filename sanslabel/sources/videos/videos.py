@@ -20,23 +20,23 @@ import torch
 
 from sanslabel.errors import BadInput
 from sanslabel.inputs import DECODE_FACTOR, ImageSpec
-from sanslabel.sources.cache import Space, decoded_once, fits, room_for_decoded
-from sanslabel.sources.channels import conversion_advice
-from sanslabel.sources.copies import equal_files
-from sanslabel.sources.cuts import difference, shots, still_shots
-from sanslabel.sources.images import ImagesFrom
-from sanslabel.sources.labeled_files import labeled_files
-from sanslabel.sources.picture_file import TABLE, UNREADABLE, PictureFile, PictureWriter
+from sanslabel.sources.folders.copies import equal_files
+from sanslabel.sources.folders.labeled_files import labeled_files
+from sanslabel.sources.pictures.cache import Space, decoded_once, fits, room_for_decoded
+from sanslabel.sources.pictures.channels import conversion_advice
+from sanslabel.sources.pictures.images import ImagesFrom
+from sanslabel.sources.pictures.picture_file import TABLE, UNREADABLE, PictureFile, PictureWriter
+from sanslabel.sources.pictures.survey import default_side
 from sanslabel.sources.progress import shown_progress
 from sanslabel.sources.remarks import first_names
+from sanslabel.sources.sounds.with_sounds import with_sound_tracks
 from sanslabel.sources.source import Source, Wanted, tolerated
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.frames import Frames
 from sanslabel.sources.stores.listing import cache_folder, packed_strings, remember_arrays, unpacked_strings
 from sanslabel.sources.stores.store import Unreadable
-from sanslabel.sources.survey import default_side
-from sanslabel.sources.video_file import EXACT, FRAMES, Damage, Frame, frames, has_color, video_file
-from sanslabel.sources.with_sounds import with_sound_tracks
+from sanslabel.sources.videos.cuts import difference, shots, still_shots
+from sanslabel.sources.videos.video_file import EXACT, FRAMES, Damage, Frame, frames, has_color, video_file
 from sanslabel.wording import counted
 
 KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG or others"

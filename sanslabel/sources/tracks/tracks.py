@@ -19,17 +19,17 @@ from PIL import Image
 from sanslabel.device import cores
 from sanslabel.errors import BadInput
 from sanslabel.inputs import ImageSpec
-from sanslabel.sources.crops import PLAIN, REACH, Crops, regions_around, square_boxes
-from sanslabel.sources.images import ImagesFrom
+from sanslabel.sources.pictures.images import ImagesFrom
+from sanslabel.sources.pictures.stored_picture import PIXELS, open_image, size
+from sanslabel.sources.pictures.survey import default_side, survey
 from sanslabel.sources.progress import shown_progress
-from sanslabel.sources.sighting import Sighting
 from sanslabel.sources.source import Request, Wanted
-from sanslabel.sources.stored_picture import PIXELS, open_image, size
 from sanslabel.sources.stores.files import Files
 from sanslabel.sources.stores.listing import cache_folder, remember_arrays
 from sanslabel.sources.stores.regions import Regions
 from sanslabel.sources.stores.store import Store, Unreadable
-from sanslabel.sources.survey import default_side, survey
+from sanslabel.sources.tracks.crops import PLAIN, REACH, Crops, regions_around, square_boxes
+from sanslabel.sources.tracks.sighting import Sighting
 from sanslabel.sources.workers import load_each
 
 SMALLEST = 24

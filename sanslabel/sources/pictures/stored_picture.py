@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from sanslabel.errors import SanslabelError
-from sanslabel.sources import tiff
+from sanslabel.sources.pictures import tiff
 from sanslabel.sources.stores.store import Unreadable, open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

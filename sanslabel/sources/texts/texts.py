@@ -20,8 +20,8 @@ from sanslabel.errors import BadInput
 from sanslabel.inputs import InputSpec, TextSpec
 from sanslabel.sources.order import ByLength, Order
 from sanslabel.sources.source import Loaded, Request, Source, Wanted
-from sanslabel.sources.text_split import DOCUMENTS, equal_texts, held_out, templates
-from sanslabel.sources.tokenizer import FILE, SIZE, Tokenizer
+from sanslabel.sources.texts.text_split import DOCUMENTS, equal_texts, held_out, templates
+from sanslabel.sources.texts.tokenizer import FILE, SIZE, Tokenizer
 from sanslabel.wording import counted
 
 LONGEST = 64

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from sanslabel.errors import BadInput, bad_input_as
-from sanslabel.sources.text_files import content_of, decoded_line
+from sanslabel.sources.texts.text_files import content_of, decoded_line
 
 BLOCKS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "li", "dt", "dd", "td", "th", "caption", "figcaption"})
 """elements that are paragraphs if they have an id"""

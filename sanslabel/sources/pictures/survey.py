@@ -12,11 +12,11 @@ import numpy as np
 
 from sanslabel.errors import BadInput
 from sanslabel.randomness import permutation
-from sanslabel.sources.channels import conversion_advice, converted_remark, with_channels
-from sanslabel.sources.levels import PERCENTILES, Levels, described, measured_levels
-from sanslabel.sources.picture import picture
+from sanslabel.sources.pictures.channels import conversion_advice, converted_remark, with_channels
+from sanslabel.sources.pictures.levels import PERCENTILES, Levels, described, measured_levels
+from sanslabel.sources.pictures.picture import picture
+from sanslabel.sources.pictures.stored_picture import PAGES, Header, header, stored_pixels
 from sanslabel.sources.source import Wanted
-from sanslabel.sources.stored_picture import PAGES, Header, header, stored_pixels
 from sanslabel.sources.stores.store import Store, Unreadable
 
 LARGEST_DEFAULT = 224

@@ -1,0 +1,1 @@
+"""Folders of data, and the classes, splits, labels and copies that they state."""

@@ -1,0 +1,1 @@
+"""Sounds alone, and pictures with their sounds."""

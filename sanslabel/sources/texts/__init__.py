@@ -1,0 +1,1 @@
+"""Texts, their vocabulary, and sentences made by a grammar."""

@@ -1,0 +1,1 @@
+"""Tracked objects, cut out of the frames of videos."""
