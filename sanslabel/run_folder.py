@@ -376,9 +376,15 @@ def with_vocabulary(data: Data, folder: Path, inputs: Iterable[InputSpec]) -> Da
     spec = next((spec for spec in inputs if isinstance(spec, TextSpec)), None)
     if spec is None:
         return data
-    tokenizer = Tokenizer.open(folder / VOCABULARY, spec.tokenizer)
     signals = data.signals if set(data.signals) & {"source", "target"} else ("source", "target")
-    return replace(data, signals=signals, text=replace(data.text, tokenizer=tokenizer, longest=spec.length))
+    return replace(
+        data, signals=signals, text=replace(data.text, tokenizer=vocabulary(folder, spec), longest=spec.length)
+    )
+
+
+def vocabulary(folder: Path, spec: TextSpec) -> Tokenizer:
+    """Returns the vocabulary in a run folder. Raises BadInput if it is missing or has changed."""
+    return Tokenizer.open(folder / VOCABULARY, spec.tokenizer)
 
 
 def clips(chosen: Plan | Settings) -> bool:

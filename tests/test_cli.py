@@ -336,6 +336,12 @@ def test_next_lines_repeat_the_flags_of_the_run():
             ["report", "evaluate 'runs/ü x' --protocols near_far shots", "train vicreg", "methods"],
         ),
         (("vae", "/x/stamps", 0), False, False, ["report", "evaluate", "sample", "train vicreg"]),
+        (
+            ("translation", "numbers", 0, "pair of sentences"),
+            True,
+            False,
+            ["report", "translate 'runs/ü x' TEXT", "train bitext --data numbers", "methods"],
+        ),
         (("simclr", "fashion", 10), True, True, ["report", "train simclr --data F", "methods"]),
         (("vae", "spiral", 0), True, False, ["report", "sample", "train vae --data F", "methods"]),
     ],

@@ -13,6 +13,8 @@ RUN_FLAGS = ("--out", "--resume", "--weights", "--teacher", "--allow-missing", "
 """flags that belong to one run, and are not repeated for another"""
 METHOD_FLAGS = ("--method.", "--encoder", "--recipe", "--lr", "--batch", "--chunk", "--masked", "--no-masked")
 """flags that were chosen for one method"""
+ALTERNATIVES = {"pair of sentences": ("translation", "bitext"), "sentence": ()}
+"""for texts, the methods that learn from the same samples"""
 
 
 def next_steps(finished: Any, arguments: Sequence[str], embedded: bool, measured: bool) -> list[str]:
@@ -45,23 +47,27 @@ def repeated(arguments: Sequence[str]) -> list[str]:
 
 def _commands(finished: Any, arguments: Sequence[str], embedded: bool, measured: bool) -> Iterator[tuple[str, str]]:
     """Yields commands with their meaning, the most helpful first."""
-    from sanslabel.methods.abilities import Samples
+    from sanslabel.methods.abilities import Samples, Translates
     from sanslabel.wording import plural
 
-    plan, run = finished.plan, quoted(finished.path)
+    plan, run, method = finished.plan, quoted(finished.path), finished.method()
+    texts = plan.noun in ALTERNATIVES
     yield f"sanslabel report {run}", "everything on one page"
     if not measured and (plan.classes or 0) > 1:
         yield f"sanslabel evaluate {run}", "accuracy of the encoder"
     elif not measured and plan.noun == "frame":
         yield f"sanslabel evaluate {run} --protocols near_far shots", "near frames against far ones; no labels needed"
-    elif not measured and not embedded:
+    elif not measured and not embedded and not texts:
         yield f"sanslabel evaluate {run} --data LABELED", f"accuracy on {plural(plan.noun)} in a folder for each class"
-    if isinstance(finished.method(), Samples):
+    if isinstance(method, Samples):
         yield f"sanslabel sample {run}", "new pictures, drawn by the model"
-    if not embedded:
-        other = "simclr" if plan.method == "vicreg" else "vicreg"
+    if isinstance(method, Translates):
+        yield f"sanslabel translate {run} TEXT", "a translation of a sentence, or of each line of a file"
+    if texts or not embedded:
+        names = [name for name in ALTERNATIVES.get(plan.noun, ("vicreg", "simclr")) if name != plan.method]
         words = repeated(arguments) or ["--data", *([plan.data] if isinstance(plan.data, str) else plan.data)]
-        yield shlex.join(["sanslabel", "train", other, *words]), "another method, the same data"
+        if names:
+            yield shlex.join(["sanslabel", "train", names[0], *words]), "another method, the same data"
     else:
         yield f"sanslabel train {plan.method} --data FOLDER", "your own pictures; no labels needed"
     yield "sanslabel methods", "all methods"

@@ -26,8 +26,8 @@ def counted_off(pieces: Sequence[Tensor], name: str) -> Iterator[Tensor]:
 
 
 @contextmanager
-def shown_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Context manager that yields `show(pictures done)`: a bar on a terminal, elsewhere a line every ten seconds."""
+def shown_progress(name: str, total: int, verb: str = "decoded") -> Iterator[Callable[[int], None]]:
+    """Context manager that yields `show(number done)`: a bar on a terminal, elsewhere a line every ten seconds."""
     screen = errors()
     if rank() > 0:
         yield lambda done: None
@@ -37,7 +37,7 @@ def shown_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
 
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=10), MofNCompleteColumn())
         with Progress(*columns, TimeRemainingColumn(), console=Console(file=screen), transient=True) as bar:
-            task = bar.add_task(f"{name}: decoding", total=total)
+            task = bar.add_task(f"{name}, {verb}:", total=total)
             yield lambda done: bar.update(task, completed=done)
     else:
         start = last = time.monotonic()
@@ -47,6 +47,6 @@ def shown_progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
             now = time.monotonic()
             if now - last >= PAUSE:
                 last, left = now, (now - start) / done * (total - done)
-                print(f"{name}: {done:,} of {total:,} decoded  {left:.0f} s left", file=screen)
+                print(f"{name}: {done:,} of {total:,} {verb}  {left:.0f} s left", file=screen)
 
         yield show
