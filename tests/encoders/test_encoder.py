@@ -24,8 +24,9 @@ def images(channels: int = 3, size: int = 32, count: int = 3) -> torch.Tensor:
 
 def test_names():
     resnets = ["resnet18", "resnet34", "resnet50"]
+    texts = ["text_micro", "text_small", "text_medium", "text_base"]
     transformers = ["vit_micro", "vit_tiny", "vit_small", "vit_base"]
-    assert encoders.names() == ["conv", "dcgan", "mlp", *resnets, *transformers]
+    assert encoders.names() == ["conv", "dcgan", "mlp", *resnets, *texts, *transformers]
 
 
 @pytest.mark.parametrize(

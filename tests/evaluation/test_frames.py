@@ -287,7 +287,7 @@ def test_clips_without_labels_are_measured_and_other_protocols_skipped(clips_run
     assert all(score.gains for score in scores if score.representation == TRAINED)
     written = json.loads((clips_run.path / "evaluation" / "data.json").read_text())
     assert len(written["scores"]) == len(scores)
-    assert "Near frames closer than others (AUROC in %) on 16 images (a fifth of the clips" in str(scores)
+    assert "Near frames closer than others (AUROC in %) on 16 frames (a fifth of the clips" in str(scores)
     with pytest.raises(Unlabeled):
         sanslabel.evaluate(clips_run.path, protocols="knn")
 
