@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
@@ -81,11 +81,11 @@ def build(name: str, **options: Any) -> Encoder:
     if encoder.rectangles and "mels" in options:
         return _build_for_spectrograms(name, encoder, options)
     levels = options.pop("levels", None) if encoder.input is ImageSpec else None
-    for option in options:
-        if option not in arguments:
-            _check_kind(name, encoder, option)
-            known = [key for key, argument in arguments.items() if argument.kind is Parameter.KEYWORD_ONLY]
-            raise BadInput(f"--encoder {name}: there is no option {option!r}: {suggestion(option, known)}")
+    unknown = [option for option in options if option not in arguments]
+    _check_kind(name, encoder, unknown)
+    for option in unknown:
+        known = [key for key, argument in arguments.items() if argument.kind is Parameter.KEYWORD_ONLY]
+        raise BadInput(f"--encoder {name}: there is no option {option!r}: {suggestion(option, known)}")
     options = {key: value for key, value in DEFAULTS.items() if key in arguments} | options
     if encoder.input is ImageSpec:
         _check_images(name, encoder, options["channels"], options["image_size"])
@@ -145,10 +145,10 @@ def _required(encoder: type[Encoder]) -> list[str]:
     return [key for key, a in arguments if a.kind is Parameter.KEYWORD_ONLY and a.default is Parameter.empty]
 
 
-def _check_kind(name: str, encoder: type[Encoder], option: str) -> None:
+def _check_kind(name: str, encoder: type[Encoder], unknown: Collection[str]) -> None:
     """Raises BadInput if an unknown option states the shape of another kind of input, such as texts."""
     for kind, noun in INPUTS.items():
-        if kind is not encoder.input and option in kind.argument_names:
+        if kind is not encoder.input and not set(kind.argument_names).isdisjoint(unknown):
             raise BadInput(f"--encoder {name}: reads {INPUTS[encoder.input]}, not {noun}; choose another encoder.")
 
 

@@ -114,4 +114,4 @@ def test_what_cannot_be_built_is_refused():
     with pytest.raises(BadInput, match="vocabulary is 0"):
         encoders.build("text_micro", vocabulary=0, length=4)
     with pytest.raises(BadInput, match="reads texts, not images"):
-        encoders.build("text_micro", channels=1, image_size=8)
+        encoders.build("text_micro", scaling=None, channels=1, image_size=8)
