@@ -169,8 +169,10 @@ def _inputs(
     positions (n,)."""
     view, begin = plain_view(reads), 0
     for loaded in ordered(source, batch, device=device, workers=workers):
-        images = view.plain(loaded).images
-        yield begin, images.contiguous(memory_format=memory_format(device)), loaded.index
+        inputs = view.plain(loaded).images
+        if inputs.ndim == 4:  # images and spectrograms; texts have no channels
+            inputs = inputs.contiguous(memory_format=memory_format(device))
+        yield begin, inputs, loaded.index
         begin += len(loaded.index)
 
 

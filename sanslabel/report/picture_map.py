@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from sanslabel.diagnostics import spectrum
+from sanslabel.errors import BadInput
 from sanslabel.evaluation import represent
 from sanslabel.evaluation.labeled_split import open_for
-from sanslabel.inputs import ImageSpec, InputSpec
+from sanslabel.inputs import ImageSpec, InputSpec, TextSpec
 from sanslabel.randomness import Stream, fold, permutation
 from sanslabel.report.charts import Chart, chart, color_scale
 from sanslabel.report.colors import GRAY, hues_of
@@ -122,7 +123,8 @@ class PictureMap:
 
 
 def picture_map(folder: RunFolder, options: Options, log: Callable[[str], None]) -> PictureMap:
-    """Returns the map of a run's default encoder. Raises BadInput if the data are missing or do not fit."""
+    """Returns the map of a run's default encoder. Raises BadInput if the data are missing or do not fit, and for
+    texts."""
     points = _points(folder, options, log)
     unit = normalize(points.features.float(), dim=1)
     log(f"Drawing a map of {counted(len(unit), points.source.noun)}")
@@ -162,6 +164,8 @@ def _points(folder: RunFolder, options: Options, log: Callable[[str], None]) -> 
     If there are more than the map may have, the seed draws some.
     """
     plan, encoder = folder.known_plan, folder.encoder().to(options.device)
+    if isinstance(encoder.reads, TextSpec):
+        raise BadInput("texts have no pictures to show; their features are those of `load_encoder`.")
     data = with_vocabulary(data_of_run(plan, options.data), folder.path, [encoder.reads])
     tested = "test" in splits(data)
     source = open_for(encoder.reads, data, "test" if tested else "train")

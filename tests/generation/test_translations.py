@@ -14,6 +14,7 @@ from sanslabel.cli.main import main
 from sanslabel.errors import BadInput
 from sanslabel.generation import translations
 from sanslabel.generation.model import open_model
+from sanslabel.report import report
 from sanslabel.sources.texts.tokenizer import Tokenizer
 
 pytest.importorskip("tokenizers")
@@ -91,3 +92,9 @@ def test_bytes_that_are_not_utf_8_are_refused_with_their_line(run, tmp_path):
 def test_a_run_that_cannot_translate_is_refused(runs):
     with pytest.raises(BadInput, match="cannot translate texts; train one of translation"):
         list(translations(runs("vae"), ["cat"]))
+
+
+def test_the_report_of_such_a_run_has_curves_and_says_why_it_has_no_map(run, tmp_path):
+    page = report(run, out=tmp_path / "page.html").read_text()
+    assert "No map: texts have no pictures to show" in page
+    assert "Training makes this number smaller" in page
