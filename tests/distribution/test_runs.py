@@ -87,6 +87,12 @@ def steps_done(run: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
+def metrics(run: Path) -> list[dict]:
+    """The metrics of every tenth step. Other lines are those of the progress, whose steps depend on the time."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["step"] % 10 == 0]
+
+
 def under_way(run: Path, processes: list[subprocess.Popen], step: int = 10) -> None:
     """Waits until a run has done so many steps."""
     until = time.monotonic() + 60
@@ -111,10 +117,8 @@ def test_two_processes_write_one_run_as_one_process_does(whole, tmp_path):
     assert code == 0, errors
     assert ", batch 64, 6 epochs = " in errors
     assert sorted(p.name for p in alone.iterdir()) == sorted(p.name for p in whole.iterdir())
-    ours, theirs = ([json.loads(x) for x in (r / "metrics.jsonl").read_text().splitlines()] for r in (whole, alone))
-    # A line of the progress, which comes after some time, is also one of the metrics: its step is not compared.
-    steps = [[line["step"] for line in lines if line["step"] % 10 == 0] for lines in (ours, theirs)]
-    assert steps[0] == steps[1] == list(range(10, 140, 10))
+    ours, theirs = metrics(whole), metrics(alone)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == list(range(10, 140, 10))
     for name, value in theirs[0].items():
         if isinstance(value, float) and name not in {"images_per_second"}:
             assert ours[0][name] == pytest.approx(value, rel=2e-2, abs=1e-4), name
@@ -164,10 +168,8 @@ def test_a_run_goes_on_with_another_number_of_processes(whole, tmp_path):
     ((code, _, errors),) = ended(started(run, "--resume", str(run), "--no-evaluate", world=1))
     assert code == 0, errors
     assert "was trained on 2 processes and goes on with 1" in errors
-    ours, theirs = ([json.loads(x) for x in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, whole))
-    # A line of the progress, which comes after some time, is also one of the metrics: its step is not compared.
-    steps = [[line["step"] for line in lines if line["step"] % 10 == 0] for lines in (ours, theirs)]
-    assert steps[0] == steps[1] == list(range(10, 140, 10))
+    ours, theirs = metrics(run), metrics(whole)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == list(range(10, 140, 10))
     for one, other in zip(ours, theirs, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=0.1)
 
