@@ -29,12 +29,13 @@ from bench.running import without_estimates
 from bench.same import EPOCHS, remembered
 from sanslabel import methods
 from sanslabel.sources import Request, open_source
+from sanslabel.sources.texts.grammar import english, french
 from sanslabel.training import session
 
 BOUND = 1e-3
 """the difference up to which losses count as equal"""
 TOY_SAMPLES, TOY_BATCH = 32, 8
-SAMPLES_WITH_SOUND = 1438
+SAMPLES = 1438
 """as many as there are digits"""
 CLIP, RATE = 32, 25.0
 """frames of a clip, and of a second"""
@@ -94,9 +95,9 @@ def difference(here: list[float], there: list[float]) -> float:
 
 def data_of(method: str, toy: bool) -> str:
     """Returns the digits, for a method of clips as frames, a file of pictures with sound for one that reads both, or
-    made sentences for one of texts."""
+    numbers in words for one of texts."""
     if "source" in methods.method_class(method).signals:
-        return "numbers"
+        return numbers(toy)
     if methods.method_class(method).signals != ("image",):
         return pictures_with_sound(toy)
     return frames(toy) if reads_clips(method) else digits(toy)
@@ -111,7 +112,7 @@ def reads_clips(method: str) -> bool:
 @lru_cache(1)
 def frames(toy: bool) -> str:
     """Returns a folder of clips, whose frames are digits."""
-    source = open_source("digits", "train").subset(torch.arange(TOY_SAMPLES if toy else SAMPLES_WITH_SOUND))
+    source = open_source("digits", "train").subset(torch.arange(TOY_SAMPLES if toy else SAMPLES))
     pixels = source.load(Request(torch.arange(len(source)))).images.pixels
     folder = Path(gettempdir()) / f"clips-of-{len(source)}-digits"
     for row, image in enumerate(pixels[:, 0].numpy()):
@@ -124,10 +125,22 @@ def frames(toy: bool) -> str:
 @lru_cache(2)
 def pictures_with_sound(toy: bool) -> str:
     """Returns a file of bouncing shapes with their sounds."""
-    samples = TOY_SAMPLES if toy else SAMPLES_WITH_SOUND
+    samples = TOY_SAMPLES if toy else SAMPLES
     file = Path(gettempdir()) / f"bouncing-{samples}.npz"
     np.savez(file, **bouncing(samples, frames=1, side=8 if toy else 32, rate=1000 if toy else 8000))
     return str(file)
+
+
+@lru_cache(1)
+def numbers(toy: bool) -> str:
+    """Returns a folder with tables of numbers in English and French words."""
+    samples = TOY_SAMPLES if toy else SAMPLES
+    folder = Path(gettempdir()) / f"numbers-{samples}"
+    folder.mkdir(exist_ok=True)
+    for split, values in (("train", range(samples)), ("test", range(samples, samples + TOY_SAMPLES))):
+        lines = [f"{english(value)}\t{french(value)}\n" for value in values]
+        (folder / f"{split}.tsv").write_text("".join(lines))
+    return str(folder)
 
 
 @lru_cache(1)
