@@ -54,10 +54,10 @@ def _translated(
     by_length = sorted(read, key=lambda row: len(ids[row]))
     with model.computing():
         for begin in range(0, len(by_length), TOGETHER):
-            rows = by_length[begin : begin + TOGETHER]
-            lengths = torch.tensor([len(ids[row]) for row in rows], device=model.device)
-            source = Tokens(pad_sequence([ids[row] for row in rows], batch_first=True).to(model.device), lengths)
-            found = method.translate(model.net, source, beam, alpha)
-            for row, tokens in zip(rows, found.ids.tolist(), strict=True):
+            similar = by_length[begin : begin + TOGETHER]
+            lengths = torch.tensor([len(ids[row]) for row in similar], device=model.device)
+            source = Tokens(pad_sequence([ids[row] for row in similar], batch_first=True).to(model.device), lengths)
+            translated = method.translate(model.net, source, beam, alpha)
+            for row, tokens in zip(similar, translated.ids.tolist(), strict=True):
                 results[row] = tokenizer.decode(tokens)
     return results
