@@ -64,27 +64,41 @@ def about(method: str, seed: int) -> Result:
 def page(results: list[Result]) -> str:
     """Returns the text of docs/layers.md."""
     stages = range(1, len(results[0]["stages"]) + 1)
-    head = ["encoder", *(f"stage {i}" for i in stages), "last less the one before", "chosen stage", "last less chosen"]
+    head = [
+        "encoder",
+        "seeds",
+        *(f"stage {i}" for i in stages),
+        "last less the one before",
+        "chosen stage",
+        "last less chosen",
+    ]
     return TEMPLATE.read_text().replace("{table}", table(head, [cells(results, name) for name in COLORS]))
 
 
 def cells(results: list[Result], name: str) -> list[str]:
     """Returns the cells of an encoder: the accuracy of its stages, and of the stage that is the most accurate on
-    held-out training images. Lines of earlier versions do not have the accuracy on those."""
-    seeds = [result for result in results if result["method"] == name]
+    held-out training images."""
+    seeds = lines_of(results, name)
     by_stage = [spread(list(column)) for column in zip(*(seed["stages"] for seed in seeds), strict=True)]
     steps = [seed["stages"][-1] - seed["stages"][-2] for seed in seeds]
     known = all("held_out" in seed for seed in seeds)
     chosen = [seed["held_out"].index(max(seed["held_out"])) for seed in seeds] if known else []
     falls = [seed["stages"][-1] - seed["stages"][stage] for seed, stage in zip(seeds, chosen, strict=known)]
     names = ", ".join(str(stage + 1) for stage in sorted(set(chosen)))
-    return [name, *by_stage, spread(steps), names or "not measured", spread(falls) or "not measured"]
+    return [name, str(len(seeds)), *by_stage, spread(steps), names or "not measured", spread(falls) or "not measured"]
+
+
+def lines_of(results: list[Result], name: str) -> list[Result]:
+    """Returns the lines of an encoder. Those of earlier versions do not have the accuracy on held-out training images,
+    and count only if there are no others."""
+    lines = [result for result in results if result["method"] == name]
+    return [line for line in lines if "held_out" in line] or lines
 
 
 def render(results: list[Result], docs: Path) -> None:
     """Writes layers.md and layers.png into the folder `docs`."""
     (docs / "layers.md").write_text(page(results))
-    plot({name: [r["stages"] for r in results if r["method"] == name] for name in COLORS}, docs / "layers.png")
+    plot({name: [line["stages"] for line in lines_of(results, name)] for name in COLORS}, docs / "layers.png")
 
 
 def plot(accuracies: dict[str, list[list[float]]], path: Path) -> None:
