@@ -30,7 +30,7 @@ from bench.arms import Line, keep, lines_of, missing
 from bench.bouncing import bound, pitch, with_test
 from bench.learning_page import Paired, spread
 from bench.markdown import table
-from bench.two_signals import CPU, DIRECTIONS, interval_of, mean_of, pair_scores, render, trained, untrained
+from bench.two_signals import CPU, pair_rows, pair_scores, render, trained, untrained
 from sanslabel.evaluation import pixels, represent
 from sanslabel.run_folder import RunFolder
 from sanslabel.sources import open_source
@@ -135,13 +135,7 @@ def rendered(lines: Sequence[Line]) -> str:
     by_arm = {arm: [line for line in lines if line["arm"] == arm] for arm in ARMS}
     with_pairs = [line for line in lines if "pairs" in line]
     cells = [["most that is possible", "", "", f"{line['bound']:.1f}", *[""] * 5] for line in with_pairs[:1]]
-    cells.append(["chance", "", "", *(mean_of(with_pairs[:1], "pairs", "chance", m) for m in METRICS), "50.0"])
-    for arm, runs in by_arm.items():
-        for number, (title, row) in enumerate(DIRECTIONS.items() if runs and "pairs" in runs[0] else ()):
-            auroc = mean_of(runs, "pairs", "true against shuffled pairs", "AUROC")
-            auroc += f" ({interval_of(runs, 'low', 'high')})"
-            values = [mean_of(runs, "pairs", row, metric) for metric in METRICS]
-            cells.append([arm, title, str(len(runs)), *values, "" if number else auroc])
+    cells += pair_rows(lines, ARMS, METRICS)
     pairs = table(["", "", "seeds", *METRICS, "AUROC"], cells, right=range(2, 9))
     return f"{pairs}\n\n{pitch_table(by_arm)}"
 

@@ -32,10 +32,9 @@ from bench.arms import Line, keep, lines_of, missing
 from bench.markdown import table
 from bench.pair_picture import pair_picture
 from bench.two_signals import (
-    DIRECTIONS,
     SIGNALS,
-    interval_of,
     mean_of,
+    pair_rows,
     pair_scores,
     probe_scores,
     render,
@@ -139,17 +138,10 @@ def about(arm: str, seed: int) -> dict[str, Any]:
 def rendered(lines: Sequence[Line]) -> str:
     """Returns the tables of pairs and of probes."""
     by_arm = {arm: [line for line in lines if line["arm"] == arm] for arm in ARMS}
-    with_pairs = [line for line in lines if "pairs" in line]
     bound = 100 * len(WORDS) / PAIRS["test"]
     metrics = ("recall at 1", "median rank", "precision at 1", "precision at 10")
     cells = [["most that is possible", "", "", f"{bound:.1f}", "", "100.0", "100.0", ""]]
-    cells.append(["chance", "", "", *(mean_of(with_pairs[:1], "pairs", "chance", m) for m in metrics), "50.0"])
-    for arm, runs in by_arm.items():
-        for number, (title, row) in enumerate(DIRECTIONS.items() if runs and "pairs" in runs[0] else ()):
-            auroc = mean_of(runs, "pairs", "true against shuffled pairs", "AUROC")
-            auroc += f" ({interval_of(runs, 'low', 'high')})"
-            values = [mean_of(runs, "pairs", row, metric) for metric in metrics]
-            cells.append([arm, title, str(len(runs)), *values, "" if number else auroc])
+    cells += pair_rows(lines, ARMS, metrics)
     head = ["", "", "seeds", "recall at 1", "median rank", "precision at 1", "at 10", "AUROC"]
     return f"{table(head, cells, right=range(2, 8))}\n\n{probe_table(by_arm)}"
 

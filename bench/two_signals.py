@@ -90,9 +90,26 @@ def mean_of(lines: Iterable[Line], *keys: str) -> str:
     return spread(values)
 
 
-def interval_of(lines: Sequence[Line], *keys: str) -> str:
+def pair_rows(lines: Sequence[Line], arms: Iterable[str], metrics: Sequence[str]) -> list[list[str]]:
+    """Returns the rows of a table of pairs: chance, and each arm in both directions, with means over its seeds. Lines
+    without scores of pairs have none."""
+    with_pairs = [line for line in lines if "pairs" in line]
+    made = [["chance", "", "", *(mean_of(with_pairs[:1], "pairs", "chance", metric) for metric in metrics), "50.0"]]
+    for arm in arms:
+        runs = [line for line in with_pairs if line["arm"] == arm]
+        for number, (title, row) in enumerate(DIRECTIONS.items() if runs else ()):
+            auroc = mean_of(runs, "pairs", "true against shuffled pairs", "AUROC")
+            auroc += f" ({interval_of(runs)})"
+            values = [mean_of(runs, "pairs", row, metric) for metric in metrics]
+            made.append([arm, title, str(len(runs)), *values, "" if number else auroc])
+    return made
+
+
+def interval_of(lines: Sequence[Line]) -> str:
     """Returns the means of both ends of the AUROC's interval; empty if the lines have none."""
-    ends = [[line["pairs"]["true against shuffled pairs"].get(f"AUROC {end}") for line in lines] for end in keys]
+    ends = [
+        [line["pairs"]["true against shuffled pairs"].get(f"AUROC {end}") for line in lines] for end in ("low", "high")
+    ]
     return " to ".join(f"{fmean(values):.1f}" for values in ends)
 
 
