@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -38,11 +38,15 @@ def run(arguments: list[str]) -> None:
     """Prints a line for each sentence, as soon as it is translated."""
     flags = parse_flags(TranslateFlags, "translate", arguments, TranslateFlags.__doc__ or "")
     from sanslabel.generation import translations
+    from sanslabel.sources.progress import shown_progress
     from sanslabel.wording import counted
 
     options = {"beam": flags.beam, "alpha": flags.alpha, "device": flags.device}
     sentences, long = _sentences(flags.text), 0
-    with _progress(flags.text, sentences) as show:
+    progress = nullcontext(lambda done: None)
+    if isinstance(sentences, list) and len(sentences) > 1 and not sys.stdout.isatty():  # else the lines themselves show
+        progress = shown_progress(flags.text, len(sentences), "translated")
+    with progress as show:
         for number, text in enumerate(translations(flags.run, sentences, **options), 1):
             long += text is None
             print(text or "", flush=True)
@@ -50,19 +54,6 @@ def run(arguments: list[str]) -> None:
     if long:
         remedy = "Split them, or train with a larger --longest."
         print(f"Left empty: {counted(long, 'line')} longer than the sentences of the training. {remedy}", file=errors())
-
-
-@contextmanager
-def _progress(name: str, sentences: Iterable[str]) -> Iterator[Callable[[int], None]]:
-    """Context manager that yields `show(number done)`. Only the lines of a file are counted, and no progress is shown
-    between translations on a terminal."""
-    from sanslabel.sources.progress import shown_progress
-
-    if isinstance(sentences, list) and len(sentences) > 1 and not sys.stdout.isatty():
-        with shown_progress(name, len(sentences), "translated") as show:
-            yield show
-    else:
-        yield lambda done: None
 
 
 def _sentences(text: str) -> Iterable[str]:
